@@ -1,0 +1,51 @@
+//! Reads what people publish: headers of safetensors and GGUF files -> one table of tensors, all in Hugging Face names
+//! and shapes. Only headers are read here, by positioned reads; tensor bytes are read by the splitter.
+
+use crate::encoding::Encoding;
+
+/// How a checkpoint stores a tensor's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// Plain values, rows without padding.
+    Plain(Encoding),
+    /// GGUF blocks in GGUF's own interleaved order (see `encoding::gguf` for repacking into planar rows).
+    GgufBlocks(Encoding),
+}
+
+/// A tensor of a checkpoint. Bounds and sizes have been checked against its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// The Hugging Face name, whatever the file calls it.
+    pub name: String,
+    /// The file's own name for it, for messages.
+    pub source_name: String,
+    /// `[rows, columns]` for matrices, `[len]` for vectors; last axis contiguous.
+    pub shape: Vec<u64>,
+    pub source: Source,
+    /// Index in [`Checkpoint::files`].
+    pub file: usize,
+    pub offset_bytes: u64,
+    pub len_bytes: u64,
+    /// GGUF's llama files interleave the halves of each head's rows in Q and K: the number of heads to undo it for.
+    pub interleaved_heads: Option<u64>,
+}
+
+/// Everything a split needs of a checkpoint, except the tensors' bytes.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Object names in the store, with lengths in bytes.
+    pub files: Vec<(String, u64)>,
+    /// Sorted by name.
+    pub tensors: Vec<Tensor>,
+    /// `config.json` as published, or the same fields made from GGUF metadata.
+    pub config: serde_json::Value,
+    /// `generation_config.json`, where there is one.
+    pub generation_config: Option<serde_json::Value>,
+    /// `tokenizer.json` as bytes; made from the metadata for GGUF.
+    pub tokenizer: Option<Vec<u8>>,
+    /// `tokenizer_config.json` as published, or its fields (chat_template, bos_token, eos_token…) made from metadata.
+    pub tokenizer_config: Option<serde_json::Value>,
+    /// Whether the matrices are already quantized.
+    pub quantized: bool,
+}

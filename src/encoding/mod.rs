@@ -1,0 +1,192 @@
+//! How a tile stores numbers: the table of encodings, and the layout of one row in each.
+//!
+//! The row is the atom: within a row the encoding is planar (quants first, then high bits, then scales), every plane
+//! starts at a multiple of 16 bytes and the row's stride is a multiple of 16 bytes, so that any run of rows is a tile.
+//! Elements stand in their natural order in each plane, least significant bits first.
+
+use crate::{Error, ErrorKind, Result};
+
+/// The encodings of matrices. `q8` and `q4` of the command line are [`Encoding::Q8_0`] and [`Encoding::Q4_1`].
+///
+/// | encoding | planes of a row of P columns (P: columns rounded up to 32) | weight |
+/// | --- | --- | --- |
+/// | F32, F16, BF16 | values [P] | the value |
+/// | Q8_0 | i8 [P] · f16 d [P/32] | `d * q` |
+/// | Q4_0 | u4 [P] · f16 d [P/32] | `d * (q - 8)` |
+/// | Q4_1 | u4 [P] · (f16 d, f16 m) [P/32] | `d * q + m` |
+/// | Q5_0 | u4 [P] · u1 [P] · f16 d [P/32] | `d * (q - 16)`, `q = u4 + 16 u1` |
+/// | Q5_1 | u4 [P] · u1 [P] · (f16 d, f16 m) [P/32] | `d * q + m` |
+/// | Q4_K | u4 [P] · header [P/256] | `d * sc * q - dmin * mn` |
+/// | Q5_K | u4 [P] · u1 [P] · header [P/256] | `d * sc * q - dmin * mn`, `q = u4 + 16 u1` |
+/// | Q6_K | u4 [P] · u2 [P] · i8 sc [P/16] · f16 d [P/256] | `d * sc * (q - 32)`, `q = u4 + 16 u2` |
+///
+/// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
+/// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256.
+#[allow(non_camel_case_types, reason = "the field writes Q4_K, not Q4K")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Encoding {
+    F32,
+    F16,
+    BF16,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q4_K,
+    Q5_K,
+    Q6_K,
+}
+
+/// What one plane of a row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// Columns that share one entry: 1 for quants, 32 or 256 for scales.
+    pub columns: u64,
+    /// Bits of one entry.
+    pub bits: u64,
+}
+
+/// An encoding as data: everything that sizes and layouts need.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptor {
+    pub encoding: Encoding,
+    /// The name in manifests and messages, and of the WGSL part `shaders/encoding/<name>.wgsl`.
+    pub name: &'static str,
+    /// Columns must be a multiple of this (rows are padded to it with zero weights where `pad` is true).
+    pub block: u64,
+    /// The planes of a row, in order.
+    pub planes: &'static [Plane],
+    /// The safetensors dtype of plain encodings; `None` for packed ones, which are stored as `U8`.
+    pub plain: Option<safetensors::Dtype>,
+}
+
+const fn plane(columns: u64, bits: u64) -> Plane {
+    Plane { columns, bits }
+}
+
+use safetensors::Dtype;
+
+/// Every encoding, in the order of [`Encoding`].
+pub const ENCODINGS: &[Descriptor] = &[
+    Descriptor { encoding: Encoding::F32, name: "f32", block: 32, planes: &[plane(1, 32)], plain: Some(Dtype::F32) },
+    Descriptor { encoding: Encoding::F16, name: "f16", block: 32, planes: &[plane(1, 16)], plain: Some(Dtype::F16) },
+    Descriptor { encoding: Encoding::BF16, name: "bf16", block: 32, planes: &[plane(1, 16)], plain: Some(Dtype::BF16) },
+    Descriptor {
+        encoding: Encoding::Q8_0,
+        name: "q8_0",
+        block: 32,
+        planes: &[plane(1, 8), plane(32, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_0,
+        name: "q4_0",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_1,
+        name: "q4_1",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q5_0,
+        name: "q5_0",
+        block: 32,
+        planes: &[plane(1, 4), plane(1, 1), plane(32, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q5_1,
+        name: "q5_1",
+        block: 32,
+        planes: &[plane(1, 4), plane(1, 1), plane(32, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_K,
+        name: "q4_k",
+        block: 256,
+        planes: &[plane(1, 4), plane(256, 128)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q5_K,
+        name: "q5_k",
+        block: 256,
+        planes: &[plane(1, 4), plane(1, 1), plane(256, 128)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q6_K,
+        name: "q6_k",
+        block: 256,
+        planes: &[plane(1, 4), plane(1, 2), plane(16, 8), plane(256, 16)],
+        plain: None,
+    },
+];
+
+impl Encoding {
+    /// The encoding's row in the table.
+    pub fn descriptor(self) -> &'static Descriptor {
+        &ENCODINGS[self as usize]
+    }
+
+    /// The name in manifests, messages and shader parts: `bf16`, `q4_1`, `q6_k`…
+    pub fn name(self) -> &'static str {
+        self.descriptor().name
+    }
+
+    /// The encoding of that name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a name that is not in the table.
+    pub fn from_name(name: &str) -> Result<Self> {
+        let found = ENCODINGS.iter().find(|row| row.name == name).map(|row| row.encoding);
+        found.ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("unknown encoding '{name}'")))
+    }
+
+    /// Columns of a row as stored: rounded up to the block with zero weights.
+    pub fn padded_columns(self, columns: u64) -> u64 {
+        columns.next_multiple_of(self.descriptor().block)
+    }
+
+    /// Byte offset of plane `index` in a row of `columns`.
+    pub fn plane_offset(self, columns: u64, index: usize) -> u64 {
+        let padded = self.padded_columns(columns);
+        let planes = &self.descriptor().planes[..index];
+        planes.iter().map(|plane| (padded / plane.columns * plane.bits / 8).next_multiple_of(16)).sum()
+    }
+
+    /// Bytes from one row to the next, a multiple of 16.
+    pub fn row_stride(self, columns: u64) -> u64 {
+        self.plane_offset(columns, self.descriptor().planes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum() {
+        for row in ENCODINGS {
+            assert_eq!(row.encoding.descriptor().name, row.name);
+            assert_eq!(Encoding::from_name(row.name).ok(), Some(row.encoding));
+        }
+    }
+
+    #[test]
+    fn strides_are_those_of_the_formats() {
+        assert_eq!(Encoding::BF16.row_stride(576), 1152);
+        assert_eq!(Encoding::BF16.row_stride(3), 64);
+        assert_eq!(Encoding::Q4_1.row_stride(576), 576 / 2 + (576 / 32 * 4_u64).next_multiple_of(16));
+        assert_eq!(Encoding::Q4_K.row_stride(512), 288);
+        assert_eq!(Encoding::Q6_K.row_stride(256), 128 + 64 + 16 + 16);
+    }
+}

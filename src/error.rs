@@ -1,0 +1,161 @@
+//! The one error type of the library: a kind to match on, and the place it happened at.
+
+use std::fmt;
+
+/// What went wrong, coarse enough to match on. [`ErrorKind::code`] is stable across versions and languages.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The operating system, a server or a browser refused to read or write.
+    Io,
+    /// A file or object that must exist does not.
+    NotFound,
+    /// Bytes end before the header says they do.
+    Truncated,
+    /// A header, config or table contradicts itself or its format.
+    Malformed,
+    /// Well-formed, but something Tilestream does not know.
+    Unsupported,
+    /// A tensor or a config field that the architecture needs is absent.
+    Missing,
+    /// A checksum does not match.
+    Checksum,
+    /// The budget is too small; the message holds the smallest that works.
+    Budget,
+    /// The disk or quota is full.
+    NoSpace,
+    /// The adapter, device or a shader failed.
+    Gpu,
+    /// A tokenizer or chat template failed.
+    Text,
+    /// An argument of the caller is out of range.
+    Argument,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// A stable, lower-case name, the same in JavaScript.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::NotFound => "not_found",
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::Unsupported => "unsupported",
+            Self::Missing => "missing",
+            Self::Checksum => "checksum",
+            Self::Budget => "budget",
+            Self::NoSpace => "no_space",
+            Self::Gpu => "gpu",
+            Self::Text => "text",
+            Self::Argument => "argument",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// An error with its place: which file, which tensor, what to do.
+///
+/// `Display` is one line: `FILE: tensor 'NAME': message; remedy`.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    file: Option<String>,
+    tensor: Option<String>,
+    remedy: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A new error; `message` says what is wrong, in lower case, without a full stop.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), file: None, tensor: None, remedy: None, source: None }))
+    }
+
+    /// Names the file or object, unless an inner layer already did.
+    pub fn file(mut self, file: impl Into<String>) -> Self {
+        self.0.file.get_or_insert_with(|| file.into());
+        self
+    }
+
+    /// Names the tensor, unless an inner layer already did.
+    pub fn tensor(mut self, tensor: impl Into<String>) -> Self {
+        self.0.tensor.get_or_insert_with(|| tensor.into());
+        self
+    }
+
+    /// Says what the reader can do about it.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.0.remedy.get_or_insert_with(|| remedy.into());
+        self
+    }
+
+    /// Keeps the cause.
+    pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// An error of the operating system, with a kind that tells a missing file and a full disk apart.
+    pub fn io(error: std::io::Error, file: impl Into<String>) -> Self {
+        use std::io::ErrorKind as Os;
+        let (kind, remedy) = match error.kind() {
+            Os::NotFound => (ErrorKind::NotFound, None),
+            Os::UnexpectedEof => (ErrorKind::Truncated, Some("get the file again")),
+            Os::StorageFull | Os::QuotaExceeded => (ErrorKind::NoSpace, Some("free some space and start again")),
+            Os::PermissionDenied => (ErrorKind::Io, Some("check the permissions")),
+            _ => (ErrorKind::Io, None),
+        };
+        let result = Self::new(kind, error.to_string()).file(file).source(error);
+        match remedy {
+            Some(remedy) => result.remedy(remedy),
+            None => result,
+        }
+    }
+
+    /// The kind, to match on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The file or object, where one is to blame.
+    pub fn file_name(&self) -> Option<&str> {
+        self.0.file.as_deref()
+    }
+
+    /// The tensor, where one is to blame.
+    pub fn tensor_name(&self) -> Option<&str> {
+        self.0.tensor.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        if let Some(file) = &inner.file {
+            write!(f, "{file}: ")?;
+        }
+        if let Some(tensor) = &inner.tensor {
+            write!(f, "tensor '{tensor}': ")?;
+        }
+        f.write_str(&inner.message)?;
+        if let Some(remedy) = &inner.remedy {
+            write!(f, "; {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,18 @@
+//! Tilestream runs language models that are far larger than the GPU's memory, by streaming their weights through
+//! it in small pieces ("tiles"). One engine and one set of WGSL shaders serve native hosts (Vulkan, Metal, DX12) and
+//! the browser (WebGPU).
+
+pub mod checkpoint;
+pub mod encoding;
+pub mod error;
+pub mod gpu;
+pub mod model;
+pub mod plan;
+pub mod platform;
+pub mod reference;
+pub mod shard;
+pub mod store;
+pub mod stream;
+pub mod text;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,12 @@
+//! What the engine needs of its host: clock, tasks, `Send`. Only this folder, the stores, the GPU upload and the web
+//! facade know which host they run on.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::*;
+
+#[cfg(target_arch = "wasm32")]
+mod web;
+#[cfg(target_arch = "wasm32")]
+pub use web::*;

@@ -1,0 +1,84 @@
+//! The model format: a manifest, shards that are valid safetensors files, and checksums over every byte.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::Encoding;
+
+/// The manifest's name in a model's folder. It is written last: a folder without it is not a model.
+pub const MANIFEST: &str = "manifest.json";
+/// Version of the format; a reader refuses any other.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// `manifest.json`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    /// For people: the checkpoint's name and how it was encoded.
+    pub name: String,
+    /// `original`, `q8`, `q4` or `synthetic`.
+    pub weights: String,
+    /// The checkpoint's config, whole.
+    pub config: serde_json::Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_config: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_config: Option<serde_json::Value>,
+    /// Every other file of the model, in sweep order.
+    pub files: Vec<ModelFile>,
+    /// Tensors by name (Hugging Face's), in sweep order within each file.
+    pub tensors: BTreeMap<String, StoredTensor>,
+    /// xxh3-64 (hex) of this manifest's JSON with this field empty.
+    pub checksum: String,
+}
+
+/// A file of a model.
+///
+/// Its checksums lie beside it in `<name>.sums`: the xxh3-64 of each [`CHECKSUM_BLOCK`] of the file (the last one
+/// shorter), as little-endian u64s. They stay out of the manifest because a 405B model has twelve million of them.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// Object name: `layer-00003.safetensors`, `embeddings.safetensors`, `head.safetensors`, `tokenizer.json`.
+    pub name: String,
+    pub len_bytes: u64,
+    /// xxh3-64 of the `.sums` object, 16 hex digits.
+    pub sums: String,
+}
+
+/// Bytes under one checksum: small enough that a gather of a few embedding rows reads little more than it needs.
+pub const CHECKSUM_BLOCK: u64 = 64 * 1024;
+
+/// Where a tensor lies.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct StoredTensor {
+    /// The encoding's name; vectors are `f32`.
+    pub encoding: String,
+    /// `[rows, columns]` or `[len]`.
+    pub shape: Vec<u64>,
+    /// Runs of rows, in order; more than one only where a file-size limit cut the matrix.
+    pub parts: Vec<Part>,
+}
+
+/// A run of rows in one file. Rows follow each other at `Encoding::row_stride`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Index in [`Manifest::files`].
+    pub file: u32,
+    pub offset_bytes: u64,
+    pub rows: u64,
+}
+
+impl StoredTensor {
+    /// The encoding, if this build knows it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind) for an unknown name.
+    pub fn encoding(&self) -> crate::Result<Encoding> {
+        Encoding::from_name(&self.encoding)
+    }
+}
