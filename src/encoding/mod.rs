@@ -59,7 +59,7 @@ pub struct Descriptor {
     /// The planes of a row, in order.
     pub planes: &'static [Plane],
     /// The safetensors dtype of plain encodings; `None` for packed ones, which are stored as `U8`.
-    pub plain: Option<safetensors::Dtype>,
+    pub plain: Option<Dtype>,
 }
 
 const fn plane(columns: u64, bits: u64) -> Plane {

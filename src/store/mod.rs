@@ -2,6 +2,9 @@
 //!
 //! A store knows nothing of tensors or layers. Objects are flat names such as `layer-00003.safetensors`.
 
+mod window;
+pub use window::Window;
+
 use crate::Result;
 use crate::platform::{BoxFuture, MaybeSend};
 
