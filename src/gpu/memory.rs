@@ -89,13 +89,20 @@ impl Drop for Lease {
 /// reference (or a garbage collector) would hold memory that the budget thinks is free.
 #[derive(Debug)]
 pub struct CountedBuffer {
+    id: u64,
     buffer: wgpu::Buffer,
     _lease: Lease,
 }
 
 impl CountedBuffer {
     pub(super) fn new(buffer: wgpu::Buffer, lease: Lease) -> Self {
-        Self { buffer, _lease: lease }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), buffer, _lease: lease }
+    }
+
+    /// A number that no other buffer of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 }
 
