@@ -202,14 +202,10 @@ impl Gpu {
         Mapping(receiver)
     }
 
-    /// Resolves when `after` is done on the GPU.
-    pub fn done(&self, after: wgpu::SubmissionIndex) -> oneshot::Receiver<f64> {
-        let (sender, receiver) = oneshot::channel();
-        self.queue.on_submitted_work_done(move || {
-            let _ = sender.send(crate::platform::now_s());
-        });
+    /// Calls `callback` once `after` (and all before it) is done on the GPU.
+    pub fn on_done(&self, after: wgpu::SubmissionIndex, callback: impl FnOnce() + Send + 'static) {
+        self.queue.on_submitted_work_done(callback);
         self.poller.watch(after);
-        receiver
     }
 }
 

@@ -98,6 +98,11 @@ impl Recorder {
         self.dispatches.is_empty() && self.copies.is_none()
     }
 
+    /// Whether dispatches wait for a submit: copies recorded now would run before them.
+    pub fn has_dispatches(&self) -> bool {
+        !self.dispatches.is_empty()
+    }
+
     /// Records a dispatch of `kernel` over `grid` workgroups, with its storage buffers in the order of its bindings.
     ///
     /// # Errors
@@ -112,7 +117,7 @@ impl Recorder {
         if self.is_full() || size_of::<P>() as u64 > PARAMS_STRIDE {
             return Err(Error::new(ErrorKind::Gpu, "too many dispatches for one submit"));
         }
-        let group = self.group(kernel, buffers, size_of::<P>() as u64);
+        let group = self.group(kernel, buffers, (size_of::<P>() as u64).next_multiple_of(16));
         self.bytes.resize(self.dispatches.len() * PARAMS_STRIDE as usize, 0);
         self.bytes.extend_from_slice(bytemuck::bytes_of(params));
         self.dispatches.push(Dispatch { kernel: Arc::clone(kernel), group, grid });

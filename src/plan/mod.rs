@@ -41,7 +41,7 @@ pub struct VectorSpec {
 }
 
 /// The nonlinearity of a gated feed-forward block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activation {
     /// `x * sigmoid(x)`.

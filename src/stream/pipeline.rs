@@ -302,6 +302,18 @@ impl TileStream {
         receiver
     }
 
+    /// Whether `tile` is in its home now, and will stay there for this sweep.
+    pub fn is_pinned(&self, tile: usize) -> bool {
+        self.pinned_place(tile).is_some()
+    }
+
+    fn pinned_place(&self, tile: usize) -> Option<Placement<'_>> {
+        let home = self.homes[tile]?;
+        let warm = self.sections.iter().any(|section| section.warm && section.tiles.contains(&tile));
+        let buffer = &self.segments[home.segment];
+        warm.then_some(Placement { buffer, offset_bytes: home.offset_bytes })
+    }
+
     /// Where `tile` lies, if it is on the GPU now.
     pub fn locate(&self, tile: usize) -> Option<Placement<'_>> {
         if let Some(current) = &self.current {
@@ -315,10 +327,7 @@ impl TileStream {
                 return Some(Placement { buffer, offset_bytes });
             }
         }
-        let home = self.homes[tile]?;
-        let warm = self.sections.iter().any(|section| section.warm && section.tiles.contains(&tile));
-        let buffer = &self.segments[home.segment];
-        warm.then_some(Placement { buffer, offset_bytes: home.offset_bytes })
+        self.pinned_place(tile)
     }
 
     /// Brings the next load, the one that holds `tile`. What used the load before it has been submitted as `after`.
@@ -377,7 +386,7 @@ impl TileStream {
             self.profile.mark(Stage::Upload, true, number, sweep);
             let after = self.gpu.submit(encoder.finish());
             let profile = self.profile.clone();
-            self.gpu.queue.on_submitted_work_done(move || profile.mark(Stage::Upload, false, number, sweep));
+            self.gpu.on_done(after.clone(), move || profile.mark(Stage::Upload, false, number, sweep));
             if through_ring {
                 self.release(pending.window, after);
             }
