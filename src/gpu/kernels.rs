@@ -128,9 +128,9 @@ impl KernelId {
             _ => tuning.wide_lanes,
         };
         let groups = if matches!(self, Self::MatVec(_) | Self::MatMul(_)) { tuning.groups } else { 1 };
-        let constants =
-            [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("PAGE_TOKENS", PAGE_TOKENS)];
-        let composed = Composed::new(uses_lanes && self.shuffles(tuning), &constants, &parts)?;
+        let constants = [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("PAGE_TOKENS", PAGE_TOKENS)];
+        let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
+        let composed = Composed::new(enable, &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })
     }
 
@@ -157,7 +157,9 @@ impl KernelId {
             Self::MatMul(encoding) => {
                 ("matmul", matmul(encoding), &[Read, Read, Read, Read, Write], size::<MatMulParams>())
             }
-            Self::RmsNorm => ("rms_norm", own(&["rms_norm.wgsl", lanes]), &[Read, Read, Write], size::<RmsNormParams>()),
+            Self::RmsNorm => {
+                ("rms_norm", own(&["rms_norm.wgsl", lanes]), &[Read, Read, Write], size::<RmsNormParams>())
+            }
             Self::Rope => ("rope", own(&["rope.wgsl"]), &[Read, Write], size::<RopeParams>()),
             Self::KvWrite(kind) => (
                 "kv_write",

@@ -139,7 +139,11 @@ impl Recorder {
                 binding: index,
                 resource: binding(bind.buffer, bind.offset_bytes, bind.len_bytes),
             }));
-            device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &kernel.layout, entries: &entries })
+            device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &kernel.layout,
+                entries: &entries,
+            })
         };
         self.groups.entry(key).or_insert_with(make).clone()
     }
@@ -155,10 +159,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`ErrorKind::Gpu`] when the device is lost.
-    pub async fn submit(
-        &mut self,
-        last: impl FnOnce(&mut wgpu::CommandEncoder),
-    ) -> Result<wgpu::SubmissionIndex> {
+    pub async fn submit(&mut self, last: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::SubmissionIndex> {
         let device = &self.gpu.device;
         let mut encoder = self.copies.take().unwrap_or_else(|| device.create_command_encoder(&Default::default()));
         let mut used = None;

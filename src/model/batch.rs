@@ -118,11 +118,7 @@ pub async fn sweep(engine: &mut Engine, sequences: &mut [&mut Sequence], want: W
 ///
 /// # Errors
 /// [`ErrorKind::Budget`] where the cache has no pages for them; those of [`Engine::sweep`] and of `visit`.
-pub async fn score(
-    engine: &mut Engine,
-    ids: &[u32],
-    mut visit: impl FnMut(usize, &[f32]) -> Result<()>,
-) -> Result<()> {
+pub async fn score(engine: &mut Engine, ids: &[u32], mut visit: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
     let mut pages = SequencePages::default();
     let result = score_pages(engine, ids, &mut pages, &mut visit).await;
     engine.kv().truncate(&mut pages, 0);
@@ -143,7 +139,8 @@ async fn score_pages(
     let chunk = shares.rows.min(shares.head_rows).max(1) as usize;
     for (index, chunk_ids) in ids.chunks(chunk).enumerate() {
         let first = index * chunk;
-        let row = |(offset, token): (usize, &u32)| Row { sequence: 0, position: (first + offset) as u32, token: *token };
+        let row =
+            |(offset, token): (usize, &u32)| Row { sequence: 0, position: (first + offset) as u32, token: *token };
         let rows: Vec<_> = chunk_ids.iter().enumerate().map(row).collect();
         let heads: Vec<_> = (0..rows.len() as u32).collect();
         let output = engine.sweep(&rows, &[pages], &heads, Want::Logits, true).await?;

@@ -480,8 +480,7 @@ impl Engine {
             _ => self.spec.hidden,
         };
         let (input_stride, output_stride) = (from_width as u32, to_width as u32);
-        let params =
-            RmsNormParams { rows, width, input_stride, output_stride, weight_offset, epsilon };
+        let params = RmsNormParams { rows, width, input_stride, output_stride, weight_offset, epsilon };
         let kernel = self.kernel(KernelId::RmsNorm)?;
         let binds = [from.into(), vectors_bind(&self.stream, &self.buffers, vectors)?, to.into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::rms_norm(&params))
@@ -508,8 +507,7 @@ impl Engine {
                 segment_first_page: segment.first_page,
                 segment_pages: segment.pages,
             };
-            let binds =
-                [key.into(), value.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
+            let binds = [key.into(), value.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
             self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
         }
         Ok(())
@@ -661,12 +659,8 @@ impl Buffers {
         let hidden = heads * padded(spec.hidden) * 4;
         Ok(Self {
             activations,
-            vectors: gpu
-                .buffer("vectors", layout.largest_vectors_bytes(), Usage::STORAGE | Usage::COPY_DST)
-                .await?,
-            attention_state: gpu
-                .buffer("attention state", rows * budget::most_heads(spec) * 8, Usage::STORAGE)
-                .await?,
+            vectors: gpu.buffer("vectors", layout.largest_vectors_bytes(), Usage::STORAGE | Usage::COPY_DST).await?,
+            attention_state: gpu.buffer("attention state", rows * budget::most_heads(spec) * 8, Usage::STORAGE).await?,
             head_input: gpu.buffer("head input", hidden, Usage::STORAGE).await?,
             head_normed: gpu.buffer("head normed", hidden, Usage::STORAGE).await?,
             logits: gpu.buffer("logits", heads * u64::from(spec.vocab) * 4, Usage::STORAGE | Usage::COPY_SRC).await?,

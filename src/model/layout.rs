@@ -105,8 +105,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn layer(&mut self, index: usize, layer: &LayerSpec) -> Result<LayerLayout> {
         let full = |name: &str| plan::layer_tensor(index, name);
-        let vectors: Vec<_> =
-            layer.vectors.iter().map(|vector| (full(vector.name), u64::from(vector.len))).collect();
+        let vectors: Vec<_> = layer.vectors.iter().map(|vector| (full(vector.name), u64::from(vector.len))).collect();
         let vectors = self.vectors(&vectors)?;
         let mut matrices = Vec::with_capacity(layer.matrices.len());
         for matrix in &layer.matrices {

@@ -41,7 +41,8 @@ impl Readback {
         heads: u32,
         with_logits: bool,
     ) -> impl FnOnce(&mut wgpu::CommandEncoder) + use<> {
-        let (best, mapped, logits) = (wgpu::Buffer::clone(&self.best), wgpu::Buffer::clone(&self.mapped), wgpu::Buffer::clone(logits));
+        let (best, mapped, logits) =
+            (wgpu::Buffer::clone(&self.best), wgpu::Buffer::clone(&self.mapped), wgpu::Buffer::clone(logits));
         let (start, len) = (self.head_rows * BEST_BYTES, u64::from(heads) * self.vocab * 4);
         move |encoder| {
             encoder.copy_buffer_to_buffer(&best, 0, &mapped, 0, u64::from(heads) * BEST_BYTES);
@@ -56,13 +57,7 @@ impl Readback {
     /// # Errors
     /// [`ErrorKind::Gpu`] for a lost device, or where a logit is not a number: the weights or a kernel are broken, and
     /// any token would be a guess.
-    pub async fn finish(
-        &self,
-        gpu: &Gpu,
-        after: wgpu::SubmissionIndex,
-        heads: u32,
-        want: Want,
-    ) -> Result<Output> {
+    pub async fn finish(&self, gpu: &Gpu, after: wgpu::SubmissionIndex, heads: u32, want: Want) -> Result<Output> {
         gpu.map(&self.mapped, wgpu::MapMode::Read, after).ready().await?;
         let result = self.read(heads, want);
         self.mapped.unmap();

@@ -83,3 +83,6 @@ impl Poller {
 
 /// Gives the host's event loop a turn; nothing to do where there are threads.
 pub async fn yield_now() {}
+
+/// Whether a shader with subgroup functions starts with `enable subgroups;`: naga takes subgroup functions without it, and refuses the directive.
+pub const ENABLE_SUBGROUPS: bool = false;

@@ -59,3 +59,6 @@ impl Poller {
 pub async fn yield_now() {
     gloo::timers::future::TimeoutFuture::new(0).await;
 }
+
+/// Whether a shader with subgroup functions starts with `enable subgroups;`: browsers want it.
+pub const ENABLE_SUBGROUPS: bool = true;
