@@ -1,6 +1,10 @@
 //! Reads what people publish: headers of safetensors and GGUF files -> one table of tensors, all in Hugging Face names
 //! and shapes. Only headers are read here, by positioned reads; tensor bytes are read by the splitter.
 
+mod gguf_tokenizer;
+
+pub use gguf_tokenizer::GgufTokenizer;
+
 use crate::encoding::Encoding;
 
 /// How a checkpoint stores a tensor's bytes.
@@ -42,8 +46,10 @@ pub struct Checkpoint {
     pub config: serde_json::Value,
     /// `generation_config.json`, where there is one.
     pub generation_config: Option<serde_json::Value>,
-    /// `tokenizer.json` as bytes; made from the metadata for GGUF.
+    /// `tokenizer.json` as bytes, as published; `None` for GGUF.
     pub tokenizer: Option<Vec<u8>>,
+    /// What a GGUF file says of its tokenizer, to make `tokenizer.json` from; `None` for a folder.
+    pub gguf_tokenizer: Option<GgufTokenizer>,
     /// `tokenizer_config.json` as published, or its fields (chat_template, bos_token, eos_token…) made from metadata.
     pub tokenizer_config: Option<serde_json::Value>,
     /// Whether the matrices are already quantized.
