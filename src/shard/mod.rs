@@ -10,7 +10,13 @@ mod checksum;
 pub mod layout;
 mod manifest;
 mod model;
+pub mod split;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod verify;
+mod write;
 
 pub use checksum::{SumsWriter, sums_name};
 pub use model::{Model, VectorRun, VerifiedReader};
