@@ -11,6 +11,7 @@ pub mod layout;
 mod manifest;
 mod model;
 pub mod split;
+pub mod synth;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
