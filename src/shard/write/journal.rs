@@ -20,8 +20,8 @@ use crate::{Error, ErrorKind, Result};
 /// The journal's name in the folder of a model that is being made.
 pub(crate) const NAME: &str = "split.journal.json";
 const VERSION: u32 = 1;
-/// Largest journal that is read.
-const MAX_BYTES: u64 = 64 << 20;
+/// Largest journal and largest tokenizer that are read.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// What a run must have in common with an earlier one to continue it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
