@@ -1,8 +1,13 @@
 //! Reads what people publish: headers of safetensors and GGUF files -> one table of tensors, all in Hugging Face names
 //! and shapes. Only headers are read here, by positioned reads; tensor bytes are read by the splitter.
 
+mod folder;
+pub mod gguf;
 mod gguf_tokenizer;
+mod read;
+pub mod safetensors;
 
+pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
 
 use crate::encoding::Encoding;
@@ -33,6 +38,21 @@ pub struct Tensor {
     pub len_bytes: u64,
     /// GGUF's llama files interleave the halves of each head's rows in Q and K: the number of heads to undo it for.
     pub interleaved_heads: Option<u64>,
+}
+
+impl Tensor {
+    /// The row of the file that holds row `row` of the tensor as Hugging Face orders it.
+    ///
+    /// In a head of `2 n` rows, GGUF's row `2 i + half` is row `half * n + i`.
+    pub fn source_row(&self, row: u64) -> u64 {
+        let rows = self.shape.first().copied().unwrap_or(1);
+        let half_head = self.interleaved_heads.map_or(0, |heads| rows / heads.max(1) / 2);
+        if half_head == 0 {
+            return row;
+        }
+        let (head, in_head) = (row / (2 * half_head), row % (2 * half_head));
+        head * 2 * half_head + 2 * (in_head % half_head) + in_head / half_head
+    }
 }
 
 /// Everything a split needs of a checkpoint, except the tensors' bytes.

@@ -140,7 +140,7 @@ impl Manifest {
         tensor: &StoredTensor,
         places: &mut Vec<(u32, u64, u64, &'a str)>,
     ) -> Result<()> {
-        let row_bytes = tensor.checked_row_bytes()?;
+        let row_bytes = tensor.row_bytes()?;
         let rows = if let [rows, _] = tensor.shape[..] { rows } else { 1 };
         let mut left = rows;
         for part in &tensor.parts {
@@ -179,29 +179,29 @@ impl StoredTensor {
     /// Bytes of one row as stored: the stride of a matrix, the length of a vector.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for an unknown encoding.
+    /// [`ErrorKind::Unsupported`] for an unknown encoding, [`ErrorKind::Malformed`] for a shape that it cannot store.
     pub fn row_bytes(&self) -> Result<u64> {
-        self.checked_row_bytes()
+        row_bytes(self.encoding()?, &self.shape)
     }
+}
 
-    fn checked_row_bytes(&self) -> Result<u64> {
-        let encoding = self.encoding()?;
-        let sane = self.shape.iter().all(|size| (1..=MAX_DIMENSION).contains(size));
-        match self.shape[..] {
-            [len] if sane && encoding == Encoding::F32 && self.parts.len() == 1 => Ok(len * 4),
-            [_] if sane => Err(malformed("a vector is f32 and lies in one part")),
-            [_, columns] if sane => {
-                let descriptor = encoding.descriptor();
-                // K-quants have no rows that end within a block of 256.
-                if descriptor.block > 32 && !columns.is_multiple_of(descriptor.block) {
-                    let message =
-                        format!("{columns} columns are no multiple of {}'s {}", encoding.name(), descriptor.block);
-                    return Err(malformed(message));
-                }
-                Ok(encoding.row_stride(columns))
+/// Bytes of one row as stored: the stride of a matrix, the length of a vector.
+pub(super) fn row_bytes(encoding: Encoding, shape: &[u64]) -> Result<u64> {
+    let sane = shape.iter().all(|size| (1..=MAX_DIMENSION).contains(size));
+    match *shape {
+        [len] if sane && encoding == Encoding::F32 => Ok(len * 4),
+        [_] if sane => Err(malformed(format!("a vector in {}, not in f32", encoding.name()))),
+        [_, columns] if sane => {
+            let descriptor = encoding.descriptor();
+            // K-quants have no rows that end within a block of 256.
+            if descriptor.block > 32 && !columns.is_multiple_of(descriptor.block) {
+                let message =
+                    format!("{columns} columns are no multiple of {}'s {}", encoding.name(), descriptor.block);
+                return Err(malformed(message));
             }
-            _ => Err(malformed(format!("shape {:?} is no matrix and no vector", self.shape))),
+            Ok(encoding.row_stride(columns))
         }
+        _ => Err(malformed(format!("shape {shape:?} is no matrix and no vector"))),
     }
 }
 

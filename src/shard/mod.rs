@@ -10,7 +10,14 @@ mod checksum;
 pub mod layout;
 mod manifest;
 mod model;
+pub mod split;
+pub mod synth;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod verify;
+mod write;
 
 pub use checksum::{SumsWriter, sums_name};
 pub use model::{Model, VectorRun, VerifiedReader};

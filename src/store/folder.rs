@@ -9,24 +9,42 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{FileStore, ModelSink, Store, check_name};
 use crate::platform::BoxFuture;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
-/// A sink of files in one folder. Its futures complete at once.
+/// A sink of files in one folder, which no other process writes to meanwhile. Its futures complete at once.
 #[derive(Debug)]
 pub struct FolderSink {
     files: FileStore,
     writing: Mutex<HashMap<String, File>>,
+    /// Held until the sink is dropped, or the process dies.
+    _lock: Option<File>,
 }
 
 impl FolderSink {
     /// A sink in `folder`, which is made where it does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`](crate::ErrorKind) where the folder cannot be made or read.
+    /// [`ErrorKind::Io`] where the folder cannot be made or read, or where another sink writes to it.
     pub fn create(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
+        let shown = folder.display().to_string();
+        let busy = || Error::new(ErrorKind::Io, "another process writes here").file(shown).remedy("wait for its end");
+        Self::try_create(folder)?.ok_or_else(busy)
+    }
+
+    /// As [`FolderSink::create`], but `None` where another sink, of this process or another, writes to the folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where the folder cannot be made or read.
+    pub fn try_create(folder: impl Into<PathBuf>) -> Result<Option<Self>> {
+        let folder = folder.into();
         fs::create_dir_all(&folder).map_err(|error| Error::io(error, folder.display().to_string()))?;
-        Ok(Self { files: FileStore::open(folder)?, writing: Mutex::default() })
+        let files = FileStore::open(folder)?;
+        match lock(files.folder()) {
+            Ok(lock) => Ok(Some(Self { files, writing: Mutex::default(), _lock: lock })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(Error::io(error, files.folder().display().to_string())),
+        }
     }
 
     /// The folder.
@@ -82,6 +100,7 @@ impl FolderSink {
     fn entries_now(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(self.folder())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         let mut names: Vec<String> = entries.collect::<io::Result<_>>()?;
+        names.retain(|name| name != LOCK);
         names.sort();
         Ok(names)
     }
@@ -156,6 +175,36 @@ impl ModelSink for FolderSink {
     }
 }
 
+/// The lock of a folder where the system has none for folders; the system removes it when it is closed.
+const LOCK: &str = ".tilestream.lock";
+
+/// Locks a folder against other sinks; fails with `WouldBlock` where one has it. `None` where the file system (some
+/// network ones) has no locks: then it is the user's to start only one split at a time.
+#[cfg(unix)]
+fn lock(folder: &Path) -> io::Result<Option<File>> {
+    let handle = File::open(folder)?;
+    match handle.try_lock() {
+        Ok(()) => Ok(Some(handle)),
+        Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(fs::TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// Locks a folder by a file that nobody else may open and that goes with its handle.
+#[cfg(windows)]
+fn lock(folder: &Path) -> io::Result<Option<File>> {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_FLAG_DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).share_mode(0).custom_flags(FILE_FLAG_DELETE_ON_CLOSE);
+    match options.open(folder.join(LOCK)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A rename is durable on unix only when its folder is.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -208,6 +257,16 @@ mod tests {
             fs::write(sink.folder().join(name), bytes).expect("written");
         }
         pollster::block_on(conformance::check(&sink)).expect("conforms");
+    }
+
+    #[test]
+    fn one_sink_at_a_time_writes_to_a_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let first = FolderSink::create(folder.path()).expect("made");
+        assert!(FolderSink::try_create(folder.path()).expect("readable").is_none());
+        assert!(FolderSink::create(folder.path()).is_err());
+        drop(first);
+        assert!(FolderSink::try_create(folder.path()).expect("readable").is_some());
     }
 
     #[test]
