@@ -6,6 +6,8 @@ pub mod gguf;
 mod gguf_tokenizer;
 mod read;
 pub mod safetensors;
+#[cfg(test)]
+mod testing;
 
 pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;

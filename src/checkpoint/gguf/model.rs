@@ -247,3 +247,7 @@ fn present<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let fields = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(fields.collect::<Map<_, _>>())
 }
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;
