@@ -1,6 +1,17 @@
 //! Reads what people publish: headers of safetensors and GGUF files -> one table of tensors, all in Hugging Face names
 //! and shapes. Only headers are read here, by positioned reads; tensor bytes are read by the splitter.
 
+mod folder;
+pub mod gguf;
+mod gguf_tokenizer;
+mod read;
+pub mod safetensors;
+#[cfg(test)]
+mod testing;
+
+pub use folder::{open, parse_index};
+pub use gguf_tokenizer::GgufTokenizer;
+
 use crate::encoding::Encoding;
 
 /// How a checkpoint stores a tensor's bytes.
@@ -31,6 +42,21 @@ pub struct Tensor {
     pub interleaved_heads: Option<u64>,
 }
 
+impl Tensor {
+    /// The row of the file that holds row `row` of the tensor as Hugging Face orders it.
+    ///
+    /// In a head of `2 n` rows, GGUF's row `2 i + half` is row `half * n + i`.
+    pub fn source_row(&self, row: u64) -> u64 {
+        let rows = self.shape.first().copied().unwrap_or(1);
+        let half_head = self.interleaved_heads.map_or(0, |heads| rows / heads.max(1) / 2);
+        if half_head == 0 {
+            return row;
+        }
+        let (head, in_head) = (row / (2 * half_head), row % (2 * half_head));
+        head * 2 * half_head + 2 * (in_head % half_head) + in_head / half_head
+    }
+}
+
 /// Everything a split needs of a checkpoint, except the tensors' bytes.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
@@ -42,8 +68,10 @@ pub struct Checkpoint {
     pub config: serde_json::Value,
     /// `generation_config.json`, where there is one.
     pub generation_config: Option<serde_json::Value>,
-    /// `tokenizer.json` as bytes; made from the metadata for GGUF.
+    /// `tokenizer.json` as bytes, as published; `None` for GGUF.
     pub tokenizer: Option<Vec<u8>>,
+    /// What a GGUF file says of its tokenizer, to make `tokenizer.json` from; `None` for a folder.
+    pub gguf_tokenizer: Option<GgufTokenizer>,
     /// `tokenizer_config.json` as published, or its fields (chat_template, bos_token, eos_token…) made from metadata.
     pub tokenizer_config: Option<serde_json::Value>,
     /// Whether the matrices are already quantized.

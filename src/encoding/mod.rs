@@ -4,6 +4,13 @@
 //! starts at a multiple of 16 bytes and the row's stride is a multiple of 16 bytes, so that any run of rows is a tile.
 //! Elements stand in their natural order in each plane, least significant bits first.
 
+pub mod decode;
+pub mod gguf;
+pub mod plain;
+pub mod quantize;
+
+pub use decode::decode_row;
+
 use crate::{Error, ErrorKind, Result};
 
 /// The encodings of matrices. `q8` and `q4` of the command line are [`Encoding::Q8_0`] and [`Encoding::Q4_1`].
@@ -59,7 +66,7 @@ pub struct Descriptor {
     /// The planes of a row, in order.
     pub planes: &'static [Plane],
     /// The safetensors dtype of plain encodings; `None` for packed ones, which are stored as `U8`.
-    pub plain: Option<safetensors::Dtype>,
+    pub plain: Option<Dtype>,
 }
 
 const fn plane(columns: u64, bits: u64) -> Plane {
@@ -167,6 +174,14 @@ impl Encoding {
     pub fn row_stride(self, columns: u64) -> u64 {
         self.plane_offset(columns, self.descriptor().planes.len())
     }
+}
+
+/// Refuses a slice of the wrong length: lengths come from shapes that a caller must have checked.
+fn check_len(what: &str, len: usize, expected: u64) -> Result<()> {
+    if len as u64 == expected {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Argument, format!("the {what} has {len} bytes or values where {expected} are needed")))
 }
 
 #[cfg(test)]

@@ -2,6 +2,12 @@
 //!
 //! An architecture is data. The engine walks ops; it knows no model family.
 
+mod architectures;
+mod fields;
+mod rope;
+
+pub use architectures::model_spec;
+
 /// Index of an activation buffer in [`ModelSpec::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BufferId(pub u16);
@@ -41,7 +47,7 @@ pub struct VectorSpec {
 }
 
 /// The nonlinearity of a gated feed-forward block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activation {
     /// `x * sigmoid(x)`.

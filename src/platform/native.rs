@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 /// `Send + Sync` where tasks move between threads.
@@ -16,3 +17,72 @@ pub fn now_s() -> f64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
+
+type Task = BoxFuture<'static, ()>;
+
+/// Runs futures beside the engine: on a few threads of their own, each future to its end before the next.
+///
+/// Made for reads: their futures block in positioned reads, so a thread a read in flight is what the disk wants.
+#[derive(Clone, Debug)]
+pub struct Spawner(mpsc::Sender<Task>);
+
+impl Spawner {
+    /// A spawner with `threads` threads, which end when the last clone is dropped.
+    ///
+    /// # Errors
+    /// The operating system's, when it starts no thread.
+    pub fn new(name: &str, threads: usize) -> std::io::Result<Self> {
+        let (sender, receiver) = mpsc::channel::<Task>();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for index in 0..threads.max(1) {
+            let receiver = Arc::clone(&receiver);
+            std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
+                // The lock is held only while waiting for a task, not while running it.
+                let next = || receiver.lock().ok().and_then(|tasks| tasks.recv().ok());
+                while let Some(task) = next() {
+                    pollster::block_on(task);
+                }
+            })?;
+        }
+        Ok(Self(sender))
+    }
+
+    /// Starts a future. It is dropped unrun where the threads are gone.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // A send fails only when every thread has died of a panic; the waiter then sees its channel closed.
+        let _ = self.0.send(Box::pin(task));
+    }
+}
+
+/// Waits for the GPU on a thread of its own, so that mapping callbacks fire without the engine blocking.
+#[derive(Clone, Debug)]
+pub struct Poller(mpsc::Sender<wgpu::SubmissionIndex>);
+
+impl Poller {
+    /// A poller for `device`; its thread ends when the last clone is dropped.
+    ///
+    /// # Errors
+    /// The operating system's, when it starts no thread.
+    pub fn new(device: wgpu::Device) -> std::io::Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::Builder::new().name("gpu-poller".into()).spawn(move || {
+            for submission in receiver {
+                let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+                // A lost device is reported by its own callback and by the mappings that fail.
+                let _ = device.poll(wait);
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Sees to it that callbacks fire which depend on `submission` or earlier ones.
+    pub fn watch(&self, submission: wgpu::SubmissionIndex) {
+        let _ = self.0.send(submission);
+    }
+}
+
+/// Gives the host's event loop a turn; nothing to do where there are threads.
+pub async fn yield_now() {}
+
+/// Whether a shader with subgroup functions starts with `enable subgroups;`: naga takes subgroup functions without it, and refuses the directive.
+pub const ENABLE_SUBGROUPS: bool = false;

@@ -18,3 +18,47 @@ pub fn now_s() -> f64 {
         .and_then(|performance| performance.dyn_into::<web_sys::Performance>().ok())
         .map_or(0.0, |performance| performance.now() / 1000.0)
 }
+
+/// Runs futures beside the engine, on the event loop.
+#[derive(Clone, Debug)]
+pub struct Spawner;
+
+impl Spawner {
+    /// A spawner; the number of threads has no meaning here.
+    ///
+    /// # Errors
+    /// None.
+    pub fn new(_name: &str, _threads: usize) -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Starts a future.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        wasm_bindgen_futures::spawn_local(task);
+    }
+}
+
+/// The browser polls the device itself.
+#[derive(Clone, Debug)]
+pub struct Poller;
+
+impl Poller {
+    /// A poller that has nothing to do.
+    ///
+    /// # Errors
+    /// None.
+    pub fn new(_device: wgpu::Device) -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Callbacks fire from the event loop.
+    pub fn watch(&self, _submission: wgpu::SubmissionIndex) {}
+}
+
+/// Gives the host's event loop a turn, so that an abort or a repaint gets through.
+pub async fn yield_now() {
+    gloo::timers::future::TimeoutFuture::new(0).await;
+}
+
+/// Whether a shader with subgroup functions starts with `enable subgroups;`: browsers want it.
+pub const ENABLE_SUBGROUPS: bool = true;

@@ -6,6 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::Encoding;
 
+mod checksum;
+pub mod layout;
+mod manifest;
+mod model;
+pub mod split;
+pub mod synth;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod write;
+
+pub use checksum::{SumsWriter, sums_name};
+pub use model::{Model, VectorRun, VerifiedReader};
+pub use verify::{Finding, verify};
+
 /// The manifest's name in a model's folder. It is written last: a folder without it is not a model.
 pub const MANIFEST: &str = "manifest.json";
 /// Version of the format; a reader refuses any other.
@@ -26,11 +43,16 @@ pub struct Manifest {
     pub generation_config: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer_config: Option<serde_json::Value>,
+    /// Hex hash of what the model was made from (names, lengths, headers and samples of the checkpoint, and the options
+    /// of the split), so that the same split finds it finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Every other file of the model, in sweep order.
     pub files: Vec<ModelFile>,
     /// Tensors by name (Hugging Face's), in sweep order within each file.
+    #[serde(deserialize_with = "manifest::unique_names")]
     pub tensors: BTreeMap<String, StoredTensor>,
-    /// xxh3-64 (hex) of this manifest's JSON with this field empty.
+    /// xxh3-64 (hex) of this manifest's JSON text with this field empty.
     pub checksum: String,
 }
 
@@ -63,7 +85,7 @@ pub struct StoredTensor {
     pub parts: Vec<Part>,
 }
 
-/// A run of rows in one file. Rows follow each other at `Encoding::row_stride`.
+/// A run of rows in one file. Rows follow each other at `Encoding::row_stride`; a vector is one row of `len` f32s.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
@@ -80,5 +102,25 @@ impl StoredTensor {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind) for an unknown name.
     pub fn encoding(&self) -> crate::Result<Encoding> {
         Encoding::from_name(&self.encoding)
+    }
+}
+
+/// How far long work has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    /// The file that is being worked on.
+    pub file: &'a str,
+}
+
+/// Told about progress, now and then; `Break` asks to stop, which ends in [`ErrorKind::Cancelled`](crate::ErrorKind).
+pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> std::ops::ControlFlow<()> + 'a;
+
+/// Tells `progress`, and turns its wish to stop into an error.
+fn tell(progress: &mut OnProgress<'_>, done_bytes: u64, total_bytes: u64, file: &str) -> crate::Result<()> {
+    match progress(Progress { done_bytes, total_bytes, file }) {
+        std::ops::ControlFlow::Continue(()) => Ok(()),
+        std::ops::ControlFlow::Break(()) => Err(crate::Error::new(crate::ErrorKind::Cancelled, "stopped")),
     }
 }

@@ -2,8 +2,23 @@
 //!
 //! A store knows nothing of tensors or layers. Objects are flat names such as `layer-00003.safetensors`.
 
-use crate::Result;
 use crate::platform::{BoxFuture, MaybeSend};
+use crate::{Error, ErrorKind, Result};
+
+pub mod conformance;
+#[cfg(not(target_arch = "wasm32"))]
+mod file;
+#[cfg(not(target_arch = "wasm32"))]
+mod folder;
+mod memory;
+mod window;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use file::FileStore;
+#[cfg(not(target_arch = "wasm32"))]
+pub use folder::FolderSink;
+pub use memory::MemoryStore;
+pub use window::Window;
 
 /// Read access to named objects by position.
 ///
@@ -12,6 +27,7 @@ use crate::platform::{BoxFuture, MaybeSend};
 /// - an object that is not there is [`ErrorKind::NotFound`](crate::ErrorKind) with its name.
 /// - reads at the same time from several tasks do not disturb each other (positioned reads, no cursor).
 /// - a name that leaves the store (`..`, an absolute path) is refused.
+/// - `read_at` only writes to the buffer and never reads from it: it may be memory of a GPU (see [`Window`]).
 pub trait Store: MaybeSend {
     /// The object's length in bytes.
     fn len<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u64>>;
@@ -24,4 +40,84 @@ pub trait Store: MaybeSend {
 
     /// How messages call the object: a path or an address.
     fn describe(&self, name: &str) -> String;
+}
+
+/// A store that a model is written to.
+///
+/// An object is made under a temporary name, made durable by [`ModelSink::sync`], and gets its final name by
+/// [`ModelSink::rename`], so that whoever finds the final name finds all of it.
+pub trait ModelSink: Store {
+    /// Makes an empty object, in place of what had the name.
+    fn create<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Adds bytes at the end of an object made by [`ModelSink::create`] and not yet synced.
+    fn append<'a>(&'a self, name: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, Result<()>>;
+
+    /// Ends the writing of an object: its bytes are on the medium when this returns.
+    fn sync<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Renames at once, in place of what had the name `to`.
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Removes an object; one that is not there is no error.
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes the names themselves durable: renames and removals before this call survive a loss of power.
+    fn sync_names(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Names of everything that lies there, sorted: objects, and what is no object (folders).
+    fn entries(&self) -> BoxFuture<'_, Result<Vec<String>>>;
+
+    /// Bytes that can still be written; `None` where nobody knows.
+    fn available_bytes(&self) -> BoxFuture<'_, Result<Option<u64>>>;
+
+    /// Asks the host to drop what it caches of an object, so that the next read comes from the medium. A hint.
+    fn forget_cached<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Removes objects of a checkpoint whose content has moved into a model.
+pub trait Originals: MaybeSend {
+    /// Whether [`Originals::remove`] would do what its caller expects, asked before any work is done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where removing the object would free nothing or take it from somebody else.
+    fn may_remove(&self, name: &str) -> Result<()>;
+
+    /// Removes an object for good; one that is not there is no error.
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>>;
+}
+
+/// Longest name of an object, in bytes: what common file systems allow.
+const MAX_NAME_BYTES: usize = 255;
+
+/// Checks that a name is one flat, relative component on every system: no separator, drive, stream or control
+/// character, and not `.` or `..`.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] naming the object.
+pub fn check_name(name: &str) -> Result<()> {
+    let hostile = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name == "." || name == ".." || name.contains(hostile) {
+        let shown: String = name.chars().take(80).collect();
+        return Err(Error::new(ErrorKind::Argument, format!("{shown:?} is not a plain file name")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_plain_component() {
+        for name in ["layer-00003.safetensors", "tokenizer.json", "..a", "a b", "模型.gguf"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        let long = "x".repeat(256);
+        for name in ["", ".", "..", "../a", "a/b", "/etc/passwd", "a\\b", "C:x", "a\0b", "a\nb", &long] {
+            assert_eq!(check_name(name).map_err(|error| error.kind()), Err(ErrorKind::Argument), "{name}");
+        }
+    }
 }

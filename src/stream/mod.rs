@@ -1,1 +1,10 @@
-//! stream
+//! When bytes arrive and leave: the tile table, which tiles stay, and the pipeline that brings the others in time.
+//! Knows byte ranges and windows; no architectures, no file formats, no shaders.
+
+pub mod pipeline;
+pub mod profile;
+pub mod tiles;
+
+pub use pipeline::{Placement, StreamOptions, TileSource, TileStream};
+pub use profile::{Event, Figures, Profile, Stage};
+pub use tiles::{Piece, Tile, TileTable};

@@ -1,1 +1,193 @@
-pub fn placeholder() {}
+//! The companion's commands: `split`, `synth` and `verify`, shared by its own binary and the `tilestream` command.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, ValueEnum};
+use pollster::block_on;
+use tilestream::shard::split::{SplitOptions, Weights, has_deleted, split};
+use tilestream::shard::synth::{SynthOptions, preset, synth};
+use tilestream::shard::{MANIFEST, Manifest, verify};
+use tilestream::store::{FileStore, FolderSink, Originals};
+use tilestream::{Error, ErrorKind, Result, plan};
+
+mod checkpoint;
+mod progress;
+pub mod size;
+
+pub use checkpoint::{open as open_checkpoint, open_or_split};
+pub use progress::Reporter;
+use size::{parse_size, show_size};
+
+/// Splits a checkpoint into a model: one file for each layer, in the order in which they are used.
+///
+/// A split that was stopped is continued by the same command.
+#[derive(Args, Clone, Debug)]
+pub struct SplitArgs {
+    /// A Hugging Face folder (safetensors), or a GGUF file
+    pub checkpoint: PathBuf,
+    /// The folder of the model: new, empty, or that of a split that was stopped
+    pub out: PathBuf,
+    /// How matrices are stored, embeddings and head included
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: WeightsArg,
+    /// Cut layers into files of at most this size, such as 100MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_file_size: Option<u64>,
+    /// Delete each file of the checkpoint once all that came from it is on disk and verified
+    #[arg(long)]
+    pub delete_original: bool,
+}
+
+/// Makes a model of random weights in a published shape, as fast as the disk writes.
+#[derive(Args, Clone, Debug)]
+pub struct SynthArgs {
+    /// llama-3.1-8b, llama-3.1-70b or llama-3.1-405b
+    pub preset: String,
+    /// The folder of the model: new or empty
+    pub out: PathBuf,
+    /// Another number of layers than the published shape has
+    #[arg(long, value_name = "N")]
+    pub layers: Option<u32>,
+    /// How matrices are stored; original is bf16
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: WeightsArg,
+    /// Cut layers into files of at most this size, such as 100MB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_file_size: Option<u64>,
+    /// The same seed makes the same weights
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Compares every block of a model with its checksum, and names each bad block and the tensors it belongs to.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The folder of a split model
+    pub model: PathBuf,
+}
+
+/// How matrices are stored.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum WeightsArg {
+    /// Every bit as published
+    #[default]
+    Original,
+    /// 8 bits and a scale for each 32 weights
+    Q8,
+    /// 4 bits, a scale and a zero point for each 32 weights
+    Q4,
+}
+
+impl From<WeightsArg> for Weights {
+    fn from(weights: WeightsArg) -> Self {
+        match weights {
+            WeightsArg::Original => Self::Original,
+            WeightsArg::Q8 => Self::Q8,
+            WeightsArg::Q4 => Self::Q4,
+        }
+    }
+}
+
+/// Runs `split`; `stop` (set by Ctrl-C) leaves a split that the next run continues.
+///
+/// # Errors
+/// Those of opening a checkpoint and of [`split`].
+pub fn run_split(args: &SplitArgs, stop: &Arc<AtomicBool>) -> Result<()> {
+    let sink = FolderSink::create(&args.out)?;
+    let result = block_on(split_into(args, &sink, stop));
+    checkpoint::remove_if_empty(sink);
+    let manifest = stoppable(result, "split")?;
+    tell_end("split", &manifest, args.out.display());
+    Ok(())
+}
+
+async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>) -> Result<Manifest> {
+    let (store, checkpoint) = if has_deleted(sink).await? {
+        checkpoint::open_saved(&args.checkpoint, sink).await?
+    } else {
+        match checkpoint::open(&args.checkpoint).await {
+            // The last run was stopped after its very last step but one.
+            Err(error) if error.kind() == ErrorKind::NotFound && args.delete_original => {
+                return Manifest::load(sink).await.map_err(|_| error);
+            }
+            opened => opened?,
+        }
+    };
+    let spec = plan::model_spec(&checkpoint.config)?;
+    let options = SplitOptions {
+        name: checkpoint::name_of(&args.checkpoint),
+        weights: args.weights.into(),
+        max_file_bytes: args.max_file_size,
+        originals: args.delete_original.then_some(&store as &dyn Originals),
+    };
+    let mut reporter = Reporter::new("splitting", Arc::clone(stop));
+    split(&checkpoint, &spec, &store, sink, &options, &mut |progress| reporter.update(progress)).await
+}
+
+/// Runs `synth`.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for an unknown preset, and those of [`synth`].
+pub fn run_synth(args: &SynthArgs, stop: &Arc<AtomicBool>) -> Result<()> {
+    let config = preset(&args.preset, args.layers)?;
+    let spec = plan::model_spec(&config)?;
+    let options = SynthOptions {
+        name: args.preset.clone(),
+        weights: args.weights.into(),
+        max_file_bytes: args.max_file_size,
+        seed: args.seed,
+    };
+    let sink = FolderSink::create(&args.out)?;
+    let mut reporter = Reporter::new("writing", Arc::clone(stop));
+    let result = block_on(synth(&config, &spec, &sink, &options, &mut |progress| reporter.update(progress)));
+    drop(reporter);
+    checkpoint::remove_if_empty(sink);
+    let manifest = stoppable(result, "synth")?;
+    tell_end("wrote", &manifest, args.out.display());
+    Ok(())
+}
+
+/// Runs `verify`: findings go to stdout, one a line.
+///
+/// # Errors
+/// [`ErrorKind::Checksum`] where anything was found.
+pub fn run_verify(args: &VerifyArgs, stop: &Arc<AtomicBool>) -> Result<()> {
+    let store = FileStore::open(&args.model)?;
+    let mut reporter = Reporter::new("verifying", Arc::clone(stop));
+    let findings = block_on(verify(&store, &mut |progress| reporter.update(progress)))?;
+    drop(reporter);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if findings.is_empty() {
+        eprintln!("{}: every block matches its checksum", args.model.display());
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::Checksum, format!("{} bad blocks or files", findings.len()));
+    Err(error.file(args.model.display().to_string()).remedy("split the model again"))
+}
+
+/// Says how to continue what was stopped.
+fn stoppable<T>(result: Result<T>, command: &str) -> Result<T> {
+    result.map_err(|error| match error.kind() {
+        ErrorKind::Cancelled => error.remedy(format!("the same {command} command continues it")),
+        _ => error,
+    })
+}
+
+fn tell_end(done: &str, manifest: &Manifest, out: impl std::fmt::Display) {
+    let bytes = manifest.files.iter().map(|file| file.len_bytes).sum();
+    eprintln!(
+        "{done} {} into {} files, {} ({MANIFEST} in {out})",
+        manifest.name,
+        manifest.files.len(),
+        show_size(bytes)
+    );
+}
+
+/// The exit code of an error: 2 for wrong arguments, 1 for everything else.
+pub fn exit_code(error: &Error) -> u8 {
+    if error.kind() == ErrorKind::Argument { 2 } else { 1 }
+}

@@ -1,0 +1,27 @@
+// Plain bf16: the upper half of an f32, two values a word.
+fn widen(words: vec2<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(
+        words.x << 16u,
+        words.x & 0xffff0000u,
+        words.y << 16u,
+        words.y & 0xffff0000u,
+    ));
+}
+
+fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
+    var w: array<vec4<f32>, 8>;
+    let at = row + chunk * 4u;
+    let a = weights4[at];
+    let b = weights4[at + 1u];
+    let c = weights4[at + 2u];
+    let d = weights4[at + 3u];
+    w[0] = widen(a.xy);
+    w[1] = widen(a.zw);
+    w[2] = widen(b.xy);
+    w[3] = widen(b.zw);
+    w[4] = widen(c.xy);
+    w[5] = widen(c.zw);
+    w[6] = widen(d.xy);
+    w[7] = widen(d.zw);
+    return w;
+}

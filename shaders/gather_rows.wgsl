@@ -1,0 +1,31 @@
+// output[r, i] = input[indices[indices_offset + r], i]; `width` values of each row.
+//
+// Grid: one invocation a value, folded over x and y. CPU twin: reference::gather_rows.
+struct Params {
+    rows: u32,
+    width: u32,
+    input_stride: u32,
+    output_stride: u32,
+    indices_offset: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(2) var<storage, read> indices: array<u32>;
+@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+
+@compute @workgroup_size(64)
+fn gather_rows(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = (group.y * groups.x + group.x) * 64u + lane;
+    let row = index / params.width;
+    if row >= params.rows {
+        return;
+    }
+    let i = index % params.width;
+    let from_row = indices[params.indices_offset + row];
+    output[row * params.output_stride + i] = input[from_row * params.input_stride + i];
+}

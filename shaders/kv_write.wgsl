@@ -1,0 +1,48 @@
+// Writes the keys and values of each row to the page of its position.
+//
+// key [rows, key_stride], value [rows, value_stride] f32, kv_width values of each row; row_meta [rows] (position, start
+// in pages, -, -); pages: page numbers of each sequence; cache: words of one segment of this layer.
+// Grid: one invocation a word, folded over x and y. CPU twin: reference::kv_write.
+struct Params {
+    rows: u32,
+    kv_width: u32,
+    key_stride: u32,
+    value_stride: u32,
+    segment_first_page: u32,
+    segment_pages: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> key: array<f32>;
+@group(0) @binding(2) var<storage, read> value: array<f32>;
+@group(0) @binding(3) var<storage, read> row_meta: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> pages: array<u32>;
+@group(0) @binding(5) var<storage, read_write> cache: array<u32>;
+
+@compute @workgroup_size(64)
+fn kv_write(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = (group.y * groups.x + group.x) * 64u + lane;
+    let per_row = params.kv_width / KV_VALUES_PER_WORD;
+    let row = index / per_row;
+    if row >= params.rows {
+        return;
+    }
+    let first = (index % per_row) * KV_VALUES_PER_WORD;
+    let second = first + KV_VALUES_PER_WORD - 1u;
+    let position = row_meta[row].x;
+    let page = pages[row_meta[row].y + position / PAGE_TOKENS];
+    let keys = page_start(page, 0u);
+    if keys == OTHER_SEGMENT {
+        return;
+    }
+    let inside = (position % PAGE_TOKENS) * params.kv_width + first;
+    let values = page_start(page, 1u);
+    let k = row * params.key_stride;
+    let v = row * params.value_stride;
+    cache[(keys + inside) / KV_VALUES_PER_WORD] = kv_word(vec2<f32>(key[k + first], key[k + second]));
+    cache[(values + inside) / KV_VALUES_PER_WORD] = kv_word(vec2<f32>(value[v + first], value[v + second]));
+}

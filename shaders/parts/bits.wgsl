@@ -1,0 +1,34 @@
+// Small fields of packed words. Elements stand least significant first.
+
+// The f16 number `index` of the plane that starts at `plane` (16-byte units).
+fn half_at(plane: u32, index: u32) -> f32 {
+    let pair = unpack2x16float(weights1[plane * 4u + index / 2u]);
+    return select(pair.x, pair.y, (index & 1u) == 1u);
+}
+
+// Four nibbles of `word`, from bit `shift` on.
+fn nibbles(word: u32, shift: u32) -> vec4<u32> {
+    return (vec4<u32>(word) >> (vec4<u32>(0u, 4u, 8u, 12u) + shift)) & vec4<u32>(15u);
+}
+
+// Four single bits of `word`, from bit `shift` on, as the fifth bit of four quants.
+fn fifth_bits(word: u32, shift: u32) -> vec4<u32> {
+    return ((vec4<u32>(word) >> (vec4<u32>(0u, 1u, 2u, 3u) + shift)) & vec4<u32>(1u)) << vec4<u32>(4u);
+}
+
+// (d * sc, dmin * mn) of sub-block `sub` (0 to 7) from a K-quant header: f16 d, f16 dmin, twelve bytes that hold eight
+// 6-bit scales and minima. The first four pairs lie in the low bits of bytes 0-7; the others take their low nibbles
+// from bytes 8-11 and their top two bits from bytes 0-7.
+fn k_scales(header: vec4<u32>, sub: u32) -> vec2<f32> {
+    let d = unpack2x16float(header.x);
+    let shift = (sub & 3u) * 8u;
+    let a = header.y >> shift;
+    let b = header.z >> shift;
+    let c = header.w >> shift;
+    let first = vec2<u32>(a & 63u, b & 63u);
+    let second = vec2<u32>(
+        (c & 15u) | (((a >> 6u) & 3u) << 4u),
+        ((c >> 4u) & 15u) | (((b >> 6u) & 3u) << 4u),
+    );
+    return d * vec2<f32>(select(first, second, sub >= 4u));
+}

@@ -1,0 +1,331 @@
+//! Open a model and generate: the library's front door.
+//!
+//! ```no_run
+//! # fn main() -> tilestream::Result<()> {
+//! use tilestream::{AutoModel, GenerateOptions, Message};
+//!
+//! pollster::block_on(async {
+//!     let mut model = AutoModel::from_pretrained("models/smollm2").budget(64 << 20).load().await?;
+//!     let prompt = model.chat_prompt(&[Message::user("What is a tile?")])?;
+//!     let mut answer = model.generate(prompt, GenerateOptions { max_tokens: 64, ..Default::default() })?;
+//!     while let Some(piece) = answer.next().await? {
+//!         print!("{}", piece.text);
+//!     }
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+use std::sync::Arc;
+
+use crate::generate::{GenerateOptions, Generation, Request};
+use crate::gpu::Gpu;
+use crate::gpu::kernels::KvType;
+use crate::model::batch::{self, Sequence};
+use crate::model::budget::Demand;
+use crate::model::kv::KvGeometry;
+use crate::model::{CancelToken, Engine, budget, layout::ModelLayout};
+use crate::plan::{self, ModelSpec};
+use crate::platform::now_s;
+use crate::shard::Model;
+use crate::store::{Store, Window};
+use crate::text::{ChatTemplate, Message, Tokenizer};
+use crate::{Error, ErrorKind, Result};
+
+/// GPU bytes that a model may use where the caller does not say: what a small GPU has free.
+pub const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
+/// Positions of KV cache that are reserved where the caller does not say; more are added as a text grows.
+const DEFAULT_CONTEXT: u32 = 256;
+
+/// Opens models.
+#[derive(Debug)]
+pub struct AutoModel {
+    engine: Engine,
+    text: ModelText,
+    /// The last text: what a new prompt shares with it is not computed again.
+    pub(crate) kept: Option<Sequence>,
+    opened_s: f64,
+}
+
+/// The model's files, without a GPU: its plan, tokenizer and chat template.
+#[derive(Clone, Debug)]
+pub struct ModelFiles {
+    model: Arc<Model>,
+    spec: ModelSpec,
+    text: ModelText,
+}
+
+/// What turns texts into ids and back.
+#[derive(Clone, Debug)]
+pub struct ModelText {
+    /// None for synthetic models.
+    pub tokenizer: Option<Arc<Tokenizer>>,
+    pub template: Option<Arc<ChatTemplate>>,
+    /// Ids that end a turn.
+    pub stop_ids: Vec<u32>,
+}
+
+/// How to load; made by [`AutoModel::from_pretrained`].
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// GPU bytes for everything.
+    pub budget_bytes: u64,
+    /// The adapter whose name contains this.
+    pub adapter: Option<String>,
+    /// Positions of KV cache to reserve, over all sequences.
+    pub context: Option<u32>,
+    pub kv: KvType,
+    /// Sequences that decode in one sweep.
+    pub sequences: u32,
+    /// Rows of a sweep at most; what the budget allows where none.
+    pub prefill_chunk: Option<u32>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        let (adapter, context, prefill_chunk) = (None, None, None);
+        Self { budget_bytes: DEFAULT_BUDGET_BYTES, adapter, context, kv: KvType::F32, sequences: 1, prefill_chunk }
+    }
+}
+
+impl LoadOptions {
+    fn demand(&self) -> Demand {
+        Demand {
+            budget_bytes: self.budget_bytes,
+            kv_pages: KvGeometry::pages_for(u64::from(self.context.unwrap_or(DEFAULT_CONTEXT))),
+            rows: self.prefill_chunk,
+            head_rows: self.sequences,
+            direct: false,
+        }
+    }
+}
+
+/// A model about to be loaded.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    folder: std::path::PathBuf,
+    options: LoadOptions,
+}
+
+impl Loader {
+    /// GPU bytes for everything: weights, KV cache, activations, staging.
+    pub fn budget(mut self, bytes: u64) -> Self {
+        self.options.budget_bytes = bytes;
+        self
+    }
+
+    /// All options at once.
+    pub fn options(mut self, options: LoadOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Opens the model on a GPU. Weights are read by the first answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is no split model; [`ErrorKind::Budget`] with the smallest that works; those
+    /// of damaged files and of the GPU.
+    pub async fn load(self) -> Result<AutoModel> {
+        let store = crate::store::open_folder(&self.folder)?;
+        ModelFiles::open(store).await?.load(&self.options).await
+    }
+}
+
+impl ModelFiles {
+    /// Opens the model in a store: manifest, plan, tokenizer, chat template.
+    ///
+    /// # Errors
+    /// Those of damaged files, naming them.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Self> {
+        let model = Model::open(store).await?;
+        let manifest = model.manifest();
+        let spec = plan::model_spec(&manifest.config)?;
+        let tokenizer = match manifest.files.iter().position(|file| file.name == "tokenizer.json") {
+            None => None,
+            Some(index) => {
+                let len = usize::try_from(manifest.files[index].len_bytes).unwrap_or(usize::MAX);
+                if len as u64 > Tokenizer::LARGEST_BYTES {
+                    let message = format!("a tokenizer of {len} bytes is not plausible");
+                    return Err(Error::new(ErrorKind::Malformed, message).file("tokenizer.json"));
+                }
+                let mut bytes = vec![0; len];
+                model.verified().read(index as u32, 0, &mut Window::from_slice(&mut bytes)).await?;
+                Some(Arc::new(Tokenizer::from_bytes(&bytes)?))
+            }
+        };
+        let template = match &manifest.tokenizer_config {
+            Some(config) => ChatTemplate::from_config(config)?.map(Arc::new),
+            None => None,
+        };
+        let mut stop_ids = plan::stop_tokens(&manifest.config, manifest.generation_config.as_ref());
+        if let (Some(tokenizer), Some(config)) = (&tokenizer, &manifest.tokenizer_config) {
+            stop_ids.extend(crate::text::special_id(config, "eos_token", tokenizer));
+        }
+        stop_ids.sort_unstable();
+        stop_ids.dedup();
+        Ok(Self { model: Arc::new(model), spec, text: ModelText { tokenizer, template, stop_ids } })
+    }
+
+    /// The plan.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The manifest and the files' readers.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Tokenizer and template.
+    pub fn text(&self) -> &ModelText {
+        &self.text
+    }
+
+    /// The smallest budget in bytes that works with `options`, on an adapter that maps its own buffers (`direct`) or not.
+    ///
+    /// # Errors
+    /// Those of a model whose tensors do not fit its config.
+    pub fn smallest_budget(&self, options: &LoadOptions, direct: bool) -> Result<u64> {
+        let layout = ModelLayout::new(&self.spec, &self.model)?;
+        let geometry = KvGeometry::new(&self.spec, options.kv)?;
+        let demand = Demand { rows: Some(1), direct, ..options.demand() };
+        Ok(budget::smallest_budget(&self.spec, &layout, &geometry, &demand))
+    }
+
+    /// Opens the model on a GPU.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub async fn load(self, options: &LoadOptions) -> Result<AutoModel> {
+        let opened_s = now_s();
+        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?;
+        let engine = Engine::open(gpu, self.model, self.spec, options.kv, options.demand()).await?;
+        Ok(AutoModel { engine, text: self.text, kept: None, opened_s })
+    }
+}
+
+/// Figures of a model since it was opened.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ProfileReport {
+    pub adapter: String,
+    pub budget_bytes: u64,
+    /// The most that buffers took at once, with what the allocator holds beyond them now.
+    pub peak_gpu_bytes: u64,
+    pub model_bytes: u64,
+    pub pinned_bytes: u64,
+    pub streamed_bytes_per_sweep: u64,
+    pub sweeps: u64,
+    pub bytes_read: u64,
+    pub read_busy_s: f64,
+    pub upload_busy_s: f64,
+    pub compute_busy_s: f64,
+    pub wall_s: f64,
+}
+
+impl AutoModel {
+    /// A split model in a folder (see the `tilestream split` command).
+    pub fn from_pretrained(folder: impl Into<std::path::PathBuf>) -> Loader {
+        Loader { folder: folder.into(), options: LoadOptions::default() }
+    }
+
+    /// Tokenizer, template and stop ids.
+    pub fn text(&self) -> &ModelText {
+        &self.text
+    }
+
+    /// The engine below, for tools and tests.
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// Stops a generation from another task or thread.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.engine.cancel_token().clone()
+    }
+
+    /// The ids of a chat, ready for the model's answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] where the model has no tokenizer or the template fails.
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        self.text.chat_prompt(messages)
+    }
+
+    /// Continues `prompt`, a piece of text at a time. What it shares with the text before is not computed again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an empty prompt or options out of range.
+    pub fn generate(&mut self, prompt: Vec<u32>, options: GenerateOptions) -> Result<Generation<'_>> {
+        self.generate_all(vec![Request { prompt, options }])
+    }
+
+    /// Continues many prompts; as many as the KV cache and the load options allow share each sweep.
+    ///
+    /// # Errors
+    /// As [`AutoModel::generate`].
+    pub fn generate_all(&mut self, requests: Vec<Request>) -> Result<Generation<'_>> {
+        Generation::new(self, requests)
+    }
+
+    /// Calls `visit(position, logits)` for each position of `ids`, in order.
+    ///
+    /// # Errors
+    /// Those of reads and of the GPU, and of `visit`.
+    pub async fn score(&mut self, ids: &[u32], visit: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        let pages = crate::model::kv::KvCache::pages_needed(&Default::default(), ids.len() as u32) as u64;
+        if let Some(mut kept) = self.kept.take() {
+            self.engine.kv().truncate(&mut kept.pages, 0);
+        }
+        let free = self.engine.kv().free_pages();
+        if free < pages {
+            self.engine.grow_kv(pages - free).await?;
+        }
+        batch::score(&mut self.engine, ids, visit).await
+    }
+
+    /// Figures since the model was opened.
+    pub fn profile(&self) -> ProfileReport {
+        let figures = self.engine.profile().figures();
+        let gpu = self.engine.gpu();
+        let (pinned_bytes, streamed_bytes_per_sweep) = self.engine.residency();
+        let slack = gpu.reserved_bytes().map_or(0, |held| held.saturating_sub(gpu.accountant().used_bytes()));
+        ProfileReport {
+            adapter: gpu.adapter.info.name.clone(),
+            budget_bytes: gpu.budget_bytes(),
+            peak_gpu_bytes: gpu.accountant().peak_bytes() + slack,
+            model_bytes: self.engine.model_bytes(),
+            pinned_bytes,
+            streamed_bytes_per_sweep,
+            sweeps: figures.sweeps,
+            bytes_read: figures.bytes_read,
+            read_busy_s: figures.read_busy_s,
+            upload_busy_s: figures.upload_busy_s,
+            compute_busy_s: figures.compute_busy_s,
+            wall_s: now_s() - self.opened_s,
+        }
+    }
+}
+
+impl ModelText {
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] where the model has none.
+    pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Text, "the model has no tokenizer").remedy("give ids with --ids-file")
+        })
+    }
+
+    /// The ids of a chat, ready for the model's answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] where the model has no tokenizer or template, or the template fails.
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Text, "the model has no chat template").remedy("give the prompt as it is, with --raw")
+        })?;
+        // The template writes the special tokens itself.
+        self.tokenizer()?.encode(&template.render(messages)?, false)
+    }
+}

@@ -1,0 +1,265 @@
+//! Finds out what a store holds, and opens a Hugging Face folder: config, index, shards, tokenizer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use safetensors::Dtype;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::read::{
+    CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
+};
+use super::safetensors::{Entry, HEADER_CAP, read_header};
+use super::{Checkpoint, Source, Tensor, gguf};
+use crate::encoding::Encoding;
+use crate::store::Store;
+use crate::{Error, ErrorKind, Result};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Opens the checkpoint in `store`: the file `name`, or what the folder holds.
+///
+/// A folder is looked through in the order of the reference library: `model.safetensors`, its index, another single
+/// safetensors file, a single GGUF file. Only headers and configs are read.
+///
+/// # Errors
+/// - [`ErrorKind::NotFound`] where there is no checkpoint, no `config.json` beside it, or a shard is missing.
+/// - [`ErrorKind::Argument`] where the folder holds several and none is named.
+/// - [`ErrorKind::Unsupported`] for PyTorch's `.bin`, dtypes, GGUF types and architectures that are not known.
+/// - [`ErrorKind::Truncated`] and [`ErrorKind::Malformed`] for headers that do not agree with their files.
+pub async fn open(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
+    let found = match name {
+        Some(name) => named(store, name).await?,
+        None => search(store).await?,
+    };
+    match found {
+        Found::Gguf(name, len) => gguf::open(store, &name, len).await,
+        Found::Safetensors(name) => open_folder(store, vec![name], None).await,
+        Found::Index => {
+            let bytes = read_if_there(store, INDEX, HEADER_CAP).await?.unwrap_or_default();
+            let index = parse_index(&bytes).map_err(|error| error.file(store.describe(INDEX)))?;
+            let files: BTreeSet<&String> = index.values().collect();
+            let files = files.into_iter().cloned().collect();
+            open_folder(store, files, Some(index)).await
+        }
+    }
+}
+
+enum Found {
+    Gguf(String, u64),
+    Safetensors(String),
+    Index,
+}
+
+/// A file that the caller named. Its first bytes decide, whatever it is called.
+async fn named(store: &dyn Store, name: &str) -> Result<Found> {
+    let len = store.len(name).await.map_err(|error| error.file(store.describe(name)))?;
+    let is_named_gguf = has_extension(name, "gguf");
+    let first = read_range(store, name, 0, len.min(4)).await?;
+    if first == gguf::MAGIC || is_named_gguf {
+        return Ok(Found::Gguf(name.to_owned(), len));
+    }
+    if has_extension(name, "safetensors") {
+        return Ok(Found::Safetensors(name.to_owned()));
+    }
+    if is_pytorch(name) {
+        return Err(pytorch().file(store.describe(name)));
+    }
+    let message = "neither a safetensors nor a GGUF file";
+    Err(Error::new(ErrorKind::Unsupported, message).file(store.describe(name)))
+}
+
+async fn search(store: &dyn Store) -> Result<Found> {
+    if len_if_there(store, SINGLE).await?.is_some() {
+        return Ok(Found::Safetensors(SINGLE.to_owned()));
+    }
+    if len_if_there(store, INDEX).await?.is_some() {
+        return Ok(Found::Index);
+    }
+    let nothing = || {
+        Error::new(ErrorKind::NotFound, "no checkpoint here")
+            .file(store.describe(""))
+            .remedy(format!("there must be {SINGLE}, {INDEX} or a .gguf file"))
+    };
+    let names = match store.list().await {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Err(nothing()),
+        Err(error) => return Err(error),
+    };
+    for extension in ["safetensors", "gguf"] {
+        let mut matching = names.iter().filter(|name| has_extension(name, extension));
+        match (matching.next(), matching.next()) {
+            (None, _) => {}
+            (Some(name), None) => return named(store, name).await,
+            (Some(first), Some(second)) => {
+                let message = format!("several .{extension} files and no index: {first}, {second}…");
+                let error = Error::new(ErrorKind::Argument, message).file(store.describe(""));
+                return Err(error.remedy("name the one to open"));
+            }
+        }
+    }
+    match names.iter().find(|name| is_pytorch(name)) {
+        Some(name) => Err(pytorch().file(store.describe(name))),
+        None => Err(nothing()),
+    }
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, found)| found.eq_ignore_ascii_case(extension))
+}
+
+fn is_pytorch(name: &str) -> bool {
+    ["bin", "pt", "pth"].iter().any(|extension| has_extension(name, extension))
+}
+
+fn pytorch() -> Error {
+    Error::new(ErrorKind::Unsupported, "PyTorch checkpoints are not yet supported").remedy(
+        "convert it to safetensors: load it with transformers and call save_pretrained(folder, safe_serialization=True)",
+    )
+}
+
+/// Parses `model.safetensors.index.json`: which file holds each tensor.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] for broken JSON, a tensor that comes twice, no tensors, and file names with a path.
+pub fn parse_index(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: UniqueMap<String>,
+    }
+    let index: Index = serde_json::from_slice(bytes).map_err(malformed_json)?;
+    let map = index.weight_map.0;
+    if map.is_empty() {
+        return Err(Error::new(ErrorKind::Malformed, "the weight_map is empty"));
+    }
+    for (tensor, file) in &map {
+        if file.is_empty() || file.contains(['/', '\\', '\0']) || !has_extension(file, "safetensors") {
+            let message = format!("'{file}' is not the name of a safetensors file");
+            return Err(Error::new(ErrorKind::Malformed, message).tensor(tensor));
+        }
+    }
+    Ok(map)
+}
+
+/// Opens the safetensors `files` and the configs beside them; `index` says which file each tensor is taken from.
+async fn open_folder(
+    store: &dyn Store,
+    files: Vec<String>,
+    index: Option<BTreeMap<String, String>>,
+) -> Result<Checkpoint> {
+    let config = json_if_there(store, "config.json").await?.ok_or_else(|| {
+        let error = Error::new(ErrorKind::NotFound, "a safetensors checkpoint needs its config.json");
+        error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
+    })?;
+    refuse_quantized(&config).map_err(|error| error.file(store.describe("config.json")))?;
+    let mut checkpoint = Checkpoint {
+        files: Vec::with_capacity(files.len()),
+        tensors: Vec::new(),
+        config,
+        generation_config: json_if_there(store, "generation_config.json").await?,
+        tokenizer: read_if_there(store, "tokenizer.json", TOKENIZER_CAP).await?,
+        gguf_tokenizer: None,
+        tokenizer_config: tokenizer_config(store).await?,
+        quantized: false,
+    };
+    for name in files {
+        let named = |error: Error| error.file(store.describe(&name));
+        let len = len_if_there(store, &name).await?.ok_or_else(|| {
+            let error = Error::new(ErrorKind::NotFound, "this shard of the checkpoint is missing");
+            named(error.remedy("download the checkpoint again"))
+        })?;
+        let file = checkpoint.files.len();
+        for entry in read_header(store, &name, len).await?.entries {
+            let here = index.as_ref().is_none_or(|index| index.get(&entry.name) == Some(&name));
+            if here && let Some(tensor) = tensor(entry, file).map_err(named)? {
+                checkpoint.tensors.push(tensor);
+            }
+        }
+        checkpoint.files.push((name, len));
+    }
+    checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(index) = &index {
+        check_index(index, &checkpoint.tensors).map_err(|error| error.file(store.describe(INDEX)))?;
+    }
+    Ok(checkpoint)
+}
+
+/// Every tensor of the index is in the shard that it names.
+fn check_index(index: &BTreeMap<String, String>, tensors: &[Tensor]) -> Result<()> {
+    for (name, file) in index {
+        let found = tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).is_ok();
+        if !found && !is_harmless(name) {
+            return Err(Error::new(ErrorKind::Missing, format!("is not in {file}, where the index has it"))
+                .tensor(name)
+                .remedy("download the checkpoint again"));
+        }
+    }
+    Ok(())
+}
+
+/// Weights that other tools have quantized in their own tensors would otherwise fail with an odd dtype.
+fn refuse_quantized(config: &Value) -> Result<()> {
+    let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) else { return Ok(()) };
+    let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
+    let message = format!("weights quantized with '{method}' are not supported");
+    Err(Error::new(ErrorKind::Unsupported, message).remedy("use the original checkpoint or a GGUF file"))
+}
+
+/// `tokenizer_config.json`, with the chat template that newer checkpoints keep in a file of its own.
+async fn tokenizer_config(store: &dyn Store) -> Result<Option<Value>> {
+    const TEMPLATE: &str = "chat_template.jinja";
+    let config = json_if_there(store, "tokenizer_config.json").await?;
+    let Some(template) = read_if_there(store, TEMPLATE, CONFIG_CAP).await? else { return Ok(config) };
+    let template = String::from_utf8(template).map_err(|error| {
+        Error::new(ErrorKind::Malformed, "the chat template is not UTF-8").file(store.describe(TEMPLATE)).source(error)
+    })?;
+    let mut config = config.unwrap_or_else(|| Value::Object(Map::new()));
+    config["chat_template"] = Value::String(template);
+    Ok(Some(config))
+}
+
+/// Buffers that checkpoints carry along: the model makes them itself.
+const HARMLESS: &[&str] = &["rotary_emb.inv_freq", "position_ids", "attn.masked_bias", "attention.masked_bias"];
+
+fn is_harmless(name: &str) -> bool {
+    let ends_with =
+        |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    HARMLESS.iter().any(ends_with)
+}
+
+/// A header's entry as a tensor; `None` for a harmless buffer.
+fn tensor(entry: Entry, file: usize) -> Result<Option<Tensor>> {
+    if is_harmless(&entry.name) {
+        return Ok(None);
+    }
+    let encoding = match entry.dtype {
+        Dtype::F32 => Encoding::F32,
+        Dtype::F16 => Encoding::F16,
+        Dtype::BF16 => Encoding::BF16,
+        other => {
+            let message = format!("dtype {other} is not supported");
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .tensor(entry.name)
+                .remedy("use a checkpoint in BF16, F16 or F32"));
+        }
+    };
+    if entry.len_bytes == 0 {
+        let message = format!("the shape {:?} holds nothing", entry.shape);
+        return Err(Error::new(ErrorKind::Malformed, message).tensor(entry.name));
+    }
+    Ok(Some(Tensor {
+        source_name: entry.name.clone(),
+        name: entry.name,
+        shape: entry.shape,
+        source: Source::Plain(encoding),
+        file,
+        offset_bytes: entry.offset_bytes,
+        len_bytes: entry.len_bytes,
+        interleaved_heads: None,
+    }))
+}
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

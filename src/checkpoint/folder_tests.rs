@@ -1,0 +1,175 @@
+use serde_json::json;
+
+use super::*;
+use crate::checkpoint::testing::{Memory, safetensors, small_llama};
+
+fn entry(name: &str, dtype: &str, shape: &[u64], start: u64, len: u64) -> String {
+    format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{}]}}"#, start + len)
+}
+
+fn file(entries: &[String], data_len: usize) -> Vec<u8> {
+    safetensors(&format!("{{{}}}", entries.join(",")), data_len)
+}
+
+fn config() -> (&'static str, Vec<u8>) {
+    ("config.json", br#"{"model_type":"llama"}"#.to_vec())
+}
+
+fn run(store: &Memory, name: Option<&str>) -> Result<Checkpoint> {
+    pollster::block_on(open(store, name))
+}
+
+fn single() -> Vec<u8> {
+    file(&[entry("b", "BF16", &[2, 3], 0, 12), entry("a", "F32", &[2], 12, 8)], 20)
+}
+
+#[test]
+fn a_single_file_is_opened_with_what_lies_beside_it() -> Result<()> {
+    let mut store = Memory::new([
+        config(),
+        (SINGLE, single()),
+        ("generation_config.json", br#"{"eos_token_id":[1,2]}"#.to_vec()),
+        ("tokenizer.json", b"{...}".to_vec()),
+        ("tokenizer_config.json", br#"{"bos_token":"<s>","chat_template":"old"}"#.to_vec()),
+        ("chat_template.jinja", b"new".to_vec()),
+        // Ignored: the reference library prefers safetensors.
+        ("pytorch_model.bin", vec![0; 9]),
+    ]);
+    store.lists = false;
+    let checkpoint = run(&store, None)?;
+    let names: Vec<_> = checkpoint.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(checkpoint.tensors[1].source, Source::Plain(Encoding::BF16));
+    assert_eq!(checkpoint.tensors[1].shape, [2, 3]);
+    assert_eq!(checkpoint.files, [(SINGLE.to_owned(), single().len() as u64)]);
+    assert_eq!(checkpoint.config["model_type"], "llama");
+    assert_eq!(checkpoint.generation_config, Some(json!({ "eos_token_id": [1, 2] })));
+    assert_eq!(checkpoint.tokenizer.as_deref(), Some(&b"{...}"[..]));
+    assert_eq!(checkpoint.tokenizer_config, Some(json!({ "bos_token": "<s>", "chat_template": "new" })));
+    assert!(!checkpoint.quantized);
+    let bare = run(&Memory::new([config(), (SINGLE, single())]), None)?;
+    assert_eq!((bare.tokenizer, bare.tokenizer_config, bare.generation_config), (None, None, None));
+    Ok(())
+}
+
+fn sharded(index: &str) -> Memory {
+    Memory::new([
+        config(),
+        (INDEX, index.as_bytes().to_vec()),
+        ("model-1.safetensors", single()),
+        // Its own `a` is not the one that the index names.
+        ("model-2.safetensors", file(&[entry("a", "F16", &[4], 0, 8), entry("c", "F16", &[1], 8, 2)], 10)),
+    ])
+}
+
+#[test]
+fn an_index_says_which_file_a_tensor_is_from() -> Result<()> {
+    let index = r#"{"metadata":{"total_size":1},"weight_map":{"c":"model-2.safetensors","a":"model-1.safetensors","b":"model-1.safetensors"}}"#;
+    let checkpoint = run(&sharded(index), None)?;
+    let found: Vec<_> = checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.file)).collect();
+    assert_eq!(found, [("a", 0), ("b", 0), ("c", 1)]);
+    assert_eq!(checkpoint.tensors[0].source, Source::Plain(Encoding::F32));
+    Ok(())
+}
+
+#[test]
+fn a_wrong_index_is_refused() {
+    let map = |map: &str| format!(r#"{{"weight_map":{{{map}}}}}"#);
+    for (index, kind, says) in [
+        (map(r#""c":"model-3.safetensors""#), ErrorKind::NotFound, "memory/model-3.safetensors"),
+        (map(r#""d":"model-2.safetensors""#), ErrorKind::Missing, "tensor 'd'"),
+        (map(r#""c":"model-2.safetensors","c":"model-1.safetensors""#), ErrorKind::Malformed, "comes twice"),
+        (map(r#""c":"../model-2.safetensors""#), ErrorKind::Malformed, "tensor 'c'"),
+        (map(r#""c":"/etc/passwd""#), ErrorKind::Malformed, "not the name"),
+        (map(r#""c":"""#), ErrorKind::Malformed, "not the name"),
+        (map(r#""c":3"#), ErrorKind::Malformed, "JSON"),
+        (map(""), ErrorKind::Malformed, "empty"),
+        ("{}".to_owned(), ErrorKind::Malformed, "weight_map"),
+        ("".to_owned(), ErrorKind::Malformed, INDEX),
+    ] {
+        let error = run(&sharded(&index), None).expect_err(&index);
+        assert_eq!(error.kind(), kind, "{index}: {error}");
+        assert!(error.to_string().contains(says), "{index}: {error}");
+    }
+}
+
+#[test]
+fn folders_without_a_checkpoint_say_what_is_missing() {
+    let gguf = small_llama(1).write();
+    let cases: Vec<(Memory, Option<&str>, ErrorKind, &str)> = vec![
+        (Memory::new([]), None, ErrorKind::NotFound, "no checkpoint"),
+        (Memory::default(), None, ErrorKind::NotFound, "no checkpoint"),
+        (Memory::new([config()]), None, ErrorKind::NotFound, "no checkpoint"),
+        (Memory::new([(SINGLE, single())]), None, ErrorKind::NotFound, "config.json"),
+        (Memory::new([(SINGLE, single()), ("config.json", vec![])]), None, ErrorKind::Malformed, "config.json"),
+        (Memory::new([(SINGLE, single()), ("config.json", b"3".to_vec())]), None, ErrorKind::Malformed, "config.json"),
+        (Memory::new([config(), (SINGLE, vec![])]), None, ErrorKind::Truncated, SINGLE),
+        (Memory::new([config(), ("pytorch_model.bin", vec![1])]), None, ErrorKind::Unsupported, "save_pretrained"),
+        (
+            Memory::new([("a.gguf", gguf.clone()), ("b.gguf", gguf.clone())]),
+            None,
+            ErrorKind::Argument,
+            "a.gguf, b.gguf",
+        ),
+        (Memory::new([("a.gguf", b"GGML".to_vec())]), None, ErrorKind::Malformed, "memory/a.gguf"),
+        (Memory::new([("a.txt", b"hello".to_vec())]), Some("a.txt"), ErrorKind::Unsupported, "memory/a.txt"),
+        (Memory::new([]), Some("a.gguf"), ErrorKind::NotFound, "a.gguf"),
+        (Memory::new([("model.bin", vec![1; 8])]), Some("model.bin"), ErrorKind::Unsupported, "PyTorch"),
+    ];
+    for (store, name, kind, says) in cases {
+        let error = run(&store, name).expect_err(says);
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(says), "{error} should say {says}");
+    }
+}
+
+#[test]
+fn a_file_can_be_named_or_be_the_only_one() -> Result<()> {
+    let odd = Memory::new([config(), ("weights.safetensors", single())]);
+    assert_eq!(run(&odd, None)?.tensors.len(), 2);
+    assert_eq!(run(&odd, Some("weights.safetensors"))?.tensors.len(), 2);
+    // The first bytes decide, not the name.
+    let gguf = Memory::new([("blob", small_llama(1).write())]);
+    assert_eq!(run(&gguf, Some("blob"))?.tensors.len(), 11);
+    let only = Memory::new([("Model.GGUF", small_llama(1).write())]);
+    assert_eq!(run(&only, None)?.tensors.len(), 11);
+    Ok(())
+}
+
+#[test]
+fn buffers_are_skipped_and_other_dtypes_are_named() -> Result<()> {
+    let buffers = [
+        entry("layers.0.rotary_emb.inv_freq", "F32", &[2], 0, 8),
+        entry("position_ids", "I64", &[1], 8, 8),
+        entry("w", "F16", &[1], 16, 2),
+    ];
+    let checkpoint = run(&Memory::new([config(), (SINGLE, file(&buffers, 18))]), None)?;
+    assert_eq!(checkpoint.tensors.len(), 1);
+    for (entries, kind) in [
+        ([entry("ids", "I64", &[1], 0, 8)], ErrorKind::Unsupported),
+        ([entry("my_position_ids", "I64", &[1], 0, 8)], ErrorKind::Unsupported),
+        ([entry("w", "F8_E4M3", &[8], 0, 8)], ErrorKind::Unsupported),
+        ([entry("w", "F32", &[0, 4], 0, 0)], ErrorKind::Malformed),
+    ] {
+        let len = if kind == ErrorKind::Malformed { 0 } else { 8 };
+        let error = run(&Memory::new([config(), (SINGLE, file(&entries, len))]), None).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.tensor_name().is_some() && error.file_name() == Some("memory/model.safetensors"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn weights_that_others_quantized_are_refused_by_name() {
+    let config = br#"{"quantization_config":{"quant_method":"gptq"}}"#.to_vec();
+    let error = run(&Memory::new([("config.json", config), (SINGLE, single())]), None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("'gptq'"), "{error}");
+}
+
+#[test]
+fn a_config_larger_than_its_cap_is_not_read() {
+    let big = vec![b' '; CONFIG_CAP as usize + 1];
+    let error = run(&Memory::new([("config.json", big), (SINGLE, single())]), None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+}

@@ -1,0 +1,140 @@
+//! RoPE scaling: from GGUF's keys and tensor to the config's `rope_scaling`.
+
+use serde_json::{Map, Value, json};
+
+use super::architecture::ROPE_FACTORS;
+use super::metadata::Metadata;
+use super::{Header, TensorInfo};
+use crate::checkpoint::read::read_range;
+use crate::encoding::{Encoding, plain};
+use crate::store::Store;
+use crate::{Error, ErrorKind, Result};
+
+/// Heads of more values than this do not exist; it bounds the read of the factors.
+const HEAD_DIM_CAP: u64 = 1 << 16;
+
+/// Reads the factors that divide the frequencies, `[head_dim / 2]`, where the file has them.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] for another shape, type, or a factor that is not positive; the store's.
+pub(super) async fn read_factors(
+    store: &dyn Store,
+    file: &str,
+    header: &Header,
+    head_dim: u64,
+) -> Result<Option<Vec<f32>>> {
+    let Some(tensor) = header.tensors.iter().find(|tensor| tensor.name == ROPE_FACTORS) else { return Ok(None) };
+    let named = |error: Error| error.file(store.describe(file)).tensor(ROPE_FACTORS);
+    check_factors(tensor, head_dim).map_err(named)?;
+    let bytes = read_range(store, file, tensor.offset_bytes, tensor.len_bytes).await?;
+    let mut factors = vec![0.0; (head_dim / 2) as usize];
+    plain::widen(Encoding::F32, &bytes, &mut factors).map_err(named)?;
+    if let Some(bad) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+        return Err(named(Error::new(ErrorKind::Malformed, format!("the factor {bad} is not positive"))));
+    }
+    Ok(Some(factors))
+}
+
+fn check_factors(tensor: &TensorInfo, head_dim: u64) -> Result<()> {
+    if head_dim > HEAD_DIM_CAP {
+        return Err(Error::new(ErrorKind::Malformed, format!("a head of {head_dim} values is too large")));
+    }
+    if tensor.encoding != Encoding::F32 || tensor.shape != [head_dim / 2] {
+        let message = format!("{} {:?} where f32 [{}] is needed", tensor.encoding.name(), tensor.shape, head_dim / 2);
+        return Err(Error::new(ErrorKind::Malformed, message));
+    }
+    Ok(())
+}
+
+/// The config's `rope_scaling`, or `None` for plain RoPE. `prefix` is the architecture's name.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a scaling or a parameter that Tilestream does not know, [`ErrorKind::Malformed`] for
+/// numbers that make no sense.
+pub(super) fn scaling(metadata: &Metadata, prefix: &str, factors: Option<&[f32]>) -> Result<Option<Value>> {
+    let keys = Keys { metadata, prefix };
+    let linear = keys.factor("rope.scale_linear")?;
+    let kind = match metadata.string(&keys.name("rope.scaling.type"))? {
+        Some("none") => None,
+        // Before the type had a key of its own, a scale meant linear.
+        None => linear.map(|_| "linear"),
+        kind => kind,
+    };
+    match (kind, factors) {
+        (None, None) => Ok(None),
+        (None, Some(factors)) => {
+            let factors: Vec<f64> = factors.iter().map(|factor| f64::from(*factor)).collect();
+            Ok(Some(json!({ "rope_type": "factors", "factors": factors })))
+        }
+        (Some("linear"), None) => {
+            let factor = keys.factor("rope.scaling.factor")?.or(linear).unwrap_or(1.0);
+            Ok(Some(json!({ "rope_type": "linear", "factor": factor })))
+        }
+        (Some("yarn"), None) => keys.yarn().map(Some),
+        (Some(kind), None) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("the RoPE scaling '{kind}' is not supported")))
+        }
+        (Some(kind), Some(_)) => {
+            let message = format!("the RoPE scaling '{kind}' together with {ROPE_FACTORS} is not supported");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+    }
+}
+
+struct Keys<'a> {
+    metadata: &'a Metadata,
+    prefix: &'a str,
+}
+
+impl Keys<'_> {
+    fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.prefix)
+    }
+
+    fn f64(&self, key: &str) -> Result<Option<f64>> {
+        self.metadata.f64(&self.name(key))
+    }
+
+    /// A factor that is positive; GGUF writes 0 for one that is not set.
+    fn factor(&self, key: &str) -> Result<Option<f64>> {
+        let factor = self.f64(key)?.filter(|factor| *factor != 0.0);
+        if factor.is_some_and(|factor| factor < 0.0) {
+            return Err(Error::new(ErrorKind::Malformed, format!("'{}' is negative", self.name(key))));
+        }
+        Ok(factor)
+    }
+
+    /// YaRN (<https://arxiv.org/abs/2309.00071>).
+    ///
+    /// llama.cpp multiplies its attention factors with YaRN's own `0.1 ln(factor) + 1`, where Hugging Face's
+    /// `attention_factor` takes its place.
+    fn yarn(&self) -> Result<Value> {
+        if self.f64("rope.scaling.yarn_ext_factor")?.is_some_and(|factor| factor != 1.0 && factor >= 0.0) {
+            let message = format!("'{}' other than 1 is not supported", self.name("rope.scaling.yarn_ext_factor"));
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let factor = self.factor("rope.scaling.factor")?.unwrap_or(1.0);
+        let mut fields = Map::new();
+        fields.insert("rope_type".into(), "yarn".into());
+        fields.insert("factor".into(), factor.into());
+        let original = self.metadata.u64(&self.name("rope.scaling.original_context_length"))?;
+        let original = match original {
+            None => self.metadata.u64(&self.name("context_length"))?,
+            original => original,
+        };
+        if let Some(original) = original {
+            fields.insert("original_max_position_embeddings".into(), original.into());
+        }
+        for key in ["beta_fast", "beta_slow"] {
+            if let Some(beta) = self.factor(&format!("rope.scaling.yarn_{key}"))? {
+                fields.insert(key.into(), beta.into());
+            }
+        }
+        let yarn_attention = self.factor("rope.scaling.yarn_attn_factor")?.unwrap_or(1.0);
+        let attention = yarn_attention * self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        if attention != 1.0 {
+            fields.insert("attention_factor".into(), (attention * (0.1 * factor.ln() + 1.0)).into());
+        }
+        Ok(Value::Object(fields))
+    }
+}

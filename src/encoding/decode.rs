@@ -1,0 +1,82 @@
+//! Planar rows to `f32`: the plain truth that kernels and quantizers are compared with.
+//!
+//! Scales are multiplied first, as GGML's `dequantize_row_*` do: `(d * sc) * q - (dmin * mn)`.
+
+use crate::Result;
+use crate::encoding::plain::{f16_to_f32, widen};
+use crate::encoding::{Encoding, check_len};
+
+/// Decodes one planar row of `encoding.row_stride(columns)` bytes; `out` is `[columns]`.
+///
+/// # Errors
+/// [`ErrorKind::Argument`](crate::ErrorKind) where a slice has the wrong length.
+pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32]) -> Result<()> {
+    check_len("decoded row", out.len(), columns)?;
+    check_len("planar row", row.len(), encoding.row_stride(columns))?;
+    let bytes = |index| &row[encoding.plane_offset(columns, index) as usize..];
+    // One closure for each: the weight of a column.
+    match encoding {
+        Encoding::F32 | Encoding::F16 | Encoding::BF16 => {
+            let len = super::plain::value_len(encoding)? as usize * out.len();
+            return widen(encoding, &row[..len], out);
+        }
+        Encoding::Q8_0 => fill(out, |c| half(bytes(1), c / 32) * f32::from(bytes(0)[c] as i8)),
+        Encoding::Q4_0 => fill(out, |c| half(bytes(1), c / 32) * (bits::<4>(bytes(0), c) - 8.0)),
+        Encoding::Q4_1 => fill(out, |c| scale_and_minimum(bytes(1), c / 32, bits::<4>(bytes(0), c))),
+        Encoding::Q5_0 => fill(out, |c| half(bytes(2), c / 32) * (five_bits(bytes(0), bytes(1), c) - 16.0)),
+        Encoding::Q5_1 => fill(out, |c| scale_and_minimum(bytes(2), c / 32, five_bits(bytes(0), bytes(1), c))),
+        Encoding::Q4_K => fill(out, |c| k_weight(bytes(1), c, bits::<4>(bytes(0), c))),
+        Encoding::Q5_K => fill(out, |c| k_weight(bytes(2), c, five_bits(bytes(0), bytes(1), c))),
+        Encoding::Q6_K => fill(out, |c| {
+            let q = bits::<4>(bytes(0), c) + 16.0 * bits::<2>(bytes(1), c);
+            half(bytes(3), c / 256) * f32::from(bytes(2)[c / 16] as i8) * (q - 32.0)
+        }),
+    }
+    Ok(())
+}
+
+fn fill(out: &mut [f32], weight: impl Fn(usize) -> f32) {
+    for (column, out) in out.iter_mut().enumerate() {
+        *out = weight(column);
+    }
+}
+
+/// Entry `index` of a plane of f16.
+fn half(plane: &[u8], index: usize) -> f32 {
+    f16_to_f32(u16::from_le_bytes([plane[2 * index], plane[2 * index + 1]]))
+}
+
+/// Entry `column` of a plane of N-bit numbers, least significant bits first.
+fn bits<const N: usize>(plane: &[u8], column: usize) -> f32 {
+    f32::from(plane[column * N / 8] >> (column * N % 8) & ((1 << N) - 1))
+}
+
+fn five_bits(low: &[u8], high: &[u8], column: usize) -> f32 {
+    bits::<4>(low, column) + 16.0 * bits::<1>(high, column)
+}
+
+/// `d * q + m` with the pair (d, m) of block `index`.
+fn scale_and_minimum(plane: &[u8], index: usize, q: f32) -> f32 {
+    half(plane, 2 * index) * q + half(plane, 2 * index + 1)
+}
+
+/// `(d * sc) * q - (dmin * mn)` with the header of the column's 256 and its pair of the column's 32.
+fn k_weight(headers: &[u8], column: usize, q: f32) -> f32 {
+    let header = &headers[column / 256 * 16..][..16];
+    let (sc, mn) = k_scales(&header[4..], column % 256 / 32);
+    half(header, 0) * sc * q - half(header, 1) * mn
+}
+
+/// Pair `index` (0..8) of the 6-bit scales and minima that a K-quant packs into 12 bytes.
+///
+/// Four pairs have six bits of bytes 0..4 and 4..8; the others have their low four bits in bytes 8..12 and the top two
+/// in the top bits of the first eight.
+fn k_scales(packed: &[u8], index: usize) -> (f32, f32) {
+    let (sc, mn) = if index < 4 {
+        (packed[index] & 63, packed[index + 4] & 63)
+    } else {
+        let low = packed[index + 4];
+        (low & 15 | packed[index - 4] >> 6 << 4, low >> 4 | packed[index] >> 6 << 4)
+    };
+    (f32::from(sc), f32::from(mn))
+}

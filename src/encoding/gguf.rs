@@ -1,0 +1,165 @@
+//! GGUF's blocks: their sizes, and repacking a row of them into the planar layout of [`Encoding`]. No number changes.
+//!
+//! Block layouts are those of GGML's `ggml-common.h`; see each function. Bytes are little-endian.
+
+use crate::encoding::{Encoding, check_len};
+use crate::{Error, ErrorKind, Result};
+
+/// Columns and bytes of one GGUF block; `None` for encodings that GGUF stores plainly.
+pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
+    Some(match encoding {
+        Encoding::Q4_0 => (32, 18),
+        Encoding::Q4_1 => (32, 20),
+        Encoding::Q5_0 => (32, 22),
+        Encoding::Q5_1 => (32, 24),
+        Encoding::Q8_0 => (32, 34),
+        Encoding::Q4_K => (256, 144),
+        Encoding::Q5_K => (256, 176),
+        Encoding::Q6_K => (256, 210),
+        Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
+    })
+}
+
+/// Bytes of a row of `columns` in GGUF's blocks.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for a plain encoding, [`ErrorKind::Malformed`] where the columns do not fill whole blocks.
+pub fn row_len(encoding: Encoding, columns: u64) -> Result<u64> {
+    let Some((block_columns, block_bytes)) = block(encoding) else {
+        return Err(Error::new(ErrorKind::Argument, format!("{} has no GGUF blocks", encoding.name())));
+    };
+    if columns == 0 || !columns.is_multiple_of(block_columns) {
+        let message = format!("{columns} columns are not a multiple of the {block_columns} of {}", encoding.name());
+        return Err(Error::new(ErrorKind::Malformed, message));
+    }
+    let bytes = (columns / block_columns).checked_mul(block_bytes);
+    bytes.ok_or_else(|| Error::new(ErrorKind::Malformed, format!("a row of {columns} columns is too long")))
+}
+
+/// Repacks one row of GGUF blocks into a planar row: `out` is `encoding.row_stride(columns)` bytes.
+///
+/// # Errors
+/// As [`row_len`], and [`ErrorKind::Argument`] where a slice has the wrong length.
+pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mut [u8]) -> Result<()> {
+    check_len("GGUF row", gguf_blocks.len(), row_len(encoding, columns)?)?;
+    check_len("planar row", out.len(), encoding.row_stride(columns))?;
+    // Planes end before their padding, and the padding must not hold what the buffer held before.
+    out.fill(0);
+    match encoding {
+        Encoding::Q8_0 => repack_q8_0(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q4_0 => repack_nibbles::<18, 2, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q4_1 => repack_nibbles::<20, 4, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q5_0 => repack_nibbles::<22, 2, 4>(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q5_1 => repack_nibbles::<24, 4, 4>(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q4_K => repack_q4_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q5_K => repack_q5_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q6_K => repack_q6_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        // `row_len` has refused them.
+        Encoding::F32 | Encoding::F16 | Encoding::BF16 => {}
+    }
+    Ok(())
+}
+
+/// The planes of a row, cut apart; a row has two to four.
+struct Planes<'a>([&'a mut [u8]; 4]);
+
+impl<'a> Planes<'a> {
+    fn new(encoding: Encoding, columns: u64, out: &'a mut [u8]) -> Self {
+        let mut planes: [&mut [u8]; 4] = Default::default();
+        let mut rest = out;
+        for (index, slot) in planes.iter_mut().enumerate().take(encoding.descriptor().planes.len()) {
+            let len = encoding.plane_offset(columns, index + 1) - encoding.plane_offset(columns, index);
+            // The caller has checked that `out` holds the whole stride, so the planes fit and in usize.
+            (*slot, rest) = rest.split_at_mut(len as usize);
+        }
+        Self(planes)
+    }
+}
+
+/// Splits `low` and `high` nibbles of `bytes` into two runs of natural order, packed two to a byte.
+///
+/// GGUF keeps column j in the low nibble of byte j and column j + n in its high nibble (n bytes).
+fn unzip_nibbles(bytes: &[u8], out: &mut [u8]) {
+    let (low, high) = out.split_at_mut(bytes.len() / 2);
+    for ((pair, low), high) in bytes.chunks_exact(2).zip(low).zip(high) {
+        *low = pair[0] & 15 | pair[1] << 4;
+        *high = pair[0] >> 4 | pair[1] & 0xf0;
+    }
+}
+
+/// f16 d, i8 [32].
+fn repack_q8_0(blocks: &[u8], Planes([quants, scales, ..]): Planes) {
+    let outs = quants.chunks_exact_mut(32).zip(scales.chunks_exact_mut(2));
+    for (block, (quants, scale)) in blocks.chunks_exact(34).zip(outs) {
+        scale.copy_from_slice(&block[..2]);
+        quants.copy_from_slice(&block[2..]);
+    }
+}
+
+/// f16 d (, f16 m) [SCALES bytes], high bits (HIGH bytes: 0 or a u32 of one bit a column), nibbles [16 bytes].
+fn repack_nibbles<const BLOCK: usize, const SCALES: usize, const HIGH: usize>(blocks: &[u8], planes: Planes) {
+    let Planes([quants, second, third, _]) = planes;
+    // Without high bits the scales are the second plane.
+    let (highs, scales) = if HIGH == 0 { (third, second) } else { (second, third) };
+    let outs = quants.chunks_exact_mut(16).zip(scales.chunks_exact_mut(SCALES)).enumerate();
+    for (block, (index, (quants, scale))) in blocks.chunks_exact(BLOCK).zip(outs) {
+        scale.copy_from_slice(&block[..SCALES]);
+        if HIGH != 0 {
+            highs[index * HIGH..][..HIGH].copy_from_slice(&block[SCALES..SCALES + HIGH]);
+        }
+        unzip_nibbles(&block[SCALES + HIGH..], quants);
+    }
+}
+
+/// Header [16], nibbles [128]: 32 bytes serve 64 columns.
+fn repack_q4_k(blocks: &[u8], Planes([quants, headers, ..]): Planes) {
+    let outs = quants.chunks_exact_mut(128).zip(headers.chunks_exact_mut(16));
+    for (block, (quants, header)) in blocks.chunks_exact(144).zip(outs) {
+        header.copy_from_slice(&block[..16]);
+        for (bytes, out) in block[16..].chunks_exact(32).zip(quants.chunks_exact_mut(32)) {
+            unzip_nibbles(bytes, out);
+        }
+    }
+}
+
+/// Header [16], high bits [32] (bit s of byte l: column 32 s + l), nibbles [128] as in Q4_K.
+fn repack_q5_k(blocks: &[u8], Planes([quants, highs, headers, _]): Planes) {
+    let outs = quants.chunks_exact_mut(128).zip(highs.chunks_exact_mut(32)).zip(headers.chunks_exact_mut(16));
+    for (block, ((quants, highs), header)) in blocks.chunks_exact(176).zip(outs) {
+        header.copy_from_slice(&block[..16]);
+        for (byte, eight) in block[16..48].chunks_exact(8).enumerate() {
+            for segment in 0..8 {
+                let bits = eight.iter().enumerate().map(|(bit, high)| (high >> segment & 1) << bit);
+                highs[segment * 4 + byte] = bits.fold(0, |all, bit| all | bit);
+            }
+        }
+        for (bytes, out) in block[48..].chunks_exact(32).zip(quants.chunks_exact_mut(32)) {
+            unzip_nibbles(bytes, out);
+        }
+    }
+}
+
+/// Low nibbles [128], high pairs [64], i8 scales [16], f16 d; each half of 128 columns has 64 and 32 bytes of them.
+///
+/// In a half, byte l of 64 holds columns l (low) and l + 64 (high); bits 2 g of high byte l belong to column 32 g + l.
+fn repack_q6_k(blocks: &[u8], Planes([quants, highs, scales, supers]): Planes) {
+    let outs = quants.chunks_exact_mut(128).zip(highs.chunks_exact_mut(64));
+    let outs = outs.zip(scales.chunks_exact_mut(16)).zip(supers.chunks_exact_mut(2));
+    for (block, (((quants, highs), scales), scale)) in blocks.chunks_exact(210).zip(outs) {
+        for half in 0..2 {
+            unzip_nibbles(&block[half * 64..][..64], &mut quants[half * 64..][..64]);
+            for (byte, four) in block[128 + half * 32..][..32].chunks_exact(4).enumerate() {
+                for group in 0..4 {
+                    let pairs = four.iter().enumerate().map(|(i, high)| (high >> (2 * group) & 3) << (2 * i));
+                    highs[half * 32 + group * 8 + byte] = pairs.fold(0, |all, pair| all | pair);
+                }
+            }
+        }
+        scales.copy_from_slice(&block[192..208]);
+        scale.copy_from_slice(&block[208..]);
+    }
+}
+
+#[cfg(test)]
+#[path = "gguf_tests.rs"]
+mod tests;

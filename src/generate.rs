@@ -1,0 +1,240 @@
+//! Generation: prompts in, pieces of text out; many requests ride each sweep.
+
+use std::collections::VecDeque;
+
+use crate::auto_model::AutoModel;
+use crate::model::batch::{self, Next, Sequence};
+use crate::model::engine::Want;
+use crate::model::kv::KvCache;
+use crate::text::{Sampler, SamplerOptions, StopReason, TextStream};
+use crate::{Error, ErrorKind, Result};
+
+/// How to continue a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// New tokens at most.
+    pub max_tokens: u32,
+    pub sampler: SamplerOptions,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on after an end-of-turn token.
+    pub ignore_eos: bool,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { max_tokens: 256, sampler: SamplerOptions::default(), stop: Vec::new(), ignore_eos: false }
+    }
+}
+
+/// A prompt and how to continue it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub prompt: Vec<u32>,
+    pub options: GenerateOptions,
+}
+
+/// What came out of one token, or the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Index of the request.
+    pub request: usize,
+    /// The new token; none where only held-back text comes out.
+    pub id: Option<u32>,
+    /// Text that is certain now; often empty, never part of a character.
+    pub text: String,
+    /// Why the request ended, on its last piece.
+    pub stop: Option<StopReason>,
+}
+
+struct Active {
+    request: usize,
+    sequence: Sequence,
+    options: GenerateOptions,
+    sampler: Sampler,
+    stream: TextStream,
+    new_tokens: u32,
+}
+
+/// Answers under way; [`Generation::next`] gives their pieces as they come.
+pub struct Generation<'m> {
+    model: &'m mut AutoModel,
+    waiting: VecDeque<(usize, Request)>,
+    active: Vec<Active>,
+    pieces: VecDeque<Piece>,
+    /// Whether the only sequence is kept for the next prompt.
+    single: bool,
+}
+
+impl<'m> Generation<'m> {
+    pub(crate) fn new(model: &'m mut AutoModel, requests: Vec<Request>) -> Result<Self> {
+        let (vocab, most) = (model.engine().spec().vocab, model.engine().spec().max_positions);
+        for request in &requests {
+            let prompt = &request.prompt;
+            if prompt.is_empty() || request.options.max_tokens == 0 {
+                return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
+            }
+            if prompt.len() >= most as usize {
+                let message = format!("a prompt of {} tokens passes the model's {most} positions", prompt.len());
+                return Err(Error::new(ErrorKind::Argument, message).remedy("shorten the prompt"));
+            }
+            if let Some(id) = prompt.iter().find(|id| **id >= vocab) {
+                return Err(Error::new(ErrorKind::Argument, format!("token {id} is not in the vocabulary of {vocab}")));
+            }
+            // Refuses options out of range before anything runs.
+            Sampler::new(request.options.sampler.clone())?;
+        }
+        let single = requests.len() == 1;
+        let waiting = requests.into_iter().enumerate().collect();
+        Ok(Self { model, waiting, active: Vec::new(), pieces: VecDeque::new(), single })
+    }
+
+    /// The next piece of any request; none when all are done.
+    ///
+    /// # Errors
+    /// Those of reads and of the GPU. After [`ErrorKind::Cancelled`] the model can be used again.
+    pub async fn next(&mut self) -> Result<Option<Piece>> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Ok(Some(piece));
+            }
+            self.admit().await?;
+            if self.active.is_empty() {
+                return Ok(None);
+            }
+            self.step().await?;
+        }
+    }
+
+    /// The same as a stream.
+    pub fn into_stream(self) -> impl futures::Stream<Item = Result<Piece>> + 'm {
+        futures::stream::unfold(Some(self), |generation| async {
+            let mut generation = generation?;
+            match generation.next().await {
+                Ok(None) => None,
+                Ok(Some(piece)) => Some((Ok(piece), Some(generation))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    /// Starts waiting requests while there is room for them.
+    async fn admit(&mut self) -> Result<()> {
+        while self.active.len() < self.model.engine().shares().head_rows as usize {
+            let Some((request, Request { prompt, options })) = self.waiting.pop_front() else { break };
+            let mut sequence = match self.model.kept.take() {
+                Some(mut kept) => {
+                    kept.replace(self.model.engine().kv(), prompt);
+                    kept
+                }
+                None => Sequence::new(prompt),
+            };
+            let wanted = sequence.ids.len() as u32 + options.max_tokens;
+            let fits = self.model.engine().kv().reserve(&mut sequence.pages, wanted);
+            if !fits && !self.active.is_empty() {
+                // It waits until another request gives its pages back.
+                self.model.engine().kv().truncate(&mut sequence.pages, 0);
+                self.waiting.push_front((request, Request { prompt: sequence.ids, options }));
+                break;
+            }
+            let text = self.model.text();
+            let stop_ids = if options.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
+            let stream = TextStream::new(text.tokenizer.clone(), stop_ids, options.stop.clone());
+            let sampler = Sampler::new(options.sampler.clone())?;
+            self.active.push(Active { request, sequence, options, sampler, stream, new_tokens: 0 });
+        }
+        Ok(())
+    }
+
+    /// One sweep for all that are active.
+    async fn step(&mut self) -> Result<()> {
+        self.make_room().await?;
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        let needs_logits = self.active.iter().any(|active| active.sampler.needs_logits());
+        let want = if needs_logits { Want::Logits } else { Want::Best };
+        let mut sequences: Vec<_> = self.active.iter_mut().map(|active| &mut active.sequence).collect();
+        let results = batch::sweep(self.model.engine(), &mut sequences, want).await?;
+        let most = self.model.engine().spec().max_positions as usize;
+        let mut ended = Vec::new();
+        for (index, (active, next)) in self.active.iter_mut().zip(results).enumerate() {
+            let id = match next {
+                Next::Nothing => continue,
+                Next::Best(id) => id,
+                Next::Logits(mut logits) => active.sampler.pick(&mut logits, &active.sequence.ids)?,
+            };
+            active.sequence.ids.push(id);
+            active.new_tokens += 1;
+            let (mut text, mut stop) = active.stream.push(id)?;
+            if stop.is_none() {
+                stop = match () {
+                    () if active.new_tokens >= active.options.max_tokens => Some(StopReason::MaxTokens),
+                    () if active.sequence.ids.len() >= most => Some(StopReason::ContextFull),
+                    () => None,
+                };
+                if stop.is_some() {
+                    text += &active.stream.finish()?;
+                }
+            }
+            self.pieces.push_back(Piece { request: active.request, id: Some(id), text, stop });
+            if stop.is_some() {
+                ended.push(index);
+            }
+        }
+        for index in ended.into_iter().rev() {
+            let active = self.active.remove(index);
+            self.give_back(active.sequence);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that every active sequence has pages for its ids; a single one may grow the cache.
+    async fn make_room(&mut self) -> Result<()> {
+        let mut index = 0;
+        while index < self.active.len() {
+            let positions = self.active[index].sequence.ids.len() as u32;
+            let pages = &mut self.active[index].sequence.pages;
+            if self.model.engine().kv().reserve(pages, positions) {
+                index += 1;
+                continue;
+            }
+            let needed = KvCache::pages_needed(pages, positions) as u64;
+            // Growth gives up pinned tiles and starts the read-ahead anew, so it goes in steps.
+            let step = needed.max(pages.pages.len() as u64 / 4);
+            let engine = self.model.engine();
+            let grown = match engine.grow_kv(step).await {
+                Err(error) if error.kind() == ErrorKind::Budget && step > needed => engine.grow_kv(needed).await,
+                other => other,
+            };
+            match grown {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Budget && self.active[index].new_tokens > 0 => {
+                    let mut active = self.active.remove(index);
+                    let (request, text) = (active.request, active.stream.finish()?);
+                    self.pieces.push_back(Piece { request, id: None, text, stop: Some(StopReason::ContextFull) });
+                    self.give_back(active.sequence);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The last text stays in the cache where there is only one; otherwise its pages go to those that wait.
+    fn give_back(&mut self, mut sequence: Sequence) {
+        if self.single {
+            self.model.kept = Some(sequence);
+        } else {
+            self.model.engine().kv().truncate(&mut sequence.pages, 0);
+        }
+    }
+}
+
+impl Drop for Generation<'_> {
+    fn drop(&mut self) {
+        for active in std::mem::take(&mut self.active) {
+            self.give_back(active.sequence);
+        }
+    }
+}

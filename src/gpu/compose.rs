@@ -1,0 +1,101 @@
+//! Puts a shader together from its parts, and knows which line came from which file.
+
+use std::fmt::Write as _;
+
+use crate::{Error, ErrorKind, Result};
+
+macro_rules! sources {
+    ($($name:literal),* $(,)?) => {
+        /// Every WGSL file, by its path below `shaders/`.
+        pub const SOURCES: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../shaders/", $name)))),*];
+    };
+}
+
+sources![
+    "argmax.wgsl",
+    "attention.wgsl",
+    "encoding/bf16.wgsl",
+    "encoding/f16.wgsl",
+    "encoding/f32.wgsl",
+    "encoding/q4_0.wgsl",
+    "encoding/q4_1.wgsl",
+    "encoding/q4_k.wgsl",
+    "encoding/q5_0.wgsl",
+    "encoding/q5_1.wgsl",
+    "encoding/q5_k.wgsl",
+    "encoding/q6_k.wgsl",
+    "encoding/q8_0.wgsl",
+    "gate.wgsl",
+    "gather_rows.wgsl",
+    "kv_write.wgsl",
+    "matmul.wgsl",
+    "parts/bits.wgsl",
+    "parts/kv_f16.wgsl",
+    "parts/kv_f32.wgsl",
+    "parts/kv_pages.wgsl",
+    "parts/lanes_subgroup.wgsl",
+    "parts/lanes_workgroup.wgsl",
+    "parts/silu.wgsl",
+    "rms_norm.wgsl",
+    "rope.wgsl",
+];
+
+/// A composed shader.
+#[derive(Clone, Debug)]
+pub struct Composed {
+    pub source: String,
+    /// First line of each part in `source`, counted from 1, and the part's file.
+    starts: Vec<(u32, String)>,
+}
+
+impl Composed {
+    /// Puts `constants` and then the files `parts` together. With `subgroups` the extension is enabled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] for a part that does not exist.
+    pub fn new(subgroups: bool, constants: &[(&str, u32)], parts: &[&str]) -> Result<Self> {
+        let mut source = String::new();
+        if subgroups {
+            source.push_str("enable subgroups;\n");
+        }
+        for (name, value) in constants {
+            // Writing to a string cannot fail.
+            let _ = writeln!(source, "const {name} = {value}u;");
+        }
+        let mut starts = Vec::new();
+        for part in parts {
+            let text = SOURCES.iter().find(|(name, _)| name == part).map(|(_, text)| *text);
+            let text = text.ok_or_else(|| Error::new(ErrorKind::Gpu, format!("no shader part is called '{part}'")))?;
+            starts.push((source.lines().count() as u32 + 1, format!("shaders/{part}")));
+            source.push_str(text);
+            source.push('\n');
+        }
+        Ok(Self { source, starts })
+    }
+
+    /// Where line `line` (from 1) of the composed source came from: `shaders/encoding/q4_1.wgsl:12`.
+    pub fn place(&self, line: u32) -> String {
+        match self.starts.iter().rev().find(|(start, _)| *start <= line) {
+            Some((start, file)) => format!("{file}:{}", line - start + 1),
+            None => format!("constants:{line}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_the_files_and_unknown_parts_are_refused() {
+        let composed = Composed::new(true, &[("LANES", 8)], &["parts/silu.wgsl", "gate.wgsl"]).expect("known parts");
+        let line = composed.source.lines().position(|line| line.contains("fn activation")).expect("there") as u32 + 1;
+        assert_eq!(composed.place(line), "shaders/parts/silu.wgsl:2");
+        let line = composed.source.lines().position(|line| line.contains("fn gate")).expect("there") as u32 + 1;
+        let real = SOURCES.iter().find(|(name, _)| *name == "gate.wgsl").expect("there").1;
+        let real = real.lines().position(|line| line.contains("fn gate")).expect("there") + 1;
+        assert_eq!(composed.place(line), format!("shaders/gate.wgsl:{real}"));
+        let error = Composed::new(false, &[], &["gone.wgsl"]).expect_err("unknown");
+        assert!(error.to_string().contains("gone.wgsl"));
+    }
+}

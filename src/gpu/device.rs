@@ -1,0 +1,229 @@
+//! Adapters and the device: what is asked for, and buffers that are counted.
+
+use futures::channel::oneshot;
+
+use super::memory::{ALLOCATOR_SLACK_BYTES, Accountant, CountedBuffer};
+use crate::platform::Poller;
+use crate::{Error, ErrorKind, Result};
+
+/// An adapter with what matters to Tilestream.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    pub info: wgpu::AdapterInfo,
+    pub features: wgpu::Features,
+    pub limits: wgpu::Limits,
+}
+
+impl AdapterReport {
+    fn of(adapter: &wgpu::Adapter) -> Self {
+        Self { info: adapter.get_info(), features: adapter.features(), limits: adapter.limits() }
+    }
+
+    /// Whether uploads write straight into memory that shaders read: the adapter maps its own buffers, and they share
+    /// the host's memory. (Across PCIe mapped memory is slow to read from the shader.)
+    pub fn maps_primary_buffers(&self) -> bool {
+        let shared = matches!(self.info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu);
+        shared && self.features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    wgpu::Instance::new(descriptor)
+}
+
+/// Every adapter of this host, real GPUs first.
+pub async fn adapters() -> Vec<AdapterReport> {
+    let mut found: Vec<_> =
+        instance().enumerate_adapters(wgpu::Backends::PRIMARY).await.iter().map(AdapterReport::of).collect();
+    found.sort_by_key(|report| device_rank(report.info.device_type));
+    found
+}
+
+fn device_rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+async fn pick_adapter(name: Option<&str>) -> Result<wgpu::Adapter> {
+    let instance = instance();
+    let Some(name) = name else {
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        return instance.request_adapter(&options).await.map_err(|error| {
+            Error::new(ErrorKind::Gpu, "no GPU adapter was found")
+                .remedy("install a Vulkan driver (in software: mesa-vulkan-drivers), or see `tilestream devices`")
+                .source(error)
+        });
+    };
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    let wanted = name.to_lowercase();
+    let position = adapters.iter().position(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted));
+    match position {
+        Some(index) => Ok(adapters.swap_remove(index)),
+        None => {
+            let names: Vec<_> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+            Err(Error::new(ErrorKind::Argument, format!("no adapter is called '{name}'"))
+                .remedy(format!("choose one of: {}", names.join(", "))))
+        }
+    }
+}
+
+/// A device whose memory is counted. Clones share device, queue and accountant.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub adapter: std::sync::Arc<AdapterReport>,
+    accountant: Accountant,
+    budget_bytes: u64,
+    poller: Poller,
+}
+
+impl Gpu {
+    /// Opens the adapter whose name contains `name` (or the best one), with `budget_bytes` for everything it reserves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] without a usable adapter; [`ErrorKind::Argument`] for a name that none has.
+    pub async fn open(name: Option<&str>, budget_bytes: u64) -> Result<Self> {
+        let adapter = pick_adapter(name).await?;
+        let report = AdapterReport::of(&adapter);
+        let mut wanted = wgpu::Features::SUBGROUP;
+        if report.maps_primary_buffers() {
+            wanted |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
+        }
+        // Small blocks, so that what the driver reserves stays near what the accountant counts.
+        let block = ALLOCATOR_SLACK_BYTES / 2;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("tilestream"),
+            required_features: report.features & wanted,
+            required_limits: report.limits.clone(),
+            memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: block..block },
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
+            Error::new(ErrorKind::Gpu, format!("the adapter '{}' gave no device", report.info.name)).source(error)
+        })?;
+        let poller = Poller::new(device.clone()).map_err(|error| Error::io(error, "GPU poller thread"))?;
+        let accountant = Accountant::new(budget_bytes.saturating_sub(ALLOCATOR_SLACK_BYTES));
+        Ok(Self { device, queue, adapter: report.into(), accountant, budget_bytes, poller })
+    }
+
+    /// Counts the buffers of this device.
+    pub fn accountant(&self) -> &Accountant {
+        &self.accountant
+    }
+
+    /// The whole budget in bytes, the allocator's slack included.
+    pub fn budget_bytes(&self) -> u64 {
+        self.budget_bytes
+    }
+
+    /// Bytes that wgpu's allocator holds of the driver now, where the backend can tell.
+    pub fn reserved_bytes(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
+    }
+
+    /// The largest buffer that a shader can see whole, in bytes.
+    pub fn largest_binding_bytes(&self) -> u64 {
+        let limits = &self.adapter.limits;
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// A counted buffer of `size_bytes`, rounded up to 4, zeroed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`] past the cap, [`ErrorKind::Gpu`] where the driver has no memory.
+    pub async fn buffer(&self, label: &str, size_bytes: u64, usage: wgpu::BufferUsages) -> Result<CountedBuffer> {
+        self.make_buffer(label, size_bytes, usage, false).await
+    }
+
+    /// A counted buffer that is mapped for writing from the start.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub async fn mapped_buffer(
+        &self,
+        label: &str,
+        size_bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<CountedBuffer> {
+        self.make_buffer(label, size_bytes, usage, true).await
+    }
+
+    async fn make_buffer(
+        &self,
+        label: &str,
+        size_bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped_at_creation: bool,
+    ) -> Result<CountedBuffer> {
+        let size = size_bytes.max(4).next_multiple_of(4);
+        let limit = self.adapter.limits.max_buffer_size;
+        if size > limit {
+            return Err(Error::new(
+                ErrorKind::Gpu,
+                format!("buffer '{label}' of {size} bytes passes the adapter's limit of {limit}"),
+            ));
+        }
+        let lease = self.accountant.take(label, size)?;
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation };
+        let buffer = self.device.create_buffer(&descriptor);
+        if let Some(error) = memory.pop().await {
+            return Err(Error::new(ErrorKind::Gpu, format!("the driver has no {size} bytes for buffer '{label}'"))
+                .remedy("lower the budget")
+                .source(error.to_string()));
+        }
+        Ok(CountedBuffer::new(buffer, lease))
+    }
+
+    /// Submits commands; mappings asked for before the next submit fire when these are done.
+    pub fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        self.queue.submit([commands])
+    }
+
+    /// Maps a whole buffer once the GPU is done with it; `after` is the last submission that uses it.
+    pub fn map(&self, buffer: &wgpu::Buffer, mode: wgpu::MapMode, after: wgpu::SubmissionIndex) -> Mapping {
+        let (sender, receiver) = oneshot::channel();
+        buffer.map_async(mode, .., move |result| {
+            // The engine may have stopped waiting.
+            let _ = sender.send(result);
+        });
+        self.poller.watch(after);
+        Mapping(receiver)
+    }
+
+    /// Calls `callback` once `after` (and all before it) is done on the GPU.
+    pub fn on_done(&self, after: wgpu::SubmissionIndex, callback: impl FnOnce() + Send + 'static) {
+        self.queue.on_submitted_work_done(callback);
+        self.poller.watch(after);
+    }
+}
+
+/// A buffer that is being mapped.
+#[derive(Debug)]
+pub struct Mapping(oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>);
+
+impl Mapping {
+    /// Waits until the buffer is mapped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] when the device is lost.
+    pub async fn ready(self) -> Result<()> {
+        let lost = || Error::new(ErrorKind::Gpu, "the GPU device was lost").remedy("load the model again");
+        match self.0.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(lost().source(error)),
+            Err(_) => Err(lost()),
+        }
+    }
+}

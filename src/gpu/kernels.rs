@@ -1,0 +1,275 @@
+//! The table of kernels: entry point, the WGSL parts it is composed of, its constants, its bindings.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::compose::Composed;
+pub use super::params::*;
+use crate::encoding::{ENCODINGS, Encoding};
+use crate::plan::Activation;
+use crate::{Error, ErrorKind, Result};
+
+/// Positions in a page of the KV cache.
+pub const PAGE_TOKENS: u32 = 32;
+/// Tokens that the tiled matrix product keeps in registers.
+pub const TOKENS: u32 = 4;
+
+/// How the KV cache stores numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KvType {
+    F32,
+    F16,
+}
+
+impl KvType {
+    /// Bytes of a value.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KernelId {
+    /// Matrix times one token.
+    MatVec(Encoding),
+    /// Matrix times many tokens; the same bits for each.
+    MatMul(Encoding),
+    RmsNorm,
+    Rope,
+    KvWrite(KvType),
+    Attention(KvType),
+    Gate(Activation),
+    Argmax,
+    GatherRows,
+}
+
+/// Sizes that depend on the kind of adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Invocations that share a row's sum, a power of two.
+    pub lanes: u32,
+    /// Rows of a workgroup.
+    pub groups: u32,
+    /// Invocations that share a row in norms and argmax, a power of two.
+    pub wide_lanes: u32,
+    /// Invocations that share a head in attention.
+    pub attention_lanes: u32,
+    /// Whether `lanes` neighbours may shuffle.
+    pub subgroups: bool,
+}
+
+impl Tuning {
+    /// The sizes for an adapter. A processor runs a workgroup on one core and pays for every barrier, so one subgroup is
+    /// enough there; a GPU wants whole warps.
+    pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
+        let cpu = info.device_type == wgpu::DeviceType::Cpu;
+        let lanes = if cpu { 8 } else { 32 };
+        let groups = if cpu { 1 } else { 4 };
+        let wide_lanes = if cpu { 8 } else { 128.min(limits.max_compute_invocations_per_workgroup) };
+        let attention_lanes = if cpu { 8 } else { 64 };
+        let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= lanes;
+        Self { lanes, groups, wide_lanes, attention_lanes, subgroups }
+    }
+}
+
+/// What a shader does with a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+use Access::{Read, Write};
+
+/// A kernel as data.
+#[derive(Clone, Debug)]
+pub struct KernelRow {
+    pub entry: &'static str,
+    pub composed: Composed,
+    bindings: &'static [Access],
+    params_bytes: u64,
+}
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    pub id: KernelId,
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+impl KernelId {
+    /// Every kernel there is.
+    pub fn all() -> Vec<Self> {
+        let mut ids = vec![Self::RmsNorm, Self::Rope, Self::Gate(Activation::Silu), Self::Argmax, Self::GatherRows];
+        for kv in [KvType::F32, KvType::F16] {
+            ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);
+        }
+        for row in ENCODINGS {
+            ids.extend([Self::MatVec(row.encoding), Self::MatMul(row.encoding)]);
+        }
+        ids
+    }
+
+    /// The kernel's row for an adapter's tuning.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] where a part is missing: a fault of this table.
+    pub fn row(self, tuning: &Tuning) -> Result<KernelRow> {
+        let (entry, parts, bindings, params_bytes) = self.parts(tuning);
+        let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
+        let uses_lanes = matches!(self, Self::MatVec(_) | Self::MatMul(_) | Self::RmsNorm);
+        let lanes = match self {
+            Self::MatVec(_) | Self::MatMul(_) => tuning.lanes,
+            Self::Attention(_) => tuning.attention_lanes,
+            _ => tuning.wide_lanes,
+        };
+        let groups = if matches!(self, Self::MatVec(_) | Self::MatMul(_)) { tuning.groups } else { 1 };
+        let constants = [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("PAGE_TOKENS", PAGE_TOKENS)];
+        let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
+        let composed = Composed::new(enable, &constants, &parts)?;
+        Ok(KernelRow { entry, composed, bindings, params_bytes })
+    }
+
+    /// Whether the lanes that share a sum fit a subgroup.
+    fn shuffles(self, tuning: &Tuning) -> bool {
+        tuning.subgroups && (self != Self::RmsNorm || tuning.wide_lanes <= tuning.lanes)
+    }
+
+    fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
+        let lanes = if self.shuffles(tuning) { "parts/lanes_subgroup.wgsl" } else { "parts/lanes_workgroup.wgsl" };
+        let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
+        let matmul = |encoding: Encoding| {
+            let encoding = format!("encoding/{}.wgsl", encoding.name());
+            vec!["matmul.wgsl".to_owned(), encoding, "parts/bits.wgsl".to_owned(), lanes.to_owned()]
+        };
+        let kv = |kind| match kind {
+            KvType::F32 => "parts/kv_f32.wgsl",
+            KvType::F16 => "parts/kv_f16.wgsl",
+        };
+        match self {
+            Self::MatVec(encoding) => {
+                ("matvec", matmul(encoding), &[Read, Read, Read, Read, Write], size::<MatMulParams>())
+            }
+            Self::MatMul(encoding) => {
+                ("matmul", matmul(encoding), &[Read, Read, Read, Read, Write], size::<MatMulParams>())
+            }
+            Self::RmsNorm => {
+                ("rms_norm", own(&["rms_norm.wgsl", lanes]), &[Read, Read, Write], size::<RmsNormParams>())
+            }
+            Self::Rope => ("rope", own(&["rope.wgsl"]), &[Read, Write], size::<RopeParams>()),
+            Self::KvWrite(kind) => (
+                "kv_write",
+                own(&["kv_write.wgsl", "parts/kv_pages.wgsl", kv(kind)]),
+                &[Read, Read, Read, Read, Write],
+                size::<KvWriteParams>(),
+            ),
+            Self::Attention(kind) => (
+                "attention",
+                own(&["attention.wgsl", "parts/kv_pages.wgsl", kv(kind)]),
+                &[Read, Read, Read, Read, Write, Write],
+                size::<AttentionParams>(),
+            ),
+            Self::Gate(Activation::Silu) => {
+                ("gate", own(&["gate.wgsl", "parts/silu.wgsl"]), &[Read, Write], size::<GateParams>())
+            }
+            Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
+            Self::GatherRows => {
+                ("gather_rows", own(&["gather_rows.wgsl"]), &[Read, Read, Write], size::<GatherRowsParams>())
+            }
+        }
+    }
+}
+
+fn size<P>() -> u64 {
+    // WGSL rounds a uniform struct up to 16 bytes.
+    size_of::<P>().next_multiple_of(16) as u64
+}
+
+/// The compiled kernels of a device.
+#[derive(Debug)]
+pub struct Kernels {
+    device: wgpu::Device,
+    tuning: Tuning,
+    compiled: Mutex<HashMap<KernelId, Arc<Kernel>>>,
+}
+
+impl Kernels {
+    /// An empty set.
+    pub fn new(device: &wgpu::Device, tuning: Tuning) -> Self {
+        Self { device: device.clone(), tuning, compiled: Mutex::default() }
+    }
+
+    /// The sizes that the kernels are compiled for.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// A kernel that was prepared.
+    pub fn get(&self, id: KernelId) -> Option<Arc<Kernel>> {
+        self.compiled.lock().ok()?.get(&id).cloned()
+    }
+
+    /// Compiles kernels that are not there yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] naming file and line of the shader, with what the driver says.
+    pub async fn prepare(&self, ids: &[KernelId]) -> Result<()> {
+        for id in ids {
+            if self.get(*id).is_none() {
+                let kernel = Arc::new(self.compile(*id).await?);
+                if let Ok(mut compiled) = self.compiled.lock() {
+                    compiled.insert(*id, kernel);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn compile(&self, id: KernelId) -> Result<Kernel> {
+        let row = id.row(&self.tuning)?;
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(row.entry),
+            source: wgpu::ShaderSource::Wgsl(row.composed.source.as_str().into()),
+        });
+        let layout = self.layout(&row);
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(row.entry),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(row.entry),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(row.entry),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+        let Some(error) = scope.pop().await else { return Ok(Kernel { id, pipeline, layout }) };
+        let messages = module.get_compilation_info().await.messages;
+        let place = messages.iter().find_map(|message| message.location.as_ref());
+        let place = place.map_or_else(|| row.entry.to_owned(), |place| row.composed.place(place.line_number));
+        Err(Error::new(ErrorKind::Gpu, format!("kernel {id:?} does not compile: {error}")).file(place))
+    }
+
+    fn layout(&self, row: &KernelRow) -> wgpu::BindGroupLayout {
+        let entry = |binding, ty, has_dynamic_offset, bytes| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: wgpu::BufferSize::new(bytes) },
+            count: None,
+        };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, row.params_bytes)];
+        entries.extend((1..).zip(row.bindings).map(|(index, access)| {
+            let ty = wgpu::BufferBindingType::Storage { read_only: *access == Read };
+            entry(index, ty, false, 0)
+        }));
+        self.device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(row.entry), entries: &entries })
+    }
+}

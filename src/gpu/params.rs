@@ -1,0 +1,115 @@
+//! Parameter blocks of the kernels, field by field as the `Params` of each WGSL file says, and their dispatch grids.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::kernels::Tuning;
+
+macro_rules! params {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[repr(C)]
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+            pub struct $name { $(pub $field: $kind),* }
+        )*
+    };
+}
+
+params! {
+    /// `shaders/matmul.wgsl`. Offsets and strides of weights and input count 16 bytes, those of the output floats.
+    MatMulParams {
+        rows: u32, first_row: u32, weight_base: u32, row_stride: u32, chunks: u32, tokens: u32, input_stride: u32,
+        output_stride: u32, plane1: u32, plane2: u32, plane3: u32, bias_offset: u32, flags: u32,
+    }
+    /// `shaders/rms_norm.wgsl`.
+    RmsNormParams {
+        rows: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32, epsilon: f32,
+    }
+    /// `shaders/rope.wgsl`.
+    RopeParams { rows: u32, heads: u32, head_dim: u32, pairs: u32, stride: u32 }
+    /// `shaders/kv_write.wgsl`.
+    KvWriteParams {
+        rows: u32, kv_width: u32, key_stride: u32, value_stride: u32, segment_first_page: u32, segment_pages: u32,
+    }
+    /// `shaders/attention.wgsl`.
+    AttentionParams {
+        rows: u32, heads: u32, kv_heads: u32, head_dim: u32, kv_width: u32, scale: f32, window: u32,
+        query_stride: u32, output_stride: u32, segment_first_page: u32, segment_pages: u32, flags: u32,
+    }
+    /// `shaders/gate.wgsl`.
+    GateParams { rows: u32, width: u32, stride: u32 }
+    /// `shaders/gather_rows.wgsl`.
+    GatherRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, indices_offset: u32 }
+    /// `shaders/argmax.wgsl`.
+    ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
+}
+
+/// [`MatMulParams::flags`]: add to what the output holds.
+pub const ACCUMULATE: u32 = 1;
+/// [`MatMulParams::flags`]: add the bias.
+pub const BIAS: u32 = 2;
+/// [`AttentionParams::flags`]: the first segment starts the softmax.
+pub const FIRST_SEGMENT: u32 = 1;
+/// [`AttentionParams::flags`]: the last segment ends it.
+pub const LAST_SEGMENT: u32 = 2;
+
+/// Workgroups `[x, y, z]` of each kernel.
+pub mod grid {
+    use super::*;
+
+    /// No dimension of a grid may be larger, on any adapter.
+    const MOST_WORKGROUPS: u64 = 65_535;
+    /// Invocations in a workgroup of the kernels that go value by value.
+    const FLAT: u64 = 64;
+
+    fn fold(workgroups: u64) -> [u32; 3] {
+        let y = workgroups.div_ceil(MOST_WORKGROUPS).max(1);
+        // As even as can be, so that few workgroups have nothing to do.
+        [workgroups.div_ceil(y).max(1) as u32, y as u32, 1]
+    }
+
+    fn flat(rows: u32, width: u32) -> [u32; 3] {
+        fold((u64::from(rows) * u64::from(width)).div_ceil(FLAT))
+    }
+
+    /// Row groups folded over x and y, token groups over z.
+    pub fn matmul(tuning: &Tuning, params: &MatMulParams, tiled: bool) -> [u32; 3] {
+        let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.groups)));
+        [x, y, if tiled { params.tokens.div_ceil(super::super::kernels::TOKENS) } else { params.tokens }]
+    }
+
+    /// A workgroup a row.
+    pub fn rms_norm(params: &RmsNormParams) -> [u32; 3] {
+        fold(u64::from(params.rows))
+    }
+
+    /// An invocation a pair.
+    pub fn rope(params: &RopeParams) -> [u32; 3] {
+        flat(params.rows, params.heads * params.pairs)
+    }
+
+    /// An invocation a value (or two of them, in f16: the others have nothing to do).
+    pub fn kv_write(params: &KvWriteParams) -> [u32; 3] {
+        flat(params.rows, params.kv_width)
+    }
+
+    /// A workgroup for each head of each row.
+    pub fn attention(params: &AttentionParams) -> [u32; 3] {
+        [params.heads, params.rows, 1]
+    }
+
+    /// An invocation a value.
+    pub fn gate(params: &GateParams) -> [u32; 3] {
+        flat(params.rows, params.width)
+    }
+
+    /// An invocation a value.
+    pub fn gather_rows(params: &GatherRowsParams) -> [u32; 3] {
+        flat(params.rows, params.width)
+    }
+
+    /// A workgroup a row.
+    pub fn argmax(params: &ArgmaxParams) -> [u32; 3] {
+        [params.rows, 1, 1]
+    }
+}

@@ -1,0 +1,151 @@
+//! How the budget is shared out: what is fixed, the windows, and what is left for tiles that stay.
+
+use super::kv::KvGeometry;
+use super::layout::ModelLayout;
+use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
+use crate::gpu::recorder::RECORDER_BYTES;
+use crate::plan::{ModelSpec, Op};
+use crate::stream::pipeline::pipeline_bytes;
+use crate::{Error, ErrorKind, Result};
+
+/// Windows are no larger than this: reads of a few MiB already reach a disk's bandwidth.
+const LARGEST_WINDOW_BYTES: u64 = 4 << 20;
+const SMALLEST_WINDOW_BYTES: u64 = 64 << 10;
+/// Windows when there is room: one in use, three being filled.
+const WINDOWS: usize = 4;
+const FEWEST_WINDOWS: usize = 2;
+/// Rows of a sweep when there is room: more rows mean fewer sweeps for a long prompt.
+const MOST_ROWS: u64 = 128;
+
+/// What the caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// GPU bytes, everything included.
+    pub budget_bytes: u64,
+    /// Pages of KV cache to reserve.
+    pub kv_pages: u64,
+    /// Rows of a sweep at most (the prefill chunk); chosen by the budget where none.
+    pub rows: Option<u32>,
+    /// Rows whose logits one sweep must be able to give: at least one for each sequence that decodes.
+    pub head_rows: u32,
+    /// Whether shaders read the windows themselves.
+    pub direct: bool,
+}
+
+/// The shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    pub rows: u32,
+    pub head_rows: u32,
+    pub window_bytes: u64,
+    pub windows: usize,
+    pub pinned_bytes: u64,
+    /// Everything that is neither windows nor pinned tiles: activations, KV cache, logits, staging.
+    pub fixed_bytes: u64,
+}
+
+/// Sizes of the step's buffers, in bytes: the same formulas allocate them.
+#[derive(Clone, Copy, Debug)]
+pub struct StepSizes {
+    pub angles: u64,
+    pub meta: u64,
+    pub pages: u64,
+    pub indices: u64,
+    pub embeddings: u64,
+}
+
+impl StepSizes {
+    /// Sizes for `rows` rows and `kv_pages` pages.
+    pub fn new(spec: &ModelSpec, rows: u64, kv_pages: u64) -> Self {
+        let pairs = spec.rope.inverse_frequencies.len() as u64;
+        Self {
+            angles: align(rows * pairs * 8),
+            meta: align(rows * 16),
+            pages: align(kv_pages.max(1) * 4),
+            indices: align(rows * 4),
+            embeddings: align(rows * padded(spec.hidden) * 4),
+        }
+    }
+
+    /// Bytes of the staging buffer, which holds all of them.
+    pub fn total(&self) -> u64 {
+        self.angles + self.meta + self.pages + self.indices + self.embeddings
+    }
+}
+
+fn align(bytes: u64) -> u64 {
+    bytes.max(16).next_multiple_of(16)
+}
+
+/// Values in a row of an activation buffer as allocated: kernels read whole chunks of 32 columns.
+pub fn padded(width: u32) -> u64 {
+    u64::from(width).next_multiple_of(32)
+}
+
+/// The most heads that any attention of the plan has.
+pub fn most_heads(spec: &ModelSpec) -> u64 {
+    let heads = |op: &Op| if let Op::Attention { heads, .. } = op { u64::from(*heads) } else { 0 };
+    spec.layers.iter().flat_map(|layer| layer.ops.iter().map(heads)).max().unwrap_or(0)
+}
+
+fn fixed_bytes(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &Demand, rows: u64, heads: u64) -> u64 {
+    let activations: u64 = spec.buffers.iter().map(|buffer| rows * padded(buffer.width) * 4).sum();
+    let sizes = StepSizes::new(spec, rows, demand.kv_pages);
+    let step = 2 * sizes.total() - sizes.embeddings;
+    let state = align(rows * most_heads(spec) * 8);
+    let head = heads * (2 * padded(spec.hidden) * 4 + 2 * (u64::from(spec.vocab) * 4 + 16)) + 64;
+    let vectors = layout.largest_vectors_bytes() + 16;
+    activations + step + state + head + vectors + RECORDER_BYTES + kv.bytes(demand.kv_pages)
+}
+
+fn smallest_window(layout: &ModelLayout) -> u64 {
+    layout.largest_row_bytes().max(SMALLEST_WINDOW_BYTES).next_power_of_two()
+}
+
+/// The smallest budget that works for `demand` (its `budget_bytes` does not matter).
+pub fn smallest_budget(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &Demand) -> u64 {
+    let rows = demand.rows.map_or(1, u64::from);
+    let fixed = fixed_bytes(spec, layout, kv, demand, rows, u64::from(demand.head_rows).max(1));
+    ALLOCATOR_SLACK_BYTES + fixed + pipeline_bytes(smallest_window(layout), FEWEST_WINDOWS, demand.direct)
+}
+
+/// Shares out the budget.
+///
+/// # Errors
+/// [`ErrorKind::Budget`] with the smallest budget that works.
+pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &Demand) -> Result<Shares> {
+    let smallest = smallest_budget(spec, layout, kv, demand);
+    if demand.budget_bytes < smallest {
+        let (given, needed) = (mib(demand.budget_bytes), mib(smallest));
+        return Err(Error::new(ErrorKind::Budget, format!("a budget of {given} MiB is too small for this model"))
+            .remedy(format!("the smallest that works with this context is {needed} MiB ({smallest} bytes)")));
+    }
+    let cap = demand.budget_bytes - ALLOCATOR_SLACK_BYTES;
+    let head_rows = demand.head_rows.max(1);
+    let fixed = |rows: u64| fixed_bytes(spec, layout, kv, demand, rows, u64::from(head_rows));
+    let least_pipeline = pipeline_bytes(smallest_window(layout), FEWEST_WINDOWS, demand.direct);
+    // Rows may take an eighth of what is free beyond the least, so that a small budget still pins and reads ahead.
+    let mut rows = demand.rows.map_or(MOST_ROWS, u64::from);
+    while demand.rows.is_none() && rows > 1 && fixed(rows) - fixed(1) > (cap - fixed(1) - least_pipeline) / 8 {
+        rows /= 2;
+    }
+    let fixed_bytes = fixed(rows);
+    let free = cap - fixed_bytes;
+    let (window_bytes, windows) = windows(free, smallest_window(layout), demand.direct);
+    let pinned_bytes = free - pipeline_bytes(window_bytes, windows, demand.direct);
+    Ok(Shares { rows: rows as u32, head_rows, window_bytes, windows, pinned_bytes, fixed_bytes })
+}
+
+/// The largest windows, then the most, that take no more than half of what is free.
+fn windows(free: u64, smallest: u64, direct: bool) -> (u64, usize) {
+    let mut window = LARGEST_WINDOW_BYTES.max(smallest);
+    while window > smallest && pipeline_bytes(window, WINDOWS, direct) > free / 2 {
+        window /= 2;
+    }
+    let fits = |count: &usize| pipeline_bytes(window, *count, direct) <= free;
+    (window, (FEWEST_WINDOWS..=WINDOWS).rev().find(fits).unwrap_or(FEWEST_WINDOWS))
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}

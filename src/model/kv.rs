@@ -1,0 +1,146 @@
+//! The KV cache: pages of 32 positions for all layers, in a few large segments.
+
+use crate::gpu::kernels::{KvType, PAGE_TOKENS};
+use crate::gpu::recorder::Bind;
+use crate::gpu::{CountedBuffer, Gpu};
+use crate::plan::ModelSpec;
+use crate::{Error, ErrorKind, Result};
+
+/// Sizes of the cache.
+#[derive(Clone, Debug)]
+pub struct KvGeometry {
+    pub kind: KvType,
+    /// Bytes of one page of each layer: keys and values of [`PAGE_TOKENS`] positions.
+    page_bytes: Vec<u64>,
+}
+
+impl KvGeometry {
+    /// The geometry of `spec`'s cache.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where a layer's width does not pack into `kind`.
+    pub fn new(spec: &ModelSpec, kind: KvType) -> Result<Self> {
+        let widths = spec.layers.iter().map(|layer| u64::from(layer.kv_width));
+        if kind == KvType::F16 && widths.clone().any(|width| width % 2 != 0) {
+            return Err(Error::new(ErrorKind::Unsupported, "f16 needs an even width of keys and values")
+                .remedy("choose --kv f32"));
+        }
+        let page_bytes = widths.map(|width| 2 * u64::from(PAGE_TOKENS) * width * kind.bytes()).collect();
+        Ok(Self { kind, page_bytes })
+    }
+
+    /// Pages that hold `positions`.
+    pub fn pages_for(positions: u64) -> u64 {
+        positions.div_ceil(u64::from(PAGE_TOKENS))
+    }
+
+    /// Bytes of `pages` pages over all layers, alignment included.
+    pub fn bytes(&self, pages: u64) -> u64 {
+        self.page_bytes.iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum()
+    }
+}
+
+#[derive(Debug)]
+struct Segment {
+    buffer: CountedBuffer,
+    first_page: u32,
+    pages: u32,
+}
+
+/// Pages of one sequence, in order of position, and how many positions are filled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SequencePages {
+    pub pages: Vec<u32>,
+    pub len: u32,
+}
+
+/// All pages, and which are free.
+#[derive(Debug)]
+pub struct KvCache {
+    geometry: KvGeometry,
+    segments: Vec<Segment>,
+    /// Highest number first, so that pages are handed out in order.
+    free: Vec<u32>,
+    total_pages: u32,
+}
+
+/// A segment as the kernels of one layer see it.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentView<'a> {
+    pub bind: Bind<'a>,
+    pub first_page: u32,
+    pub pages: u32,
+}
+
+impl KvCache {
+    /// An empty cache.
+    pub fn new(geometry: KvGeometry) -> Self {
+        Self { geometry, segments: Vec::new(), free: Vec::new(), total_pages: 0 }
+    }
+
+    /// How keys and values are stored.
+    pub fn geometry(&self) -> &KvGeometry {
+        &self.geometry
+    }
+
+    /// Pages that no sequence holds.
+    pub fn free_pages(&self) -> u64 {
+        self.free.len() as u64
+    }
+
+    /// Adds `pages` pages, in as few segments as the adapter's limits allow.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit; what was added before stays.
+    pub async fn grow(&mut self, gpu: &Gpu, pages: u64) -> Result<()> {
+        let layer = self.geometry.page_bytes.iter().copied().max().unwrap_or(1).max(1);
+        let all = self.geometry.bytes(1).max(1);
+        let limit = (gpu.largest_binding_bytes() / layer).min(gpu.adapter.limits.max_buffer_size / all).max(1);
+        let mut left = pages;
+        while left > 0 {
+            let count = left.min(limit);
+            let bytes = self.geometry.bytes(count);
+            let buffer = gpu.buffer("kv cache", bytes, wgpu::BufferUsages::STORAGE).await?;
+            let (first_page, pages) = (self.total_pages, count as u32);
+            self.free.splice(0..0, (first_page..first_page + pages).rev());
+            self.total_pages += pages;
+            self.segments.push(Segment { buffer, first_page, pages });
+            left -= count;
+        }
+        Ok(())
+    }
+
+    /// Gives `sequence` enough pages for `positions`. Returns false, with nothing changed, where too few are free.
+    pub fn reserve(&mut self, sequence: &mut SequencePages, positions: u32) -> bool {
+        let wanted = Self::pages_needed(sequence, positions);
+        if wanted > self.free.len() {
+            return false;
+        }
+        sequence.pages.extend((0..wanted).filter_map(|_| self.free.pop()));
+        true
+    }
+
+    /// Pages that `sequence` lacks to hold `positions`.
+    pub fn pages_needed(sequence: &SequencePages, positions: u32) -> usize {
+        (KvGeometry::pages_for(u64::from(positions)) as usize).saturating_sub(sequence.pages.len())
+    }
+
+    /// Forgets all positions from `len` on, and takes back the pages that held only those.
+    pub fn truncate(&mut self, sequence: &mut SequencePages, len: u32) {
+        sequence.len = sequence.len.min(len);
+        let keep = KvGeometry::pages_for(u64::from(sequence.len)) as usize;
+        self.free.extend(sequence.pages.drain(keep.min(sequence.pages.len())..));
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+    }
+
+    /// Layer `layer` of every segment, in page order.
+    pub fn layer(&self, layer: usize) -> impl ExactSizeIterator<Item = SegmentView<'_>> {
+        self.segments.iter().map(move |segment| {
+            let before = &self.geometry.page_bytes[..layer];
+            let pages = u64::from(segment.pages);
+            let offset = before.iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum();
+            let bind = Bind::range(&segment.buffer, offset, self.geometry.page_bytes[layer] * pages);
+            SegmentView { bind, first_page: segment.first_page, pages: segment.pages }
+        })
+    }
+}

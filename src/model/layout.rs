@@ -1,0 +1,179 @@
+//! Where each tensor of the plan lies in the model's files, as pieces in sweep order.
+
+use std::ops::Range;
+
+use crate::encoding::Encoding;
+use crate::plan::{self, LayerSpec, MatrixId, ModelSpec};
+use crate::shard::{Model, StoredTensor};
+use crate::stream::Piece;
+use crate::{Error, ErrorKind, Result};
+
+/// A matrix: its pieces, in row order.
+#[derive(Clone, Debug)]
+pub struct MatrixLayout {
+    pub encoding: Encoding,
+    pub rows: u64,
+    pub columns: u64,
+    /// Index of the first piece in [`ModelLayout::pieces`], and for each piece its first row.
+    pub first_piece: usize,
+    pub first_rows: Vec<u64>,
+}
+
+impl MatrixLayout {
+    /// The pieces of the matrix.
+    pub fn pieces(&self) -> Range<usize> {
+        self.first_piece..self.first_piece + self.first_rows.len()
+    }
+}
+
+/// The vectors of a layer: one piece of one row, and where each vector starts in it.
+#[derive(Clone, Debug)]
+pub struct VectorLayout {
+    /// Index of the piece; none where the layer has no vectors.
+    pub piece: Option<usize>,
+    /// Offset of each vector in floats, in the order of [`LayerSpec::vectors`].
+    pub offsets: Vec<u32>,
+}
+
+/// A layer's tensors in the files.
+#[derive(Clone, Debug)]
+pub struct LayerLayout {
+    pub vectors: VectorLayout,
+    pub matrices: Vec<MatrixLayout>,
+}
+
+impl LayerLayout {
+    /// The layout of a matrix of the plan.
+    pub fn matrix(&self, id: MatrixId) -> &MatrixLayout {
+        &self.matrices[usize::from(id.0)]
+    }
+}
+
+/// All that a sweep brings, in order: the layers, then the final norm and the head.
+#[derive(Clone, Debug)]
+pub struct ModelLayout {
+    pub pieces: Vec<Piece>,
+    pub layers: Vec<LayerLayout>,
+    /// Final norm (one vector) and head (one matrix).
+    pub head: LayerLayout,
+    /// Pieces of the layers, which come before those of the head.
+    pub layer_pieces: Range<usize>,
+    /// The matrix that embeddings are gathered from.
+    pub embeddings: StoredTensor,
+}
+
+impl ModelLayout {
+    /// Finds every tensor of `spec` in `model`, with its shape.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Missing`] or [`ErrorKind::Malformed`], naming the tensor.
+    pub fn new(spec: &ModelSpec, model: &Model) -> Result<Self> {
+        let mut builder = Builder { model, pieces: Vec::new() };
+        let mut layers = Vec::with_capacity(spec.layers.len());
+        for (index, layer) in spec.layers.iter().enumerate() {
+            layers.push(builder.layer(index, layer)?);
+        }
+        let layer_pieces = 0..builder.pieces.len();
+        let norm = [(plan::FINAL_NORM.to_owned(), u64::from(spec.hidden))];
+        let vectors = builder.vectors(&norm)?;
+        let name = if spec.tied_head { plan::EMBEDDINGS } else { plan::HEAD };
+        let shape = (u64::from(spec.vocab), u64::from(spec.hidden));
+        let matrices = vec![builder.matrix(name, shape)?];
+        let embeddings = model.tensor(plan::EMBEDDINGS)?.clone();
+        check_shape(plan::EMBEDDINGS, &embeddings, &[shape.0, shape.1])?;
+        let head = LayerLayout { vectors, matrices };
+        Ok(Self { pieces: builder.pieces, layers, head, layer_pieces, embeddings })
+    }
+
+    /// Bytes of the largest row: no window can be smaller.
+    pub fn largest_row_bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.stride_bytes).max().unwrap_or(0)
+    }
+
+    /// Bytes of the longest run of vectors.
+    pub fn largest_vectors_bytes(&self) -> u64 {
+        let runs = self.layers.iter().chain([&self.head]).filter_map(|layer| layer.vectors.piece);
+        runs.map(|piece| self.pieces[piece].stride_bytes).max().unwrap_or(0)
+    }
+}
+
+struct Builder<'a> {
+    model: &'a Model,
+    pieces: Vec<Piece>,
+}
+
+impl Builder<'_> {
+    fn layer(&mut self, index: usize, layer: &LayerSpec) -> Result<LayerLayout> {
+        let full = |name: &str| plan::layer_tensor(index, name);
+        let vectors: Vec<_> = layer.vectors.iter().map(|vector| (full(vector.name), u64::from(vector.len))).collect();
+        let vectors = self.vectors(&vectors)?;
+        let mut matrices = Vec::with_capacity(layer.matrices.len());
+        for matrix in &layer.matrices {
+            matrices.push(self.matrix(&full(matrix.name), (u64::from(matrix.rows), u64::from(matrix.columns)))?);
+        }
+        Ok(LayerLayout { vectors, matrices })
+    }
+
+    /// Vectors lie together in one file, so that they travel as one tile.
+    fn vectors(&mut self, vectors: &[(String, u64)]) -> Result<VectorLayout> {
+        let mut places = Vec::with_capacity(vectors.len());
+        for (name, len) in vectors {
+            let stored = self.model.tensor(name)?;
+            check_shape(name, stored, &[*len])?;
+            let [part] = stored.parts.as_slice() else { return Err(scattered(name)) };
+            if stored.encoding()? != Encoding::F32 {
+                return Err(malformed(name, format!("a vector is stored as {}, not f32", stored.encoding)));
+            }
+            places.push((name, part.file, part.offset_bytes, part.offset_bytes + len * 4));
+        }
+        let Some(&(_, file, ..)) = places.first() else { return Ok(VectorLayout { piece: None, offsets: Vec::new() }) };
+        let start = places.iter().map(|place| place.2).min().unwrap_or(0);
+        let end = places.iter().map(|place| place.3).max().unwrap_or(0);
+        let mut offsets = Vec::with_capacity(places.len());
+        for (name, its_file, offset, _) in &places {
+            let distance = u32::try_from(offset - start).ok().filter(|bytes| *its_file == file && bytes % 4 == 0);
+            offsets.push(distance.ok_or_else(|| scattered(name))? / 4);
+        }
+        let most = vectors.iter().map(|(_, len)| len * 4 + 4096).sum();
+        if end - start > most || start % 4 != 0 {
+            return Err(scattered(places[0].0));
+        }
+        self.pieces.push(Piece { file, offset_bytes: start, rows: 1, stride_bytes: end - start });
+        Ok(VectorLayout { piece: Some(self.pieces.len() - 1), offsets })
+    }
+
+    fn matrix(&mut self, name: &str, (rows, columns): (u64, u64)) -> Result<MatrixLayout> {
+        let stored = self.model.tensor(name)?;
+        check_shape(name, stored, &[rows, columns])?;
+        let encoding = stored.encoding()?;
+        let stride_bytes = encoding.row_stride(columns);
+        let first_piece = self.pieces.len();
+        let mut first_rows = Vec::with_capacity(stored.parts.len());
+        let mut next = 0;
+        for part in &stored.parts {
+            first_rows.push(next);
+            next += part.rows;
+            let (file, offset_bytes) = (part.file, part.offset_bytes);
+            self.pieces.push(Piece { file, offset_bytes, rows: part.rows, stride_bytes });
+        }
+        if next != rows {
+            return Err(malformed(name, format!("its parts hold {next} rows of {rows}")));
+        }
+        Ok(MatrixLayout { encoding, rows, columns, first_piece, first_rows })
+    }
+}
+
+fn check_shape(name: &str, stored: &StoredTensor, shape: &[u64]) -> Result<()> {
+    if stored.shape == shape {
+        return Ok(());
+    }
+    Err(malformed(name, format!("its shape is {:?}, but the config asks for {shape:?}", stored.shape)))
+}
+
+fn malformed(name: &str, message: String) -> Error {
+    Error::new(ErrorKind::Malformed, message).tensor(name).remedy("split the model again")
+}
+
+fn scattered(name: &str) -> Error {
+    malformed(name, "the vectors of its layer do not lie together".into())
+}

@@ -1,0 +1,159 @@
+//! What a sweep needs besides weights: positions, angles, page tables, embeddings. They travel in one staging buffer.
+
+use super::budget::{StepSizes, padded};
+use crate::encoding;
+use crate::gpu::device::Mapping;
+use crate::gpu::recorder::Recorder;
+use crate::gpu::{CountedBuffer, Gpu};
+use crate::plan::{self, ModelSpec};
+use crate::shard::Model;
+use crate::store::Window;
+use crate::{Error, ErrorKind, Result};
+
+/// One row of a sweep: a token at a position of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Index among the sequences of the sweep.
+    pub sequence: usize,
+    pub position: u32,
+    pub token: u32,
+}
+
+/// The buffers, and the staging through which they are filled.
+pub struct Step {
+    pub angles: CountedBuffer,
+    /// `[rows]` of (position, start in `pages`, 0, 0).
+    pub meta: CountedBuffer,
+    /// Page numbers of every sequence of the sweep, one sequence after the other.
+    pub pages: CountedBuffer,
+    /// Rows whose logits are wanted.
+    pub indices: CountedBuffer,
+    staging: CountedBuffer,
+    mapping: Option<Mapping>,
+    bytes: Vec<u8>,
+    sizes: StepSizes,
+}
+
+impl Step {
+    /// Buffers for sweeps of `rows` rows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit.
+    pub async fn new(gpu: &Gpu, sizes: StepSizes) -> Result<Self> {
+        use wgpu::BufferUsages as Usage;
+        let usage = Usage::STORAGE | Usage::COPY_DST;
+        Ok(Self {
+            angles: gpu.buffer("angles", sizes.angles, usage).await?,
+            meta: gpu.buffer("row meta", sizes.meta, usage).await?,
+            pages: gpu.buffer("page table", sizes.pages, usage).await?,
+            indices: gpu.buffer("row indices", sizes.indices, usage).await?,
+            staging: gpu.mapped_buffer("step staging", sizes.total(), Usage::MAP_WRITE | Usage::COPY_SRC).await?,
+            mapping: None,
+            bytes: Vec::new(),
+            sizes,
+        })
+    }
+
+    /// Makes room for a larger page table.
+    ///
+    /// # Errors
+    /// As [`Step::new`].
+    pub async fn resize(&mut self, gpu: &Gpu, sizes: StepSizes) -> Result<()> {
+        if sizes.pages > self.sizes.pages {
+            *self = Self::new(gpu, sizes).await?;
+        }
+        Ok(())
+    }
+
+    /// Fills the buffers and `residual` for `rows`, and records the copies. `tables` holds each sequence's pages,
+    /// `heads` the indices of the rows whose logits are wanted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a token that is not in the vocabulary; those of reading embeddings.
+    pub async fn upload(
+        &mut self,
+        recorder: &mut Recorder,
+        spec: &ModelSpec,
+        model: &Model,
+        residual: &CountedBuffer,
+        rows: &[Row],
+        tables: &[&[u32]],
+        heads: &[u32],
+    ) -> Result<()> {
+        self.bytes.clear();
+        self.bytes.resize(self.sizes.total() as usize, 0);
+        self.write_tables(spec, rows, tables, heads);
+        let embeddings = (self.sizes.total() - self.sizes.embeddings) as usize;
+        self.gather(spec, model, rows, embeddings).await?;
+        if let Some(mapping) = self.mapping.take() {
+            mapping.ready().await?;
+        }
+        match self.staging.get_mapped_range_mut(..) {
+            Ok(mut view) => view.slice(..self.bytes.len()).copy_from_slice(&self.bytes),
+            Err(error) => return Err(Error::new(ErrorKind::Gpu, "the step's staging is not mapped").source(error)),
+        }
+        self.staging.unmap();
+        let targets = [
+            (&self.angles, self.sizes.angles),
+            (&self.meta, self.sizes.meta),
+            (&self.pages, self.sizes.pages),
+            (&self.indices, self.sizes.indices),
+            (residual, rows.len() as u64 * padded(spec.hidden) * 4),
+        ];
+        let mut offset = 0;
+        for (target, len) in targets {
+            recorder.copy(&self.staging, offset, target, 0, len);
+            offset += len;
+        }
+        Ok(())
+    }
+
+    fn write_tables(&mut self, spec: &ModelSpec, rows: &[Row], tables: &[&[u32]], heads: &[u32]) {
+        let mut starts = Vec::with_capacity(tables.len());
+        let mut pages = Vec::new();
+        for table in tables {
+            starts.push(pages.len() as u32);
+            pages.extend_from_slice(table);
+        }
+        let angles: Vec<f32> = rows.iter().flat_map(|row| spec.rope.angles(row.position)).collect();
+        let meta: Vec<[u32; 4]> = rows.iter().map(|row| [row.position, starts[row.sequence], 0, 0]).collect();
+        let sizes = [self.sizes.angles, self.sizes.meta, self.sizes.pages, self.sizes.indices];
+        let parts: [&[u8]; 4] = [
+            bytemuck::cast_slice(&angles),
+            bytemuck::cast_slice(&meta),
+            bytemuck::cast_slice(&pages),
+            bytemuck::cast_slice(heads),
+        ];
+        let mut offset = 0;
+        for (part, size) in parts.into_iter().zip(sizes) {
+            self.bytes[offset..offset + part.len()].copy_from_slice(part);
+            offset += size as usize;
+        }
+    }
+
+    /// Reads and decodes the embedding of each row's token; the matrix is never loaded whole.
+    async fn gather(&mut self, spec: &ModelSpec, model: &Model, rows: &[Row], offset: usize) -> Result<()> {
+        let tensor = model.tensor(plan::EMBEDDINGS)?;
+        let (encoding, columns) = (tensor.encoding()?, u64::from(spec.hidden));
+        let mut packed = vec![0; encoding.row_stride(columns) as usize];
+        let mut values = vec![0.0_f32; columns as usize];
+        let stride = padded(spec.hidden) as usize * 4;
+        for (index, row) in rows.iter().enumerate() {
+            if row.token >= spec.vocab {
+                let message = format!("token {} is not in the vocabulary of {}", row.token, spec.vocab);
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            let token = u64::from(row.token);
+            model.read_rows(plan::EMBEDDINGS, token..token + 1, &mut Window::from_slice(&mut packed)).await?;
+            encoding::decode_row(encoding, &packed, columns, &mut values)?;
+            let start = offset + index * stride;
+            self.bytes[start..start + values.len() * 4].copy_from_slice(bytemuck::cast_slice(&values));
+        }
+        Ok(())
+    }
+
+    /// The copies recorded by [`Step::upload`] were submitted as `after`.
+    pub fn submitted(&mut self, gpu: &Gpu, after: wgpu::SubmissionIndex) {
+        self.mapping = Some(gpu.map(&self.staging, wgpu::MapMode::Write, after));
+    }
+}

@@ -1,0 +1,146 @@
+//! Rotary position embeddings: every kind of scaling ends as a list of inverse frequencies and one factor.
+//!
+//! The arithmetic follows the reference implementation step by step in f32, so that frequencies agree to the last bits.
+
+use super::RopeSpec;
+use super::fields::Fields;
+use crate::{Error, ErrorKind, Result};
+
+/// What the config says elsewhere and scaling needs.
+#[derive(Clone, Copy, Debug)]
+pub struct RopeContext {
+    /// Values of a head that rotate: twice the pairs.
+    pub rotary_dim: u32,
+    pub max_positions: u32,
+    /// Base of the frequencies, where the scaling's own object has none.
+    pub theta: f64,
+}
+
+/// The rope of a config: `rope_parameters` of transformers 5 (with `rope_theta` inside), or `rope_scaling` beside
+/// `rope_theta`.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for an unknown type, [`ErrorKind::Missing`] and [`ErrorKind::Malformed`] naming the field.
+pub fn rope_spec(config: &Fields<'_>, context: RopeContext) -> Result<RopeSpec> {
+    // transformers reads the new spelling first, and old files never have it.
+    let old = config.get("rope_scaling");
+    let new = config.get("rope_parameters");
+    let (value, name) = if new.is_some() { (new, "rope_parameters") } else { (old, "rope_scaling") };
+    let Some(value) = value else { return Ok(plain(context.theta, context.rotary_dim)) };
+    let scaling = Fields::new(value, format!("config.json: {name}"))?;
+    let theta = scaling.positive("rope_theta")?.unwrap_or(context.theta);
+    // Both keys may stand there; they say the same.
+    let old_kind = scaling.text("type")?;
+    let kind = scaling.text("rope_type")?.or(old_kind).unwrap_or("default");
+    let base = plain(theta, context.rotary_dim);
+    let spec = match kind {
+        "default" => Ok(base),
+        "linear" => linear(&scaling, base),
+        "llama3" => llama3(&scaling, base),
+        "yarn" => yarn(&scaling, base, theta, context),
+        "factors" => factors(&scaling, base),
+        other => Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known"))
+            .file(format!("config.json: {name}"))),
+    }?;
+    scaling.refuse_others(&[])?;
+    Ok(spec)
+}
+
+/// `1 / theta^(2i / dim)`.
+fn plain(theta: f64, rotary_dim: u32) -> RopeSpec {
+    let theta = theta as f32;
+    let exponent = |pair: u32| (2 * pair) as f32 / rotary_dim as f32;
+    let inverse_frequencies = (0..rotary_dim / 2).map(|pair| 1.0 / theta.powf(exponent(pair))).collect();
+    RopeSpec { inverse_frequencies, attention_factor: 1.0 }
+}
+
+fn needed(fields: &Fields<'_>, name: &str) -> Result<f64> {
+    let missing =
+        || Error::new(ErrorKind::Missing, format!("rope scaling needs the field '{name}'")).file("config.json");
+    fields.positive(name)?.ok_or_else(missing)
+}
+
+/// Position interpolation (Chen et al. 2023): all positions shrink by one factor.
+fn linear(fields: &Fields<'_>, mut spec: RopeSpec) -> Result<RopeSpec> {
+    let factor = needed(fields, "factor")? as f32;
+    spec.inverse_frequencies.iter_mut().for_each(|frequency| *frequency /= factor);
+    Ok(spec)
+}
+
+/// Llama 3.1: long waves shrink by the factor, short ones stay, those between are blended.
+fn llama3(fields: &Fields<'_>, mut spec: RopeSpec) -> Result<RopeSpec> {
+    let factor = needed(fields, "factor")? as f32;
+    let low = needed(fields, "low_freq_factor")? as f32;
+    let high = needed(fields, "high_freq_factor")? as f32;
+    let original = needed(fields, "original_max_position_embeddings")? as f32;
+    if high <= low {
+        return Err(fields.wrong("high_freq_factor", "must be above low_freq_factor"));
+    }
+    for frequency in &mut spec.inverse_frequencies {
+        let wavelength = std::f32::consts::TAU / *frequency;
+        if wavelength > original / low {
+            *frequency /= factor;
+        } else if wavelength >= original / high {
+            let smooth = (original / wavelength - low) / (high - low);
+            *frequency = (1.0 - smooth) * *frequency / factor + smooth * *frequency;
+        }
+    }
+    Ok(spec)
+}
+
+/// YaRN (Peng et al. 2023): a ramp between interpolated and plain frequencies, and a factor on attention.
+fn yarn(fields: &Fields<'_>, spec: RopeSpec, theta: f64, context: RopeContext) -> Result<RopeSpec> {
+    let own_original = fields.count("original_max_position_embeddings", u32::MAX)?;
+    let original = f64::from(own_original.unwrap_or(context.max_positions));
+    let given = fields.positive("factor")?;
+    let factor = match given {
+        Some(factor) => factor,
+        None if own_original.is_some() => f64::from(context.max_positions) / original,
+        None => needed(fields, "factor")?,
+    };
+    let (mscale, mscale_all) = (fields.positive("mscale")?, fields.positive("mscale_all_dim")?);
+    let strength = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
+    let attention_factor = match (fields.positive("attention_factor")?, mscale, mscale_all) {
+        (Some(given), ..) => given,
+        (None, Some(mscale), Some(all)) => strength(mscale) / strength(all),
+        _ => strength(1.0),
+    };
+    let fast = fields.positive("beta_fast")?.unwrap_or(32.0);
+    let slow = fields.positive("beta_slow")?.unwrap_or(1.0);
+    let truncate = fields.truth("truncate")?.unwrap_or(true);
+    let dim = f64::from(context.rotary_dim);
+    // The pair whose wave turns `rotations` times over the original length.
+    let pair_of = |rotations: f64| dim * (original / (rotations * std::f64::consts::TAU)).ln() / (2.0 * theta.ln());
+    let (mut low, mut high) = (pair_of(fast), pair_of(slow));
+    if truncate {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    let (low, mut high) = (low.max(0.0), high.min(dim - 1.0));
+    if low == high {
+        high += 0.001;
+    }
+    let blend = |(pair, plain): (usize, &f32)| {
+        let ramp = ((pair as f32 - low as f32) / (high as f32 - low as f32)).clamp(0.0, 1.0);
+        let keep = 1.0 - ramp;
+        // As the reference has it: 1 / (factor * wave) rather than frequency / factor.
+        let interpolated = 1.0 / (factor as f32 * (1.0 / plain));
+        interpolated * (1.0 - keep) + plain * keep
+    };
+    let inverse_frequencies = spec.inverse_frequencies.iter().enumerate().map(blend).collect();
+    Ok(RopeSpec { inverse_frequencies, attention_factor: attention_factor as f32 })
+}
+
+/// GGUF's `rope_freqs` tensor: a divisor for each pair.
+fn factors(fields: &Fields<'_>, mut spec: RopeSpec) -> Result<RopeSpec> {
+    let list = fields.get("factors").and_then(|value| value.as_array());
+    let list = list.ok_or_else(|| fields.wrong("factors", "must be a list of numbers"))?;
+    if list.len() != spec.inverse_frequencies.len() {
+        let message = format!("has {} numbers for {} pairs", list.len(), spec.inverse_frequencies.len());
+        return Err(fields.wrong("factors", message));
+    }
+    for (frequency, factor) in spec.inverse_frequencies.iter_mut().zip(list) {
+        let factor = factor.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0);
+        *frequency /= factor.ok_or_else(|| fields.wrong("factors", "must hold numbers above 0"))? as f32;
+    }
+    Ok(spec)
+}

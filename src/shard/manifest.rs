@@ -1,0 +1,252 @@
+//! Reading, checking and writing `manifest.json`. Nothing in it is trusted before [`Manifest::parse`] has checked it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::checksum::{hex, sums_name};
+use super::{FORMAT_VERSION, MANIFEST, Manifest, Part, StoredTensor};
+use crate::encoding::Encoding;
+use crate::store::{Store, check_name};
+use crate::{Error, ErrorKind, Result};
+
+/// Largest manifest that is read: one of 100,000 tensors has about 20 MiB.
+const MAX_MANIFEST_BYTES: u64 = 64 << 20;
+/// Most files of a model.
+const MAX_FILES: usize = 1 << 16;
+/// Largest file, which keeps every sum of offsets far from overflowing.
+const MAX_FILE_BYTES: u64 = 1 << 48;
+/// Largest rows or columns of a tensor.
+const MAX_DIMENSION: u64 = u32::MAX as u64;
+/// Every tensor starts at a multiple of this.
+pub(crate) const ALIGNMENT: u64 = 16;
+
+impl Manifest {
+    /// Reads and checks the manifest of a store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none: then the store holds no (complete) model. Else see
+    /// [`Manifest::parse`].
+    pub async fn load(store: &dyn Store) -> Result<Self> {
+        let name = || store.describe(MANIFEST);
+        let len = store.len(MANIFEST).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "not here, so this is no complete model")
+                .file(name())
+                .remedy("split a checkpoint into this folder, or finish the split that was stopped"),
+            _ => error,
+        })?;
+        if len > MAX_MANIFEST_BYTES {
+            let message = format!("{len} bytes; a manifest has at most {MAX_MANIFEST_BYTES}");
+            return Err(Error::new(ErrorKind::Malformed, message).file(name()));
+        }
+        let mut bytes = vec![0; len as usize];
+        store.read_at(MANIFEST, 0, &mut bytes).await?;
+        Self::parse(&bytes).map_err(|error| error.file(name()))
+    }
+
+    /// Parses and checks a manifest: version, checksum, names, and that every tensor lies where its shape and encoding
+    /// fit in, with no overlap.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] or [`ErrorKind::Unsupported`] naming the field; [`ErrorKind::Checksum`] where the text
+    /// is not the one that was written.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        check_format(bytes)?;
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        manifest.check_checksum(bytes)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// The text of the manifest, with its checksum.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] where the manifest would not pass [`Manifest::parse`].
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        self.validate()?;
+        let mut blank = self.clone();
+        blank.checksum.clear();
+        let write = |manifest: &Self| serde_json::to_vec_pretty(manifest).map_err(|error| malformed(error.to_string()));
+        blank.checksum = hex(xxh3_64(&write(&blank)?));
+        let bytes = write(&blank)?;
+        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+            return Err(malformed(format!("{} bytes, more than {MAX_MANIFEST_BYTES}", bytes.len())));
+        }
+        Ok(bytes)
+    }
+
+    /// The checksum is over the text, not over a re-serialization: numbers of the config need not print as they stood.
+    fn check_checksum(&self, bytes: &[u8]) -> Result<()> {
+        let quoted = format!("\"{}\"", self.checksum);
+        let is_hash = self.checksum.len() == 16 && self.checksum.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let at = bytes.windows(quoted.len()).rposition(|window| is_hash && window == quoted.as_bytes());
+        let matches = at.is_some_and(|at| {
+            let blank = [&bytes[..at], b"\"\"", &bytes[at + quoted.len()..]].concat();
+            hex(xxh3_64(&blank)) == self.checksum
+        });
+        if matches {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Checksum, "its text does not match its checksum: it was damaged or edited");
+        Err(error.remedy("split the model again"))
+    }
+
+    /// Checks everything that parsing types does not.
+    fn validate(&self) -> Result<()> {
+        if self.format != FORMAT_VERSION {
+            return Err(wrong_format(u64::from(self.format)));
+        }
+        self.validate_files()?;
+        // Where each part lies, to find overlaps: (file, start, end, tensor).
+        let mut places = Vec::new();
+        for (name, tensor) in &self.tensors {
+            self.validate_tensor(name, tensor, &mut places).map_err(|error| error.tensor(name))?;
+        }
+        places.sort_unstable();
+        for pair in places.windows(2) {
+            let [(file, _, end, first), (next_file, start, _, second)] = pair else { continue };
+            if file == next_file && start < end {
+                return Err(malformed(format!("tensors '{first}' and '{second}' overlap")).tensor(*second));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_files(&self) -> Result<()> {
+        if self.files.len() > MAX_FILES {
+            return Err(malformed(format!("{} files; a model has at most {MAX_FILES}", self.files.len())));
+        }
+        let mut seen = HashSet::from([MANIFEST.to_owned()]);
+        for file in &self.files {
+            check_name(&file.name).map_err(|error| malformed(error.to_string()))?;
+            if !seen.insert(file.name.clone()) || !seen.insert(sums_name(&file.name)) {
+                return Err(malformed(format!("file {:?} is listed twice", file.name)));
+            }
+            if file.len_bytes > MAX_FILE_BYTES {
+                return Err(malformed(format!("file {:?} of {} bytes", file.name, file.len_bytes)));
+            }
+            if file.sums.len() != 16 || !file.sums.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(malformed(format!("file {:?}: 'sums' is not a hash of 16 hex digits", file.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_tensor<'a>(
+        &self,
+        name: &'a str,
+        tensor: &StoredTensor,
+        places: &mut Vec<(u32, u64, u64, &'a str)>,
+    ) -> Result<()> {
+        let row_bytes = tensor.row_bytes()?;
+        let rows = if let [rows, _] = tensor.shape[..] { rows } else { 1 };
+        let mut left = rows;
+        for part in &tensor.parts {
+            left = left
+                .checked_sub(part.rows)
+                .filter(|_| part.rows > 0)
+                .ok_or_else(|| malformed(format!("its parts have other rows than its shape {:?}", tensor.shape)))?;
+            let end = self.check_part(part, row_bytes)?;
+            places.push((part.file, part.offset_bytes, end, name));
+        }
+        if left > 0 {
+            return Err(malformed(format!("its parts lack {left} of {rows} rows")));
+        }
+        Ok(())
+    }
+
+    /// Checks that a part lies in its file; returns where it ends.
+    fn check_part(&self, part: &Part, row_bytes: u64) -> Result<u64> {
+        let file = self.files.get(part.file as usize);
+        let file = file.ok_or_else(|| malformed(format!("file {} of {}", part.file, self.files.len())))?;
+        if !part.offset_bytes.is_multiple_of(ALIGNMENT) {
+            return Err(malformed(format!("starts at byte {}, not at a multiple of {ALIGNMENT}", part.offset_bytes)));
+        }
+        let end = part.rows.checked_mul(row_bytes).and_then(|len| len.checked_add(part.offset_bytes));
+        end.filter(|end| *end <= file.len_bytes).ok_or_else(|| {
+            let message = format!(
+                "{} rows of {row_bytes} bytes at byte {} leave the file's {} bytes",
+                part.rows, part.offset_bytes, file.len_bytes
+            );
+            malformed(message).file(&file.name)
+        })
+    }
+}
+
+impl StoredTensor {
+    /// Bytes of one row as stored: the stride of a matrix, the length of a vector.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for an unknown encoding, [`ErrorKind::Malformed`] for a shape that it cannot store.
+    pub fn row_bytes(&self) -> Result<u64> {
+        row_bytes(self.encoding()?, &self.shape)
+    }
+}
+
+/// Bytes of one row as stored: the stride of a matrix, the length of a vector.
+pub(super) fn row_bytes(encoding: Encoding, shape: &[u64]) -> Result<u64> {
+    let sane = shape.iter().all(|size| (1..=MAX_DIMENSION).contains(size));
+    match *shape {
+        [len] if sane && encoding == Encoding::F32 => Ok(len * 4),
+        [_] if sane => Err(malformed(format!("a vector in {}, not in f32", encoding.name()))),
+        [_, columns] if sane => {
+            let descriptor = encoding.descriptor();
+            // K-quants have no rows that end within a block of 256.
+            if descriptor.block > 32 && !columns.is_multiple_of(descriptor.block) {
+                let message =
+                    format!("{columns} columns are no multiple of {}'s {}", encoding.name(), descriptor.block);
+                return Err(malformed(message));
+            }
+            Ok(encoding.row_stride(columns))
+        }
+        _ => Err(malformed(format!("shape {shape:?} is no matrix and no vector"))),
+    }
+}
+
+/// Looks at the version alone, because another version may have other fields.
+fn check_format(bytes: &[u8]) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u64,
+    }
+    let Format { format } = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    if format == u64::from(FORMAT_VERSION) { Ok(()) } else { Err(wrong_format(format)) }
+}
+
+fn wrong_format(format: u64) -> Error {
+    let message = format!("format {format}; this build reads format {FORMAT_VERSION}");
+    Error::new(ErrorKind::Unsupported, message).remedy("split the model again with this build")
+}
+
+fn malformed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Malformed, message)
+}
+
+/// Reads a map of tensors and refuses a name that stands in it twice, where serde would keep the last.
+pub(super) fn unique_names<'de, D>(deserializer: D) -> Result<BTreeMap<String, StoredTensor>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    struct Unique;
+    impl<'de> Visitor<'de> for Unique {
+        type Value = BTreeMap<String, StoredTensor>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of tensors")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut tensors = BTreeMap::new();
+            while let Some((name, tensor)) = entries.next_entry::<String, StoredTensor>()? {
+                if tensors.contains_key(&name) {
+                    return Err(A::Error::custom(format!("tensor '{name}' is listed twice")));
+                }
+                tensors.insert(name, tensor);
+            }
+            Ok(tensors)
+        }
+    }
+    deserializer.deserialize_map(Unique)
+}

@@ -1,0 +1,210 @@
+//! Rows of a checkpoint -> rows of a model.
+
+use std::ops::Range;
+
+use crate::checkpoint::{Source, Tensor};
+use crate::encoding::plain::{copy_row, value_len, widen};
+use crate::encoding::quantize::{quantize_row_q4, quantize_row_q8};
+use crate::encoding::{Encoding, decode_row, gguf};
+use crate::platform::BoxFuture;
+use crate::shard::layout::TensorSpec;
+use crate::shard::write::Rows;
+use crate::store::Store;
+use crate::{Error, ErrorKind, Result};
+
+/// Bytes that go through at once, of the source or of the model, whichever is more.
+const CHUNK_BYTES: u64 = 4 << 20;
+/// Largest head whose interleaved rows are read at once; rows of larger ones are read one by one.
+const MAX_HEAD_BYTES: u64 = 16 << 20;
+
+/// How one tensor is read and converted.
+pub(super) struct TensorPlan {
+    tensor: Tensor,
+    target: Encoding,
+    /// `[rows, columns]`; a vector is one row.
+    rows: u64,
+    columns: u64,
+    source_row_bytes: u64,
+    row_bytes: u64,
+}
+
+impl TensorPlan {
+    /// Plans a tensor, whose shape is that of `spec`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] where its bytes are not those of its shape.
+    pub(super) fn new(tensor: &Tensor, spec: &TensorSpec) -> Result<Self> {
+        let columns = *spec.shape.last().expect("a spec has one or two dimensions");
+        let source_row_bytes = match tensor.source {
+            Source::Plain(encoding) => columns.saturating_mul(value_len(encoding)?),
+            Source::GgufBlocks(encoding) => gguf::row_len(encoding, columns)?,
+        };
+        let plan = Self {
+            tensor: tensor.clone(),
+            target: spec.encoding,
+            rows: spec.rows(),
+            columns,
+            source_row_bytes,
+            row_bytes: spec.row_bytes()?,
+        };
+        if plan.rows.checked_mul(source_row_bytes) != Some(tensor.len_bytes) {
+            let message = format!("{} bytes are not those of shape {:?}", tensor.len_bytes, tensor.shape);
+            return Err(Error::new(ErrorKind::Malformed, message));
+        }
+        plan.check_heads()?;
+        Ok(plan)
+    }
+
+    fn is_vector(&self) -> bool {
+        self.tensor.shape.len() == 1
+    }
+
+    /// Rows of a head come as pairs (j, j + half), so heads divide the rows into even numbers. A bias is interleaved
+    /// by its values.
+    fn check_heads(&self) -> Result<()> {
+        let (heads, rows) = (self.tensor.interleaved_heads.unwrap_or(1), self.tensor.shape[0]);
+        let even = rows.checked_rem(heads) == Some(0) && (rows / heads).is_multiple_of(2);
+        if even || self.tensor.interleaved_heads.is_none() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Malformed, format!("{rows} rows do not make {heads} heads of pairs")))
+    }
+
+    /// Rows (or, of a vector, values) of one head whose halves are interleaved.
+    fn head_rows(&self) -> Option<u64> {
+        self.tensor.interleaved_heads.map(|heads| self.tensor.shape[0] / heads)
+    }
+
+    /// The row of the source that holds a row of the model.
+    fn source_row(&self, row: u64) -> u64 {
+        match self.head_rows() {
+            Some(head) if !self.is_vector() => interleaved_row(row, head),
+            _ => row,
+        }
+    }
+
+    /// The next positioned read for some rows: where the rows end that it serves, and which source rows it reads.
+    fn next_read(&self, rows: Range<u64>) -> (u64, Range<u64>) {
+        match self.head_rows() {
+            Some(head) if !self.is_vector() && head.saturating_mul(self.source_row_bytes) <= MAX_HEAD_BYTES => {
+                let first = rows.start / head * head;
+                (rows.end.min(first + head), first..first + head)
+            }
+            Some(head) if !self.is_vector() => {
+                let source = interleaved_row(rows.start, head);
+                (rows.start + 1, source..source + 1)
+            }
+            _ => (rows.end, rows),
+        }
+    }
+
+    /// Index in the checkpoint's files.
+    pub(super) fn file(&self) -> usize {
+        self.tensor.file
+    }
+}
+
+/// Where row `row` of a tensor lies in a source that interleaves the halves of each head: GGUF's row 2 j + s of a head
+/// is row s * half + j of the original.
+fn interleaved_row(row: u64, head_rows: u64) -> u64 {
+    let (head, within) = (row / head_rows, row % head_rows);
+    let half = head_rows / 2;
+    head * head_rows + 2 * (within % half) + within / half
+}
+
+/// The rows of a checkpoint, read by position and converted.
+pub(super) struct CheckpointRows<'a> {
+    source: &'a dyn Store,
+    files: &'a [(String, u64)],
+    plans: Vec<TensorPlan>,
+    raw: Vec<u8>,
+    floats: Vec<f32>,
+}
+
+impl<'a> CheckpointRows<'a> {
+    pub(super) fn new(source: &'a dyn Store, files: &'a [(String, u64)], plans: Vec<TensorPlan>) -> Self {
+        Self { source, files, plans, raw: Vec::new(), floats: Vec::new() }
+    }
+
+    async fn convert(&mut self, tensor: usize, rows: Range<u64>, out: &mut Vec<u8>) -> Result<()> {
+        let plan = &self.plans[tensor];
+        let (file, _) = self.files.get(plan.file()).ok_or_else(|| malformed("lies in no file"))?;
+        let (stride, source_stride) = (plan.row_bytes as usize, plan.source_row_bytes as usize);
+        let mut row = rows.start;
+        while row < rows.end {
+            let (end, source_rows) = plan.next_read(row..rows.end);
+            self.raw.resize((source_rows.end - source_rows.start) as usize * source_stride, 0);
+            let offset = plan.tensor.offset_bytes + source_rows.start * plan.source_row_bytes;
+            self.source.read_at(file, offset, &mut self.raw).await?;
+            let filled = out.len();
+            out.resize(filled + (end - row) as usize * stride, 0);
+            for (row, out) in (row..end).zip(out[filled..].chunks_exact_mut(stride)) {
+                let at = (plan.source_row(row) - source_rows.start) as usize * source_stride;
+                convert_row(plan, &self.raw[at..at + source_stride], &mut self.floats, out)?;
+            }
+            row = end;
+        }
+        Ok(())
+    }
+}
+
+impl Rows for CheckpointRows<'_> {
+    fn rows_at_once(&self, tensor: usize) -> u64 {
+        let plan = &self.plans[tensor];
+        let rows = (CHUNK_BYTES / plan.row_bytes.max(plan.source_row_bytes)).max(1);
+        // Whole heads, so that none is read twice.
+        match plan.head_rows() {
+            Some(head) if head <= rows => rows / head * head,
+            _ => rows,
+        }
+    }
+
+    fn rows<'a>(&'a mut self, tensor: usize, rows: Range<u64>, out: &'a mut Vec<u8>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let name = self.plans[tensor].tensor.name.clone();
+            self.convert(tensor, rows, out).await.map_err(|error| error.tensor(name))
+        })
+    }
+}
+
+/// Converts one row; `out` is as long as the model's row.
+fn convert_row(plan: &TensorPlan, raw: &[u8], floats: &mut Vec<f32>, out: &mut [u8]) -> Result<()> {
+    match (plan.tensor.source, plan.target) {
+        (Source::Plain(source), target) if source == target && !plan.is_vector() => {
+            copy_row(target, raw, plan.columns, out)
+        }
+        (Source::GgufBlocks(source), target) if source == target => gguf::repack_row(target, raw, plan.columns, out),
+        (source, target) => {
+            to_floats(source, raw, plan.columns, floats)?;
+            match target {
+                Encoding::Q8_0 => quantize_row_q8(floats, out),
+                Encoding::Q4_1 => quantize_row_q4(floats, out),
+                Encoding::F32 => {
+                    let head = plan.head_rows().filter(|_| plan.is_vector());
+                    for (i, out) in (0..).zip(out.as_chunks_mut().0) {
+                        let at = head.map_or(i, |head| interleaved_row(i, head));
+                        *out = floats[at as usize].to_le_bytes();
+                    }
+                    Ok(())
+                }
+                _ => Err(malformed("has no conversion")),
+            }
+        }
+    }
+}
+
+fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut Vec<f32>) -> Result<()> {
+    floats.resize(columns as usize, 0.0);
+    match source {
+        Source::Plain(encoding) => widen(encoding, raw, floats),
+        Source::GgufBlocks(encoding) => {
+            let mut row = vec![0; encoding.row_stride(columns) as usize];
+            gguf::repack_row(encoding, raw, columns, &mut row)?;
+            decode_row(encoding, &row, columns, floats)
+        }
+    }
+}
+
+fn malformed(message: &str) -> Error {
+    Error::new(ErrorKind::Malformed, message)
+}

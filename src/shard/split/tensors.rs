@@ -1,0 +1,127 @@
+//! What a plan wants and what a checkpoint has.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::convert::TensorPlan;
+use super::{TensorSpec, Weights};
+use crate::checkpoint::{Checkpoint, Source, Tensor};
+use crate::encoding::Encoding;
+use crate::plan::{EMBEDDINGS, FINAL_NORM, HEAD, ModelSpec, layer_tensor};
+use crate::{Error, ErrorKind, Result};
+
+/// A group of tensors that share a file (or a few, where a size limit cuts it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Stem {
+    Layer(usize),
+    Head,
+    Embeddings,
+}
+
+impl fmt::Display for Stem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer(layer) => write!(f, "layer-{layer:05}"),
+            Self::Head => f.write_str("head"),
+            Self::Embeddings => f.write_str("embeddings"),
+        }
+    }
+}
+
+/// Names and shapes of all tensors of a model, in sweep order: layers, the norm and the head, the embeddings.
+pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<(Stem, Vec<(String, Vec<u64>)>)> {
+    let mut groups = Vec::new();
+    for (index, layer) in spec.layers.iter().enumerate() {
+        let vectors = layer.vectors.iter().map(|vector| (vector.name, vec![u64::from(vector.len)]));
+        let matrices = layer.matrices.iter().map(|m| (m.name, vec![u64::from(m.rows), u64::from(m.columns)]));
+        let tensors = vectors.chain(matrices).map(|(name, shape)| (layer_tensor(index, name), shape));
+        groups.push((Stem::Layer(index), tensors.collect()));
+    }
+    let table = vec![u64::from(spec.vocab), u64::from(spec.hidden)];
+    let mut head = vec![(FINAL_NORM.to_owned(), vec![u64::from(spec.hidden)])];
+    if !spec.tied_head {
+        head.push((HEAD.to_owned(), table.clone()));
+    }
+    groups.push((Stem::Head, head));
+    groups.push((Stem::Embeddings, vec![(EMBEDDINGS.to_owned(), table)]));
+    groups
+}
+
+/// Finds each wanted tensor in the checkpoint and decides how it is stored.
+pub(super) fn matched(
+    checkpoint: &Checkpoint,
+    spec: &ModelSpec,
+    weights: Weights,
+) -> Result<(Vec<(Stem, Vec<TensorSpec>)>, Vec<TensorPlan>)> {
+    if weights != Weights::Original && checkpoint.quantized {
+        return Err(quantized_already(weights));
+    }
+    let mut left: HashMap<&str, &Tensor> = checkpoint.tensors.iter().map(|tensor| (&*tensor.name, tensor)).collect();
+    let mut missing = Vec::new();
+    let mut groups = Vec::new();
+    let mut plans = Vec::new();
+    for (stem, tensors) in wanted(spec) {
+        let mut specs = Vec::new();
+        for (name, shape) in tensors {
+            let Some(tensor) = left.remove(&*name) else {
+                missing.push((name, shape));
+                continue;
+            };
+            let encoding = stored_as(tensor, &shape, weights).map_err(|error| blame(error, checkpoint, tensor))?;
+            let spec = TensorSpec { name, encoding, shape };
+            plans.push(TensorPlan::new(tensor, &spec).map_err(|error| blame(error, checkpoint, tensor))?);
+            specs.push(spec);
+        }
+        groups.push((stem, specs));
+    }
+    if let Some((name, shape)) = missing.first() {
+        let more =
+            if missing.len() > 1 { format!(" (and {} more are missing)", missing.len() - 1) } else { String::new() };
+        let message = format!("the checkpoint has no such tensor; its config asks for one of shape {shape:?}{more}");
+        return Err(Error::new(ErrorKind::Missing, message).tensor(name).remedy("get the whole checkpoint"));
+    }
+    let mut extra: Vec<&str> = left.into_keys().filter(|name| !is_harmless(name, spec)).collect();
+    extra.sort_unstable();
+    refuse_extra(&extra)?;
+    Ok((groups, plans))
+}
+
+/// Names the source file of a tensor in an error about it.
+fn blame(error: Error, checkpoint: &Checkpoint, tensor: &Tensor) -> Error {
+    let file = checkpoint.files.get(tensor.file).map_or("the checkpoint", |(name, _)| name);
+    error.tensor(&tensor.name).file(file)
+}
+
+/// The encoding of a tensor in the model, after checking its shape.
+fn stored_as(tensor: &Tensor, shape: &[u64], weights: Weights) -> Result<Encoding> {
+    if tensor.shape != shape {
+        let message = format!("shape {:?}, but the config asks for {shape:?}", tensor.shape);
+        return Err(Error::new(ErrorKind::Malformed, message));
+    }
+    match (shape.len(), weights, tensor.source) {
+        (1, ..) => Ok(Encoding::F32),
+        (_, Weights::Original, Source::Plain(encoding) | Source::GgufBlocks(encoding)) => Ok(encoding),
+        (_, Weights::Q8, Source::Plain(_)) => Ok(Encoding::Q8_0),
+        (_, Weights::Q4, Source::Plain(_)) => Ok(Encoding::Q4_1),
+        (_, _, Source::GgufBlocks(_)) => Err(quantized_already(weights)),
+    }
+}
+
+fn quantized_already(weights: Weights) -> Error {
+    let message = format!("its weights are quantized already; {} of them would lose twice", weights.name());
+    Error::new(ErrorKind::Argument, message).remedy("use --weights original, or quantize the unquantized checkpoint")
+}
+
+/// Tensors that older checkpoints carry and that the plan computes itself, or has in another place.
+fn is_harmless(name: &str, spec: &ModelSpec) -> bool {
+    name.ends_with(".rotary_emb.inv_freq") || name == "rope_freqs.weight" || (spec.tied_head && name == HEAD)
+}
+
+fn refuse_extra(extra: &[&str]) -> Result<()> {
+    let Some(first) = extra.first() else { return Ok(()) };
+    let shown = extra.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    let more = if extra.len() > 5 { format!(" and {} more", extra.len() - 5) } else { String::new() };
+    let message = format!("the architecture has no place for: {shown}{more}");
+    let error = Error::new(ErrorKind::Unsupported, message).tensor(*first);
+    Err(error.remedy("without them the model would answer wrongly; its architecture is not known here"))
+}

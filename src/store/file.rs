@@ -1,0 +1,312 @@
+//! A folder of files, read by position.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::future::ready;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Originals, Store, check_name};
+use crate::platform::BoxFuture;
+use crate::{Error, ErrorKind, Result};
+
+/// Handles kept open: enough for the readers' files of a sweep, and far below the 256 that some systems allow a process.
+const MAX_OPEN: usize = 64;
+
+/// Read access to the files of one folder (links are followed, folders within are not). Its futures complete at once.
+#[derive(Debug)]
+pub struct FileStore {
+    folder: PathBuf,
+    open: Mutex<Handles>,
+}
+
+/// Open files with the tick of their last use.
+#[derive(Debug, Default)]
+struct Handles {
+    files: HashMap<String, (Arc<File>, u64)>,
+    tick: u64,
+}
+
+impl FileStore {
+    /// A store of the files in `folder`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Io`] where `folder` is not a folder that can be read.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        let shown = folder.display().to_string();
+        if !fs::metadata(&folder).map_err(|error| Error::io(error, &shown))?.is_dir() {
+            return Err(Error::new(ErrorKind::Argument, "not a folder").file(shown));
+        }
+        fs::read_dir(&folder).map_err(|error| Error::io(error, shown))?;
+        Ok(Self { folder, open: Mutex::default() })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Closes the handle of a file, because another file gets its name.
+    pub(super) fn close(&self, name: &str) {
+        self.handles().files.remove(name);
+    }
+
+    // A panic elsewhere cannot leave the table half-changed: every change is one call on it.
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn handle(&self, name: &str) -> Result<Arc<File>> {
+        check_name(name)?;
+        {
+            let mut handles = self.handles();
+            handles.tick += 1;
+            let tick = handles.tick;
+            if let Some((file, used)) = handles.files.get_mut(name) {
+                *used = tick;
+                return Ok(Arc::clone(file));
+            }
+        }
+        let file = Arc::new(self.open_file(name).map_err(|error| Error::io(error, self.describe(name)))?);
+        let mut handles = self.handles();
+        if handles.files.len() >= MAX_OPEN {
+            let oldest = handles.files.iter().min_by_key(|(_, (_, used))| *used).map(|(name, _)| name.clone());
+            oldest.and_then(|oldest| handles.files.remove(&oldest));
+        }
+        let tick = handles.tick;
+        handles.files.insert(name.to_owned(), (Arc::clone(&file), tick));
+        Ok(file)
+    }
+
+    fn open_file(&self, name: &str) -> io::Result<File> {
+        let path = self.folder.join(name);
+        // Opening a pipe would wait for its other end, and a folder opens but does not read.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        File::open(path)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            // A name that is not UTF-8 or a link to nowhere cannot be one of ours.
+            let is_file = fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
+            if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+impl Store for FileStore {
+    fn len<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u64>> {
+        let len = self.handle(name).and_then(|file| {
+            let metadata = file.metadata().map_err(|error| Error::io(error, self.describe(name)))?;
+            Ok(metadata.len())
+        });
+        Box::pin(ready(len))
+    }
+
+    fn read_at<'a>(&'a self, name: &'a str, offset_bytes: u64, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<()>> {
+        let result = self.handle(name).and_then(|file| {
+            let end = offset_bytes.checked_add(buffer.len() as u64);
+            // Beyond i64 the system calls answer with "invalid argument" instead of the end of the file.
+            if end.is_none_or(|end| i64::try_from(end).is_err()) {
+                let message = format!("{} bytes at {offset_bytes} lie past any file's end", buffer.len());
+                return Err(Error::new(ErrorKind::Truncated, message).file(self.describe(name)));
+            }
+            read_exact_at(&file, offset_bytes, buffer).map_err(|error| Error::io(error, self.describe(name)))
+        });
+        Box::pin(ready(result))
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        let names = self.names().map_err(|error| Error::io(error, self.folder.display().to_string()));
+        Box::pin(ready(names))
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset_bytes)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut offset_bytes: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    // `seek_read` moves the handle's cursor, which nobody uses; the position of the read is its own argument.
+    while !buffer.is_empty() {
+        match file.seek_read(buffer, offset_bytes) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the range")),
+            Ok(read) => {
+                buffer = &mut buffer[read..];
+                offset_bytes += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The files of a Hugging Face cache are links `snapshots/<revision>/<file>` to `blobs/<hash>`: removing one means to
+/// remove both, unless another revision links to the blob.
+impl Originals for FileStore {
+    fn may_remove(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        let link = self.folder.join(name);
+        let metadata = match fs::symlink_metadata(&link) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io(error, self.describe(name))),
+        };
+        if !metadata.is_symlink() {
+            return Ok(());
+        }
+        let target = fs::canonicalize(&link).map_err(|error| Error::io(error, self.describe(name)))?;
+        let refuse = |why: String| {
+            let remedy = "split without --delete-original, and remove the original yourself";
+            Err(Error::new(ErrorKind::Argument, why).file(self.describe(name)).remedy(remedy))
+        };
+        let Some(cache) = cache_of(&self.folder, &target) else {
+            return refuse(format!("a link to {}, which belongs to somebody else", target.display()));
+        };
+        match other_link(&cache, &link, &target) {
+            Some(other) => refuse(format!("its bytes are shared with {}", other.display())),
+            None => Ok(()),
+        }
+    }
+
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        let result = self.may_remove(name).and_then(|()| {
+            self.close(name);
+            let link = self.folder.join(name);
+            let target = fs::canonicalize(&link).unwrap_or_else(|_| link.clone());
+            for path in [&target, &link] {
+                match fs::remove_file(path) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::io(error, path.display().to_string())),
+                }
+            }
+            Ok(())
+        });
+        Box::pin(ready(result))
+    }
+}
+
+/// The repository's folder of a Hugging Face cache, if `folder` is one of its snapshots and `target` one of its blobs.
+fn cache_of(folder: &Path, target: &Path) -> Option<PathBuf> {
+    let folder = fs::canonicalize(folder).ok()?;
+    let snapshots = folder.parent()?;
+    let repository = snapshots.parent()?;
+    let is_cache = snapshots.file_name()? == "snapshots" && target.parent()? == repository.join("blobs");
+    is_cache.then(|| repository.to_owned())
+}
+
+/// Another snapshot's link to the same blob.
+fn other_link(repository: &Path, link: &Path, target: &Path) -> Option<PathBuf> {
+    let own = fs::canonicalize(link.parent()?).ok()?.join(link.file_name()?);
+    let snapshots = fs::read_dir(repository.join("snapshots")).ok()?;
+    let mut links = snapshots.flatten().flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten());
+    links.find_map(|entry| {
+        let same = entry.path() != own && fs::canonicalize(entry.path()).is_ok_and(|other| other == target);
+        same.then(|| entry.path())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+
+    fn filled() -> (tempfile::TempDir, FileStore) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, bytes) in conformance::objects() {
+            fs::write(folder.path().join(name), bytes).expect("written");
+        }
+        let store = FileStore::open(folder.path()).expect("opened");
+        (folder, store)
+    }
+
+    #[test]
+    fn it_keeps_the_guarantees_of_a_store() {
+        let (folder, store) = filled();
+        fs::create_dir(folder.path().join("sub")).expect("made");
+        fs::write(folder.path().join("sub/object"), b"x").expect("written");
+        pollster::block_on(conformance::check(&store)).expect("conforms");
+        assert!(pollster::block_on(store.len("sub")).is_err(), "a folder is no object");
+    }
+
+    #[test]
+    fn threads_read_without_disturbing_each_other() {
+        let (_folder, store) = filled();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| pollster::block_on(conformance::check(&store)))).collect();
+            for thread in threads {
+                thread.join().expect("no panic").expect("conforms");
+            }
+        });
+    }
+
+    #[test]
+    fn open_handles_are_bounded() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for i in 0..MAX_OPEN + 40 {
+            fs::write(folder.path().join(i.to_string()), [i as u8]).expect("written");
+        }
+        let store = FileStore::open(folder.path()).expect("opened");
+        for i in (0..MAX_OPEN + 40).chain(0..MAX_OPEN + 40) {
+            let mut byte = [0];
+            pollster::block_on(store.read_at(&i.to_string(), 0, &mut byte)).expect("read");
+            assert_eq!(byte, [i as u8]);
+            assert!(store.handles().files.len() <= MAX_OPEN);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_none_is_refused() {
+        let (folder, _) = filled();
+        let kind = |path: PathBuf| FileStore::open(path).err().map(|error| error.kind());
+        assert_eq!(kind(folder.path().join("one.bin")), Some(ErrorKind::Argument));
+        assert_eq!(kind(folder.path().join("absent")), Some(ErrorKind::NotFound));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_read_through_and_removed_with_care() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let repository = root.path().join("models--a--b");
+        let [first, second] = ["1", "2"].map(|revision| repository.join("snapshots").join(revision));
+        for folder in [&first, &second, &repository.join("blobs")] {
+            fs::create_dir_all(folder).expect("made");
+        }
+        for blob in ["shared", "own"] {
+            fs::write(repository.join("blobs").join(blob), blob).expect("written");
+            symlink(format!("../../blobs/{blob}"), first.join(blob)).expect("linked");
+        }
+        symlink("../../blobs/shared", second.join("shared")).expect("linked");
+        fs::write(root.path().join("elsewhere"), b"e").expect("written");
+        symlink(root.path().join("elsewhere"), first.join("elsewhere")).expect("linked");
+
+        let store = FileStore::open(&first).expect("opened");
+        assert_eq!(pollster::block_on(store.len("own")).expect("a link reads"), 3);
+        assert!(store.may_remove("shared").is_err(), "another snapshot needs the blob");
+        assert!(store.may_remove("elsewhere").is_err(), "not of this cache");
+        pollster::block_on(Originals::remove(&store, "own")).expect("removed");
+        assert!(!repository.join("blobs/own").exists() && fs::symlink_metadata(first.join("own")).is_err());
+        pollster::block_on(Originals::remove(&store, "own")).expect("already gone");
+    }
+}

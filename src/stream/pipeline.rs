@@ -1,0 +1,454 @@
+//! The pipeline: windows that are filled ahead of the GPU, the ring, and the tiles that stay.
+//!
+//! A sweep is a list of sections (the layers, the head). Reads follow the order in which the tiles will be used, across
+//! sections and into the next sweep, as far as there are windows. The first pass over a section brings every tile and
+//! keeps a copy of those that are to stay; later passes bring only the others.
+//!
+//! Where the adapter maps its own buffers, shaders read the window itself. Elsewhere a window is copied into the ring,
+//! and reuse of the ring follows queue order: a copy runs after the dispatches that were submitted before it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+
+use super::profile::{Profile, Stage};
+use super::tiles::{Load, TileTable, group_loads, pin_evenly};
+use crate::gpu::device::Mapping;
+use crate::gpu::{CountedBuffer, Gpu};
+use crate::platform::{BoxFuture, MaybeSend, Spawner};
+use crate::store::Window;
+use crate::{Error, ErrorKind, Result};
+
+/// Where the pipeline gets bytes from: verified, by file index and offset.
+pub trait TileSource: MaybeSend {
+    /// Fills the whole window from `offset_bytes` of `file`.
+    fn read<'a>(&'a self, file: u32, offset_bytes: u64, window: &'a mut Window<'a>) -> BoxFuture<'a, Result<()>>;
+}
+
+/// Sizes of the pipeline, decided by the budget.
+#[derive(Clone, Debug)]
+pub struct StreamOptions {
+    /// Bytes of a window: the most that one read brings. At least the largest row.
+    pub window_bytes: u64,
+    /// Windows: one is computed from, the others are filled meanwhile. At least 2.
+    pub windows: usize,
+    /// Bytes of tiles that stay on the GPU.
+    pub pinned_bytes: u64,
+    /// Tile ranges that a sweep may take or leave as a whole, in order.
+    pub sections: Vec<Range<usize>>,
+}
+
+/// Where a tile lies now.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement<'a> {
+    pub buffer: &'a CountedBuffer,
+    pub offset_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Section {
+    tiles: Range<usize>,
+    all: Vec<Load>,
+    streamed: Vec<Load>,
+    /// Whether the tiles that stay are in their homes.
+    warm: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Home {
+    segment: usize,
+    offset_bytes: u64,
+}
+
+/// One pass over a section in the near future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    section: usize,
+    cold: bool,
+    sweep: u64,
+}
+
+struct Pending {
+    load: Load,
+    number: u64,
+    sweep: u64,
+    window: usize,
+    result: oneshot::Receiver<Result<()>>,
+}
+
+struct Current {
+    load: Load,
+    number: u64,
+    /// The window that shaders read; none when the load was copied to the ring.
+    window: Option<usize>,
+    base_bytes: u64,
+}
+
+/// Brings tiles to the GPU in the order of the sweep.
+pub struct TileStream {
+    gpu: Gpu,
+    source: Arc<dyn TileSource>,
+    spawner: Spawner,
+    profile: Profile,
+    table: TileTable,
+    sections: Vec<Section>,
+    homes: Vec<Option<Home>>,
+    segments: Vec<CountedBuffer>,
+    windows: Vec<CountedBuffer>,
+    window_bytes: u64,
+    ring: Option<CountedBuffer>,
+    ring_next: u64,
+    /// Windows without a read: mapped, or on their way to it.
+    idle: Vec<(usize, Option<Mapping>)>,
+    pending: VecDeque<Pending>,
+    current: Option<Current>,
+    /// Passes of this sweep and the next, in order; `reading` points at the next load to read.
+    runs: VecDeque<Run>,
+    reading: (usize, usize),
+    sweep: u64,
+    next_number: u64,
+}
+
+/// Bytes of GPU memory that the windows (and the ring) take.
+pub fn pipeline_bytes(window_bytes: u64, windows: usize, direct: bool) -> u64 {
+    window_bytes * (windows as u64 + if direct { 0 } else { RING_WINDOWS })
+}
+
+/// The ring holds this many windows: one is computed from while the next is copied.
+const RING_WINDOWS: u64 = 2;
+
+impl TileStream {
+    /// Allocates windows, ring and pinned segments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`] where they do not fit; [`ErrorKind::Gpu`] where the driver has no memory.
+    pub async fn new(
+        gpu: &Gpu,
+        source: Arc<dyn TileSource>,
+        table: TileTable,
+        options: StreamOptions,
+        profile: Profile,
+    ) -> Result<Self> {
+        use wgpu::BufferUsages as Usage;
+        let direct = gpu.adapter.maps_primary_buffers();
+        let window_usage = Usage::MAP_WRITE | Usage::COPY_SRC | if direct { Usage::STORAGE } else { Usage::empty() };
+        let mut windows = Vec::new();
+        for index in 0..options.windows {
+            windows.push(gpu.mapped_buffer(&format!("window {index}"), options.window_bytes, window_usage).await?);
+        }
+        let ring_bytes = options.window_bytes * RING_WINDOWS;
+        let ring = match direct {
+            true => None,
+            false => Some(gpu.buffer("ring", ring_bytes, Usage::STORAGE | Usage::COPY_DST).await?),
+        };
+        let spawner =
+            Spawner::new("tile-reader", options.windows).map_err(|error| Error::io(error, "reader threads"))?;
+        let mut stream = Self {
+            gpu: gpu.clone(),
+            source,
+            spawner,
+            profile,
+            homes: vec![None; table.len()],
+            table,
+            sections: Vec::new(),
+            segments: Vec::new(),
+            idle: (0..windows.len()).map(|window| (window, None)).collect(),
+            windows,
+            window_bytes: options.window_bytes,
+            ring,
+            ring_next: 0,
+            pending: VecDeque::new(),
+            current: None,
+            runs: VecDeque::new(),
+            reading: (0, 0),
+            sweep: 0,
+            next_number: 0,
+        };
+        stream.pin(options.pinned_bytes).await?;
+        stream.sections = options.sections.into_iter().map(|tiles| stream.section(tiles)).collect();
+        Ok(stream)
+    }
+
+    /// Gives the chosen tiles homes in segments, each small enough to bind whole.
+    async fn pin(&mut self, pinned_bytes: u64) -> Result<()> {
+        let largest = (pinned_bytes / 8).clamp(self.window_bytes, 128 << 20).min(self.gpu.largest_binding_bytes());
+        let mut sizes: Vec<u64> = Vec::new();
+        for (index, pinned) in pin_evenly(&self.table, pinned_bytes).into_iter().enumerate() {
+            if !pinned {
+                continue;
+            }
+            // Strides are multiples of 16, so tiles of one matrix that stay next to each other lie together.
+            let len = self.table.tile(index).len_bytes.next_multiple_of(16);
+            match sizes.last_mut() {
+                Some(size) if *size + len <= largest => *size += len,
+                _ => sizes.push(len),
+            }
+            let segment = sizes.len() - 1;
+            self.homes[index] = Some(Home { segment, offset_bytes: sizes[segment] - len });
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        for (index, size) in sizes.into_iter().enumerate() {
+            self.segments.push(self.gpu.buffer(&format!("pinned {index}"), size, usage).await?);
+        }
+        Ok(())
+    }
+
+    fn section(&self, tiles: Range<usize>) -> Section {
+        let all = group_loads(&self.table, tiles.clone(), self.window_bytes, |_| true);
+        let streamed = group_loads(&self.table, tiles.clone(), self.window_bytes, |tile| self.homes[tile].is_none());
+        Section { tiles, all, streamed, warm: false }
+    }
+
+    /// The table of tiles.
+    pub fn table(&self) -> &TileTable {
+        &self.table
+    }
+
+    /// Bytes of the tiles that have a home on the GPU.
+    pub fn pinned_bytes(&self) -> u64 {
+        let pinned = self.homes.iter().enumerate().filter(|(_, home)| home.is_some());
+        pinned.map(|(index, _)| self.table.tile(index).len_bytes).sum()
+    }
+
+    /// Bytes that a warm sweep over every section reads.
+    pub fn streamed_bytes(&self) -> u64 {
+        self.sections.iter().flat_map(|section| &section.streamed).map(|load| load.len_bytes).sum()
+    }
+
+    /// Begins a sweep over `sections`; `next` is the best guess of the sweep after it, to read ahead for.
+    ///
+    /// # Errors
+    /// Those of reads that were under way for another sweep than this one.
+    pub async fn begin_sweep(&mut self, sections: &[usize], next: &[usize]) -> Result<()> {
+        let expected: Vec<_> = self.runs.iter().map(|run| run.section).collect();
+        // The guess made for the sweep before has to hold; what it read for another sweep is thrown away.
+        if self.current.is_some() || expected != sections {
+            self.reset().await;
+            for section in sections {
+                self.append(*section, self.sweep);
+            }
+        }
+        for section in next {
+            self.append(*section, self.sweep + 1);
+        }
+        self.fill();
+        Ok(())
+    }
+
+    fn append(&mut self, section: usize, sweep: u64) {
+        let warmed = self.runs.iter().any(|run| run.section == section);
+        let cold = !self.sections[section].warm && !warmed;
+        self.runs.push_back(Run { section, cold, sweep });
+    }
+
+    /// Waits for the reads under way, and forgets them and the plan.
+    async fn reset(&mut self) {
+        if let Some(Current { window: Some(window), .. }) = self.current.take() {
+            let after = self.gpu.queue.submit([]);
+            self.release(window, after);
+        }
+        while let Some(pending) = self.pending.pop_front() {
+            // An error here belongs to bytes that nobody wants any more.
+            let _ = pending.result.await;
+            self.idle.push((pending.window, None));
+        }
+        self.runs.clear();
+        self.reading = (0, 0);
+    }
+
+    fn loads(&self, run: Run) -> &[Load] {
+        let section = &self.sections[run.section];
+        if run.cold { &section.all } else { &section.streamed }
+    }
+
+    /// Starts a read for every idle window.
+    fn fill(&mut self) {
+        while let Some(run) = self.runs.get(self.reading.0).copied() {
+            let Some(load) = self.loads(run).get(self.reading.1).copied() else {
+                self.reading = (self.reading.0 + 1, 0);
+                continue;
+            };
+            if self.idle.is_empty() {
+                return;
+            }
+            let (window, mapping) = self.idle.remove(0);
+            self.reading.1 += 1;
+            let result = self.read(window, mapping, load, run.sweep);
+            self.pending.push_back(Pending { load, number: self.next_number, sweep: run.sweep, window, result });
+            self.next_number += 1;
+        }
+    }
+
+    fn read(&self, window: usize, mapping: Option<Mapping>, load: Load, sweep: u64) -> oneshot::Receiver<Result<()>> {
+        let (sender, receiver) = oneshot::channel();
+        let (source, profile, buffer) =
+            (Arc::clone(&self.source), self.profile.clone(), wgpu::Buffer::clone(&self.windows[window]));
+        let number = self.next_number;
+        self.spawner.spawn(async move {
+            let result = async {
+                if let Some(mapping) = mapping {
+                    mapping.ready().await?;
+                }
+                profile.mark(Stage::Read, true, number, sweep);
+                let result = fill_window(&*source, &buffer, load).await;
+                profile.mark(Stage::Read, false, number, sweep);
+                result
+            };
+            // The stream may have been dropped meanwhile.
+            let _ = sender.send(result.await);
+        });
+        receiver
+    }
+
+    /// Whether `tile` is in its home now, and will stay there for this sweep.
+    pub fn is_pinned(&self, tile: usize) -> bool {
+        self.pinned_place(tile).is_some()
+    }
+
+    fn pinned_place(&self, tile: usize) -> Option<Placement<'_>> {
+        let home = self.homes[tile]?;
+        let warm = self.sections.iter().any(|section| section.warm && section.tiles.contains(&tile));
+        let buffer = &self.segments[home.segment];
+        warm.then_some(Placement { buffer, offset_bytes: home.offset_bytes })
+    }
+
+    /// Where `tile` lies, if it is on the GPU now.
+    pub fn locate(&self, tile: usize) -> Option<Placement<'_>> {
+        if let Some(current) = &self.current {
+            let load = &current.load;
+            if (load.first_tile..load.first_tile + load.tiles).contains(&tile) {
+                let offset_bytes = current.base_bytes + self.table.tile(tile).offset_bytes - load.offset_bytes;
+                let buffer = match current.window {
+                    Some(window) => &self.windows[window],
+                    None => self.ring.as_ref()?,
+                };
+                return Some(Placement { buffer, offset_bytes });
+            }
+        }
+        self.pinned_place(tile)
+    }
+
+    /// Brings the next load, the one that holds `tile`. What used the load before it has been submitted as `after`.
+    ///
+    /// # Errors
+    /// Those of the read: a missing file, a checksum that does not match, a lost device.
+    pub async fn advance(&mut self, tile: usize, after: wgpu::SubmissionIndex) -> Result<()> {
+        self.finish_current(after);
+        let Some(mut pending) = self.pending.pop_front() else {
+            return Err(Error::new(ErrorKind::Gpu, "the sweep asked for a tile that its plan does not hold"));
+        };
+        let lost = || Error::new(ErrorKind::Io, "a reader thread died");
+        let read = (&mut pending.result).await.map_err(|_| lost()).flatten();
+        if let Err(error) = read {
+            self.idle.push((pending.window, None));
+            self.reset().await;
+            return Err(error);
+        }
+        let load = pending.load;
+        debug_assert!((load.first_tile..load.first_tile + load.tiles).contains(&tile), "tiles are used in order");
+        self.windows[pending.window].unmap();
+        self.profile.add_bytes(load.len_bytes);
+        self.place(&pending);
+        self.fill();
+        Ok(())
+    }
+
+    /// Makes a load current: copies it to the ring where shaders cannot read the window, and pinned tiles home.
+    fn place(&mut self, pending: &Pending) {
+        let load = pending.load;
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let window = &self.windows[pending.window];
+        let mut copies = false;
+        let cold = self.runs.iter().any(|run| {
+            run.cold && run.sweep == pending.sweep && self.sections[run.section].tiles.contains(&load.first_tile)
+        });
+        for tile in (load.first_tile..load.first_tile + load.tiles).filter(|_| cold) {
+            if let Some(home) = self.homes[tile] {
+                let tile = self.table.tile(tile);
+                let from = tile.offset_bytes - load.offset_bytes;
+                let segment = &self.segments[home.segment];
+                encoder.copy_buffer_to_buffer(window, from, segment, home.offset_bytes, tile.len_bytes);
+                copies = true;
+            }
+        }
+        let mut base_bytes = 0;
+        if let Some(ring) = &self.ring {
+            base_bytes = if self.ring_next + load.len_bytes > ring.size() { 0 } else { self.ring_next };
+            self.ring_next = (base_bytes + load.len_bytes).next_multiple_of(256);
+            encoder.copy_buffer_to_buffer(window, 0, ring, base_bytes, load.len_bytes);
+            copies = true;
+        }
+        let through_ring = self.ring.is_some();
+        if copies {
+            let (number, sweep) = (pending.number, pending.sweep);
+            self.profile.mark(Stage::Upload, true, number, sweep);
+            let after = self.gpu.submit(encoder.finish());
+            let profile = self.profile.clone();
+            self.gpu.on_done(after.clone(), move || profile.mark(Stage::Upload, false, number, sweep));
+            if through_ring {
+                self.release(pending.window, after);
+            }
+        }
+        let window = (!through_ring).then_some(pending.window);
+        self.current = Some(Current { load, number: pending.number, window, base_bytes });
+    }
+
+    fn finish_current(&mut self, after: wgpu::SubmissionIndex) {
+        if let Some(Current { window: Some(window), .. }) = self.current.take() {
+            self.release(window, after);
+            self.fill();
+        }
+    }
+
+    fn release(&mut self, window: usize, after: wgpu::SubmissionIndex) {
+        let mapping = self.gpu.map(&self.windows[window], wgpu::MapMode::Write, after);
+        self.idle.push((window, Some(mapping)));
+    }
+
+    /// Number and sweep of the load in use, for the event log.
+    pub fn position(&self) -> (u64, u64) {
+        (self.current.as_ref().map_or(self.next_number, |current| current.number), self.sweep)
+    }
+
+    /// Ends the sweep; its last commands were submitted as `after`.
+    pub fn end_sweep(&mut self, after: wgpu::SubmissionIndex) {
+        self.finish_current(after);
+        while let Some(run) = self.runs.front().copied().filter(|run| run.sweep == self.sweep) {
+            self.runs.pop_front();
+            self.reading.0 = self.reading.0.saturating_sub(1);
+            self.sections[run.section].warm = true;
+        }
+        self.sweep += 1;
+        self.profile.add_sweep();
+        self.fill();
+    }
+
+    /// Gives up pinned tiles until at least `bytes` are free again; they stream from now on. Returns the bytes freed.
+    pub async fn unpin(&mut self, bytes: u64) -> u64 {
+        self.reset().await;
+        let mut freed = 0;
+        while freed < bytes {
+            let Some(segment) = self.segments.pop() else { break };
+            freed += segment.size();
+            let gone = self.segments.len();
+            for home in &mut self.homes {
+                *home = home.filter(|home| home.segment != gone);
+            }
+        }
+        let ranges: Vec<_> = self.sections.iter().map(|section| (section.tiles.clone(), section.warm)).collect();
+        self.sections = ranges.into_iter().map(|(tiles, warm)| Section { warm, ..self.section(tiles) }).collect();
+        freed
+    }
+}
+
+async fn fill_window(source: &dyn TileSource, buffer: &wgpu::Buffer, load: Load) -> Result<()> {
+    let len = load.len_bytes.next_multiple_of(4);
+    let mapped = buffer.get_mapped_range_mut(..len);
+    let mut view = mapped.map_err(|error| Error::new(ErrorKind::Gpu, "a window is not mapped").source(error))?;
+    let start = view.slice(..).as_raw_element_ptr();
+    // SAFETY: `view` maps at least `len_bytes` bytes, and stays borrowed for nothing else until the read is over.
+    let mut window = unsafe { Window::from_raw(start, load.len_bytes as usize) };
+    source.read(load.file, load.offset_bytes, &mut window).await
+}

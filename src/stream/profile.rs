@@ -1,0 +1,126 @@
+//! What happened when: busy seconds of each stage, and on demand an event for every read and submit.
+
+use std::sync::{Arc, Mutex};
+
+use crate::platform::now_s;
+
+/// The three stages of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Store to window.
+    Read,
+    /// Window to ring or pinned memory; nothing where shaders read the window itself.
+    Upload,
+    /// Shaders.
+    Compute,
+}
+
+/// One begin or end of a stage's work on a load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event {
+    pub time_s: f64,
+    pub stage: Stage,
+    pub begins: bool,
+    /// Number of the load since the model was opened: loads are consumed in this order. For [`Stage::Compute`] the
+    /// load whose tiles the submit uses last.
+    pub load: u64,
+    /// Number of the sweep the load belongs to.
+    pub sweep: u64,
+}
+
+/// Figures of a run so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figures {
+    pub read_busy_s: f64,
+    pub upload_busy_s: f64,
+    pub compute_busy_s: f64,
+    pub bytes_read: u64,
+    pub submits: u64,
+    pub sweeps: u64,
+}
+
+#[derive(Debug, Default)]
+struct Busy {
+    at_work: u32,
+    since_s: f64,
+    total_s: f64,
+}
+
+impl Busy {
+    fn change(&mut self, begins: bool, now: f64) {
+        if begins {
+            if self.at_work == 0 {
+                self.since_s = now;
+            }
+            self.at_work += 1;
+        } else {
+            self.at_work = self.at_work.saturating_sub(1);
+            if self.at_work == 0 {
+                self.total_s += now - self.since_s;
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    busy: [Busy; 3],
+    figures: Figures,
+    events: Option<Vec<Event>>,
+}
+
+/// Shared by the engine, the reads and the GPU's callbacks. A stage is busy while at least one piece of its work is
+/// under way.
+#[derive(Clone, Debug, Default)]
+pub struct Profile(Arc<Mutex<Inner>>);
+
+impl Profile {
+    /// Starts to keep events; they take memory as long as they are kept.
+    pub fn keep_events(&self) {
+        self.with(|inner| inner.events.get_or_insert_default().clear());
+    }
+
+    /// The events kept so far, in order of time.
+    pub fn events(&self) -> Vec<Event> {
+        self.with(|inner| inner.events.clone().unwrap_or_default())
+    }
+
+    /// The figures so far.
+    pub fn figures(&self) -> Figures {
+        self.with(|inner| {
+            let [read, upload, compute] = &inner.busy;
+            let (read_busy_s, upload_busy_s) = (read.total_s, upload.total_s);
+            Figures { read_busy_s, upload_busy_s, compute_busy_s: compute.total_s, ..inner.figures }
+        })
+    }
+
+    /// Work of `stage` on a load begins (or ends).
+    pub fn mark(&self, stage: Stage, begins: bool, load: u64, sweep: u64) {
+        self.with(|inner| {
+            // Taken under the lock, so that events are in order.
+            let time_s = now_s();
+            inner.busy[stage as usize].change(begins, time_s);
+            if stage == Stage::Compute && begins {
+                inner.figures.submits += 1;
+            }
+            if let Some(events) = &mut inner.events {
+                events.push(Event { time_s, stage, begins, load, sweep });
+            }
+        });
+    }
+
+    /// Bytes came from the store.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.with(|inner| inner.figures.bytes_read += bytes);
+    }
+
+    /// A sweep ended.
+    pub fn add_sweep(&self) {
+        self.with(|inner| inner.figures.sweeps += 1);
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        // A poisoned lock only means that a reader thread died between two counts.
+        change(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+}

@@ -1,0 +1,178 @@
+//! The command line as typed: what exists, what it means, what its defaults are.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tilestream_split::size::parse_size;
+
+/// Runs language models that are larger than the GPU's memory, by streaming their weights through it in tiles.
+#[derive(Debug, Parser)]
+#[command(name = "tilestream", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "\
+MODEL is a split model's folder, a Hugging Face checkpoint folder, or a GGUF file. The last two are split on first use \
+into a cache folder (or --shards-dir) and found there the next time.
+
+Sizes take KB, KiB, MB, MiB, GB, GiB. Results go to stdout, messages to stderr.
+
+Examples:
+  tilestream run model.gguf --prompt 'What is a tile?' --budget 256MiB
+  tilestream chat model.gguf
+  tilestream split checkpoint/ model/ --weights q4
+  tilestream inspect model/")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more on stderr (-v: information, -vv: everything).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Split a checkpoint into a model: tiles in sweep order, checksummed.
+    Split(tilestream_split::SplitArgs),
+    /// Generate text for one prompt, or for many that share each sweep.
+    Run(RunArgs),
+    /// Talk with a model. Ctrl-C stops the answer, Ctrl-D ends the chat.
+    Chat(ChatArgs),
+    /// Mean negative log-likelihood of a text, as JSON.
+    Score(ScoreArgs),
+    /// What a model is made of, the smallest budget, and what to expect of this disk.
+    Inspect(InspectArgs),
+    /// Check every checksum; name each bad block and its tensors.
+    Verify(tilestream_split::VerifyArgs),
+    /// Write a model of random weights in a published shape, to measure with.
+    Synth(tilestream_split::SynthArgs),
+    /// List adapters with the features and limits that matter.
+    Devices,
+}
+
+/// Where the model comes from and what it may use.
+#[derive(Clone, Debug, Args)]
+pub struct ModelArgs {
+    /// A split model's folder, a Hugging Face checkpoint folder, or a GGUF file.
+    pub model: PathBuf,
+    /// GPU memory for everything: weights, KV cache, activations, staging.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
+    pub budget: u64,
+    /// Positions of KV cache to reserve [default: what the prompt and --max-tokens need].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+    /// Use the adapter whose name contains this (see `tilestream devices`).
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Where a checkpoint is split to on first use, instead of the cache folder.
+    #[arg(long, value_name = "DIR")]
+    pub shards_dir: Option<PathBuf>,
+}
+
+/// How keys and values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kv {
+    F32,
+    F16,
+}
+
+/// How the next token is chosen, and when to stop.
+#[derive(Clone, Debug, Args)]
+pub struct GenerationArgs {
+    /// The system prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Tokens to generate at most.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: u32,
+    /// 0 takes the best token every time.
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Only the K best tokens (0: all).
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: u32,
+    /// Only the best tokens that together have this probability.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Only tokens with at least this share of the best one's probability.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub min_p: f32,
+    /// Above 1 makes tokens that stand in the text already less likely.
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// Same seed, same text.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Stop before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on after the end of the turn.
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Storage of keys and values.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub kv: Kv,
+    /// Rows of a sweep at most: the chunk in which a prompt is read [default: what the budget allows].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub prefill_chunk: Option<u32>,
+    /// Show figures at the end, on stderr.
+    #[arg(long)]
+    pub profile: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("input").required(true))]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The prompt, put through the model's chat template (see --raw).
+    #[arg(long, value_name = "TEXT", group = "input")]
+    pub prompt: Option<String>,
+    /// A file with the prompt.
+    #[arg(long, value_name = "FILE", group = "input")]
+    pub prompt_file: Option<PathBuf>,
+    /// A file with a JSON array of token ids: the prompt as it is.
+    #[arg(long, value_name = "FILE", group = "input")]
+    pub ids_file: Option<PathBuf>,
+    /// Many prompts, one JSON object a line: {"prompt": "…"} (also "system", "ids", "max_tokens"). They share each sweep.
+    #[arg(long, value_name = "FILE.jsonl", group = "input", requires = "out")]
+    pub prompts: Option<PathBuf>,
+    /// Where the answers to --prompts go, in the order of the prompts.
+    #[arg(long, value_name = "FILE.jsonl", requires = "prompts")]
+    pub out: Option<PathBuf>,
+    /// Take the prompt as it is, without the chat template.
+    #[arg(long)]
+    pub raw: bool,
+    /// Print one JSON object with ids, text, stop_reason and profile, instead of the text as it comes.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub generation: GenerationArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub generation: GenerationArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("input").required(true))]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A file with the text; no special tokens are added.
+    #[arg(long, value_name = "FILE", group = "input")]
+    pub text_file: Option<PathBuf>,
+    /// A file with a JSON array of token ids.
+    #[arg(long, value_name = "FILE", group = "input")]
+    pub ids_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,163 @@
+//! Opening what a user calls a checkpoint, and finding its split model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tilestream::checkpoint::{self, Checkpoint};
+use tilestream::shard::split::{SplitOptions, saved_checkpoint, split};
+use tilestream::shard::{MANIFEST, OnProgress};
+use tilestream::store::{FileStore, FolderSink};
+use tilestream::{Error, ErrorKind, Result, plan};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Time between two looks at whether another process has finished.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// Opens a checkpoint: a Hugging Face folder, or one file (GGUF or safetensors).
+///
+/// # Errors
+/// Those of [`checkpoint::open`].
+pub async fn open(path: &Path) -> Result<(FileStore, Checkpoint)> {
+    let (store, name) = store_of(path)?;
+    let mut checkpoint = checkpoint::open(&store, name.as_deref()).await?;
+    if let (None, Some(fields)) = (&checkpoint.tokenizer, &checkpoint.gguf_tokenizer) {
+        checkpoint.tokenizer = Some(tilestream::text::tokenizer_json(fields)?);
+    }
+    Ok((store, checkpoint))
+}
+
+/// The store of a checkpoint's folder, and the file in it that was named.
+pub(crate) fn store_of(path: &Path) -> Result<(FileStore, Option<String>)> {
+    if path.is_dir() {
+        return Ok((FileStore::open(path)?, None));
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((FileStore::open(folder)?, name))
+}
+
+/// The name of a checkpoint, for people and for folders: the last part of its path, without `.gguf`.
+pub(crate) fn name_of(path: &Path) -> String {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // A folder of Hugging Face's cache: models--ORGANISATION--NAME/snapshots/REVISION.
+    let snapshots = path.parent().filter(|parent| parent.ends_with("snapshots"));
+    let cached = snapshots.and_then(Path::parent).and_then(|folder| folder.file_name()?.to_str()?.rsplit("--").next());
+    let last = path.file_stem().filter(|_| path.is_file()).or(path.file_name()).and_then(|name| name.to_str());
+    cached.or(last).unwrap_or("model").to_owned()
+}
+
+/// The folder of the split model that `model` stands for: itself where it is one, else a checkpoint, which is split into
+/// a cache folder when it is first used and found there the next time.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] where there is nothing, and those of opening and splitting a checkpoint.
+pub async fn open_or_split(model: &Path, shards_dir: Option<&Path>, progress: &mut OnProgress<'_>) -> Result<PathBuf> {
+    if model.join(MANIFEST).is_file() {
+        return Ok(model.to_owned());
+    }
+    let folder = cached_folder(model, shards_dir)?;
+    if folder.join(MANIFEST).is_file() {
+        return Ok(folder);
+    }
+    let (store, checkpoint) = open(model).await?;
+    let spec = plan::model_spec(&checkpoint.config)?;
+    let Some(sink) = wait_for(&folder, progress)? else {
+        return Ok(folder);
+    };
+    let options = SplitOptions { name: name_of(model), ..SplitOptions::default() };
+    eprintln!("splitting {} into {}, once", model.display(), folder.display());
+    let result = split(&checkpoint, &spec, &store, &sink, &options, progress).await;
+    remove_if_empty(sink);
+    result.map(|_| folder)
+}
+
+/// Waits until nobody else writes to the folder; `None` where the model has been finished meanwhile.
+fn wait_for(folder: &Path, progress: &mut OnProgress<'_>) -> Result<Option<FolderSink>> {
+    let mut told = false;
+    loop {
+        let sink = FolderSink::try_create(folder)?;
+        if folder.join(MANIFEST).is_file() {
+            return Ok(None);
+        }
+        if sink.is_some() {
+            return Ok(sink);
+        }
+        if !told {
+            eprintln!("waiting for another process that splits into {}", folder.display());
+            told = true;
+        }
+        let waiting = tilestream::shard::Progress { done_bytes: 0, total_bytes: 0, file: "" };
+        if progress(waiting).is_break() {
+            return Err(Error::new(ErrorKind::Cancelled, "stopped"));
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// Removes the folder that was made for a split which then wrote nothing.
+pub(crate) fn remove_if_empty(sink: FolderSink) {
+    let folder = sink.folder().to_owned();
+    drop(sink);
+    // Fails where there is anything in it, which is what is wanted.
+    let _ = fs::remove_dir(folder);
+}
+
+/// The checkpoint of a split in `sink` that has begun to delete its original, opened from what that split kept.
+pub(crate) async fn open_saved(path: &Path, sink: &FolderSink) -> Result<(FileStore, Checkpoint)> {
+    let (store, _) = store_of(path)?;
+    let saved = saved_checkpoint(sink).await?;
+    let gone = || Error::new(ErrorKind::NotFound, "the stopped split kept no checkpoint");
+    Ok((store, saved.ok_or_else(gone)?))
+}
+
+/// The cache folder for a checkpoint: its name, and a hash of its place, and of its files' names, lengths and times.
+fn cached_folder(model: &Path, shards_dir: Option<&Path>) -> Result<PathBuf> {
+    let shown = || model.display().to_string();
+    let place = fs::canonicalize(model).map_err(|error| Error::io(error, shown()))?;
+    let mut hash = Xxh3::new();
+    hash.update(place.as_os_str().as_encoded_bytes());
+    let mut files = if place.is_dir() { weight_files(&place)? } else { vec![place] };
+    files.sort();
+    for file in files {
+        let metadata = fs::metadata(&file).map_err(|error| Error::io(error, file.display().to_string()))?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        hash.update(&metadata.len().to_le_bytes());
+        hash.update(&modified.unwrap_or_default().as_nanos().to_le_bytes());
+    }
+    let parent = match shards_dir {
+        Some(folder) => folder.to_owned(),
+        None => cache_dir()?,
+    };
+    Ok(parent.join(format!("{}-{:016x}", name_of(model), hash.digest())))
+}
+
+/// The files of a folder that a checkpoint is made of.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::io(error, folder.display().to_string()))?;
+    let is_part = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        path.is_file() && extension.is_some_and(|extension| ["safetensors", "gguf", "json"].contains(&extension))
+    };
+    Ok(entries.flatten().map(|entry| entry.path()).filter(is_part).collect())
+}
+
+/// Where this user's programs cache: `XDG_CACHE_HOME` or the system's usual place.
+fn cache_dir() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let usual = || {
+        if cfg!(windows) {
+            variable("LOCALAPPDATA")
+        } else {
+            let place = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+            std::env::home_dir().map(|home| home.join(place))
+        }
+    };
+    let folder = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(usual);
+    let nowhere = || {
+        let error = Error::new(ErrorKind::NotFound, "this user has no cache folder to split the checkpoint into");
+        error.remedy("give --shards-dir")
+    };
+    Ok(folder.ok_or_else(nowhere)?.join("tilestream"))
+}

@@ -1,0 +1,42 @@
+//! The companion by itself: `tilestream-split split|synth|verify`, without the engine.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, Subcommand};
+use tilestream_split::{SplitArgs, SynthArgs, VerifyArgs, exit_code, run_split, run_synth, run_verify};
+
+/// Splits, verifies and synthesizes models for Tilestream.
+#[derive(Parser)]
+#[command(name = "tilestream-split", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Split(SplitArgs),
+    Synth(SynthArgs),
+    Verify(VerifyArgs),
+}
+
+fn main() -> ExitCode {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    // Without a handler Ctrl-C kills at once, which a split survives as well.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let result = match Arguments::parse().command {
+        Command::Split(args) => run_split(&args, &stop),
+        Command::Synth(args) => run_synth(&args, &stop),
+        Command::Verify(args) => run_verify(&args, &stop),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
