@@ -40,12 +40,12 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Every script of the folder by name; a leading underscore marks what scripts share.
+/// Every script of the folder that makes something; the others are what they share.
 fn scripts(folder: &std::path::Path) -> Result<Vec<PathBuf>> {
     let entries = folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))?;
     let is_script = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.ends_with(".py") && !name.starts_with('_')
+        name.starts_with("make_") && name.ends_with(".py")
     };
     let mut scripts: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_script).collect();
     scripts.sort();

@@ -55,7 +55,7 @@ fn holds(rule: &Rule, file: &str) -> bool {
         Some(rest) => prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/') || rest == ".rs",
         None => false,
     };
-    rule.within.iter().any(|prefix| below(prefix)) && !rule.except.iter().any(|prefix| below(prefix))
+    rule.within.iter().any(below) && !rule.except.iter().any(below)
 }
 
 fn broken(forbids: &Forbids, source: &Source, re_exports: &ReExports) -> Vec<(usize, String)> {
