@@ -15,7 +15,7 @@ use tilestream::plan::{self, ModelSpec};
 use tilestream::shard::Model;
 use tilestream::shard::split::{SplitOptions, split};
 use tilestream::store::{FileStore, MemoryStore, Store};
-use tilestream::{checkpoint, store};
+use tilestream::checkpoint;
 
 pub use pollster::block_on;
 
@@ -83,12 +83,22 @@ pub async fn smallest(files: &Files, demand: &Demand) -> u64 {
     budget::smallest_budget(&files.spec, &layout, &geometry, demand)
 }
 
+/// A device with this budget.
+pub async fn gpu(budget_bytes: u64) -> Gpu {
+    Gpu::open(None, budget_bytes).await.expect("an adapter; set-up installs one in software")
+}
+
+/// Opens a split model.
+pub async fn open(files: &Files, gpu: Gpu, demand: Demand) -> tilestream::Result<Engine> {
+    let model = Arc::new(Model::open(Arc::clone(&files.store) as Arc<dyn Store>).await?);
+    Engine::open(gpu, model, files.spec.clone(), KvType::F32, demand).await
+}
+
 /// Loads a split model under a budget (or ample), with a prefill chunk (or what the budget allows).
 pub async fn load(files: &Files, budget_bytes: Option<u64>, rows: Option<u32>) -> Engine {
-    let demand = Demand { rows, budget_bytes: budget_bytes.unwrap_or(demand().budget_bytes), ..demand() };
-    let model = Arc::new(Model::open(Arc::clone(&files.store) as Arc<dyn Store>).await.expect("opens"));
-    let gpu = Gpu::open(None, demand.budget_bytes).await.expect("an adapter");
-    Engine::open(gpu, model, files.spec.clone(), KvType::F32, demand).await.expect("loads")
+    let budget_bytes = budget_bytes.unwrap_or(demand().budget_bytes);
+    let demand = Demand { rows, budget_bytes, ..demand() };
+    open(files, gpu(budget_bytes).await, demand).await.expect("loads")
 }
 
 /// What the reference said about a checkpoint.
@@ -135,7 +145,3 @@ pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     (difference / b.iter().map(|b| square(f64::from(*b))).sum::<f64>()).sqrt()
 }
 
-/// The store of a folder of test data.
-pub fn folder(path: &str) -> store::FileStore {
-    FileStore::open(data(path)).expect("the folder opens")
-}
