@@ -1,0 +1,276 @@
+//! `cargo xtask test`: every check, timed, with a table at the end.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{cargo, display, run};
+use crate::setup::toolchain::{self, WASM, Way};
+use crate::{borders, setup};
+
+/// Sets up what is missing and runs every check; what CI calls.
+///
+/// The checks, in order: set-up (see `cargo xtask setup --help`); formatting; module borders (see `cargo xtask borders
+/// --help`); lints, where a warning is an error; all tests (unit, integration, parity, shaders, examples in the
+/// documentation); a build of the engine for wasm32; a type check for the other hosts (Windows, Apple silicon, Linux)
+/// as far as the toolchain allows.
+///
+/// Stops at the first failure and says what to do. Nothing is skipped silently: what could not be checked is named in
+/// the table at the end.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run all the checks even after one has failed
+    #[arg(long)]
+    keep_going: bool,
+    /// Run only these checks
+    #[arg(long, value_name = "CHECK", num_args = 1.., value_parser = names())]
+    only: Vec<String>,
+    /// Leave out these checks
+    #[arg(long, value_name = "CHECK", num_args = 1.., value_parser = names())]
+    skip: Vec<String>,
+}
+
+struct Check {
+    name: &'static str,
+    about: &'static str,
+    /// What to do when it fails.
+    remedy: &'static str,
+    run: fn() -> Result<Report>,
+}
+
+/// What a check has to say in the table.
+type Report = String;
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "setup",
+        about: "a Vulkan driver, the test model, a wasm toolchain",
+        remedy: "follow the message above; `cargo xtask setup` repeats only this",
+        run: || setup::everything().map(|()| Report::new()),
+    },
+    Check { name: "fmt", about: "formatting", remedy: "run `cargo fmt --all`", run: formatting },
+    Check {
+        name: "borders",
+        about: "module borders, file sizes, reasons of lint exceptions",
+        remedy: "each line names the rule and why it is there; `cargo xtask borders --help` lists them",
+        run: || borders::check(&crate::process::root()).map(|files| format!("{files} files")),
+    },
+    Check {
+        name: "clippy",
+        about: "lints on all targets, warnings are errors",
+        remedy: "`cargo clippy --workspace --all-targets --fix` mends some; an exception needs `reason = \"…\"`",
+        run: lints,
+    },
+    Check {
+        name: "test",
+        about: "unit, integration, parity and documentation tests",
+        remedy: "run one alone with `cargo test -p PACKAGE NAME`; where no adapter is found, `cargo xtask setup vulkan`",
+        run: tests,
+    },
+    Check {
+        name: "wasm",
+        about: "the engine builds for wasm32-unknown-unknown",
+        remedy: "something in the engine or a dependency needs a host that wasm is not; see src/platform",
+        run: wasm,
+    },
+    Check {
+        name: "hosts",
+        about: "the workspace type-checks for the other hosts",
+        remedy: "the code is not portable to the named target, or a dependency is not",
+        run: other_hosts,
+    },
+];
+
+/// Targets that must work and that no build on this machine would notice breaking.
+const HOSTS: &[&str] = &["x86_64-unknown-linux-gnu", "x86_64-pc-windows-msvc", "aarch64-apple-darwin"];
+
+/// What is only compiled and never run needs no optimizing, macros and build scripts included.
+const UNOPTIMIZED: &[&str] =
+    &["--config", "profile.dev.package.\"*\".opt-level=0", "--config", "profile.dev.opt-level=0"];
+
+fn names() -> Vec<&'static str> {
+    CHECKS.iter().map(|check| check.name).collect()
+}
+
+pub fn main(args: &Args) -> Result<()> {
+    let listed = |list: &[String], check: &Check| list.iter().any(|name| name == check.name);
+    let wanted = |check: &&Check| (args.only.is_empty() || listed(&args.only, check)) && !listed(&args.skip, check);
+    let mut done = Vec::new();
+    for check in CHECKS.iter().filter(wanted) {
+        println!("\n━━ {}: {}", check.name, check.about);
+        let started = Instant::now();
+        let result = (check.run)();
+        if let Err(error) = &result {
+            println!("\n{} failed: {error:#}\nwhat to do: {}", check.name, check.remedy);
+        }
+        let failed = result.is_err();
+        done.push((check.name, result, started.elapsed()));
+        if failed && !args.keep_going {
+            break;
+        }
+    }
+    let left_out: Vec<_> = names().into_iter().filter(|name| done.iter().all(|(done, ..)| done != name)).collect();
+    print!("\n{}", table(&done, &left_out));
+    match done.iter().filter(|(_, result, _)| result.is_err()).count() {
+        0 => Ok(()),
+        1 => bail!("a check failed"),
+        failed => bail!("{failed} checks failed"),
+    }
+}
+
+/// The summary: one line a check, with its time.
+fn table(done: &[(&str, Result<Report>, Duration)], left_out: &[&str]) -> String {
+    let mut text = format!("{:<9} {:<7} {:>8}  notes\n", "check", "result", "seconds");
+    for (name, result, time) in done {
+        let (word, note) = match result {
+            Ok(note) => ("ok", note.clone()),
+            Err(error) => ("FAILED", error.to_string().lines().next().unwrap_or_default().to_owned()),
+        };
+        let line = format!("{name:<9} {word:<7} {:>8.1}  {note}", time.as_secs_f64());
+        text += line.trim_end();
+        text.push('\n');
+    }
+    for name in left_out {
+        text += &format!("{name:<9} not run\n");
+    }
+    let total: Duration = done.iter().map(|(.., time)| *time).sum();
+    let passed = done.iter().filter(|(_, result, _)| result.is_ok()).count();
+    let seconds = total.as_secs();
+    text + &format!(
+        "{passed} of {} checks passed in {} min {} s\n",
+        done.len() + left_out.len(),
+        seconds / 60,
+        seconds % 60
+    )
+}
+
+fn formatting() -> Result<Report> {
+    run(cargo().args(["fmt", "--all", "--check"])).map(|()| Report::new())
+}
+
+fn lints() -> Result<Report> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    run(cargo().args(arguments)).map(|()| Report::new())
+}
+
+/// All tests; the counts that each test program closes with are added up.
+fn tests() -> Result<Report> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).stdout(Stdio::piped());
+    println!("$ {}", display(&command));
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let mut counts = Counts::default();
+    let output = child.stdout.take().expect("stdout was asked to be piped");
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read the tests' output")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        counts.add(&line);
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    if !status.success() {
+        bail!("{counts}; `{}`: {status}", display(&command));
+    }
+    Ok(counts.to_string())
+}
+
+#[derive(Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+}
+
+impl Counts {
+    /// Takes a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn add(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        for part in rest.split([';', '.']) {
+            let mut words = part.split_whitespace();
+            let (Some(Ok(number)), Some(what)) = (words.next().map(str::parse::<usize>), words.next()) else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tests passed, {} failed, {} ignored", self.passed, self.failed, self.ignored)
+    }
+}
+
+fn wasm() -> Result<Report> {
+    let way = toolchain::set_up_wasm()?;
+    let mut command = cargo();
+    command.args(["build", "--package", "tilestream", "--lib", "--locked"]).args(UNOPTIMIZED);
+    way.apply(&mut command, WASM);
+    run(&mut command)?;
+    Ok(way.describe())
+}
+
+fn other_hosts() -> Result<Report> {
+    let this = toolchain::host();
+    let (mut checked, mut failed, mut not_checked) = (Vec::new(), Vec::new(), Vec::new());
+    for &target in HOSTS.iter().filter(|target| this.as_deref() != Some(**target)) {
+        let Some(way) = Way::find(target) else {
+            println!("{target}: NOT CHECKED, neither its standard library nor the source of one is to be had");
+            not_checked.push(target);
+            continue;
+        };
+        println!("{target}: {}", way.describe());
+        let mut command = cargo();
+        command.args(["check", "--workspace", "--locked"]).args(UNOPTIMIZED);
+        way.apply(&mut command, target);
+        match run(&mut command) {
+            Ok(()) => checked.push(target),
+            Err(error) => {
+                println!("{error:#}");
+                failed.push(target);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!("{} does not type-check", failed.join(", "));
+    }
+    let mut report = checked.join(", ");
+    if !not_checked.is_empty() {
+        report += &format!("; NOT CHECKED: {}", not_checked.join(", "));
+    }
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_over_test_programs() {
+        let mut counts = Counts::default();
+        counts.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s");
+        counts.add("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        counts.add("test some::name ... ok");
+        assert_eq!(counts.to_string(), "13 tests passed, 2 failed, 1 ignored");
+    }
+
+    #[test]
+    fn the_table_names_failures_and_what_was_not_run() {
+        let done = [
+            ("fmt", Ok(Report::new()), Duration::from_secs(2)),
+            ("clippy", Err(anyhow::anyhow!("two lints")), Duration::from_secs(61)),
+        ];
+        let table = table(&done, &["test"]);
+        assert!(table.contains("fmt       ok           2.0\n"), "{table}");
+        assert!(table.contains("clippy    FAILED      61.0  two lints\n"), "{table}");
+        assert!(table.contains("test      not run\n"), "{table}");
+        assert!(table.ends_with("1 of 3 checks passed in 1 min 3 s\n"), "{table}");
+    }
+}
