@@ -17,6 +17,9 @@ const FEWEST_WINDOWS: usize = 2;
 /// Rows of a sweep when there is room: more rows mean fewer sweeps for a long prompt.
 const MOST_ROWS: u64 = 128;
 
+/// Entries of the page table at most, unless more are reserved: two million positions.
+const MOST_PAGES: u64 = 1 << 16;
+
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
@@ -55,13 +58,16 @@ pub struct StepSizes {
 }
 
 impl StepSizes {
-    /// Sizes for `rows` rows and `kv_pages` pages.
-    pub fn new(spec: &ModelSpec, rows: u64, kv_pages: u64) -> Self {
+    /// Sizes for `rows` rows. The page table has room for every position that the sequences can have, so that a growing
+    /// cache needs no other table.
+    pub fn new(spec: &ModelSpec, rows: u64, demand: &Demand) -> Self {
         let pairs = spec.rope.inverse_frequencies.len() as u64;
+        let most_pages = KvGeometry::pages_for(u64::from(spec.max_positions)) * u64::from(demand.head_rows.max(1));
+        let kv_pages = most_pages.min(MOST_PAGES).max(demand.kv_pages);
         Self {
             angles: align(rows * pairs * 8),
             meta: align(rows * 16),
-            pages: align(kv_pages.max(1) * 4),
+            pages: align(kv_pages * 4),
             indices: align(rows * 4),
             embeddings: align(rows * padded(spec.hidden) * 4),
         }
@@ -90,7 +96,7 @@ pub fn most_heads(spec: &ModelSpec) -> u64 {
 
 fn fixed_bytes(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &Demand, rows: u64, heads: u64) -> u64 {
     let activations: u64 = spec.buffers.iter().map(|buffer| rows * padded(buffer.width) * 4).sum();
-    let sizes = StepSizes::new(spec, rows, demand.kv_pages);
+    let sizes = StepSizes::new(spec, rows, demand);
     let step = 2 * sizes.total() - sizes.embeddings;
     let state = align(rows * most_heads(spec) * 8);
     let head = heads * (2 * padded(spec.hidden) * 4 + 2 * (u64::from(spec.vocab) * 4 + 16)) + 64;

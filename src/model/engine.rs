@@ -143,7 +143,7 @@ impl Engine {
         kernels.prepare(&needed_kernels(&layout, kv_kind)).await?;
         let recorder = Recorder::new(&gpu).await?;
         let buffers = Buffers::new(&gpu, &spec, &layout, &shares).await?;
-        let sizes = StepSizes::new(&spec, u64::from(shares.rows), demand.kv_pages);
+        let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
         let step = Step::new(&gpu, sizes).await?;
         let readback = Readback::new(&gpu, u64::from(shares.head_rows), u64::from(spec.vocab)).await?;
         let mut kv = KvCache::new(geometry);
@@ -223,15 +223,16 @@ impl Engine {
     /// [`ErrorKind::Budget`] when all tiles are given up and it is still too small.
     pub async fn grow_kv(&mut self, pages: u64) -> Result<()> {
         let total = self.kv_pages + pages;
-        let sizes = StepSizes::new(&self.spec, u64::from(self.shares.rows), total);
-        // The step's buffers are replaced while the old ones still count.
-        let bytes = self.kv.geometry().bytes(pages) + sizes.total() * 2;
+        if total * 4 > self.step.pages.size() {
+            let message = format!("{total} pages of KV cache pass what the model's positions can fill");
+            return Err(Error::new(ErrorKind::Budget, message));
+        }
+        let bytes = self.kv.geometry().bytes(pages);
         let free = self.gpu.accountant().free_bytes();
         if free < bytes {
             self.recorder.forget_groups();
             self.stream.unpin(bytes - free).await;
         }
-        self.step.resize(&self.gpu, sizes).await?;
         self.kv.grow(&self.gpu, pages).await?;
         self.kv_pages = total;
         Ok(())

@@ -54,17 +54,6 @@ impl Step {
         })
     }
 
-    /// Makes room for a larger page table.
-    ///
-    /// # Errors
-    /// As [`Step::new`].
-    pub async fn resize(&mut self, gpu: &Gpu, sizes: StepSizes) -> Result<()> {
-        if sizes.pages > self.sizes.pages {
-            *self = Self::new(gpu, sizes).await?;
-        }
-        Ok(())
-    }
-
     /// Fills the buffers and `residual` for `rows`, and records the copies. `tables` holds each sequence's pages,
     /// `heads` the indices of the rows whose logits are wanted.
     ///

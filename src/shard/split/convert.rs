@@ -75,12 +75,9 @@ impl TensorPlan {
         self.tensor.interleaved_heads.map(|heads| self.tensor.shape[0] / heads)
     }
 
-    /// The row of the source that holds a row of the model.
+    /// The row of the source that holds a row of the model. The values of a vector are put in order one by one.
     fn source_row(&self, row: u64) -> u64 {
-        match self.head_rows() {
-            Some(head) if !self.is_vector() => interleaved_row(row, head),
-            _ => row,
-        }
+        if self.is_vector() { row } else { self.tensor.source_row(row) }
     }
 
     /// The next positioned read for some rows: where the rows end that it serves, and which source rows it reads.
@@ -90,8 +87,8 @@ impl TensorPlan {
                 let first = rows.start / head * head;
                 (rows.end.min(first + head), first..first + head)
             }
-            Some(head) if !self.is_vector() => {
-                let source = interleaved_row(rows.start, head);
+            Some(_) if !self.is_vector() => {
+                let source = self.source_row(rows.start);
                 (rows.start + 1, source..source + 1)
             }
             _ => (rows.end, rows),
@@ -102,14 +99,6 @@ impl TensorPlan {
     pub(super) fn file(&self) -> usize {
         self.tensor.file
     }
-}
-
-/// Where row `row` of a tensor lies in a source that interleaves the halves of each head: GGUF's row 2 j + s of a head
-/// is row s * half + j of the original.
-fn interleaved_row(row: u64, head_rows: u64) -> u64 {
-    let (head, within) = (row / head_rows, row % head_rows);
-    let half = head_rows / 2;
-    head * head_rows + 2 * (within % half) + within / half
 }
 
 /// The rows of a checkpoint, read by position and converted.
@@ -161,8 +150,10 @@ impl Rows for CheckpointRows<'_> {
 
     fn rows<'a>(&'a mut self, tensor: usize, rows: Range<u64>, out: &'a mut Vec<u8>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let name = self.plans[tensor].tensor.name.clone();
-            self.convert(tensor, rows, out).await.map_err(|error| error.tensor(name))
+            let plan = &self.plans[tensor];
+            let name = plan.tensor.name.clone();
+            let file = self.files.get(plan.file()).map_or_else(String::new, |(file, _)| self.source.describe(file));
+            self.convert(tensor, rows, out).await.map_err(|error| error.tensor(name).file(file))
         })
     }
 }
@@ -180,10 +171,8 @@ fn convert_row(plan: &TensorPlan, raw: &[u8], floats: &mut Vec<f32>, out: &mut [
                 Encoding::Q8_0 => quantize_row_q8(floats, out),
                 Encoding::Q4_1 => quantize_row_q4(floats, out),
                 Encoding::F32 => {
-                    let head = plan.head_rows().filter(|_| plan.is_vector());
                     for (i, out) in (0..).zip(out.as_chunks_mut().0) {
-                        let at = head.map_or(i, |head| interleaved_row(i, head));
-                        *out = floats[at as usize].to_le_bytes();
+                        *out = floats[plan.tensor.source_row(i) as usize].to_le_bytes();
                     }
                     Ok(())
                 }

@@ -1,0 +1,147 @@
+//! What the tests of the whole engine share.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::SafeTensors;
+use tilestream::gpu::Gpu;
+use tilestream::gpu::kernels::KvType;
+use tilestream::model::Engine;
+use tilestream::model::budget::{self, Demand};
+use tilestream::model::kv::KvGeometry;
+use tilestream::model::layout::ModelLayout;
+use tilestream::plan::{self, ModelSpec};
+use tilestream::shard::Model;
+use tilestream::shard::split::{SplitOptions, split};
+use tilestream::store::{FileStore, MemoryStore, Store};
+use tilestream::checkpoint;
+
+pub use pollster::block_on;
+
+/// The folder of committed test data.
+pub fn data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
+}
+
+/// Each small checkpoint with each spelling of its config.
+pub fn small_checkpoints() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in std::fs::read_dir(data("small")).expect("test data") {
+        let folder = folder.expect("readable").path();
+        for file in std::fs::read_dir(&folder).expect("a folder") {
+            let file = file.expect("readable").file_name().into_string().expect("UTF-8");
+            if file.starts_with("config") && file.ends_with(".json") {
+                found.push((folder.file_name().expect("named").to_string_lossy().into_owned(), file));
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() >= 14, "the small checkpoints are there");
+    found
+}
+
+/// A split model in memory, and its plan.
+pub struct Files {
+    pub store: Arc<MemoryStore>,
+    pub spec: ModelSpec,
+}
+
+/// Splits a small checkpoint into memory.
+pub async fn split_small(name: &str, config: &str) -> Files {
+    let folder = data("small").join(name);
+    let source = FileStore::open(&folder).expect("the folder opens");
+    let mut checkpoint = checkpoint::open(&source, None).await.expect("the checkpoint opens");
+    let text = std::fs::read(folder.join(config)).expect("config");
+    checkpoint.config = serde_json::from_slice(&text).expect("JSON");
+    split_checkpoint(&checkpoint, &source, &SplitOptions { name: name.into(), ..Default::default() }).await
+}
+
+/// Splits an opened checkpoint into memory.
+pub async fn split_checkpoint(
+    checkpoint: &checkpoint::Checkpoint,
+    source: &dyn Store,
+    options: &SplitOptions<'_>,
+) -> Files {
+    let spec = plan::model_spec(&checkpoint.config).expect("a plan");
+    let store = Arc::new(MemoryStore::new());
+    let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+    split(checkpoint, &spec, source, &*store, options, go_on).await.expect("splits");
+    Files { store, spec }
+}
+
+/// The demand of most tests: room for 128 positions, logits of up to 8 rows.
+pub fn demand() -> Demand {
+    Demand { budget_bytes: 256 << 20, kv_pages: 4, rows: None, head_rows: 8, direct: true }
+}
+
+/// The smallest budget for `demand`.
+pub async fn smallest(files: &Files, demand: &Demand) -> u64 {
+    let model = Model::open(Arc::clone(&files.store) as Arc<dyn Store>).await.expect("opens");
+    let layout = ModelLayout::new(&files.spec, &model).expect("a layout");
+    let geometry = KvGeometry::new(&files.spec, KvType::F32).expect("a geometry");
+    budget::smallest_budget(&files.spec, &layout, &geometry, demand)
+}
+
+/// A device with this budget.
+pub async fn gpu(budget_bytes: u64) -> Gpu {
+    Gpu::open(None, budget_bytes).await.expect("an adapter; set-up installs one in software")
+}
+
+/// Opens a split model.
+pub async fn open(files: &Files, gpu: Gpu, demand: Demand) -> tilestream::Result<Engine> {
+    let model = Arc::new(Model::open(Arc::clone(&files.store) as Arc<dyn Store>).await?);
+    Engine::open(gpu, model, files.spec.clone(), KvType::F32, demand).await
+}
+
+/// Loads a split model under a budget (or ample), with a prefill chunk (or what the budget allows).
+pub async fn load(files: &Files, budget_bytes: Option<u64>, rows: Option<u32>) -> Engine {
+    let budget_bytes = budget_bytes.unwrap_or(demand().budget_bytes);
+    let demand = Demand { rows, budget_bytes, ..demand() };
+    open(files, gpu(budget_bytes).await, demand).await.expect("loads")
+}
+
+/// What the reference said about a checkpoint.
+pub struct Golden {
+    pub ids: Vec<u32>,
+    logits: Vec<f32>,
+    vocab: usize,
+    pub greedy: Vec<u32>,
+    pub margins: Vec<f32>,
+}
+
+impl Golden {
+    /// Reads `golden.safetensors` of a small checkpoint.
+    pub fn read(name: &str) -> Self {
+        Self::read_file(&data("small").join(name).join("golden.safetensors"))
+    }
+
+    /// Reads a golden file.
+    pub fn read_file(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let tensor = |name: &str| tensors.tensor(name).expect("a golden tensor");
+        let numbers = |name: &str| bytemuck::pod_collect_to_vec::<u8, f32>(tensor(name).data());
+        let ids = |name: &str| {
+            let wide = bytemuck::pod_collect_to_vec::<u8, i64>(tensor(name).data());
+            wide.into_iter().map(|id| u32::try_from(id).expect("an id")).collect()
+        };
+        let vocab = tensor("logits").shape()[1];
+        let (ids, greedy) = (ids("ids"), ids("greedy"));
+        Self { ids, logits: numbers("logits"), vocab, greedy, margins: numbers("greedy_margin") }
+    }
+
+    /// The reference's logits at a position.
+    pub fn logits(&self, position: usize) -> &[f32] {
+        &self.logits[position * self.vocab..(position + 1) * self.vocab]
+    }
+}
+
+/// ‖a − b‖ / ‖b‖.
+pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |value: f64| value * value;
+    let difference: f64 = a.iter().zip(b).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    (difference / b.iter().map(|b| square(f64::from(*b))).sum::<f64>()).sqrt()
+}
+

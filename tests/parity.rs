@@ -1,0 +1,51 @@
+//! Small random checkpoints against the logits of their reference implementation, through the whole engine: split,
+//! streamed at the smallest budget and resident, in other chunks and in a batch.
+
+mod common;
+
+use common::{Golden, block_on, load, relative_error, small_checkpoints, split_small};
+use tilestream::model::batch::{self, Next, Sequence};
+use tilestream::model::engine::Want;
+
+/// Relative error of each position's logits, ‖a−b‖/‖b‖.
+const TOLERANCE: f64 = 1e-3;
+
+#[test]
+fn logits_match_the_reference_at_every_position() {
+    for (name, config) in small_checkpoints() {
+        block_on(async {
+            let (files, golden) = (split_small(&name, &config).await, Golden::read(&name));
+            let mut model = load(&files, None, Some(7)).await;
+            let mut worst = 0.0_f64;
+            batch::score(&mut model, &golden.ids, |position, logits| {
+                worst = worst.max(relative_error(logits, golden.logits(position)));
+                Ok(())
+            })
+            .await
+            .expect("scores");
+            println!("{name} {config}: {worst:.2e}");
+            assert!(worst < TOLERANCE, "{name} {config}: relative error {worst}");
+            assert!(worst > 0.0, "two implementations never agree to the last bit of every logit");
+        });
+    }
+}
+
+#[test]
+fn greedy_ids_are_those_of_the_reference() {
+    for (name, config) in small_checkpoints() {
+        block_on(async {
+            let (files, golden) = (split_small(&name, &config).await, Golden::read(&name));
+            let mut model = load(&files, None, None).await;
+            let mut sequence = Sequence::new(golden.ids.clone());
+            assert!(model.kv().reserve(&mut sequence.pages, 64));
+            for (step, (expected, margin)) in golden.greedy.iter().zip(&golden.margins).enumerate() {
+                let next = batch::sweep(&mut model, &mut [&mut sequence], Want::Best).await.expect("sweeps");
+                // Only a tie of the reference may be broken the other way; it is then forced, and compared on.
+                if next != [Next::Best(*expected)] {
+                    assert!(*margin < 1e-3, "{name} step {step}: {next:?} instead of {expected}, margin {margin}");
+                }
+                sequence.ids.push(*expected);
+            }
+        });
+    }
+}
