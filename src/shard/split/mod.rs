@@ -18,6 +18,8 @@ use crate::store::{ModelSink, Originals, Store};
 use crate::{Error, ErrorKind, Result};
 
 mod convert;
+#[cfg(test)]
+mod stopping_tests;
 mod tensors;
 #[cfg(test)]
 mod tests;
