@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_table_does_not_depend_on_how_the_bytes_arrive() {
-        let bytes: Vec<u8> = (0..CHECKSUM_BLOCK * 2 + 5).map(|i| (i * i >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..CHECKSUM_BLOCK * 2 + 5).map(|i| ((i * i) >> 7) as u8).collect();
         let expected: Vec<u64> = bytes.chunks(CHECKSUM_BLOCK as usize).map(xxh3_64).collect();
         for step in [1_000, CHECKSUM_BLOCK as usize, bytes.len()] {
             let mut writer = SumsWriter::new();

@@ -343,3 +343,25 @@ pub(super) fn list(names: &[impl AsRef<str>]) -> String {
         _ => format!("of {}", shown.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_in_memory_are_bounded_and_the_oldest_goes_first() {
+        let table: Arc<[u64]> = vec![0; MAX_TABLE_BYTES / 8 / 4].into();
+        let mut tables = Tables::default();
+        for file in 0..4 {
+            tables.add(file, &table);
+        }
+        assert!(tables.touch(0).is_some(), "four fit");
+        tables.add(4, &table);
+        assert!(tables.touch(1).is_none() && tables.touch(0).is_some(), "file 1 was used longest ago");
+        assert!(tables.bytes <= MAX_TABLE_BYTES);
+        tables.add(5, &vec![0; MAX_TABLE_BYTES].into());
+        assert_eq!(tables.loaded.len(), 1, "a table larger than the bound stays alone");
+        tables.forget(5);
+        assert_eq!(tables.bytes, 0);
+    }
+}

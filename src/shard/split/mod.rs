@@ -18,13 +18,15 @@ use crate::store::{ModelSink, Originals, Store};
 use crate::{Error, ErrorKind, Result};
 
 mod convert;
+#[cfg(test)]
+mod stopping_tests;
 mod tensors;
 #[cfg(test)]
 mod tests;
 
 pub use super::write::{has_deleted, saved_checkpoint};
 use convert::CheckpointRows;
-pub(super) use tensors::{Stem, wanted};
+pub(super) use tensors::{Group, Stem, wanted};
 
 /// How the matrices of a model are stored; vectors are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +100,7 @@ pub async fn split(
 }
 
 /// Lays out the tensors of each stem.
-pub(super) fn plan_job(targets: Vec<(Stem, Vec<TensorSpec>)>, max_file_bytes: Option<u64>) -> Result<Job> {
+pub(super) fn plan_job(targets: Vec<Group<TensorSpec>>, max_file_bytes: Option<u64>) -> Result<Job> {
     let mut job = Job {
         manifest: empty_manifest(),
         tensors: Vec::new(),

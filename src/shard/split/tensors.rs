@@ -28,8 +28,11 @@ impl fmt::Display for Stem {
     }
 }
 
+/// Tensors of one stem, each as a name and a shape or as a spec.
+pub(in crate::shard) type Group<T> = (Stem, Vec<T>);
+
 /// Names and shapes of all tensors of a model, in sweep order: layers, the norm and the head, the embeddings.
-pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<(Stem, Vec<(String, Vec<u64>)>)> {
+pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String, Vec<u64>)>> {
     let mut groups = Vec::new();
     for (index, layer) in spec.layers.iter().enumerate() {
         let vectors = layer.vectors.iter().map(|vector| (vector.name, vec![u64::from(vector.len)]));
@@ -52,7 +55,7 @@ pub(super) fn matched(
     checkpoint: &Checkpoint,
     spec: &ModelSpec,
     weights: Weights,
-) -> Result<(Vec<(Stem, Vec<TensorSpec>)>, Vec<TensorPlan>)> {
+) -> Result<(Vec<Group<TensorSpec>>, Vec<TensorPlan>)> {
     if weights != Weights::Original && checkpoint.quantized {
         return Err(quantized_already(weights));
     }

@@ -134,8 +134,8 @@ impl SavedCheckpoint {
         }
         for tensor in &self.tensors {
             let end = tensor.offset_bytes.checked_add(tensor.len_bytes);
-            let file = self.files.get(tensor.file);
-            if !file.is_some_and(|(_, len)| end.is_some_and(|end| end <= *len)) {
+            let len = self.files.get(tensor.file).map_or(0, |(_, len)| *len);
+            if end.is_none_or(|end| end > len) {
                 return Err(Error::new(ErrorKind::Malformed, "lies outside its file").tensor(&tensor.name));
             }
             Encoding::from_name(&tensor.encoding).map_err(|error| error.tensor(&tensor.name))?;

@@ -1,1 +1,73 @@
-fn main() {}
+//! The native `tilestream` command: flags -> checked values -> the library; results to stdout, messages to stderr.
+
+mod args;
+mod chat;
+mod devices;
+mod inspect;
+mod model;
+mod prompts;
+mod run;
+mod score;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use tilestream::Result;
+use tilestream_split::exit_code;
+
+use args::{Cli, Command};
+
+/// Exit code after a second Ctrl-C, as shells count it.
+const INTERRUPTED: i32 = 130;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.verbose);
+    let stop = Arc::new(AtomicBool::new(false));
+    match run(cli.command, &stop) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tilestream: {error}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(command: Command, stop: &Arc<AtomicBool>) -> Result<()> {
+    if !matches!(command, Command::Chat(_)) {
+        stop_on_interrupt(stop);
+    }
+    match command {
+        Command::Split(args) => tilestream_split::run_split(&args, stop),
+        Command::Verify(args) => tilestream_split::run_verify(&args, stop),
+        Command::Synth(args) => tilestream_split::run_synth(&args, stop),
+        Command::Run(args) => run::run(&args, stop),
+        Command::Chat(args) => chat::chat(&args, stop),
+        Command::Score(args) => score::score(&args, stop),
+        Command::Inspect(args) => inspect::inspect(&args, stop),
+        Command::Devices => devices::devices(),
+    }
+}
+
+/// The first Ctrl-C asks the work to stop at a clean point; the second ends the process.
+fn stop_on_interrupt(stop: &Arc<AtomicBool>) {
+    let stop = Arc::clone(stop);
+    let handler = move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+    };
+    // Without a handler Ctrl-C just ends the process, and all work on disk can be continued after that too.
+    let _ = ctrlc::set_handler(handler);
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Error,
+        1 => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+}

@@ -1,0 +1,160 @@
+//! From a MODEL argument to a loaded model.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tilestream::gpu::kernels::KvType;
+use tilestream::store::FileStore;
+use tilestream::{AutoModel, Error, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions};
+use tilestream_split::progress::Reporter;
+
+use crate::args::{GenerationArgs, Kv, ModelArgs};
+
+/// Opens the split model that MODEL stands for, splitting a checkpoint first where need be.
+pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
+    let mut reporter = Reporter::new("splitting", Arc::clone(stop));
+    let folder = tilestream_split::open_or_split(&args.model, args.shards_dir.as_deref(), &mut |progress| {
+        reporter.update(progress)
+    });
+    let folder = folder.await?;
+    drop(reporter);
+    ModelFiles::open(Arc::new(FileStore::open(folder)?)).await
+}
+
+/// Load options of the arguments; `context` positions where the user says none.
+pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, context: Option<u32>) -> LoadOptions {
+    let kv = match generation.map(|generation| generation.kv) {
+        Some(Kv::F16) => KvType::F16,
+        _ => KvType::F32,
+    };
+    LoadOptions {
+        budget_bytes: args.budget,
+        adapter: args.adapter.clone(),
+        context: args.context.or(context),
+        kv,
+        sequences: 1,
+        prefill_chunk: generation.and_then(|generation| generation.prefill_chunk),
+    }
+}
+
+/// Options of one answer.
+pub fn generate_options(args: &GenerationArgs) -> GenerateOptions {
+    let sampler = SamplerOptions {
+        temperature: args.temperature,
+        top_k: args.top_k as usize,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        seed: args.seed,
+    };
+    let (max_tokens, stop, ignore_eos) = (args.max_tokens, args.stop.clone(), args.ignore_eos);
+    GenerateOptions { max_tokens, sampler, stop, ignore_eos }
+}
+
+/// Loads the model and lets the stop flag end what it does.
+pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBool>) -> Result<AutoModel> {
+    let model = files.load(options).await?;
+    let (token, stop) = (model.cancel_token(), Arc::downgrade(stop));
+    // The flag is set by a signal handler, which may do no more than that.
+    std::thread::spawn(move || {
+        while let Some(stop) = stop.upgrade() {
+            if stop.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                token.cancel();
+            }
+            drop(stop);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    Ok(model)
+}
+
+/// Reads a text file.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(error, path.display().to_string()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        Error::new(tilestream::ErrorKind::Argument, "is not UTF-8 text").file(path.display().to_string()).source(error)
+    })
+}
+
+/// Reads a JSON array of token ids.
+pub fn read_ids(path: &Path) -> Result<Vec<u32>> {
+    serde_json::from_str(&read_text(path)?).map_err(|error| {
+        Error::new(tilestream::ErrorKind::Argument, format!("is not a JSON array of token ids: {error}"))
+            .file(path.display().to_string())
+    })
+}
+
+/// What a JSON report says of a run.
+#[derive(serde::Serialize)]
+pub struct RunProfile {
+    #[serde(flatten)]
+    pub model: tilestream::ProfileReport,
+    pub prompt_tokens: usize,
+    pub new_tokens: usize,
+    pub time_to_first_token_s: f64,
+    pub decode_tokens_per_s: f64,
+}
+
+/// Times of the tokens of one answer.
+pub struct Stopwatch {
+    start: std::time::Instant,
+    first_s: Option<f64>,
+    last_s: f64,
+    tokens: usize,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self { start: std::time::Instant::now(), first_s: None, last_s: 0.0, tokens: 0 }
+    }
+
+    /// A token came.
+    pub fn token(&mut self) {
+        self.last_s = self.start.elapsed().as_secs_f64();
+        self.first_s.get_or_insert(self.last_s);
+        self.tokens += 1;
+    }
+
+    /// The report: decoding is timed from the first token on.
+    pub fn report(&self, model: &AutoModel, prompt_tokens: usize) -> RunProfile {
+        let first = self.first_s.unwrap_or(0.0);
+        let seconds = self.last_s - first;
+        let decode = if seconds > 0.0 { (self.tokens - 1) as f64 / seconds } else { 0.0 };
+        RunProfile {
+            model: model.profile(),
+            prompt_tokens,
+            new_tokens: self.tokens,
+            time_to_first_token_s: first,
+            decode_tokens_per_s: decode,
+        }
+    }
+}
+
+impl RunProfile {
+    /// The figures for people, on stderr.
+    pub fn print(&self) {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let model = &self.model;
+        eprintln!("adapter            {}", model.adapter);
+        eprintln!(
+            "GPU memory         {:.1} MiB at most, of a budget of {:.1} MiB; the weights are {:.1} MiB",
+            mib(model.peak_gpu_bytes),
+            mib(model.budget_bytes),
+            mib(model.model_bytes)
+        );
+        eprintln!(
+            "weights            {:.1} MiB stay on the GPU, {:.1} MiB stream in every sweep",
+            mib(model.pinned_bytes),
+            mib(model.streamed_bytes_per_sweep)
+        );
+        eprintln!("first token        {:.2} s ({} prompt tokens)", self.time_to_first_token_s, self.prompt_tokens);
+        eprintln!("decoding           {:.2} tokens/s ({} tokens)", self.decode_tokens_per_s, self.new_tokens);
+        eprintln!(
+            "busy               read {:.2} s, upload {:.2} s, compute {:.2} s of {:.2} s; {} sweeps",
+            model.read_busy_s, model.upload_busy_s, model.compute_busy_s, model.wall_s, model.sweeps
+        );
+    }
+}
