@@ -10,7 +10,7 @@ use crate::setup::{self, python};
 /// Repeats a comparison with another program: the same weights, the same prompt, this machine.
 ///
 /// Builds the `tilestream` command, installs the other program below cache/, and runs the script of tools/bench. A
-/// table goes to stderr and one JSON object to stdout. Benchmarks never gate a test; they print what they ran on.
+/// table goes to stderr, and one JSON object closes stdout. Benchmarks never gate a test; they print what they ran on.
 #[derive(clap::Args)]
 pub struct Args {
     /// What to compare with
