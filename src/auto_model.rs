@@ -28,8 +28,8 @@ use crate::model::{CancelToken, Engine, budget, layout::ModelLayout};
 use crate::plan::{self, ModelSpec};
 use crate::platform::now_s;
 use crate::shard::Model;
-use crate::store::{Store, Window};
-use crate::text::{ChatTemplate, Message, Tokenizer};
+use crate::store::{FileStore, Store, Window};
+use crate::text::{ChatTemplate, Message, Tokenizer, stop_token_ids};
 use crate::{Error, ErrorKind, Result};
 
 /// GPU bytes that a model may use where the caller does not say: what a small GPU has free.
@@ -38,7 +38,6 @@ pub const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
 const DEFAULT_CONTEXT: u32 = 256;
 
 /// Opens models.
-#[derive(Debug)]
 pub struct AutoModel {
     engine: Engine,
     text: ModelText,
@@ -48,7 +47,7 @@ pub struct AutoModel {
 }
 
 /// The model's files, without a GPU: its plan, tokenizer and chat template.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ModelFiles {
     model: Arc<Model>,
     spec: ModelSpec,
@@ -126,8 +125,7 @@ impl Loader {
     /// [`ErrorKind::NotFound`] where there is no split model; [`ErrorKind::Budget`] with the smallest that works; those
     /// of damaged files and of the GPU.
     pub async fn load(self) -> Result<AutoModel> {
-        let store = crate::store::open_folder(&self.folder)?;
-        ModelFiles::open(store).await?.load(&self.options).await
+        ModelFiles::open(Arc::new(FileStore::open(&self.folder)?)).await?.load(&self.options).await
     }
 }
 
@@ -157,12 +155,9 @@ impl ModelFiles {
             Some(config) => ChatTemplate::from_config(config)?.map(Arc::new),
             None => None,
         };
-        let mut stop_ids = plan::stop_tokens(&manifest.config, manifest.generation_config.as_ref());
-        if let (Some(tokenizer), Some(config)) = (&tokenizer, &manifest.tokenizer_config) {
-            stop_ids.extend(crate::text::special_id(config, "eos_token", tokenizer));
-        }
-        stop_ids.sort_unstable();
-        stop_ids.dedup();
+        let lookup = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.id(token));
+        let (generation, tokens) = (manifest.generation_config.as_ref(), manifest.tokenizer_config.as_ref());
+        let stop_ids = stop_token_ids(&manifest.config, generation, tokens, lookup)?.into_iter().collect();
         Ok(Self { model: Arc::new(model), spec, text: ModelText { tokenizer, template, stop_ids } })
     }
 
@@ -312,9 +307,9 @@ impl ModelText {
     /// # Errors
     /// [`ErrorKind::Text`] where the model has none.
     pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
-        self.tokenizer.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Text, "the model has no tokenizer").remedy("give ids with --ids-file")
-        })
+        self.tokenizer
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::Text, "the model has no tokenizer").remedy("give ids with --ids-file"))
     }
 
     /// The ids of a chat, ready for the model's answer.

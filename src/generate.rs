@@ -6,7 +6,7 @@ use crate::auto_model::AutoModel;
 use crate::model::batch::{self, Next, Sequence};
 use crate::model::engine::Want;
 use crate::model::kv::KvCache;
-use crate::text::{Sampler, SamplerOptions, StopReason, TextStream};
+use crate::text::{Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
 use crate::{Error, ErrorKind, Result};
 
 /// How to continue a prompt.
@@ -82,7 +82,8 @@ impl<'m> Generation<'m> {
                 return Err(Error::new(ErrorKind::Argument, format!("token {id} is not in the vocabulary of {vocab}")));
             }
             // Refuses options out of range before anything runs.
-            Sampler::new(request.options.sampler.clone())?;
+            request.options.sampler.validate()?;
+            StopTexts::new(request.options.stop.clone())?;
         }
         let single = requests.len() == 1;
         let waiting = requests.into_iter().enumerate().collect();
@@ -139,8 +140,9 @@ impl<'m> Generation<'m> {
             }
             let text = self.model.text();
             let stop_ids = if options.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
-            let stream = TextStream::new(text.tokenizer.clone(), stop_ids, options.stop.clone());
-            let sampler = Sampler::new(options.sampler.clone())?;
+            let stream = TextStream::new(text.tokenizer.clone(), stop_ids, options.stop.clone())?;
+            let mut sampler = Sampler::new(options.sampler.clone())?;
+            sampler.observe(&sequence.ids);
             self.active.push(Active { request, sequence, options, sampler, stream, new_tokens: 0 });
         }
         Ok(())
@@ -162,9 +164,10 @@ impl<'m> Generation<'m> {
             let id = match next {
                 Next::Nothing => continue,
                 Next::Best(id) => id,
-                Next::Logits(mut logits) => active.sampler.pick(&mut logits, &active.sequence.ids)?,
+                Next::Logits(logits) => active.sampler.sample(&logits)?,
             };
             active.sequence.ids.push(id);
+            active.sampler.observe(&[id]);
             active.new_tokens += 1;
             let (mut text, mut stop) = active.stream.push(id)?;
             if stop.is_none() {

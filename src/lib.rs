@@ -2,9 +2,11 @@
 //! it in small pieces ("tiles"). One engine and one set of WGSL shaders serve native hosts (Vulkan, Metal, DX12) and
 //! the browser (WebGPU).
 
+pub mod auto_model;
 pub mod checkpoint;
 pub mod encoding;
 pub mod error;
+pub mod generate;
 pub mod gpu;
 pub mod model;
 pub mod plan;
@@ -15,4 +17,7 @@ pub mod store;
 pub mod stream;
 pub mod text;
 
+pub use auto_model::{AutoModel, LoadOptions, ModelFiles, ModelText, ProfileReport};
 pub use error::{Error, ErrorKind, Result};
+pub use generate::{GenerateOptions, Generation, Piece, Request};
+pub use text::{Message, SamplerOptions, StopReason};

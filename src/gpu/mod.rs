@@ -9,3 +9,8 @@ pub mod recorder;
 
 pub use device::{AdapterReport, Gpu, adapters};
 pub use memory::{Accountant, CountedBuffer};
+
+/// Whether invocations of a subgroup can exchange values.
+pub const SUBGROUP: wgpu::Features = wgpu::Features::SUBGROUP;
+/// Whether shaders can compute in f16.
+pub const SHADER_F16: wgpu::Features = wgpu::Features::SHADER_F16;

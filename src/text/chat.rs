@@ -3,6 +3,7 @@
 use minijinja::{Environment, ErrorKind as TemplateError, Value, context};
 use serde::Serialize;
 
+use super::stop::token_text;
 use crate::{Error, ErrorKind, Result};
 
 /// Steps that a template may take: far more than any real one, few enough that a hostile one ends soon.
@@ -96,16 +97,6 @@ fn source(value: &serde_json::Value) -> Result<Option<String>> {
         serde_json::Value::Array(list) => Ok(named(list, "default")),
         _ => Err(Error::new(ErrorKind::Text, "is neither a text nor a list of texts").file(TEMPLATE)),
     }
-}
-
-/// A token of a config: a string, or an object with `content`.
-fn token_text(value: &serde_json::Value) -> Option<&str> {
-    value.as_str().or_else(|| value["content"].as_str())
-}
-
-/// The id of a token that a config names, such as `eos_token`.
-pub fn special_id(config: &serde_json::Value, name: &str, tokenizer: &super::Tokenizer) -> Option<u32> {
-    tokenizer.id(token_text(&config[name])?)
 }
 
 fn failed(error: &minijinja::Error) -> Error {

@@ -10,12 +10,13 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// The expressions are those of the published tokenizers: GPT-2 (built into the crate), Llama 3, Qwen 2.
 const LLAMA3_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2_SPLIT: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 fn pre_tokenizer(pre: &str) -> Result<Value> {
-    let byte_level =
-        |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex });
-    let sequence = |first: Value, use_regex| json!({ "type": "Sequence", "pretokenizers": [first, byte_level(use_regex)] });
+    let byte_level = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex });
+    let sequence =
+        |first: Value, use_regex| json!({ "type": "Sequence", "pretokenizers": [first, byte_level(use_regex)] });
     let split = |regex: &str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
     match pre {
         "gpt-2" | "default" | "" => Ok(byte_level(true)),
@@ -92,13 +93,14 @@ fn post_processor(fields: &GgufTokenizer, add_bos_by_default: bool) -> Value {
 }
 
 fn byte_level(fields: &GgufTokenizer) -> Result<Value> {
-    let merges: Vec<Value> = fields.merges.iter().filter_map(|merge| merge.split_once(' ')).map(|(a, b)| json!([a, b])).collect();
+    let merges: Vec<Value> =
+        fields.merges.iter().filter_map(|merge| merge.split_once(' ')).map(|(a, b)| json!([a, b])).collect();
     if merges.len() != fields.merges.len() {
         return Err(Error::new(ErrorKind::Text, "a merge of the tokenizer is not two tokens"));
     }
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added_tokens(fields),
-        "normalizer": null, "pre_tokenizer": pre_tokenizer(&fields.pre)?,
+        "normalizer": null, "pre_tokenizer": pre_tokenizer(fields.pre.as_deref().unwrap_or_default())?,
         "post_processor": post_processor(fields, false),
         "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
         "model": {

@@ -5,8 +5,16 @@
 //! logits ─ Sampler ─▶ id ─ TextStream (TextDecoder, StopTexts, stop ids) ─▶ pieces of text
 //! ```
 
+mod chat;
+mod gguf_tokenizer;
 mod sampler;
 mod stop;
+mod stream;
+mod tokenizer;
 
+pub use chat::{ChatTemplate, Message};
+pub use gguf_tokenizer::tokenizer_json;
 pub use sampler::{Sampler, SamplerOptions};
 pub use stop::{Found, StopReason, StopTexts, stop_token_ids};
+pub use stream::{TextDecoder, TextStream};
+pub use tokenizer::Tokenizer;

@@ -31,7 +31,8 @@ impl Tokenizer {
     /// # Errors
     /// [`ErrorKind::Text`] where it is none, with the reason.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let inner = Inner::from_bytes(bytes).map_err(|error| failed(error, "is no tokenizer").remedy("get it again"))?;
+        let inner =
+            Inner::from_bytes(bytes).map_err(|error| failed(error, "is no tokenizer").remedy("get it again"))?;
         Ok(Self { inner })
     }
 

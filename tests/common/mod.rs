@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
+use tilestream::checkpoint;
 use tilestream::gpu::Gpu;
 use tilestream::gpu::kernels::KvType;
 use tilestream::model::Engine;
@@ -15,7 +16,6 @@ use tilestream::plan::{self, ModelSpec};
 use tilestream::shard::Model;
 use tilestream::shard::split::{SplitOptions, split};
 use tilestream::store::{FileStore, MemoryStore, Store};
-use tilestream::checkpoint;
 
 pub use pollster::block_on;
 
@@ -144,4 +144,3 @@ pub fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     let difference: f64 = a.iter().zip(b).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
     (difference / b.iter().map(|b| square(f64::from(*b))).sum::<f64>()).sqrt()
 }
-

@@ -8,17 +8,15 @@ use std::time::Duration;
 use tilestream::gpu::kernels::KvType;
 use tilestream::store::FileStore;
 use tilestream::{AutoModel, Error, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions};
-use tilestream_split::progress::Reporter;
+use tilestream_split::Reporter;
 
 use crate::args::{GenerationArgs, Kv, ModelArgs};
 
 /// Opens the split model that MODEL stands for, splitting a checkpoint first where need be.
 pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
-    let folder = tilestream_split::open_or_split(&args.model, args.shards_dir.as_deref(), &mut |progress| {
-        reporter.update(progress)
-    });
-    let folder = folder.await?;
+    let mut update = |progress: tilestream::shard::Progress<'_>| reporter.update(progress);
+    let folder = tilestream_split::open_or_split(&args.model, args.shards_dir.as_deref(), &mut update).await?;
     drop(reporter);
     ModelFiles::open(Arc::new(FileStore::open(folder)?)).await
 }

@@ -80,8 +80,11 @@ fn read(path: &Path) -> Result<Vec<Line>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parse = |(index, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|error| {
-            Error::new(ErrorKind::Argument, format!("is not a prompt: {error}"))
-                .file(format!("{}:{}", path.display(), index + 1))
+            Error::new(ErrorKind::Argument, format!("is not a prompt: {error}")).file(format!(
+                "{}:{}",
+                path.display(),
+                index + 1
+            ))
         })
     };
     let lines: Vec<Line> = lines.map(parse).collect::<Result<_>>()?;

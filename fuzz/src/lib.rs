@@ -1,0 +1,75 @@
+//! What each fuzz target does with its bytes. `tests/fuzz_corpus.rs` replays the corpora through the same functions.
+//!
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run TARGET -- -runs=1000000` fuzzes one (`cargo install cargo-fuzz` gets the command).
+
+use serde_json::Value;
+use tilestream::checkpoint::{self, gguf, safetensors};
+use tilestream::plan::model_spec;
+use tilestream::shard::Manifest;
+use tilestream::store::MemoryStore;
+
+/// The first two bytes are the length of the data that follows the header in the pretended file.
+fn split(data: &[u8]) -> Option<(usize, &[u8])> {
+    let (len, header) = data.split_first_chunk::<2>()?;
+    Some((usize::from(u16::from_le_bytes(*len)), header))
+}
+
+/// A safetensors header, and a file that ends where the input says. True where it was accepted, as for each target.
+pub fn safetensors_header(data: &[u8]) -> bool {
+    let Some((data_len, bytes)) = split(data) else { return false };
+    let file_len = (bytes.len() + data_len) as u64;
+    let parsed = safetensors::parse_header(bytes, file_len);
+    if let Ok(header) = &parsed {
+        let mut end = header.data_start;
+        for entry in &header.entries {
+            assert_eq!(entry.offset_bytes, end, "tensors follow each other");
+            end += entry.len_bytes;
+        }
+        assert_eq!(end, file_len, "tensors fill the file");
+    }
+    let _ = safetensors::parse_header(bytes, u64::MAX);
+    parsed.is_ok()
+}
+
+/// A GGUF file of zeros after its header: header, names, config, tokenizer, and the plan of the config.
+pub fn gguf_header(data: &[u8]) -> bool {
+    let Some((data_len, bytes)) = split(data) else { return false };
+    let file_len = (bytes.len() + data_len) as u64;
+    match gguf::parse_header(bytes, file_len) {
+        Ok(gguf::Progress::NeedsMore { at_least_bytes }) => {
+            assert!(at_least_bytes > bytes.len() as u64 && at_least_bytes <= file_len, "more, but not too much");
+        }
+        Ok(gguf::Progress::Done(header)) => {
+            let mut end = 0;
+            for tensor in &header.tensors {
+                assert!(tensor.offset_bytes >= end, "tensors do not overlap");
+                end = tensor.offset_bytes + tensor.len_bytes;
+            }
+            assert!(end <= file_len, "tensors lie in the file");
+        }
+        Err(_) => {}
+    }
+    let _ = gguf::parse_header(bytes, u64::MAX);
+    let mut file = bytes.to_vec();
+    file.resize(bytes.len() + data_len, 0);
+    let store: MemoryStore = [("m.gguf".to_owned(), file)].into_iter().collect();
+    let opened = pollster::block_on(checkpoint::open(&store, Some("m.gguf")));
+    opened.is_ok_and(|checkpoint| model_spec(&checkpoint.config).is_ok())
+}
+
+/// A `config.json`, and an index of shards.
+pub fn config(data: &[u8]) -> bool {
+    let planned = serde_json::from_slice::<Value>(data).is_ok_and(|value| model_spec(&value).is_ok());
+    planned || checkpoint::parse_index(data).is_ok()
+}
+
+/// A manifest as it stands, and once more with the checksum that it should have had.
+pub fn manifest(data: &[u8]) -> bool {
+    let _ = Manifest::parse(data);
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(data) else { return false };
+    let written = manifest.to_json();
+    if let Ok(bytes) = &written {
+        assert!(Manifest::parse(bytes).is_ok(), "what was written can be read");
+    }
+    written.is_ok()
+}
