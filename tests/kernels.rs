@@ -371,7 +371,7 @@ fn attention_case(
             output_stride: q_width as u32,
             segment_first_page: first,
             segment_pages: per_segment,
-            flags: u32::from(segment == 0) * FIRST_SEGMENT | u32::from(segment + 1 == segments) * LAST_SEGMENT,
+            flags: (u32::from(segment == 0) * FIRST_SEGMENT) | (u32::from(segment + 1 == segments) * LAST_SEGMENT),
         };
         let buffers = [&q, &meta, &pages, &cache, &output, &state];
         bench.run(KernelId::Attention(kv), &buffers, &params, grid::attention(&params));

@@ -37,8 +37,8 @@ fn files() -> ModelFiles {
     block_on(ModelFiles::open(store)).expect("a model")
 }
 
-fn load(budget_bytes: u64, sequences: u32) -> AutoModel {
-    let options = LoadOptions { budget_bytes, sequences, context: Some(512), ..Default::default() };
+fn load(budget_bytes: u64, sequences: u32, context: u32) -> AutoModel {
+    let options = LoadOptions { budget_bytes, sequences, context: Some(context), ..Default::default() };
     block_on(files().load(&options)).expect("loads")
 }
 
@@ -81,7 +81,7 @@ fn logits_and_greedy_ids_of_ten_chats_match_the_reference() {
     let arrays = SafeTensors::deserialize(&bytes).expect("safetensors");
     let floats = |name: &str| bytemuck::pod_collect_to_vec::<u8, f32>(arrays.tensor(name).expect("there").data());
     let sampled: Vec<i32> = bytemuck::pod_collect_to_vec(arrays.tensor("sampled_ids").expect("there").data());
-    let mut model = load(512 << 20, 16);
+    let mut model = load(512 << 20, 16, 512);
     let mut worst = 0.0_f64;
     for chat in golden["chats"].as_array().expect("chats") {
         let name = chat["name"].as_str().expect("a name");
@@ -115,7 +115,7 @@ fn a_text_is_as_likely_as_the_reference_finds_it() {
     let golden = golden();
     let text_ids = ids(&golden["score"]["ids"]);
     let mut nll = 0.0;
-    let mut model = load(40 << 20, 8);
+    let mut model = load(40 << 20, 8, 256);
     let visit = |position: usize, logits: &[f32]| {
         if let Some(next) = text_ids.get(position + 1) {
             let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
@@ -144,9 +144,9 @@ fn a_quarter_of_its_size_gives_the_same_answer_as_resident_and_as_a_batch() {
     block_on(async {
         let golden = golden();
         let chats: Vec<_> = golden["chats"].as_array().expect("chats").iter().take(2).collect();
-        let mut resident = load(512 << 20, 2);
+        let mut resident = load(512 << 20, 2, 256);
         let bytes = resident.engine().model_bytes();
-        let mut quarter = load(bytes / 4 + (1 << 20), 1);
+        let mut quarter = load(bytes / 4, 1, 128);
         let mut requests = Vec::new();
         let mut alone = Vec::new();
         for chat in &chats {
