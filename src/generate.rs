@@ -169,7 +169,7 @@ impl<'m> Generation<'m> {
             active.sequence.ids.push(id);
             active.sampler.observe(&[id]);
             active.new_tokens += 1;
-            let (mut text, mut stop) = active.stream.push(id)?;
+            let (mut text, mut stop) = active.stream.push(id);
             if stop.is_none() {
                 stop = match () {
                     () if active.new_tokens >= active.options.max_tokens => Some(StopReason::MaxTokens),
@@ -177,7 +177,7 @@ impl<'m> Generation<'m> {
                     () => None,
                 };
                 if stop.is_some() {
-                    text += &active.stream.finish()?;
+                    text += &active.stream.finish();
                 }
             }
             self.pieces.push_back(Piece { request: active.request, id: Some(id), text, stop });
@@ -214,7 +214,7 @@ impl<'m> Generation<'m> {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Budget && self.active[index].new_tokens > 0 => {
                     let mut active = self.active.remove(index);
-                    let (request, text) = (active.request, active.stream.finish()?);
+                    let (request, text) = (active.request, active.stream.finish());
                     self.pieces.push_back(Piece { request, id: None, text, stop: Some(StopReason::ContextFull) });
                     self.give_back(active.sequence);
                 }

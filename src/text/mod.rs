@@ -7,10 +7,13 @@
 
 mod chat;
 mod gguf_tokenizer;
+mod pieces;
+mod pre_tokenizers;
 mod sampler;
 mod stop;
 mod stream;
 mod tokenizer;
+mod tokenizer_check;
 
 pub use chat::{ChatTemplate, Message};
 pub use gguf_tokenizer::tokenizer_json;

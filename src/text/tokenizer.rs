@@ -1,23 +1,28 @@
 //! Text to ids and back, through the `tokenizers` crate.
 
+use std::collections::HashSet;
+
+use serde_json::Value;
 use tokenizers::Tokenizer as Inner;
 
+use super::pieces::{Assembler, PieceDecoder};
+use super::tokenizer_check;
 use crate::{Error, ErrorKind, Result};
 
 /// A tokenizer as `tokenizer.json` describes it.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Inner,
+    decoder: PieceDecoder,
+    specials: HashSet<u32>,
+    /// One more than the greatest id.
+    ids: usize,
 }
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tokenizer({} ids)", self.len())
     }
-}
-
-fn failed(error: tokenizers::Error, what: &str) -> Error {
-    Error::new(ErrorKind::Text, format!("{what}: {error}")).file(Tokenizer::FILE)
 }
 
 impl Tokenizer {
@@ -29,43 +34,93 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`ErrorKind::Text`] where it is none, with the reason.
+    /// [`ErrorKind::Text`] where it is none or contradicts itself, [`ErrorKind::Unsupported`] where a part of it is not
+    /// known; both name the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let inner =
-            Inner::from_bytes(bytes).map_err(|error| failed(error, "is no tokenizer").remedy("get it again"))?;
-        Ok(Self { inner })
+        if bytes.len() as u64 > Self::LARGEST_BYTES {
+            let message = format!("has {} bytes, which no tokenizer has", bytes.len());
+            return Err(Error::new(ErrorKind::Text, message).file(Self::FILE));
+        }
+        let file = serde_json::from_slice(bytes).map_err(no_tokenizer);
+        file.and_then(Self::from_json).map_err(|error| error.file(Self::FILE))
     }
 
-    /// Ids, special tokens included.
+    /// Reads a parsed `tokenizer.json`; errors name no file.
+    pub(super) fn from_json(mut file: Value) -> Result<Self> {
+        let decoder = PieceDecoder::new(&tokenizer_check::check(&mut file)?)?;
+        let inner: Inner = serde_json::from_value(file).map_err(no_tokenizer)?;
+        let added = inner.get_added_tokens_decoder();
+        let specials = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+        let ids = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        Ok(Self { inner, decoder, specials, ids })
+    }
+
+    /// One more than the greatest id, special tokens included. A model may have more rows than that.
     pub fn len(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.ids
     }
 
     /// Whether there is no id at all.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.ids == 0
     }
 
     /// The ids of `text`. `add_special` adds what the tokenizer puts around a text, such as a beginning-of-text token;
     /// special tokens that stand in the text are recognized either way.
     ///
     /// # Errors
-    /// [`ErrorKind::Text`] where the tokenizer fails.
+    /// [`ErrorKind::Text`] where the text has a character that the vocabulary cannot express.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(|error| failed(error, "cannot encode"))?;
+        let failed = |error| Error::new(ErrorKind::Text, format!("cannot encode: {error}")).file(Self::FILE);
+        let encoding = self.inner.encode_fast(text, add_special).map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of `ids`, without special tokens.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Text`] where the tokenizer fails.
-    pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|error| failed(error, "cannot decode"))
+    /// The text of `ids`, without special tokens. Ids that no token has add nothing.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let mut assembler = self.assembler();
+        let mut text: String = ids.iter().map(|id| self.push(&mut assembler, *id)).collect();
+        text += &assembler.finish();
+        text
     }
 
     /// The id of a token.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
+
+    /// The token of an id as the vocabulary writes it: `Ġworld`, `▁world`, `<|im_end|>`.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Whether an id is a special token, which is not part of the text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.specials.contains(&id)
+    }
+
+    /// The beginning of a text, for [`Tokenizer::push`].
+    pub(super) fn assembler(&self) -> Assembler {
+        Assembler::new(&self.decoder)
+    }
+
+    /// Adds an id to a text; gives the characters that are complete now.
+    pub(super) fn push(&self, assembler: &mut Assembler, id: u32) -> String {
+        match self.token(id).filter(|_| !self.is_special(id)) {
+            Some(token) => assembler.push(&self.decoder, &token),
+            None => String::new(),
+        }
+    }
+
+    /// What the crate itself makes of the ids, with a decoder of its own.
+    #[cfg(test)]
+    pub(super) fn decode_with_crate(&self, decoder: &Value, ids: &[u32]) -> String {
+        let mut inner = self.inner.clone();
+        inner.with_decoder(Some(serde_json::from_value::<tokenizers::DecoderWrapper>(decoder.clone()).unwrap()));
+        inner.decode(ids, true).unwrap()
+    }
+}
+
+fn no_tokenizer(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Text, format!("is no tokenizer: {error}")).remedy("get the file again").source(error)
 }

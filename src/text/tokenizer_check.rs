@@ -1,0 +1,221 @@
+//! What a `tokenizer.json` must look like before it is given to the `tokenizers` crate.
+//!
+//! The crate trusts its input: it panics on a decoder that is not JSON, on a `Precompiled` map that is not base64, on a
+//! merge shorter than the prefix it is said to have, on a template that names an unknown token or a second sequence, and
+//! it expands `x{999999999}` in a regular expression. So only parts that are known to be safe get through, and only
+//! those that language models use. Truncation and padding are for training and dropped. The decoder is not the crate's at all:
+//! see `pieces`.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Ids stay below this, so that nothing sized by the vocabulary is unbounded.
+const MOST_IDS: u64 = 1 << 24;
+/// Published expressions are ten times shorter.
+const LONGEST_REGEX_BYTES: usize = 4096;
+/// What the counted repetitions of one expression may multiply to, since they are expanded.
+const MOST_REPETITIONS: u64 = 1000;
+/// Tokens that are put around a text.
+const MOST_TEMPLATE_PIECES: usize = 64;
+
+fn malformed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Text, message).remedy("get the file again")
+}
+
+fn unsupported(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unsupported, message)
+}
+
+/// Checks the whole file and leaves only what the crate is to see. The decoder is taken out and returned.
+///
+/// # Errors
+/// [`ErrorKind::Text`] where it contradicts itself, [`ErrorKind::Unsupported`] with the name of a part that is not known.
+pub(super) fn check(file: &mut Value) -> Result<Value> {
+    let Some(file) = file.as_object_mut() else { return Err(malformed("is not a JSON object")) };
+    file.insert("truncation".into(), Value::Null);
+    file.insert("padding".into(), Value::Null);
+    check_model(file.get_mut("model").ok_or_else(|| malformed("has no model"))?)?;
+    each(file.get("normalizer"), "normalizers", "normalizer", &mut check_normalizer)?;
+    each(file.get("pre_tokenizer"), "pretokenizers", "pre-tokenizer", &mut check_pre_tokenizer)?;
+    if let Some(processor) = file.get_mut("post_processor") {
+        *processor = check_post_processor(processor.take())?;
+    }
+    check_added_tokens(file.get("added_tokens"))?;
+    Ok(file.insert("decoder".into(), Value::Null).unwrap_or(Value::Null))
+}
+
+/// Calls `check` for a part, or for each part of a `Sequence` of them.
+pub(super) fn each(
+    part: Option<&Value>,
+    list: &str,
+    what: &str,
+    check: &mut dyn FnMut(&str, &Map<String, Value>) -> Result<()>,
+) -> Result<()> {
+    let Some(part) = part.filter(|part| !part.is_null()) else { return Ok(()) };
+    let fields = part.as_object().ok_or_else(|| malformed(format!("the {what} is not an object")))?;
+    let kind = fields.get("type").and_then(Value::as_str).ok_or_else(|| malformed(format!("a {what} has no type")))?;
+    if kind != "Sequence" {
+        return check(kind, fields);
+    }
+    let parts = fields.get(list).and_then(Value::as_array);
+    let parts = parts.ok_or_else(|| malformed(format!("a sequence has no '{list}'")))?;
+    parts.iter().try_for_each(|part| each(Some(part), list, what, check))
+}
+
+fn check_model(model: &mut Value) -> Result<()> {
+    let fields = model.as_object_mut().ok_or_else(|| malformed("the model is not an object"))?;
+    // The oldest files leave the type out.
+    let kind = fields.entry("type").or_insert_with(|| json!("BPE"));
+    if kind != "BPE" {
+        return Err(unsupported(format!("a tokenizer of type {kind} is not known, only BPE")));
+    }
+    for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        if fields.get(name).is_some_and(|value| !value.is_null() && value != "") {
+            return Err(unsupported(format!("'{name}' is not known")));
+        }
+        fields.insert(name.into(), Value::Null);
+    }
+    if fields.get("dropout").is_some_and(|value| !value.is_null() && value.as_f64() != Some(0.0)) {
+        return Err(unsupported("merges are to be dropped at random, which is for training"));
+    }
+    let vocab =
+        fields.get("vocab").and_then(Value::as_object).ok_or_else(|| malformed("the model has no vocabulary"))?;
+    let mut ids = HashSet::with_capacity(vocab.len());
+    for (token, id) in vocab {
+        let id = id.as_u64().filter(|id| *id < MOST_IDS);
+        let id = id.ok_or_else(|| malformed(format!("token {token:?} has no id below {MOST_IDS}")))?;
+        if !ids.insert(id) {
+            return Err(malformed(format!("id {id} stands for token {token:?} and another")));
+        }
+    }
+    Ok(())
+}
+
+fn check_normalizer(kind: &str, fields: &Map<String, Value>) -> Result<()> {
+    match kind {
+        "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "Prepend" => Ok(()),
+        "Replace" => check_pattern(fields),
+        _ => Err(unsupported(format!("normalizer '{kind}' is not known"))),
+    }
+}
+
+fn check_pre_tokenizer(kind: &str, fields: &Map<String, Value>) -> Result<()> {
+    match kind {
+        "ByteLevel" | "Digits" | "Metaspace" | "Punctuation" | "Whitespace" | "WhitespaceSplit" => Ok(()),
+        "Split" => check_pattern(fields),
+        _ => Err(unsupported(format!("pre-tokenizer '{kind}' is not known"))),
+    }
+}
+
+fn check_pattern(fields: &Map<String, Value>) -> Result<()> {
+    let pattern = fields.get("pattern").ok_or_else(|| malformed("a part has no pattern"))?;
+    let text = pattern.get("String").or(pattern.get("Regex")).and_then(Value::as_str);
+    let text = text.filter(|text| !text.is_empty()).ok_or_else(|| malformed("a pattern is no text"))?;
+    if text.len() > LONGEST_REGEX_BYTES {
+        return Err(malformed(format!("a pattern has {} bytes", text.len())));
+    }
+    if pattern.get("Regex").is_some() && repetitions(text) > MOST_REPETITIONS {
+        return Err(malformed(format!("the pattern {text:?} repeats too often")));
+    }
+    Ok(())
+}
+
+/// The product of the greatest number in each `{…}`: an upper bound on how far the expression is expanded.
+fn repetitions(regex: &str) -> u64 {
+    let braces = regex.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(rest));
+    let greatest = |inside: &str| {
+        let numbers = inside.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        numbers.map(|digits| digits.parse().unwrap_or(u64::MAX)).max().unwrap_or(1)
+    };
+    braces.map(greatest).fold(1, |product: u64, count| product.saturating_mul(count.max(1)))
+}
+
+/// Post-processors without those that only move offsets, which nobody here reads.
+fn check_post_processor(processor: Value) -> Result<Value> {
+    let mut templates = Vec::new();
+    each(Some(&processor), "processors", "post-processor", &mut |kind, fields| match kind {
+        "ByteLevel" => Ok(()),
+        "TemplateProcessing" => {
+            templates.push(check_template(fields)?);
+            Ok(())
+        }
+        _ => Err(unsupported(format!("post-processor '{kind}' is not known"))),
+    })?;
+    Ok(match templates.len() {
+        0 => Value::Null,
+        1 => templates.swap_remove(0),
+        _ => json!({ "type": "Sequence", "processors": templates }),
+    })
+}
+
+fn check_template(fields: &Map<String, Value>) -> Result<Value> {
+    let no_tokens = Map::new();
+    let specials = fields.get("special_tokens").and_then(Value::as_object).unwrap_or(&no_tokens);
+    let single =
+        fields.get("single").and_then(Value::as_array).ok_or_else(|| malformed("a template has no 'single'"))?;
+    if single.len() > MOST_TEMPLATE_PIECES {
+        return Err(malformed("a template has too many pieces"));
+    }
+    let mut sequences = 0;
+    for piece in single {
+        let special = piece.pointer("/SpecialToken/id").and_then(Value::as_str);
+        match special {
+            Some(id) => check_special(id, specials.get(id))?,
+            None if piece.pointer("/Sequence/id").is_some_and(|id| id == "A") => sequences += 1,
+            None => return Err(malformed(format!("a template has the unknown piece {piece}"))),
+        }
+    }
+    if sequences != 1 {
+        return Err(malformed(format!("a template has the text {sequences} times")));
+    }
+    // Pairs of texts are for classifiers.
+    let pair = json!([{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }]);
+    Ok(json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": specials }))
+}
+
+fn check_special(name: &str, token: Option<&Value>) -> Result<()> {
+    let list = |field| token.and_then(|token| token.get(field)?.as_array());
+    let (Some(ids), Some(tokens)) = (list("ids"), list("tokens")) else {
+        return Err(malformed(format!("a template names the unknown token {name:?}")));
+    };
+    let ids_fit = ids.iter().all(|id| id.as_u64().is_some_and(|id| id < MOST_IDS));
+    if !ids_fit || ids.len() != tokens.len() || ids.len() > MOST_TEMPLATE_PIECES {
+        return Err(malformed(format!("the template's token {name:?} has wrong ids")));
+    }
+    Ok(())
+}
+
+fn check_added_tokens(tokens: Option<&Value>) -> Result<()> {
+    let Some(tokens) = tokens.filter(|tokens| !tokens.is_null()) else { return Ok(()) };
+    let tokens = tokens.as_array().ok_or_else(|| malformed("'added_tokens' is not a list"))?;
+    let bad = tokens.iter().find(|token| !token["id"].as_u64().is_some_and(|id| id < MOST_IDS));
+    match bad {
+        None => Ok(()),
+        Some(token) => Err(malformed(format!("the added token {token} has no id below {MOST_IDS}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repetitions;
+
+    #[test]
+    fn counts_how_far_a_regex_expands() {
+        let table = [
+            (r"\p{N}{1,3}", 3),
+            (r"(?:a{10}){20,}b{5}", 1000),
+            ("x{999999999}", 999_999_999),
+            ("x{99999999999999999999999}", u64::MAX),
+            ("x{,7}", 7),
+            (r"\x{0041}\p{Lu}", 41),
+            ("{", 1),
+            ("x{0}", 1),
+        ];
+        for (regex, expected) in table {
+            assert_eq!(repetitions(regex), expected, "{regex}");
+        }
+    }
+}
