@@ -13,6 +13,7 @@ A table goes to stderr and one JSON object to stdout.
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -102,6 +103,7 @@ def run_airllm(options, chat):
         model = AutoModel.from_pretrained(str(options.folder), device=options.device, dtype=torch.bfloat16)
     load_s = time.perf_counter() - started
 
+    model.model.generation_config.eos_token_id = None  # go on after the end of the turn
     ids = torch.tensor([chat["prompt_ids"]], device=options.device)
     first, rate = [], []
     for _ in range(options.repeats):
@@ -111,7 +113,6 @@ def run_airllm(options, chat):
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=options.tokens,
-                eos_token_id=-1,  # go on after the end of the turn
                 pad_token_id=2,
                 do_sample=False,
                 use_cache=True,
@@ -172,8 +173,13 @@ def row(name, result):
 def main():
     options = arguments()
     chat = load_chat(options.chat)
-    make_folder(options.gguf, options.folder)
-    results = {}
+    # In a process of its own, so that what it needs does not count as AirLLM's memory.
+    maker = multiprocessing.get_context("spawn").Process(target=make_folder, args=(options.gguf, options.folder))
+    maker.start()
+    maker.join()
+    if maker.exitcode != 0:
+        raise SystemExit("could not make the bf16 folder")
+    load_before, results = os.getloadavg()[0], {}
     if options.only != "tilestream":
         results["AirLLM"] = run_airllm(options, chat)
     if options.only != "airllm":
@@ -185,7 +191,7 @@ def main():
         json.dumps(
             {
                 "benchmark": "airllm",
-                "machine": machine(),
+                "machine": machine() | {"load_before": round(load_before, 2)},
                 "python": platform.python_version(),
                 "model": f"{options.gguf.name} as bf16",
                 "chat": options.chat,

@@ -12,7 +12,7 @@
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { cpus, release, tmpdir, totalmem, type } from "node:os";
+import { cpus, loadavg, release, tmpdir, totalmem, type } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -64,8 +64,8 @@ async function runLlamaCpp(prompt) {
   if (!existsSync(entry)) {
     mkdirSync(options.modules, { recursive: true });
     const packages = [`node-llama-cpp@${VERSION}`, `@node-llama-cpp/linux-x64-vulkan@${VERSION}`];
-    const install = ["install", "--prefix", options.modules, "--ignore-scripts", "--no-audit", "--no-fund", ...packages];
-    execFileSync("npm", install, { stdio: ["ignore", "ignore", "inherit"] });
+    const install = ["install", "--prefix", options.modules, "--ignore-scripts", "--no-audit", "--no-fund"];
+    execFileSync("npm", [...install, ...packages], { stdio: ["ignore", "ignore", "inherit"] });
   }
   const { getLlama } = await import(pathToFileURL(entry).href);
   const llama = await getLlama({ gpu: "vulkan", build: "never", logLevel: "error" });
@@ -112,11 +112,12 @@ function runTilestream(prompt) {
   const binary = process.env.TILESTREAM ?? join(ROOT, "target/release/tilestream");
   if (!existsSync(binary)) return { skipped: "no tilestream binary: set TILESTREAM or build with --release" };
   const path = options["tilestream-model"] ?? model;
-  const flags = ["run", path, "--prompt", prompt.text, "--max-tokens", String(tokens), "--ignore-eos", "--json", "--profile"];
+  const flags = ["run", path, "--prompt", prompt.text, "--max-tokens", String(tokens)];
+  flags.push("--ignore-eos", "--json", "--profile");
   if (options.budget) flags.push("--budget", options.budget);
   const runs = [];
   for (let run = 0; run < repeats; run++) {
-    const output = execFileSync(binary, flags, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], maxBuffer: 1 << 26 });
+    const output = execFileSync(binary, flags, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
     runs.push(JSON.parse(output));
   }
   return {
@@ -133,19 +134,28 @@ function row(name, result) {
   if (result.skipped) return `${name.padEnd(12)} ${result.skipped}`;
   const { time_to_first_token_s: first, decode_tokens_per_s: rate } = result;
   const numbers = [rate.median, rate.max, first.median, first.min].map((value) => value.toFixed(2).padStart(9));
-  return `${name.padEnd(12)} ${numbers.join(" ")}  ${typeof result.adapter === "string" ? result.adapter : JSON.stringify(result.adapter)}`;
+  const adapter = typeof result.adapter === "string" ? result.adapter : JSON.stringify(result.adapter);
+  return `${name.padEnd(12)} ${numbers.join(" ")}  ${adapter}`;
 }
 
+const machine = {
+  cpu: cpus()[0].model,
+  cores: cpus().length,
+  memory_gib: Math.round(totalmem() / 2 ** 30),
+  os: `${type()} ${release()}`,
+  load_before: loadavg()[0], // what else the machine was doing: near 0 on a quiet one
+};
 const prompt = chat(options.chat);
 const results = {};
 if (options.only !== "tilestream") results["llama.cpp"] = await runLlamaCpp(prompt);
 if (options.only !== "llamacpp") results.tilestream = runTilestream(prompt);
-console.error(`${"".padEnd(12)} ${["tok/s med", "tok/s max", "TTFT med", "TTFT min"].map((head) => head.padStart(9)).join(" ")}`);
+const heads = ["tok/s med", "tok/s max", "TTFT med", "TTFT min"].map((head) => head.padStart(9));
+console.error(`${"".padEnd(12)} ${heads.join(" ")}`);
 for (const [name, result] of Object.entries(results)) console.error(row(name, result));
 console.log(
   JSON.stringify({
     benchmark: "llamacpp",
-    machine: { cpu: cpus()[0].model, cores: cpus().length, memory_gib: Math.round(totalmem() / 2 ** 30), os: `${type()} ${release()}` },
+    machine,
     node: process.version,
     model: positionals[0].split("/").at(-1),
     chat: options.chat,

