@@ -61,6 +61,7 @@ pub(super) fn find(name: &str) -> Option<PreTokenizer> {
     TABLE.iter().find(|(names, _)| names.contains(&name)).map(|(_, row)| *row)
 }
 
+#[cfg(test)]
 /// Every name with its row.
 #[cfg(test)]
 pub(super) fn all() -> impl Iterator<Item = (&'static str, PreTokenizer)> {

@@ -112,6 +112,7 @@ impl Tokenizer {
         }
     }
 
+    #[cfg(test)]
     /// What the crate itself makes of the ids, with a decoder of its own.
     #[cfg(test)]
     pub(super) fn decode_with_crate(&self, decoder: &Value, ids: &[u32]) -> String {
