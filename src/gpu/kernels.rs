@@ -13,6 +13,8 @@ use crate::{Error, ErrorKind, Result};
 pub const PAGE_TOKENS: u32 = 32;
 /// Tokens that the tiled matrix product keeps in registers.
 pub const TOKENS: u32 = 4;
+/// Rows that it keeps there beside them.
+pub const ROWS: u32 = 4;
 
 /// How the KV cache stores numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,7 +130,8 @@ impl KernelId {
             _ => tuning.wide_lanes,
         };
         let groups = if matches!(self, Self::MatVec(_) | Self::MatMul(_)) { tuning.groups } else { 1 };
-        let constants = [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("PAGE_TOKENS", PAGE_TOKENS)];
+        let constants =
+            [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("ROWS", ROWS), ("PAGE_TOKENS", PAGE_TOKENS)];
         let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let composed = Composed::new(enable, &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::kernels::Tuning;
+use super::kernels::{ROWS, TOKENS, Tuning};
 
 macro_rules! params {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
@@ -72,10 +72,11 @@ pub mod grid {
         fold((u64::from(rows) * u64::from(width)).div_ceil(FLAT))
     }
 
-    /// Row groups folded over x and y, token groups over z.
+    /// Row groups folded over x and y, tokens (or groups of them, where `tiled`) over z.
     pub fn matmul(tuning: &Tuning, params: &MatMulParams, tiled: bool) -> [u32; 3] {
-        let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.groups)));
-        [x, y, if tiled { params.tokens.div_ceil(super::super::kernels::TOKENS) } else { params.tokens }]
+        let (rows, tokens) = if tiled { (ROWS, TOKENS) } else { (1, 1) };
+        let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.groups * rows)));
+        [x, y, params.tokens.div_ceil(tokens)]
     }
 
     /// A workgroup a row.
