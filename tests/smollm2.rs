@@ -1,6 +1,8 @@
 //! SmolLM2-135M-Instruct, the real thing: ids, logits and texts of the reference implementation on the same weights.
 
 mod common;
+#[path = "../examples/generate.rs"]
+mod example;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +16,8 @@ use tilestream::{AutoModel, GenerateOptions, LoadOptions, Message, ModelFiles, R
 
 const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/// Splits the GGUF that set-up brings, once for all tests of this file.
-fn files() -> ModelFiles {
+/// The GGUF that set-up brings, split once for all tests of this file.
+fn folder() -> &'static Path {
     static FOLDER: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("cache/models");
@@ -33,8 +35,22 @@ fn files() -> ModelFiles {
         });
         folder
     });
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).expect("opens"));
+    folder.path()
+}
+
+fn files() -> ModelFiles {
+    let store: Arc<dyn Store> = Arc::new(FileStore::open(folder()).expect("opens"));
     block_on(ModelFiles::open(store)).expect("a model")
+}
+
+#[test]
+fn the_documented_example_answers() {
+    let mut pieces = String::new();
+    let folder = folder().to_str().expect("UTF-8");
+    let question = "What is the capital of France?";
+    let text = block_on(example::answer(folder, question, |piece| pieces += piece)).expect("answers");
+    assert!(text.contains("Paris"), "{text}");
+    assert_eq!(text, pieces);
 }
 
 fn load(budget_bytes: u64, sequences: u32, context: u32) -> AutoModel {

@@ -11,7 +11,7 @@ use super::step::{Row, Step, StepInput};
 use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
 use crate::gpu::recorder::Recorder;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::{Activation, ModelSpec};
+use crate::plan::{Activation, BufferId, ModelSpec};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
 use crate::store::Window;
@@ -189,6 +189,30 @@ impl Engine {
         &mut self.kv
     }
 
+    /// One row of an activation buffer as the last sweep left it, for tools and tests: `[width]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a row or buffer that is not there; [`ErrorKind::Budget`] and [`ErrorKind::Gpu`].
+    pub async fn read_activation(&self, id: BufferId, row: u64) -> Result<Vec<f32>> {
+        let index = usize::from(id.0);
+        let (Some(buffer), Some(spec)) = (self.buffers.activations.get(index), self.spec.buffers.get(index)) else {
+            return Err(Error::new(ErrorKind::Argument, format!("the plan has no buffer {index}")));
+        };
+        if row >= u64::from(self.shares.rows) {
+            return Err(Error::new(ErrorKind::Argument, format!("a sweep has no row {row}")));
+        }
+        let bytes = u64::from(spec.width) * 4;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let copy = self.gpu.buffer("activation", bytes, usage).await?;
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, row * padded(spec.width) * 4, &copy, 0, bytes);
+        let after = self.gpu.submit(encoder.finish());
+        self.gpu.map(&copy, wgpu::MapMode::Read, after).ready().await?;
+        let unmapped = |error| Error::new(ErrorKind::Gpu, "an activation is not mapped").source(error);
+        let view = copy.get_mapped_range(..).map_err(unmapped)?;
+        Ok(bytemuck::pod_collect_to_vec(&view[..bytes as usize]))
+    }
+
     /// Adds KV pages, giving up pinned tiles where the budget has no room for them.
     ///
     /// # Errors
@@ -344,10 +368,11 @@ impl Buffers {
     async fn new(gpu: &Gpu, spec: &ModelSpec, layout: &ModelLayout, shares: &Shares) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let (rows, heads) = (u64::from(shares.rows), u64::from(shares.head_rows));
+        let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let mut activations = Vec::with_capacity(spec.buffers.len());
         for buffer in &spec.buffers {
             let bytes = rows * padded(buffer.width) * 4;
-            activations.push(gpu.buffer(buffer.name, bytes, Usage::STORAGE | Usage::COPY_DST).await?);
+            activations.push(gpu.buffer(buffer.name, bytes, usage).await?);
         }
         let hidden = heads * padded(spec.hidden) * 4;
         Ok(Self {
