@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, display, run};
+use crate::process::{cargo, display, run, without_desktop};
 use crate::setup::toolchain::{self, WASM, Way};
 use crate::{borders, setup};
 
@@ -159,6 +159,7 @@ fn lints() -> Result<Report> {
 fn tests() -> Result<Report> {
     let mut command = cargo();
     command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).stdout(Stdio::piped());
+    without_desktop(&mut command);
     println!("$ {}", display(&command));
     let mut child = command.spawn().context("cannot start cargo")?;
     let mut counts = Counts::default();

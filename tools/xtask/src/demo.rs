@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::process::{command, release_build, root, run};
+use crate::process::{command, release_build, root, run, without_desktop};
 use crate::setup;
 
 /// Sets up what is missing, splits a real model, and answers a question with it under a budget smaller than the model.
@@ -37,7 +37,7 @@ pub fn main(args: &Args) -> Result<()> {
     answer.arg("run").arg(model.strip_prefix(root()).unwrap_or(&model)).args(["--prompt", &args.prompt]);
     answer.args(["--budget", &args.budget, "--max-tokens", &args.max_tokens.to_string()]);
     answer.args(["--shards-dir", "cache/models/shards", "--profile"]).args(&args.more);
-    run(&mut answer)?;
+    run(without_desktop(&mut answer))?;
     let size_bytes = model.metadata()?.len();
     println!(
         "\ndemo: a model of {:.0} MiB ran under a budget of {}. Ask something else:\n  cargo xtask demo --prompt \"…\"",

@@ -78,6 +78,15 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Keeps Mesa quiet where there is no desktop: its layer that puts the desktop's GPU first prints an error for each
+/// instance, although it has nothing to choose.
+pub fn without_desktop(command: &mut Command) -> &mut Command {
+    if env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("NODEVICE_SELECT", "1");
+    }
+    command
+}
+
 /// Builds the `tilestream` command as users get it; where it lies.
 ///
 /// # Errors
