@@ -1,20 +1,17 @@
 //! Walks the plan: one sweep of ops over tiles, whatever the model's family.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::budget::{self, Demand, Shares, StepSizes, padded};
+use super::cancel::CancelToken;
 use super::kv::{KvCache, KvGeometry, SequencePages};
-use super::layout::{MatrixLayout, ModelLayout, VectorLayout};
+use super::layout::ModelLayout;
 use super::readback::Readback;
-use super::step::{Row, Step};
-use crate::gpu::kernels::{
-    ArgmaxParams, AttentionParams, GateParams, GatherRowsParams, Kernel, KernelId, Kernels, KvType, KvWriteParams,
-    MatMulParams, RmsNormParams, RopeParams, Tuning, grid,
-};
-use crate::gpu::recorder::{Bind, Recorder};
+use super::step::{Row, Step, StepInput};
+use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
+use crate::gpu::recorder::Recorder;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::{Activation, BufferId, ModelSpec, Op, VectorId};
+use crate::plan::{Activation, BufferId, ModelSpec};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
 use crate::store::Window;
@@ -26,7 +23,7 @@ const LAYERS: usize = 0;
 const HEAD: usize = 1;
 
 /// Multiply-adds in one submit, about: a slow GPU does them in well under the two seconds after which drivers reset.
-const WORK_PER_SUBMIT: u64 = 2_000_000_000;
+pub(super) const WORK_PER_SUBMIT: u64 = 2_000_000_000;
 
 /// What a sweep gives back for the rows whose logits were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,31 +42,6 @@ pub enum Output {
     Logits(Vec<Vec<f32>>),
 }
 
-/// Lets another task stop a sweep between two tiles.
-#[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// Asks the engine to stop; the sweep under way ends with [`ErrorKind::Cancelled`].
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Makes the token usable again.
-    pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether someone asked to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.is_cancelled() { Err(Error::new(ErrorKind::Cancelled, "stopped on request")) } else { Ok(()) }
-    }
-}
-
 struct ModelSource(Arc<Model>);
 
 impl TileSource for ModelSource {
@@ -79,44 +51,44 @@ impl TileSource for ModelSource {
 }
 
 /// Buffers whose size depends on rows and vocabulary.
-struct Buffers {
+pub(super) struct Buffers {
     /// By [`BufferId`].
-    activations: Vec<CountedBuffer>,
+    pub(super) activations: Vec<CountedBuffer>,
     /// The vectors of the layer under way, where they are not pinned.
-    vectors: CountedBuffer,
-    attention_state: CountedBuffer,
-    head_input: CountedBuffer,
-    head_normed: CountedBuffer,
-    logits: CountedBuffer,
+    pub(super) vectors: CountedBuffer,
+    pub(super) attention_state: CountedBuffer,
+    pub(super) head_input: CountedBuffer,
+    pub(super) head_normed: CountedBuffer,
+    pub(super) logits: CountedBuffer,
 }
 
 /// Where the vectors of the layer under way lie: in pinned memory (segment offset in floats) or in `vectors`.
 #[derive(Clone, Copy)]
-struct Vectors {
+pub(super) struct Vectors {
     /// The tile, where it is pinned.
-    pinned: Option<usize>,
-    base: u32,
+    pub(super) pinned: Option<usize>,
+    pub(super) base: u32,
 }
 
 /// A model on a GPU.
 pub struct Engine {
-    gpu: Gpu,
-    spec: ModelSpec,
-    layout: ModelLayout,
+    pub(super) gpu: Gpu,
+    pub(super) spec: ModelSpec,
+    pub(super) layout: ModelLayout,
     model: Arc<Model>,
-    kernels: Kernels,
-    recorder: Recorder,
-    stream: TileStream,
+    pub(super) kernels: Kernels,
+    pub(super) recorder: Recorder,
+    pub(super) stream: TileStream,
     profile: Profile,
-    buffers: Buffers,
-    step: Step,
-    readback: Readback,
-    kv: KvCache,
+    pub(super) buffers: Buffers,
+    pub(super) step: Step,
+    pub(super) readback: Readback,
+    pub(super) kv: KvCache,
     kv_pages: u64,
     shares: Shares,
     cancel: CancelToken,
     /// Multiply-adds recorded since the last submit.
-    work: u64,
+    pub(super) work: u64,
     /// Whether the step's copies still wait for a submit.
     step_waits: bool,
 }
@@ -217,6 +189,30 @@ impl Engine {
         &mut self.kv
     }
 
+    /// One row of an activation buffer as the last sweep left it, for tools and tests: `[width]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a row or buffer that is not there; [`ErrorKind::Budget`] and [`ErrorKind::Gpu`].
+    pub async fn read_activation(&self, id: BufferId, row: u64) -> Result<Vec<f32>> {
+        let index = usize::from(id.0);
+        let (Some(buffer), Some(spec)) = (self.buffers.activations.get(index), self.spec.buffers.get(index)) else {
+            return Err(Error::new(ErrorKind::Argument, format!("the plan has no buffer {index}")));
+        };
+        if row >= u64::from(self.shares.rows) {
+            return Err(Error::new(ErrorKind::Argument, format!("a sweep has no row {row}")));
+        }
+        let bytes = u64::from(spec.width) * 4;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let copy = self.gpu.buffer("activation", bytes, usage).await?;
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(buffer, row * padded(spec.width) * 4, &copy, 0, bytes);
+        let after = self.gpu.submit(encoder.finish());
+        self.gpu.map(&copy, wgpu::MapMode::Read, after).ready().await?;
+        let unmapped = |error| Error::new(ErrorKind::Gpu, "an activation is not mapped").source(error);
+        let view = copy.get_mapped_range(..).map_err(unmapped)?;
+        Ok(bytemuck::pod_collect_to_vec(&view[..bytes as usize]))
+    }
+
     /// Adds KV pages, giving up pinned tiles where the budget has no room for them.
     ///
     /// # Errors
@@ -279,7 +275,8 @@ impl Engine {
         self.stream.begin_sweep(sections, next).await?;
         let tables: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.pages[..]).collect();
         let residual = &self.buffers.activations[usize::from(self.spec.residual.0)];
-        self.step.upload(&mut self.recorder, &self.spec, &self.model, residual, rows, &tables, heads).await?;
+        let input = StepInput { rows, tables: &tables, heads };
+        self.step.upload(&mut self.recorder, &self.spec, &self.model, residual, input).await?;
         self.step_waits = true;
         for layer in 0..self.spec.layers.len() {
             self.layer(layer, rows.len() as u32).await?;
@@ -302,11 +299,14 @@ impl Engine {
         self.work = 0;
     }
 
-    async fn submit(&mut self) -> Result<wgpu::SubmissionIndex> {
+    pub(super) async fn submit(&mut self) -> Result<wgpu::SubmissionIndex> {
         self.submit_with(|_| ()).await
     }
 
-    async fn submit_with(&mut self, last: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::SubmissionIndex> {
+    pub(super) async fn submit_with(
+        &mut self,
+        last: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<wgpu::SubmissionIndex> {
         let (load, sweep) = self.stream.position();
         self.profile.mark(Stage::Compute, true, load, sweep);
         let after = self.recorder.submit(last).await?;
@@ -332,7 +332,7 @@ impl Engine {
     }
 
     /// Makes sure that a tile is on the GPU, submitting what used the load before it.
-    async fn bring(&mut self, tile: usize) -> Result<()> {
+    pub(super) async fn bring(&mut self, tile: usize) -> Result<()> {
         if self.stream.locate(tile).is_some() {
             return Ok(());
         }
@@ -344,7 +344,7 @@ impl Engine {
     }
 
     /// Brings a layer's vectors; those that are not pinned are copied out of the ring, for they serve the whole layer.
-    async fn bring_vectors(&mut self, piece: Option<usize>) -> Result<Vectors> {
+    pub(super) async fn bring_vectors(&mut self, piece: Option<usize>) -> Result<Vectors> {
         let Some(piece) = piece else { return Ok(Vectors { pinned: None, base: 0 }) };
         let tile = self.stream.table().tiles_of(piece..piece + 1).start;
         self.bring(tile).await?;
@@ -362,300 +362,17 @@ impl Engine {
         self.recorder.copy(place.buffer, place.offset_bytes, &self.buffers.vectors, 0, len);
         Ok(Vectors { pinned: None, base: 0 })
     }
-
-    async fn op(&mut self, layer: usize, op: usize, rows: u32, vectors: Vectors) -> Result<()> {
-        let op = self.spec.layers[layer].ops[op].clone();
-        match op {
-            Op::MatMul { input, output, weight, bias, accumulate } => {
-                let layout = &self.layout.layers[layer];
-                let bias = bias.map(|bias| vectors.base + layout.vectors.offsets[usize::from(bias.0)]);
-                let call = MatMulCall {
-                    input: Operand::Buffer(input),
-                    output: Operand::Buffer(output),
-                    matrix: layout.matrix(weight).clone(),
-                    bias,
-                    accumulate,
-                };
-                self.matmul(&call, rows, vectors).await
-            }
-            Op::RmsNorm { input, output, weight, epsilon } => {
-                let offset = self.vector_offset(&self.layout.layers[layer].vectors, weight, vectors);
-                self.rms_norm(Operand::Buffer(input), Operand::Buffer(output), offset, epsilon, rows, vectors)
-            }
-            Op::Rope { target, heads, head_dim, pairs } => self.rope(target, heads, head_dim, pairs, rows),
-            Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
-            Op::Attention { .. } => self.attention(layer, &op, rows),
-            Op::Gate { gate, up, output, activation } => self.gate(gate, up, output, activation, rows),
-        }
-    }
-
-    fn vector_offset(&self, layout: &VectorLayout, id: VectorId, vectors: Vectors) -> u32 {
-        vectors.base + layout.offsets[usize::from(id.0)]
-    }
-
-    async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
-        let matrix = &call.matrix;
-        let pieces = matrix.pieces();
-        let end = self.stream.table().tiles_of(pieces).end;
-        let mut tile = self.stream.table().tiles_of(matrix.first_piece..matrix.first_piece + 1).start;
-        while tile < end {
-            self.bring(tile).await?;
-            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
-                self.submit().await?;
-            }
-            tile = self.matmul_run(call, tile, end, tokens, vectors)?;
-        }
-        Ok(())
-    }
-
-    /// One dispatch over the tiles from `first` on that lie together; returns the tile after them.
-    fn matmul_run(
-        &mut self,
-        call: &MatMulCall,
-        first: usize,
-        end: usize,
-        tokens: u32,
-        vectors: Vectors,
-    ) -> Result<usize> {
-        let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
-        let start = self.stream.locate(first).ok_or_else(lost)?;
-        let tile = self.stream.table().tile(first);
-        let (mut rows, mut next, mut bytes) = (tile.rows, first + 1, tile.len_bytes);
-        let work_left = WORK_PER_SUBMIT / (call.matrix.columns * u64::from(tokens)).max(1);
-        while next < end && rows < work_left {
-            let Some(place) = self.stream.locate(next) else { break };
-            if place.buffer.id() != start.buffer.id() || place.offset_bytes != start.offset_bytes + bytes {
-                break;
-            }
-            let tile = self.stream.table().tile(next);
-            rows += tile.rows;
-            bytes += tile.len_bytes;
-            next += 1;
-        }
-        let matrix = &call.matrix;
-        let first_row = matrix.first_rows[tile.piece - matrix.first_piece] + tile.first_row;
-        let encoding = matrix.encoding;
-        let plane = |index: usize| match index < encoding.descriptor().planes.len() {
-            true => (encoding.plane_offset(matrix.columns, index) / 16) as u32,
-            false => 0,
-        };
-        let (input, input_width) = operand(&self.buffers, &self.spec, call.input);
-        let (output, output_width) = operand(&self.buffers, &self.spec, call.output);
-        let params = MatMulParams {
-            rows: rows as u32,
-            first_row: first_row as u32,
-            weight_base: (start.offset_bytes / 16) as u32,
-            row_stride: (encoding.row_stride(matrix.columns) / 16) as u32,
-            chunks: matrix.columns.div_ceil(32) as u32,
-            tokens,
-            input_stride: (input_width / 4) as u32,
-            output_stride: output_width as u32,
-            plane1: plane(1),
-            plane2: plane(2),
-            plane3: plane(3),
-            bias_offset: call.bias.unwrap_or(0),
-            flags: u32::from(call.accumulate) | u32::from(call.bias.is_some()) << 1,
-        };
-        let kernel = self.kernel(if tokens == 1 { KernelId::MatVec(encoding) } else { KernelId::MatMul(encoding) })?;
-        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
-        let binds = [start.buffer.into(), start.buffer.into(), input.into(), vectors, output.into()];
-        let size = grid::matmul(self.kernels.tuning(), &params, tokens > 1);
-        self.recorder.dispatch(&kernel, &binds, &params, size)?;
-        self.work += rows * matrix.columns * u64::from(tokens);
-        Ok(next)
-    }
-
-    fn rms_norm(
-        &mut self,
-        input: Operand,
-        output: Operand,
-        weight_offset: u32,
-        epsilon: f32,
-        rows: u32,
-        vectors: Vectors,
-    ) -> Result<()> {
-        let (from, from_width) = operand(&self.buffers, &self.spec, input);
-        let (to, to_width) = operand(&self.buffers, &self.spec, output);
-        let width = match input {
-            Operand::Buffer(id) => self.spec.buffers[usize::from(id.0)].width,
-            _ => self.spec.hidden,
-        };
-        let (input_stride, output_stride) = (from_width as u32, to_width as u32);
-        let params = RmsNormParams { rows, width, input_stride, output_stride, weight_offset, epsilon };
-        let kernel = self.kernel(KernelId::RmsNorm)?;
-        let binds = [from.into(), vectors_bind(&self.stream, &self.buffers, vectors)?, to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::rms_norm(&params))
-    }
-
-    fn rope(&mut self, target: BufferId, heads: u32, head_dim: u32, pairs: u32, rows: u32) -> Result<()> {
-        let (buffer, width) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
-        let params = RopeParams { rows, heads, head_dim, pairs, stride: width as u32 };
-        let kernel = self.kernel(KernelId::Rope)?;
-        let binds = [(&self.step.angles).into(), buffer.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::rope(&params))
-    }
-
-    fn kv_write(&mut self, layer: usize, key: BufferId, value: BufferId, rows: u32) -> Result<()> {
-        let kernel = self.kernel(KernelId::KvWrite(self.kv.geometry().kind))?;
-        let (key, key_width) = operand(&self.buffers, &self.spec, Operand::Buffer(key));
-        let (value, value_width) = operand(&self.buffers, &self.spec, Operand::Buffer(value));
-        for segment in self.kv.layer(layer) {
-            let params = KvWriteParams {
-                rows,
-                kv_width: self.spec.layers[layer].kv_width,
-                key_stride: key_width as u32,
-                value_stride: value_width as u32,
-                segment_first_page: segment.first_page,
-                segment_pages: segment.pages,
-            };
-            let binds = [key.into(), value.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
-            self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
-        }
-        Ok(())
-    }
-
-    fn attention(&mut self, layer: usize, op: &Op, rows: u32) -> Result<()> {
-        let Op::Attention { query, output, heads, kv_heads, head_dim, scale, window } = *op else { return Ok(()) };
-        let kernel = self.kernel(KernelId::Attention(self.kv.geometry().kind))?;
-        let (query, query_width) = operand(&self.buffers, &self.spec, Operand::Buffer(query));
-        let (output, output_width) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
-        let segments = self.kv.layer(layer);
-        let last = segments.len().saturating_sub(1);
-        for (index, segment) in segments.enumerate() {
-            let params = AttentionParams {
-                rows,
-                heads,
-                kv_heads,
-                head_dim,
-                kv_width: self.spec.layers[layer].kv_width,
-                scale,
-                window: window.unwrap_or(0),
-                query_stride: query_width as u32,
-                output_stride: output_width as u32,
-                segment_first_page: segment.first_page,
-                segment_pages: segment.pages,
-                flags: u32::from(index == 0) | u32::from(index == last) << 1,
-            };
-            let (meta, pages) = ((&self.step.meta).into(), (&self.step.pages).into());
-            let state = (&self.buffers.attention_state).into();
-            let binds = [query.into(), meta, pages, segment.bind, output.into(), state];
-            self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
-        }
-        Ok(())
-    }
-
-    fn gate(
-        &mut self,
-        gate: BufferId,
-        up: BufferId,
-        output: BufferId,
-        activation: Activation,
-        rows: u32,
-    ) -> Result<()> {
-        if gate != output {
-            return Err(Error::new(ErrorKind::Unsupported, "a gate that is not computed in place"));
-        }
-        let width = self.spec.buffers[usize::from(gate.0)].width;
-        let (gate, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(gate));
-        let (up, _) = operand(&self.buffers, &self.spec, Operand::Buffer(up));
-        let params = GateParams { rows, width, stride: stride as u32 };
-        let kernel = self.kernel(KernelId::Gate(activation))?;
-        self.recorder.dispatch(&kernel, &[up.into(), gate.into()], &params, grid::gate(&params))
-    }
-
-    /// Norm and head for the rows in the step's indices, then the readback.
-    async fn head(&mut self, heads: u32, want: Want) -> Result<Output> {
-        let (input, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(self.spec.residual));
-        let params = GatherRowsParams {
-            rows: heads,
-            width: self.spec.hidden,
-            input_stride: stride as u32,
-            output_stride: padded(self.spec.hidden) as u32,
-            indices_offset: 0,
-        };
-        let kernel = self.kernel(KernelId::GatherRows)?;
-        let binds = [input.into(), (&self.step.indices).into(), (&self.buffers.head_input).into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
-        let vectors = self.bring_vectors(self.layout.head.vectors.piece).await?;
-        let offset = self.vector_offset(&self.layout.head.vectors, VectorId(0), vectors);
-        let epsilon = self.spec.final_norm_epsilon;
-        self.rms_norm(Operand::HeadInput, Operand::HeadNormed, offset, epsilon, heads, vectors)?;
-        let matrix = self.layout.head.matrices[0].clone();
-        let (input, output) = (Operand::HeadNormed, Operand::Logits);
-        let call = MatMulCall { input, output, matrix, bias: None, accumulate: false };
-        self.matmul(&call, heads, vectors).await?;
-        self.read_back(heads, want).await
-    }
-
-    async fn read_back(&mut self, heads: u32, want: Want) -> Result<Output> {
-        let vocab = self.spec.vocab;
-        let params = ArgmaxParams { rows: heads, width: vocab, stride: vocab, result_offset: 0 };
-        let kernel = self.kernel(KernelId::Argmax)?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        let binds = [(&self.buffers.logits).into(), self.readback.best().into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::argmax(&params))?;
-        let copies = self.readback.copies(&self.buffers.logits, heads, want == Want::Logits);
-        let after = self.submit_with(copies).await?;
-        self.stream.end_sweep(after.clone());
-        self.readback.finish(&self.gpu, after, heads, want).await
-    }
-
-    fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
-        self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
-    }
-}
-
-/// What a kernel works on: a buffer of the plan, or one of the head.
-#[derive(Clone, Copy)]
-enum Operand {
-    Buffer(BufferId),
-    HeadInput,
-    HeadNormed,
-    Logits,
-}
-
-struct MatMulCall {
-    input: Operand,
-    output: Operand,
-    matrix: MatrixLayout,
-    /// Offset of the bias in floats.
-    bias: Option<u32>,
-    accumulate: bool,
-}
-
-/// A buffer and the floats between its rows.
-fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
-    match operand {
-        Operand::Buffer(id) => {
-            let index = usize::from(id.0);
-            (&buffers.activations[index], padded(spec.buffers[index].width))
-        }
-        Operand::HeadInput => (&buffers.head_input, padded(spec.hidden)),
-        Operand::HeadNormed => (&buffers.head_normed, padded(spec.hidden)),
-        Operand::Logits => (&buffers.logits, u64::from(spec.vocab)),
-    }
-}
-
-fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vectors: Vectors) -> Result<Bind<'a>> {
-    match vectors.pinned {
-        None => Ok((&buffers.vectors).into()),
-        Some(tile) => match stream.locate(tile) {
-            Some(place) => Ok(place.buffer.into()),
-            None => Err(Error::new(ErrorKind::Gpu, "pinned vectors left the GPU")),
-        },
-    }
 }
 
 impl Buffers {
     async fn new(gpu: &Gpu, spec: &ModelSpec, layout: &ModelLayout, shares: &Shares) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let (rows, heads) = (u64::from(shares.rows), u64::from(shares.head_rows));
+        let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let mut activations = Vec::with_capacity(spec.buffers.len());
         for buffer in &spec.buffers {
             let bytes = rows * padded(buffer.width) * 4;
-            activations.push(gpu.buffer(buffer.name, bytes, Usage::STORAGE | Usage::COPY_DST).await?);
+            activations.push(gpu.buffer(buffer.name, bytes, usage).await?);
         }
         let hidden = heads * padded(spec.hidden) * 4;
         Ok(Self {

@@ -2,10 +2,13 @@
 
 pub mod batch;
 pub mod budget;
+mod cancel;
 pub mod engine;
 pub mod kv;
 pub mod layout;
+mod ops;
 mod readback;
 pub mod step;
 
-pub use engine::{CancelToken, Engine};
+pub use cancel::CancelToken;
+pub use engine::Engine;

@@ -19,6 +19,16 @@ pub struct Row {
     pub token: u32,
 }
 
+/// What a sweep works on.
+#[derive(Clone, Copy, Debug)]
+pub struct StepInput<'a> {
+    pub rows: &'a [Row],
+    /// Pages of each sequence.
+    pub tables: &'a [&'a [u32]],
+    /// Indices of the rows whose logits are wanted.
+    pub heads: &'a [u32],
+}
+
 /// The buffers, and the staging through which they are filled.
 pub struct Step {
     pub angles: CountedBuffer,
@@ -54,8 +64,7 @@ impl Step {
         })
     }
 
-    /// Fills the buffers and `residual` for `rows`, and records the copies. `tables` holds each sequence's pages,
-    /// `heads` the indices of the rows whose logits are wanted.
+    /// Fills the buffers and `residual`, and records the copies.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for a token that is not in the vocabulary; those of reading embeddings.
@@ -65,13 +74,12 @@ impl Step {
         spec: &ModelSpec,
         model: &Model,
         residual: &CountedBuffer,
-        rows: &[Row],
-        tables: &[&[u32]],
-        heads: &[u32],
+        input: StepInput<'_>,
     ) -> Result<()> {
+        let rows = input.rows;
         self.bytes.clear();
         self.bytes.resize(self.sizes.total() as usize, 0);
-        self.write_tables(spec, rows, tables, heads);
+        self.write_tables(spec, input);
         let embeddings = (self.sizes.total() - self.sizes.embeddings) as usize;
         self.gather(spec, model, rows, embeddings).await?;
         if let Some(mapping) = self.mapping.take() {
@@ -97,7 +105,7 @@ impl Step {
         Ok(())
     }
 
-    fn write_tables(&mut self, spec: &ModelSpec, rows: &[Row], tables: &[&[u32]], heads: &[u32]) {
+    fn write_tables(&mut self, spec: &ModelSpec, StepInput { rows, tables, heads }: StepInput<'_>) {
         let mut starts = Vec::with_capacity(tables.len());
         let mut pages = Vec::new();
         for table in tables {

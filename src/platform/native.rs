@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// `Send + Sync` where tasks move between threads.
@@ -20,11 +21,60 @@ pub fn now_s() -> f64 {
 
 type Task = BoxFuture<'static, ()>;
 
+/// Threads that take work from a channel, and end with it.
+///
+/// Dropping waits for them: a thread that still held GPU objects while the process ends would tear the driver down
+/// under its own feet.
+#[derive(Debug)]
+struct Workers<T> {
+    sender: Option<mpsc::Sender<T>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Workers<T> {
+    fn new(name: &str, threads: usize, work: impl Fn(T) + Clone + Send + 'static) -> std::io::Result<Arc<Self>> {
+        let (sender, receiver) = mpsc::channel::<T>();
+        let receiver = Arc::new(Mutex::new(receiver));
+        let mut workers = Self { sender: Some(sender), threads: Vec::new() };
+        for index in 0..threads.max(1) {
+            let (receiver, work) = (Arc::clone(&receiver), work.clone());
+            let run = move || {
+                // The lock is held only while waiting for a task, not while running it.
+                let next = || receiver.lock().ok().and_then(|tasks| tasks.recv().ok());
+                while let Some(task) = next() {
+                    work(task);
+                }
+            };
+            workers.threads.push(std::thread::Builder::new().name(format!("{name}-{index}")).spawn(run)?);
+        }
+        Ok(Arc::new(workers))
+    }
+
+    fn send(&self, task: T) {
+        if let Some(sender) = &self.sender {
+            // A send fails only when every thread has died of a panic; who waits then sees its channel closed.
+            let _ = sender.send(task);
+        }
+    }
+}
+
+impl<T> Drop for Workers<T> {
+    fn drop(&mut self) {
+        self.sender = None;
+        for thread in self.threads.drain(..) {
+            // The last owner may be one of the threads themselves.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
 /// Runs futures beside the engine: on a few threads of their own, each future to its end before the next.
 ///
 /// Made for reads: their futures block in positioned reads, so a thread a read in flight is what the disk wants.
-#[derive(Clone, Debug)]
-pub struct Spawner(mpsc::Sender<Task>);
+#[derive(Clone)]
+pub struct Spawner(Arc<Workers<Task>>);
 
 impl Spawner {
     /// A spawner with `threads` threads, which end when the last clone is dropped.
@@ -32,31 +82,18 @@ impl Spawner {
     /// # Errors
     /// The operating system's, when it starts no thread.
     pub fn new(name: &str, threads: usize) -> std::io::Result<Self> {
-        let (sender, receiver) = mpsc::channel::<Task>();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for index in 0..threads.max(1) {
-            let receiver = Arc::clone(&receiver);
-            std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || {
-                // The lock is held only while waiting for a task, not while running it.
-                let next = || receiver.lock().ok().and_then(|tasks| tasks.recv().ok());
-                while let Some(task) = next() {
-                    pollster::block_on(task);
-                }
-            })?;
-        }
-        Ok(Self(sender))
+        Workers::new(name, threads, |task: Task| pollster::block_on(task)).map(Self)
     }
 
     /// Starts a future. It is dropped unrun where the threads are gone.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // A send fails only when every thread has died of a panic; the waiter then sees its channel closed.
-        let _ = self.0.send(Box::pin(task));
+        self.0.send(Box::pin(task));
     }
 }
 
 /// Waits for the GPU on a thread of its own, so that mapping callbacks fire without the engine blocking.
 #[derive(Clone, Debug)]
-pub struct Poller(mpsc::Sender<wgpu::SubmissionIndex>);
+pub struct Poller(Arc<Workers<wgpu::SubmissionIndex>>);
 
 impl Poller {
     /// A poller for `device`; its thread ends when the last clone is dropped.
@@ -64,20 +101,17 @@ impl Poller {
     /// # Errors
     /// The operating system's, when it starts no thread.
     pub fn new(device: wgpu::Device) -> std::io::Result<Self> {
-        let (sender, receiver) = mpsc::channel();
-        std::thread::Builder::new().name("gpu-poller".into()).spawn(move || {
-            for submission in receiver {
-                let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-                // A lost device is reported by its own callback and by the mappings that fail.
-                let _ = device.poll(wait);
-            }
-        })?;
-        Ok(Self(sender))
+        let wait = move |submission| {
+            let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+            // A lost device is reported by its own callback and by the mappings that fail.
+            let _ = device.poll(wait);
+        };
+        Workers::new("gpu-poller", 1, wait).map(Self)
     }
 
     /// Sees to it that callbacks fire which depend on `submission` or earlier ones.
     pub fn watch(&self, submission: wgpu::SubmissionIndex) {
-        let _ = self.0.send(submission);
+        self.0.send(submission);
     }
 }
 

@@ -173,7 +173,9 @@ impl TileStream {
 
     /// Gives the chosen tiles homes in segments, each small enough to bind whole.
     async fn pin(&mut self, pinned_bytes: u64) -> Result<()> {
-        let largest = (pinned_bytes / 8).clamp(self.window_bytes, 128 << 20).min(self.gpu.largest_binding_bytes());
+        // Larger than the allocator's blocks, so that what is reserved is what is counted.
+        let smallest = (8 << 20).max(self.window_bytes);
+        let largest = (pinned_bytes / 8).clamp(smallest, 128 << 20).min(self.gpu.largest_binding_bytes());
         let mut sizes: Vec<u64> = Vec::new();
         for (index, pinned) in pin_evenly(&self.table, pinned_bytes).into_iter().enumerate() {
             if !pinned {

@@ -38,7 +38,8 @@ fn refuses_numbers_that_are_none() {
 
 #[test]
 fn options_out_of_range_are_arguments_errors() {
-    let table: &[(&str, fn(&mut SamplerOptions))] = &[
+    type Change = fn(&mut SamplerOptions);
+    let table: &[(&str, Change)] = &[
         ("temperature", |o| o.temperature = -0.1),
         ("temperature", |o| o.temperature = f32::NAN),
         ("temperature", |o| o.temperature = 101.0),
@@ -64,7 +65,8 @@ fn options_out_of_range_are_arguments_errors() {
 fn each_filter_keeps_what_its_definition_says() {
     // Probabilities 0.5, 0.25, 0.125, 0.125.
     let logits = [2f32.ln() * 2.0, 2f32.ln(), 0.0, 0.0];
-    let table: &[(&str, fn(&mut SamplerOptions), &[u32])] = &[
+    type Case<'a> = (&'a str, fn(&mut SamplerOptions), &'a [u32]);
+    let table: &[Case<'_>] = &[
         ("nothing", |_| (), &[0, 1, 2, 3]),
         ("top-k 1", |o| o.top_k = 1, &[0]),
         ("top-k cuts ties at the lower id", |o| o.top_k = 3, &[0, 1, 2]),

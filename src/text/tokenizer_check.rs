@@ -47,13 +47,11 @@ pub(super) fn check(file: &mut Value) -> Result<Value> {
     Ok(file.insert("decoder".into(), Value::Null).unwrap_or(Value::Null))
 }
 
+/// Looks at one part: its `type`, and its fields.
+type Check<'a> = dyn FnMut(&str, &Map<String, Value>) -> Result<()> + 'a;
+
 /// Calls `check` for a part, or for each part of a `Sequence` of them.
-pub(super) fn each(
-    part: Option<&Value>,
-    list: &str,
-    what: &str,
-    check: &mut dyn FnMut(&str, &Map<String, Value>) -> Result<()>,
-) -> Result<()> {
+pub(super) fn each(part: Option<&Value>, list: &str, what: &str, check: &mut Check<'_>) -> Result<()> {
     let Some(part) = part.filter(|part| !part.is_null()) else { return Ok(()) };
     let fields = part.as_object().ok_or_else(|| malformed(format!("the {what} is not an object")))?;
     let kind = fields.get("type").and_then(Value::as_str).ok_or_else(|| malformed(format!("a {what} has no type")))?;
@@ -191,7 +189,7 @@ fn check_special(name: &str, token: Option<&Value>) -> Result<()> {
 fn check_added_tokens(tokens: Option<&Value>) -> Result<()> {
     let Some(tokens) = tokens.filter(|tokens| !tokens.is_null()) else { return Ok(()) };
     let tokens = tokens.as_array().ok_or_else(|| malformed("'added_tokens' is not a list"))?;
-    let bad = tokens.iter().find(|token| !token["id"].as_u64().is_some_and(|id| id < MOST_IDS));
+    let bad = tokens.iter().find(|token| token["id"].as_u64().is_none_or(|id| id >= MOST_IDS));
     match bad {
         None => Ok(()),
         Some(token) => Err(malformed(format!("the added token {token} has no id below {MOST_IDS}"))),

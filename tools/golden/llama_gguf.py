@@ -150,7 +150,9 @@ class File:
         tokenizer.pre_tokenizer = PRE_TOKENIZERS[kind]()
         tokenizer.decoder = decoders.ByteLevel()
         special = [token for token, sort in zip(tokens, meta["tokenizer.ggml.token_type"]) if sort == CONTROL]
-        tokenizer.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in special])
+        tokenizer.add_special_tokens(
+            [tokenizers.AddedToken(token, special=True, normalized=False) for token in special]
+        )
         assert tokenizer.get_vocab_size() == len(tokens)
         return tokenizer
 

@@ -60,8 +60,8 @@ CASES = {
     "gqa": ({"num_hidden_layers": 3}, {}),
     "mha-hidden72": (
         # No num_key_value_heads at all: as many as heads. Rows of 72 and 84 values are no multiple of 32.
-        {"hidden_size": 72, "num_attention_heads": 3, "num_key_value_heads": None, "intermediate_size": 84, "vocab_size": 203,
-         "torch_dtype": "float32", "tie_word_embeddings": True},
+        {"hidden_size": 72, "num_attention_heads": 3, "num_key_value_heads": None, "intermediate_size": 84,
+         "vocab_size": 203, "torch_dtype": "float32", "tie_word_embeddings": True},
         {},
     ),
     "mqa": ({"hidden_size": 80, "num_attention_heads": 5, "num_key_value_heads": 1, "intermediate_size": 120,
@@ -98,7 +98,8 @@ CASES = {
     ),
     # A window of 7 is smaller than the 24 tokens: position t sees t-6 up to t.
     "mistral-window": ({**MISTRAL, "sliding_window": 7, "num_hidden_layers": 3}, {}),
-    "mistral-full": ({**MISTRAL, "sliding_window": None, "head_dim": 24, "intermediate_size": 96}, {"nulls": ["sliding_window"]}),
+    # The window is there and null, which means none; leaving it out would mean the library's default of 4096.
+    "mistral-full": ({**MISTRAL, "head_dim": 24, "intermediate_size": 96}, {"nulls": ["sliding_window"]}),
     # Three files and an index; the norms are stored as f32 among bf16 matrices.
     "sharded": ({"num_hidden_layers": 3}, {"shards": 3, "norm_dtype": "float32"}),
 }

@@ -63,8 +63,19 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 SAMPLES = [
-    "", " ", "hello", "Hello there, the thing on a hill.", "in 2024 or 31415926", "  two  spaces\n\n\tand tabs ", "don't he'll WE'RE",
-    "naïve café über", "日本語とかな", "👩‍🚀🚀", "<|im_start|>user\nhello<|im_end|>\n", "a<|im_end|>b <|endoftext|>", "<|im_sta|>",
+    "",
+    " ",
+    "hello",
+    "Hello there, the thing on a hill.",
+    "in 2024 or 31415926",
+    "  two  spaces\n\n\tand tabs ",
+    "don't he'll WE'RE",
+    "naïve café über",
+    "日本語とかな",
+    "👩‍🚀🚀",
+    "<|im_start|>user\nhello<|im_end|>\n",
+    "a<|im_end|>b <|endoftext|>",
+    "<|im_sta|>",
 ]
 
 

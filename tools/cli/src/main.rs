@@ -23,6 +23,7 @@ use args::{Cli, Command};
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
+    quiet_vulkan();
     let cli = Cli::parse();
     start_log(cli.verbose);
     let stop = Arc::new(AtomicBool::new(false));
@@ -61,6 +62,15 @@ fn stop_on_interrupt(stop: &Arc<AtomicBool>) {
     };
     // Without a handler Ctrl-C just ends the process, and all work on disk can be continued after that too.
     let _ = ctrlc::set_handler(handler);
+}
+
+/// Mesa's layer that sorts adapters asks a window system which is not there, and complains about it on stderr at every
+/// start. Tilestream chooses its adapter itself.
+fn quiet_vulkan() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: no other thread has started yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }
 
 fn start_log(verbose: u8) {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::process::{cargo, command, root, run};
+use crate::process::{command, release_build, root, run};
 use crate::setup;
 
 /// Sets up what is missing, splits a real model, and answers a question with it under a budget smaller than the model.
@@ -30,10 +30,9 @@ pub fn main(args: &Args) -> Result<()> {
     setup::vulkan::set_up()?;
     let model = setup::model::set_up()?;
     println!("\ndemo: building the `tilestream` command");
-    run(cargo().args(["build", "--release", "--package", "tilestream-cli", "--locked"]))?;
+    let tilestream = release_build()?;
 
     println!("\ndemo: splitting the model on the first run, then answering under a budget of {}", args.budget);
-    let tilestream = root().join("target/release").join(format!("tilestream{}", std::env::consts::EXE_SUFFIX));
     let mut answer = command(tilestream);
     answer.arg("run").arg(model.strip_prefix(root()).unwrap_or(&model)).args(["--prompt", &args.prompt]);
     answer.args(["--budget", &args.budget, "--max-tokens", &args.max_tokens.to_string()]);

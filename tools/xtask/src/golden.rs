@@ -1,8 +1,6 @@
 //! `cargo xtask golden`: makes the reference data again.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::process::{command, root, run};
 use crate::setup::{self, python};
@@ -14,40 +12,41 @@ use crate::setup::{self, python};
 /// at what changed before you commit it.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Run only this script [default: all of them]
-    script: Option<String>,
-    /// Arguments for the script
+    /// What to make [default: all of it]
+    #[arg(value_parser = SCRIPTS.iter().map(|script| script.name).collect::<Vec<_>>())]
+    what: Option<String>,
+    /// Arguments for the script, such as `--only NAME`
     #[arg(last = true)]
     more: Vec<String>,
 }
 
-pub fn main(args: &Args) -> Result<()> {
-    setup::model::set_up()?;
-    let folder = root().join("tools/golden");
-    let mut scripts = scripts(&folder)?;
-    if let Some(name) = &args.script {
-        let known: Vec<_> = scripts.iter().filter_map(|path| path.file_stem()?.to_str()).map(str::to_owned).collect();
-        scripts.retain(|path| path.file_stem().is_some_and(|stem| stem == name.trim_end_matches(".py")));
-        if scripts.is_empty() {
-            bail!("tools/golden has no script `{name}`; it has {}", known.join(", "));
-        }
-    }
-    let python = python::environment("golden", Some(&folder.join("requirements.txt")))?;
-    for script in scripts {
-        run(command(&python).arg(&script).args(&args.more))?;
-    }
-    println!("golden: done; `git diff --stat` shows what changed");
-    Ok(())
+struct Script {
+    name: &'static str,
+    file: &'static str,
+    /// Whether it takes the test model's path.
+    takes_model: bool,
 }
 
-/// Every script of the folder that makes something; the others are what they share.
-fn scripts(folder: &std::path::Path) -> Result<Vec<PathBuf>> {
-    let entries = folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))?;
-    let is_script = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("make_") && name.ends_with(".py")
-    };
-    let mut scripts: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_script).collect();
-    scripts.sort();
-    Ok(scripts)
+const SCRIPTS: &[Script] = &[
+    Script { name: "small", file: "make_small.py", takes_model: false },
+    Script { name: "small-gguf", file: "make_small_gguf.py", takes_model: false },
+    Script { name: "smollm2", file: "make_smollm2.py", takes_model: true },
+];
+
+pub fn main(args: &Args) -> Result<()> {
+    if args.what.is_none() && !args.more.is_empty() {
+        bail!("arguments for a script need the script's name before them");
+    }
+    let folder = root().join("tools/golden");
+    let python = python::environment("golden", Some(&folder.join("requirements.txt")))?;
+    for script in SCRIPTS.iter().filter(|script| args.what.as_deref().is_none_or(|name| name == script.name)) {
+        let mut make = command(&python);
+        make.arg(folder.join(script.file));
+        if script.takes_model {
+            make.arg(setup::model::set_up()?);
+        }
+        run(make.args(&args.more))?;
+    }
+    println!("golden: done; `git status tests/data` shows what changed");
+    Ok(())
 }

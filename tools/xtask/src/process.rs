@@ -78,6 +78,16 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Builds the `tilestream` command as users get it; where it lies.
+///
+/// # Errors
+/// Where it does not build.
+pub fn release_build() -> Result<PathBuf> {
+    run(cargo().args(["build", "--release", "--package", "tilestream-cli", "--locked"]))?;
+    let folder = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    Ok(root().join(folder).join("release").join(format!("tilestream{}", env::consts::EXE_SUFFIX)))
+}
+
 /// Whether the command starts and succeeds; nothing is printed.
 pub fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())

@@ -95,7 +95,10 @@ fn fetch(target: &str) -> bool {
     static UNREACHABLE: AtomicBool = AtomicBool::new(false);
     let Some(rustup) = find_program(&["rustup"]).filter(|_| !UNREACHABLE.load(Ordering::Relaxed)) else { return false };
     say(&format!("{target}: asking rustup for its standard library"));
-    let added = run(command(rustup).env("RUSTUP_MAX_RETRIES", "1").args(["target", "add", target]));
+    let added = run(command(rustup)
+        .env("RUSTUP_MAX_RETRIES", "1")
+        .env_remove("RUST_BACKTRACE")
+        .args(["target", "add", target]));
     if let Err(error) = &added {
         say(&format!("{error:#}; looking for another way"));
         UNREACHABLE.store(true, Ordering::Relaxed);

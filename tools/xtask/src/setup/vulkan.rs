@@ -33,7 +33,10 @@ pub fn set_up() -> Result<()> {
     manager.install(manager.vulkan)?;
     match look() {
         Ok(found) => say(&found),
-        Err(missing) => bail!("{missing}, although {} are installed", manager.vulkan.join(" ")),
+        Err(missing) => bail!(
+            "{missing}, although {} are installed; where VK_DRIVER_FILES is set, it must name a driver that is there",
+            manager.vulkan.join(" ")
+        ),
     }
     Ok(())
 }

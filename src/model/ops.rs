@@ -1,0 +1,302 @@
+//! One op after the other: parameters, buffers and grids of each kernel.
+
+use std::sync::Arc;
+
+use super::budget::padded;
+use super::engine::{Buffers, Engine, Output, Vectors, WORK_PER_SUBMIT, Want};
+use super::layout::{MatrixLayout, VectorLayout};
+use crate::gpu::CountedBuffer;
+use crate::gpu::kernels::{
+    ACCUMULATE, ArgmaxParams, AttentionParams, BIAS, FIRST_SEGMENT, GateParams, GatherRowsParams, Kernel, KernelId,
+    KvWriteParams, LAST_SEGMENT, MatMulParams, RmsNormParams, RopeParams, grid,
+};
+use crate::gpu::recorder::Bind;
+use crate::plan::{Activation, BufferId, ModelSpec, Op, VectorId};
+use crate::stream::TileStream;
+use crate::{Error, ErrorKind, Result};
+
+impl Engine {
+    pub(super) async fn op(&mut self, layer: usize, op: usize, rows: u32, vectors: Vectors) -> Result<()> {
+        let op = self.spec.layers[layer].ops[op].clone();
+        match op {
+            Op::MatMul { input, output, weight, bias, accumulate } => {
+                let layout = &self.layout.layers[layer];
+                let bias = bias.map(|bias| vectors.base + layout.vectors.offsets[usize::from(bias.0)]);
+                let call = MatMulCall {
+                    input: Operand::Buffer(input),
+                    output: Operand::Buffer(output),
+                    matrix: layout.matrix(weight).clone(),
+                    bias,
+                    accumulate,
+                };
+                self.matmul(&call, rows, vectors).await
+            }
+            Op::RmsNorm { input, output, weight, epsilon } => {
+                let offset = self.vector_offset(&self.layout.layers[layer].vectors, weight, vectors);
+                self.rms_norm(Operand::Buffer(input), Operand::Buffer(output), offset, epsilon, rows, vectors)
+            }
+            Op::Rope { target, heads, head_dim, pairs } => self.rope(target, heads, head_dim, pairs, rows),
+            Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
+            Op::Attention { .. } => self.attention(layer, &op, rows),
+            Op::Gate { gate, up, output, activation } => self.gate(gate, up, output, activation, rows),
+        }
+    }
+
+    fn vector_offset(&self, layout: &VectorLayout, id: VectorId, vectors: Vectors) -> u32 {
+        vectors.base + layout.offsets[usize::from(id.0)]
+    }
+
+    async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
+        let matrix = &call.matrix;
+        let pieces = matrix.pieces();
+        let end = self.stream.table().tiles_of(pieces).end;
+        let mut tile = self.stream.table().tiles_of(matrix.first_piece..matrix.first_piece + 1).start;
+        while tile < end {
+            self.bring(tile).await?;
+            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
+                self.submit().await?;
+            }
+            tile = self.matmul_run(call, tile, end, tokens, vectors)?;
+        }
+        Ok(())
+    }
+
+    /// One dispatch over the tiles from `first` on that lie together; returns the tile after them.
+    fn matmul_run(
+        &mut self,
+        call: &MatMulCall,
+        first: usize,
+        end: usize,
+        tokens: u32,
+        vectors: Vectors,
+    ) -> Result<usize> {
+        let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
+        let start = self.stream.locate(first).ok_or_else(lost)?;
+        let tile = self.stream.table().tile(first);
+        let (mut rows, mut next, mut bytes) = (tile.rows, first + 1, tile.len_bytes);
+        let work_left = WORK_PER_SUBMIT / (call.matrix.columns * u64::from(tokens)).max(1);
+        while next < end && rows < work_left {
+            let Some(place) = self.stream.locate(next) else { break };
+            if place.buffer.id() != start.buffer.id() || place.offset_bytes != start.offset_bytes + bytes {
+                break;
+            }
+            let tile = self.stream.table().tile(next);
+            rows += tile.rows;
+            bytes += tile.len_bytes;
+            next += 1;
+        }
+        let matrix = &call.matrix;
+        let first_row = matrix.first_rows[tile.piece - matrix.first_piece] + tile.first_row;
+        let encoding = matrix.encoding;
+        let plane = |index: usize| match index < encoding.descriptor().planes.len() {
+            true => (encoding.plane_offset(matrix.columns, index) / 16) as u32,
+            false => 0,
+        };
+        let (input, input_width) = operand(&self.buffers, &self.spec, call.input);
+        let (output, output_width) = operand(&self.buffers, &self.spec, call.output);
+        let params = MatMulParams {
+            rows: rows as u32,
+            first_row: first_row as u32,
+            weight_base: (start.offset_bytes / 16) as u32,
+            row_stride: (encoding.row_stride(matrix.columns) / 16) as u32,
+            chunks: matrix.columns.div_ceil(32) as u32,
+            tokens,
+            input_stride: (input_width / 4) as u32,
+            output_stride: output_width as u32,
+            plane1: plane(1),
+            plane2: plane(2),
+            plane3: plane(3),
+            bias_offset: call.bias.unwrap_or(0),
+            flags: (u32::from(call.accumulate) * ACCUMULATE) | (u32::from(call.bias.is_some()) * BIAS),
+        };
+        let kernel = self.kernel(if tokens == 1 { KernelId::MatVec(encoding) } else { KernelId::MatMul(encoding) })?;
+        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
+        let binds = [start.buffer.into(), start.buffer.into(), input.into(), vectors, output.into()];
+        let size = grid::matmul(self.kernels.tuning(), &params, tokens > 1);
+        self.recorder.dispatch(&kernel, &binds, &params, size)?;
+        self.work += rows * matrix.columns * u64::from(tokens);
+        Ok(next)
+    }
+
+    fn rms_norm(
+        &mut self,
+        input: Operand,
+        output: Operand,
+        weight_offset: u32,
+        epsilon: f32,
+        rows: u32,
+        vectors: Vectors,
+    ) -> Result<()> {
+        let (from, from_width) = operand(&self.buffers, &self.spec, input);
+        let (to, to_width) = operand(&self.buffers, &self.spec, output);
+        let width = match input {
+            Operand::Buffer(id) => self.spec.buffers[usize::from(id.0)].width,
+            _ => self.spec.hidden,
+        };
+        let (input_stride, output_stride) = (from_width as u32, to_width as u32);
+        let params = RmsNormParams { rows, width, input_stride, output_stride, weight_offset, epsilon };
+        let kernel = self.kernel(KernelId::RmsNorm)?;
+        let binds = [from.into(), vectors_bind(&self.stream, &self.buffers, vectors)?, to.into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::rms_norm(&params))
+    }
+
+    fn rope(&mut self, target: BufferId, heads: u32, head_dim: u32, pairs: u32, rows: u32) -> Result<()> {
+        let (buffer, width) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
+        let params = RopeParams { rows, heads, head_dim, pairs, stride: width as u32 };
+        let kernel = self.kernel(KernelId::Rope)?;
+        let binds = [(&self.step.angles).into(), buffer.into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::rope(&params))
+    }
+
+    fn kv_write(&mut self, layer: usize, key: BufferId, value: BufferId, rows: u32) -> Result<()> {
+        let kernel = self.kernel(KernelId::KvWrite(self.kv.geometry().kind))?;
+        let (key, key_width) = operand(&self.buffers, &self.spec, Operand::Buffer(key));
+        let (value, value_width) = operand(&self.buffers, &self.spec, Operand::Buffer(value));
+        for segment in self.kv.layer(layer) {
+            let params = KvWriteParams {
+                rows,
+                kv_width: self.spec.layers[layer].kv_width,
+                key_stride: key_width as u32,
+                value_stride: value_width as u32,
+                segment_first_page: segment.first_page,
+                segment_pages: segment.pages,
+            };
+            let binds = [key.into(), value.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
+            self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
+        }
+        Ok(())
+    }
+
+    fn attention(&mut self, layer: usize, op: &Op, rows: u32) -> Result<()> {
+        let Op::Attention { query, output, heads, kv_heads, head_dim, scale, window } = *op else { return Ok(()) };
+        let kernel = self.kernel(KernelId::Attention(self.kv.geometry().kind))?;
+        let (query, query_width) = operand(&self.buffers, &self.spec, Operand::Buffer(query));
+        let (output, output_width) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
+        let segments = self.kv.layer(layer);
+        let last = segments.len().saturating_sub(1);
+        for (index, segment) in segments.enumerate() {
+            let params = AttentionParams {
+                rows,
+                heads,
+                kv_heads,
+                head_dim,
+                kv_width: self.spec.layers[layer].kv_width,
+                scale,
+                window: window.unwrap_or(0),
+                query_stride: query_width as u32,
+                output_stride: output_width as u32,
+                segment_first_page: segment.first_page,
+                segment_pages: segment.pages,
+                flags: (u32::from(index == 0) * FIRST_SEGMENT) | (u32::from(index == last) * LAST_SEGMENT),
+            };
+            let (meta, pages) = ((&self.step.meta).into(), (&self.step.pages).into());
+            let state = (&self.buffers.attention_state).into();
+            let binds = [query.into(), meta, pages, segment.bind, output.into(), state];
+            self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
+        }
+        Ok(())
+    }
+
+    fn gate(
+        &mut self,
+        gate: BufferId,
+        up: BufferId,
+        output: BufferId,
+        activation: Activation,
+        rows: u32,
+    ) -> Result<()> {
+        if gate != output {
+            return Err(Error::new(ErrorKind::Unsupported, "a gate that is not computed in place"));
+        }
+        let width = self.spec.buffers[usize::from(gate.0)].width;
+        let (gate, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(gate));
+        let (up, _) = operand(&self.buffers, &self.spec, Operand::Buffer(up));
+        let params = GateParams { rows, width, stride: stride as u32 };
+        let kernel = self.kernel(KernelId::Gate(activation))?;
+        self.recorder.dispatch(&kernel, &[up.into(), gate.into()], &params, grid::gate(&params))
+    }
+
+    /// Norm and head for the rows in the step's indices, then the readback.
+    pub(super) async fn head(&mut self, heads: u32, want: Want) -> Result<Output> {
+        let (input, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(self.spec.residual));
+        let params = GatherRowsParams {
+            rows: heads,
+            width: self.spec.hidden,
+            input_stride: stride as u32,
+            output_stride: padded(self.spec.hidden) as u32,
+            indices_offset: 0,
+        };
+        let kernel = self.kernel(KernelId::GatherRows)?;
+        let binds = [input.into(), (&self.step.indices).into(), (&self.buffers.head_input).into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
+        let vectors = self.bring_vectors(self.layout.head.vectors.piece).await?;
+        let offset = self.vector_offset(&self.layout.head.vectors, VectorId(0), vectors);
+        let epsilon = self.spec.final_norm_epsilon;
+        self.rms_norm(Operand::HeadInput, Operand::HeadNormed, offset, epsilon, heads, vectors)?;
+        let matrix = self.layout.head.matrices[0].clone();
+        let (input, output) = (Operand::HeadNormed, Operand::Logits);
+        let call = MatMulCall { input, output, matrix, bias: None, accumulate: false };
+        self.matmul(&call, heads, vectors).await?;
+        self.read_back(heads, want).await
+    }
+
+    async fn read_back(&mut self, heads: u32, want: Want) -> Result<Output> {
+        let vocab = self.spec.vocab;
+        let params = ArgmaxParams { rows: heads, width: vocab, stride: vocab, result_offset: 0 };
+        let kernel = self.kernel(KernelId::Argmax)?;
+        if self.recorder.is_full() {
+            self.submit().await?;
+        }
+        let binds = [(&self.buffers.logits).into(), self.readback.best().into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::argmax(&params))?;
+        let copies = self.readback.copies(&self.buffers.logits, heads, want == Want::Logits);
+        let after = self.submit_with(copies).await?;
+        self.stream.end_sweep(after.clone());
+        self.readback.finish(&self.gpu, after, heads, want).await
+    }
+
+    fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
+        self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
+    }
+}
+
+/// What a kernel works on: a buffer of the plan, or one of the head.
+#[derive(Clone, Copy)]
+enum Operand {
+    Buffer(BufferId),
+    HeadInput,
+    HeadNormed,
+    Logits,
+}
+
+struct MatMulCall {
+    input: Operand,
+    output: Operand,
+    matrix: MatrixLayout,
+    /// Offset of the bias in floats.
+    bias: Option<u32>,
+    accumulate: bool,
+}
+
+/// A buffer and the floats between its rows.
+fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
+    match operand {
+        Operand::Buffer(id) => {
+            let index = usize::from(id.0);
+            (&buffers.activations[index], padded(spec.buffers[index].width))
+        }
+        Operand::HeadInput => (&buffers.head_input, padded(spec.hidden)),
+        Operand::HeadNormed => (&buffers.head_normed, padded(spec.hidden)),
+        Operand::Logits => (&buffers.logits, u64::from(spec.vocab)),
+    }
+}
+
+fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vectors: Vectors) -> Result<Bind<'a>> {
+    match vectors.pinned {
+        None => Ok((&buffers.vectors).into()),
+        Some(tile) => match stream.locate(tile) {
+            Some(place) => Ok(place.buffer.into()),
+            None => Err(Error::new(ErrorKind::Gpu, "pinned vectors left the GPU")),
+        },
+    }
+}

@@ -1,0 +1,76 @@
+//! Small GGUF files of every block type against the logits of the reference implementation.
+
+mod common;
+
+use common::{Golden, block_on, data, load, relative_error, split_checkpoint};
+use tilestream::model::batch;
+use tilestream::shard::split::SplitOptions;
+use tilestream::store::FileStore;
+use tilestream::text::Tokenizer;
+use tilestream::{checkpoint, text};
+
+#[test]
+fn every_block_type_matches_the_reference() {
+    let mut files: Vec<_> = std::fs::read_dir(data("small-gguf"))
+        .expect("test data")
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
+        .filter(|name| name.ends_with(".gguf"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 11, "{files:?}");
+    let source = FileStore::open(data("small-gguf")).expect("the folder opens");
+    for file in files {
+        block_on(async {
+            let checkpoint = checkpoint::open(&source, Some(&file)).await.expect("opens");
+            let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
+            let golden = Golden::read_file(&data("small-gguf").join(file.replace(".gguf", ".golden.safetensors")));
+            let mut model = load(&files, None, None).await;
+            let mut worst = 0.0_f64;
+            batch::score(&mut model, &golden.ids, |position, logits| {
+                worst = worst.max(relative_error(logits, golden.logits(position)));
+                Ok(())
+            })
+            .await
+            .expect("scores");
+            println!("{file}: {worst:.2e}");
+            assert!(worst < 1e-3, "{file}: relative error {worst}");
+        });
+    }
+}
+
+#[test]
+fn the_tokenizer_of_a_file_gives_the_ids_of_the_reference() {
+    let golden = std::fs::read(data("small-gguf/text.golden.json")).expect("golden texts");
+    let golden: serde_json::Value = serde_json::from_slice(&golden).expect("JSON");
+    let source = FileStore::open(data("small-gguf")).expect("the folder opens");
+    for pre in ["smollm", "llama-bpe"] {
+        let entry = &golden[pre];
+        let file = entry["file"].as_str().expect("a file");
+        let checkpoint = block_on(checkpoint::open(&source, Some(file))).expect("opens");
+        let fields = checkpoint.gguf_tokenizer.expect("the file has a tokenizer");
+        let tokenizer = Tokenizer::from_bytes(&text::tokenizer_json(&fields).expect("made")).expect("loads");
+        let texts = entry["texts"].as_array().expect("a list");
+        assert!(!texts.is_empty());
+        for entry in texts {
+            let ids: Vec<u32> = serde_json::from_value(entry["ids"].clone()).expect("ids");
+            let text = entry["text"].as_str().expect("a text");
+            assert_eq!(tokenizer.encode(text, false).expect("encodes"), ids, "{pre}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn the_chat_template_of_a_file_gives_the_text_of_the_reference() {
+    let golden = std::fs::read(data("small-gguf/text.golden.json")).expect("golden texts");
+    let golden: serde_json::Value = serde_json::from_slice(&golden).expect("JSON");
+    let source = FileStore::open(data("small-gguf")).expect("the folder opens");
+    let checkpoint = block_on(checkpoint::open(&source, Some("F16.gguf"))).expect("opens");
+    let config = checkpoint.tokenizer_config.expect("a tokenizer config");
+    let template = text::ChatTemplate::from_config(&config).expect("compiles").expect("there is one");
+    let turn = |turn: &serde_json::Value| {
+        let text = |name: &str| turn[name].as_str().expect("a text").to_owned();
+        text::Message { role: text("role"), content: text("content") }
+    };
+    let messages: Vec<_> = golden["chat"]["messages"].as_array().expect("turns").iter().map(turn).collect();
+    assert_eq!(template.render(&messages).expect("renders"), golden["chat"]["rendered"].as_str().expect("a text"));
+}

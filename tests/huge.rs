@@ -1,0 +1,127 @@
+//! One layer of the Llama-3.1-405B shape in bf16, 6.4 GB, under a budget of 256 MiB: what SmolLM2 is too small to show.
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use common::block_on;
+use tilestream::encoding::{Encoding, decode_row};
+use tilestream::gpu::kernels::KvType;
+use tilestream::model::Engine;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::budget::Demand;
+use tilestream::model::engine::Want;
+use tilestream::plan::{self, BufferId, ModelSpec};
+use tilestream::reference;
+use tilestream::shard::Model;
+use tilestream::shard::synth::{SynthOptions, preset, synth};
+use tilestream::store::{FileStore, FolderSink, Window};
+
+const BUDGET: u64 = 256 << 20;
+const TOKEN: u32 = 77;
+
+/// Peak memory of this process in bytes.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Row `row` of a matrix (or a vector), decoded on the CPU.
+async fn row(model: &Model, name: &str, row: u64) -> Vec<f32> {
+    let tensor = model.tensor(name).expect("there");
+    let columns = *tensor.shape.last().expect("a shape");
+    let mut packed = vec![0; tensor.row_bytes().expect("known") as usize];
+    model.read_rows(name, row..row + 1, &mut Window::from_slice(&mut packed)).await.expect("reads");
+    let mut values = vec![0.0; columns as usize];
+    if tensor.shape.len() == 1 {
+        return bytemuck::pod_collect_to_vec(&packed);
+    }
+    decode_row(tensor.encoding().expect("known"), &packed, columns, &mut values).expect("decodes");
+    values
+}
+
+fn buffer(spec: &ModelSpec, name: &str) -> BufferId {
+    BufferId(spec.buffers.iter().position(|buffer| buffer.name == name).expect("a buffer") as u16)
+}
+
+fn floats(values: Vec<f64>) -> Vec<f32> {
+    values.into_iter().map(|value| value as f32).collect()
+}
+
+/// Compares sampled rows of `actual` with `weight[row] · input` plus what `base` gives.
+async fn compare(model: &Model, short: &str, input: &[f32], actual: &[f32], base: impl Fn(usize) -> f64) {
+    let name = plan::layer_tensor(0, short);
+    let size = (actual.iter().map(|a| f64::from(*a).powi(2)).sum::<f64>() / actual.len() as f64).sqrt();
+    let rows = [0, 1, actual.len() / 3, actual.len() / 2 + 1, actual.len() - 2, actual.len() - 1];
+    for index in rows {
+        let weights = row(model, &name, index as u64).await;
+        let expected = base(index) + reference::matmul(&[weights], input)[0];
+        let error = (f64::from(actual[index]) - expected).abs() / size;
+        assert!(error < 1e-4, "{name} row {index}: {} instead of {expected}", actual[index]);
+    }
+}
+
+#[test]
+fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    block_on(async {
+        let mut config = preset("llama-3.1-405b", Some(1)).expect("a preset");
+        // The layer is what matters; embeddings and head of the real vocabulary would be another 8 GB.
+        config["vocab_size"] = 1024.into();
+        let spec = plan::model_spec(&config).expect("a plan");
+        let sink = FolderSink::create(folder.path()).expect("a sink");
+        let options = SynthOptions { name: "405B, one layer".into(), ..Default::default() };
+        synth(&config, &spec, &sink, &options, &mut |_| ControlFlow::Continue(())).await.expect("is written");
+        let before = peak_memory();
+        let store = Arc::new(FileStore::open(folder.path()).expect("opens"));
+        let model = Arc::new(Model::open(store).await.expect("a model"));
+        assert_eq!(
+            model.tensor("model.layers.0.mlp.down_proj.weight").expect("there").encoding().ok(),
+            Some(Encoding::BF16)
+        );
+        let gpu = common::gpu(BUDGET).await;
+        let demand = Demand { budget_bytes: BUDGET, kv_pages: 2, rows: None, head_rows: 1, direct: true };
+        let mut engine = Engine::open(gpu, Arc::clone(&model), spec.clone(), KvType::F32, demand).await.expect("loads");
+        assert!(engine.model_bytes() > 6_300_000_000, "{} bytes", engine.model_bytes());
+        let mut sequence = Sequence::new(vec![TOKEN]);
+        assert!(engine.kv().reserve(&mut sequence.pages, 32));
+        batch::sweep(&mut engine, &mut [&mut sequence], Want::Best).await.expect("sweeps");
+        check_rows(&engine, &model, &spec).await;
+        let (counted, reserved) = (engine.gpu().accountant().peak_bytes(), engine.gpu().reserved_bytes().unwrap_or(0));
+        assert!(counted <= BUDGET && reserved <= BUDGET, "{counted} counted, {reserved} reserved");
+        let grown = peak_memory().saturating_sub(before);
+        println!("process memory grew by {} MiB at most, GPU memory included", grown >> 20);
+        // A software adapter's GPU memory is this process's own.
+        assert!(grown < BUDGET + (256 << 20), "{grown} bytes");
+    });
+}
+
+/// At position 0 rotation changes nothing and attention gives the value itself, so each product can be checked alone.
+async fn check_rows(engine: &Engine, model: &Model, spec: &ModelSpec) {
+    let read = async |name: &str| engine.read_activation(buffer(spec, name), 0).await.expect("reads");
+    let embedding = row(model, plan::EMBEDDINGS, u64::from(TOKEN)).await;
+    let weight = row(model, &plan::layer_tensor(0, "input_layernorm.weight"), 0).await;
+    let epsilon = spec.final_norm_epsilon;
+    let normed = floats(reference::rms_norm(&embedding, &weight, epsilon));
+    for (name, short) in [("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj")] {
+        compare(model, &format!("self_attn.{short}.weight"), &normed, &read(name).await, |_| 0.0).await;
+    }
+    let attended = read("attended").await;
+    let (second, up, gate, x) = (read("normed").await, read("up").await, read("gate").await, read("x").await);
+    compare(model, "mlp.up_proj.weight", &second, &up, |_| 0.0).await;
+    for index in [0, 1, 53_247] {
+        let weights = row(model, &plan::layer_tensor(0, "mlp.gate_proj.weight"), index as u64).await;
+        let plain = reference::matmul(&[weights], &second)[0] as f32;
+        let expected = reference::gate(&[plain], &up[index..index + 1])[0];
+        assert!((f64::from(gate[index]) - expected).abs() < 1e-4 * expected.abs().max(0.1), "gate row {index}");
+    }
+    let mut middle = Vec::new();
+    for index in [0, 1, 5461, 8193, 16_382, 16_383] {
+        let weights = row(model, &plan::layer_tensor(0, "self_attn.o_proj.weight"), index as u64).await;
+        middle.push((index, f64::from(embedding[index]) + reference::matmul(&[weights], &attended)[0]));
+    }
+    let base = |index: usize| middle.iter().find(|(row, _)| *row == index).expect("sampled").1;
+    compare(model, "mlp.down_proj.weight", &gate, &x, base).await;
+}

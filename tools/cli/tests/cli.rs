@@ -1,0 +1,211 @@
+//! The real command, as a user types it, on small real files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+struct Shell {
+    folder: tempfile::TempDir,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path(name), text).expect("writes");
+        self.path(name).display().to_string()
+    }
+
+    /// A copy of a small GGUF file.
+    fn gguf(&self, name: &str) -> String {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/small-gguf").join(name);
+        std::fs::copy(data, self.path(name)).expect("copies");
+        self.path(name).display().to_string()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tilestream"));
+        command.args(arguments).env("XDG_CACHE_HOME", self.path("cache")).output().expect("the command starts")
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(arguments);
+        assert_eq!(text.trim_end().lines().count(), 1, "one object: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// The last line on stderr and the exit code of a command that must fail.
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains("panicked"), "{text}");
+        let line = text.lines().rfind(|line| line.starts_with("tilestream: ")).unwrap_or(&text);
+        (output.status.code().expect("an exit code"), line.to_owned())
+    }
+}
+
+#[test]
+fn a_prompt_is_answered_and_reported() {
+    let shell = Shell::new();
+    let model = shell.gguf("Q4_K.gguf");
+    let arguments = ["run", &model, "--prompt", "hello", "--max-tokens", "5", "--ignore-eos", "--budget", "64MiB"];
+    let report = shell.json(&[&arguments[..], &["--json"]].concat());
+    assert_eq!(report["ids"].as_array().expect("ids").len(), 5);
+    assert_eq!(report["stop_reason"], "max_tokens");
+    let profile = &report["profile"];
+    for field in [
+        "adapter",
+        "budget_bytes",
+        "peak_gpu_bytes",
+        "model_bytes",
+        "pinned_bytes",
+        "streamed_bytes_per_sweep",
+        "sweeps",
+        "prompt_tokens",
+        "new_tokens",
+        "time_to_first_token_s",
+        "decode_tokens_per_s",
+        "read_busy_s",
+        "upload_busy_s",
+        "compute_busy_s",
+        "wall_s",
+    ] {
+        assert!(!profile[field].is_null(), "{field} is missing");
+    }
+    assert_eq!(profile["budget_bytes"], 64 << 20);
+    assert!(profile["peak_gpu_bytes"].as_u64() <= profile["budget_bytes"].as_u64(), "{profile}");
+    let text = report["text"].as_str().expect("a text");
+    assert_eq!(shell.ok(&arguments).trim_end_matches('\n'), text.trim_end_matches('\n'), "the streamed text");
+}
+
+#[test]
+fn ids_in_and_scores_out() {
+    let shell = Shell::new();
+    let model = shell.gguf("F16.gguf");
+    let ids = shell.write("ids.json", "[5, 80, 33, 2, 64]");
+    let score = shell.json(&["score", &model, "--ids-file", &ids, "--budget", "64MiB"]);
+    assert_eq!(score["tokens"], 5);
+    let logits = score["last_logits"].as_array().expect("logits");
+    assert_eq!(logits.len(), 271);
+    assert_eq!(score["top"].as_array().expect("pairs").len(), 10);
+    assert!(score["nll"].as_f64().expect("a number") > 0.0);
+    let run = shell.json(&["run", &model, "--ids-file", &ids, "--max-tokens", "1", "--ignore-eos", "--json"]);
+    assert_eq!(run["ids"][0], score["top"][0][0], "the best logit is the next id");
+}
+
+#[test]
+fn many_prompts_give_what_each_gives_alone() {
+    let shell = Shell::new();
+    let model = shell.gguf("Q8_0.gguf");
+    let prompts = shell.write(
+        "prompts.jsonl",
+        "{\"prompt\": \"hello\"}\n{\"ids\": [9, 8, 7], \"max_tokens\": 3}\n\n{\"prompt\": \"the thing\", \"system\": \"be brief\"}\n",
+    );
+    let out = shell.path("out.jsonl").display().to_string();
+    let common = ["--max-tokens", "6", "--ignore-eos"];
+    shell.ok(&[&["run", &model, "--prompts", &prompts, "--out", &out][..], &common].concat());
+    let lines = std::fs::read_to_string(&out).expect("written");
+    let answers: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(answers.len(), 3);
+    assert_eq!(answers[1]["ids"].as_array().expect("ids").len(), 3);
+    let alone = shell.json(&[&["run", &model, "--prompt", "hello", "--json"][..], &common].concat());
+    assert_eq!(answers[0]["ids"], alone["ids"]);
+    assert_eq!(answers[0]["text"], alone["text"]);
+}
+
+#[test]
+fn a_split_model_is_inspected_verified_and_found_damaged() {
+    let shell = Shell::new();
+    let model = shell.gguf("Q6_K.gguf");
+    let out = shell.path("model").display().to_string();
+    shell.ok(&["split", &model, &out]);
+    let inspected = shell.json(&["inspect", &out, "--json"]);
+    assert!(inspected["encodings"]["q6_k"]["tensors"].as_u64() > Some(0), "{inspected}");
+    let smallest = inspected["smallest_budget_bytes_direct"].as_u64().expect("a size");
+    assert!(smallest > 8 << 20 && smallest < 32 << 20);
+    assert!(shell.ok(&["inspect", &out]).contains("smallest budget"));
+    shell.ok(&["verify", &out]);
+    let shard = shell.path("model").join("layer-00000.safetensors");
+    let mut bytes = std::fs::read(&shard).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&shard, bytes).expect("writes");
+    let output = shell.run(&["verify", &out]);
+    assert_eq!(output.status.code(), Some(1));
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(found.contains("layer-00000.safetensors") && found.contains("model.layers.0."), "{found}");
+    let (code, line) = shell.fails(&["run", &out, "--prompt", "hello"]);
+    assert_eq!(code, 1);
+    assert!(line.contains("layer-00000.safetensors") && line.contains("model.layers.0."), "{line}");
+}
+
+#[test]
+fn wrong_arguments_are_2_and_everything_else_is_1() {
+    let shell = Shell::new();
+    let model = shell.gguf("Q4_0.gguf");
+    let out = shell.path("out").display().to_string();
+    let twos: &[&[&str]] = &[
+        &["run", &model],
+        &["run", &model, "--prompt", "a", "--budget", "lots"],
+        &["run", &model, "--prompt", "a", "--temperature", "-1"],
+        &["split", &model, &out, "--weights", "q4"],
+        &["synth", "llama-9", &out],
+        &["frobnicate"],
+    ];
+    for arguments in twos {
+        let (code, line) = shell.fails(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {line}");
+    }
+    let (code, line) = shell.fails(&["run", "no/such/model", "--prompt", "a"]);
+    assert!(code == 1 && line.contains("no/such/model"), "{line}");
+    let (code, line) = shell.fails(&["run", &model, "--prompt", "a", "--budget", "8MiB"]);
+    assert!(code == 1 && line.contains("smallest"), "{line}");
+    let (code, line) = shell.fails(&["run", &model, "--prompt", "a", "--adapter", "no such adapter"]);
+    assert!(code != 0 && line.contains("no such adapter"), "{line}");
+    let broken = shell.write("broken.gguf", "GGUF but not really");
+    let (code, line) = shell.fails(&["run", &broken, "--prompt", "a"]);
+    assert!(code == 1 && line.contains("broken.gguf"), "{line}");
+}
+
+#[test]
+fn quantized_files_are_not_quantized_again() {
+    let shell = Shell::new();
+    let model = shell.gguf("Q4_1.gguf");
+    let out = shell.path("out").display().to_string();
+    let (_, line) = shell.fails(&["split", &model, &out, "--weights", "q8"]);
+    assert!(line.contains("quantized"), "{line}");
+    assert!(!Path::new(&out).join("manifest.json").exists());
+}
+
+#[test]
+fn a_model_in_q8_and_q4_still_runs() {
+    let shell = Shell::new();
+    let model = shell.gguf("F32.gguf");
+    let ids = shell.write("ids.json", "[5, 80, 33, 2, 64]");
+    let exact = shell.json(&["score", &model, "--ids-file", &ids])["nll"].as_f64().expect("a number");
+    for (weights, tolerance) in [("q8", 0.05), ("q4", 0.5)] {
+        let out = shell.path(weights).display().to_string();
+        shell.ok(&["split", &model, &out, "--weights", weights, "--max-file-size", "100KB"]);
+        let nll = shell.json(&["score", &out, "--ids-file", &ids])["nll"].as_f64().expect("a number");
+        assert!((nll - exact).abs() < tolerance * exact && nll != exact, "{weights}: {nll} against {exact}");
+    }
+}
+
+#[test]
+fn adapters_are_listed() {
+    let text = Shell::new().ok(&["devices"]);
+    assert!(text.contains("subgroups") && text.contains("largest binding"), "{text}");
+}
