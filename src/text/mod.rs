@@ -15,9 +15,12 @@ mod stream;
 mod tokenizer;
 mod tokenizer_check;
 
-pub use chat::{ChatTemplate, Message};
+pub use chat::{ChatTemplate, Date, Message, RenderOptions};
 pub use gguf_tokenizer::tokenizer_json;
 pub use sampler::{Sampler, SamplerOptions};
 pub use stop::{Found, StopReason, StopTexts, stop_token_ids};
 pub use stream::{TextDecoder, TextStream};
 pub use tokenizer::Tokenizer;
+
+#[cfg(test)]
+mod tokenizer_tests;

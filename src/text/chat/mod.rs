@@ -1,0 +1,140 @@
+//! Chat templates, through `minijinja`, as Hugging Face writes them.
+//!
+//! Like transformers (`utils/chat_template_utils.py`): blocks are trimmed, `loop` controls and `generation` blocks work, the
+//! methods of Python's strings and dicts are there, and `tojson` is `json.dumps`. A template comes with a checkpoint and is not
+//! trusted: see [`sandbox`].
+
+mod builtins;
+mod date;
+mod json;
+mod meter;
+mod ops;
+mod sandbox;
+mod values;
+
+pub use date::Date;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::stop::token_text;
+use crate::{Error, ErrorKind, Result};
+
+/// Special tokens that templates may name.
+const TOKENS: [&str; 4] = ["bos_token", "eos_token", "unk_token", "pad_token"];
+
+/// One turn of a chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    pub content: String,
+}
+
+impl Message {
+    /// A turn of the user's.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self { role: "user".into(), content: content.into() }
+    }
+
+    /// A turn of the model's.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self { role: "assistant".into(), content: content.into() }
+    }
+
+    /// What the model is told before the chat.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self { role: "system".into(), content: content.into() }
+    }
+}
+
+/// How to render a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenderOptions {
+    /// End with the beginning of the model's turn.
+    pub add_generation_prompt: bool,
+    /// What `strftime_now` tells. Without it a template that looks for it uses its own date, and any other gets an empty
+    /// one: the same chat then always gives the same prompt.
+    pub date: Option<Date>,
+}
+
+impl Default for RenderOptions {
+    fn default() -> Self {
+        Self { add_generation_prompt: true, date: None }
+    }
+}
+
+/// A chat template that compiles.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    source: String,
+    /// Name and text.
+    tokens: Map<String, Json>,
+}
+
+impl ChatTemplate {
+    /// The template of a `tokenizer_config.json`; none where it has none. Of several it is the one named `default`, or the
+    /// first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] naming the line, where it does not compile.
+    pub fn from_config(config: &Json) -> Result<Option<Self>> {
+        let Some(source) = source(&config["chat_template"])? else { return Ok(None) };
+        let source = sandbox::without_generation_blocks(source);
+        sandbox::check(&source).map_err(|error| failed(&error))?;
+        let token = |name: &&str| Some((name.to_string(), json!(token_text(config.get(name)?)?)));
+        Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect() }))
+    }
+
+    /// The prompt for the model's next turn.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] naming the line, where the template fails, refuses the messages or does not come to an end.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.render_with(messages, RenderOptions::default())
+    }
+
+    /// The prompt of a chat.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_with(&self, messages: &[Message], options: RenderOptions) -> Result<String> {
+        let message = |message: &Message| json!({ "role": message.role, "content": message.content });
+        let mut root = self.tokens.clone();
+        for name in ["bos_token", "eos_token"] {
+            root.entry(name).or_insert_with(|| json!(""));
+        }
+        root.insert("messages".into(), messages.iter().map(message).collect());
+        root.insert("add_generation_prompt".into(), json!(options.add_generation_prompt));
+        root.insert("tools".into(), Json::Null);
+        root.insert("documents".into(), Json::Null);
+        let rendered =
+            values::from_json(&Json::Object(root)).and_then(|root| sandbox::render(&self.source, root, options.date));
+        rendered.map_err(|error| failed(&error))
+    }
+}
+
+/// The text of the template: a string, or one of a list of `{"name", "template"}`.
+fn source(value: &Json) -> Result<Option<&str>> {
+    let wrong = || {
+        let error = Error::new(ErrorKind::Text, "is neither a text nor a list of named texts");
+        error.file(sandbox::NAME).remedy("give the prompt as it is, with --raw")
+    };
+    let entry = match value {
+        Json::Null => return Ok(None),
+        Json::String(text) => return Ok(Some(text)),
+        Json::Array(list) => list.iter().find(|entry| entry["name"] == "default").or(list.first()),
+        _ => return Err(wrong()),
+    };
+    entry.map(|entry| entry["template"].as_str().ok_or_else(wrong)).transpose()
+}
+
+fn failed(error: &minijinja::Error) -> Error {
+    let line = error.line().map_or_else(String::new, |line| format!(" in line {line}"));
+    let detail = error.detail().map_or_else(String::new, |detail| format!(": {detail}"));
+    Error::new(ErrorKind::Text, format!("{}{line}{detail}", error.kind()))
+        .file(sandbox::NAME)
+        .remedy("give the prompt as it is, with --raw")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,378 @@
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn template(source: &str) -> Result<ChatTemplate> {
+    let config =
+        json!({ "chat_template": source, "bos_token": "<s>", "eos_token": { "content": "</s>", "lstrip": false } });
+    Ok(ChatTemplate::from_config(&config)?.expect("there is a template"))
+}
+
+fn render(source: &str) -> Result<String> {
+    template(source)?.render(&[Message::user("hello")])
+}
+
+/// `tools/golden/make_text.py` rendered these with transformers.
+#[test]
+fn prompts_are_those_of_transformers() {
+    let golden: Json = serde_json::from_str(include_str!("../../../tests/data/text/chat.json")).unwrap();
+    let date = Date { year: 2025, month: 3, day: 9, hour: 14, minute: 5, second: 6 };
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() > 50);
+    for case in cases {
+        let name = case["template"].as_str().unwrap();
+        let template = template(golden["templates"][name].as_str().unwrap()).unwrap();
+        let text = |value: &Json| value.as_str().unwrap().to_owned();
+        let message = |m: &Json| Message { role: text(&m["role"]), content: text(&m["content"]) };
+        let messages: Vec<Message> = case["messages"].as_array().unwrap().iter().map(message).collect();
+        let add_generation_prompt = case["add_generation_prompt"].as_bool().unwrap();
+        let result = template.render_with(&messages, RenderOptions { add_generation_prompt, date: Some(date) });
+        match (case["prompt"].as_str(), result) {
+            (Some(prompt), Ok(text)) => assert_eq!(text, prompt, "{name}"),
+            (Some(_), Err(error)) => panic!("{name}: {error}"),
+            (None, Ok(text)) => panic!("{name} gave {text:?} instead of an error"),
+            (None, Err(error)) => assert!(error.to_string().contains(case["error"].as_str().unwrap()), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn finds_the_template_in_a_config() {
+    let named = |name: &str, text: &str| json!({ "name": name, "template": text });
+    let table = [
+        (json!({}), None),
+        (json!({ "chat_template": null }), None),
+        (json!({ "chat_template": [] }), None),
+        (json!({ "chat_template": "a" }), Some("a")),
+        (json!({ "chat_template": [named("tool_use", "t"), named("default", "d")] }), Some("d")),
+        (json!({ "chat_template": [named("rag", "r"), named("tool_use", "t")] }), Some("r")),
+    ];
+    for (config, expected) in table {
+        let found = ChatTemplate::from_config(&config).unwrap().map(|template| template.render(&[]).unwrap());
+        assert_eq!(found.as_deref(), expected, "{config}");
+    }
+    for wrong in [json!({ "chat_template": 3 }), json!({ "chat_template": [{ "name": "default" }] })] {
+        let error = ChatTemplate::from_config(&wrong).unwrap_err();
+        assert_eq!((error.kind(), error.file_name()), (ErrorKind::Text, Some("chat_template")));
+    }
+}
+
+#[test]
+fn without_a_date_the_prompt_is_always_the_same() {
+    let asks = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}";
+    assert_eq!(render(asks).unwrap(), "2024");
+    assert_eq!(render("[{{ strftime_now('%Y') }}]").unwrap(), "[]");
+    let date = Some(Date::from_unix_s(0));
+    let options = RenderOptions { date, ..RenderOptions::default() };
+    assert_eq!(template(asks).unwrap().render_with(&[], options).unwrap(), "1970");
+    assert!(template("{{ strftime_now('%Q') }}").unwrap().render_with(&[], options).is_err());
+}
+
+#[test]
+fn errors_name_the_line() {
+    let table = [
+        ("a\n{% if %}", "line 2"),
+        ("\n\n{{ nothing.at.all }}", "line 3"),
+        ("\n{{ raise_exception('not like this') }}", "line 2: not like this"),
+        ("{{ messages[0].content.format(1) }}", "line 1"),
+        ("{% for a in 3 %}{% endfor %}", "line 1"),
+        ("{{ 1 + 'a' }}", "+ does not take a number and a string"),
+        ("{{ messages | frobnicate }}", "frobnicate"),
+        ("{% include 'other' %}", "line 1 are not supported"),
+        ("\n{{ x < 2 < 3 }}", "line 2 are not supported"),
+        ("{% block a %}{% endblock %}", "not supported"),
+        ("{% autoescape true %}{% endautoescape %}", "not supported"),
+        ("{% for m in messages %}{{ loop.changed(m) }}{% endfor %}", "not supported"),
+        ("{% set a.b = 1 %}", ""),
+    ];
+    for (source, expected) in table {
+        let error = render(source).unwrap_err();
+        assert_eq!((error.kind(), error.file_name()), (ErrorKind::Text, Some("chat_template")), "{source}");
+        assert!(error.to_string().contains(expected), "{source}: {error}");
+        assert!(error.to_string().contains("--raw"), "{error}");
+    }
+}
+
+#[test]
+fn works_as_python_does() {
+    let table = [
+        (
+            "{{ 'abc'[::-1] }}{{ 'abc'[1:] }}{{ 'abc'[-2:] }}{{ 'abc'[:-1] }}{{ 'abc'[5:] }}{{ 'añb'[1:2] }}",
+            "cbabcbcabñ",
+        ),
+        ("{{ [1, 2, 3][::2] }}{{ [1, 2, 3][:0:-1] }}", "[1, 3][3, 2]"),
+        (
+            "{{ 'a,b,,c'.split(',') }}{{ ' a  b c '.split() }}{{ ' a  b c '.split(none, 1) }}",
+            "['a', 'b', '', 'c']['a', 'b', 'c']['a', 'b c ']",
+        ),
+        ("{{ 'aXbX'.replace('X', '-', 1) }}{{ 'abc'.removeprefix('a').removesuffix('c') }}", "a-bXb"),
+        ("{{ 'aaa'.count('a') }}{{ 'aaa'.count('') }}{{ 'x'.join(['a', 'b']) }}", "34axb"),
+        ("{{ {'b': 1, 'a': [none, true, 'q']} }}", "{'b': 1, 'a': [None, True, 'q']}"),
+        ("{{ bos_token ~ [\"it's\", 'a\"b'] }}", "<s>[\"it's\", 'a\"b']"),
+        (
+            "{{ {'b': 1, 'a': 2} | tojson }}{{ {1: 'é\\n\\x01', none: []} | tojson(ensure_ascii=true) }}",
+            "{\"b\": 1, \"a\": 2}{\"1\": \"\\u00e9\\n\\u0001\", \"null\": []}",
+        ),
+        ("{{ [1, {'a': []}] | tojson(indent=1) }}", "[\n 1,\n {\n  \"a\": []\n }\n]"),
+        ("{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}", "{\"a\":2,\"b\":1}"),
+        ("{{ 3 * 'ab' }}{{ [0] * 2 }}{{ -1 * 'ab' }}{{ 2 * 3 + 1.5 }}", "ababab[0, 0]7.5"),
+        ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}{{ {'a': 1}.get('b', 2) }}", "a12"),
+        (
+            "{{ dict(a=1)['a'] }}{{ namespace(x=2).x }}{{ range(3) | list }}{{ range(4, 0, -2) | join('-') }}",
+            "12[0, 1, 2]4-2",
+        ),
+        (
+            "{{ 'a' in 'cat' }}{{ 'x' not in ['y'] }}{{ 'role' in messages[0] }}{{ 'x' is in ['x'] }}",
+            "TrueTrueTrueTrue",
+        ),
+        (
+            "{{ messages[0].role == 'user' and messages | length == 1 }}{{ tools is none }}{{ x is defined }}",
+            "TrueTrueFalse",
+        ),
+        ("{{ ['b', 'a', 'b'] | unique | sort | join }}{{ [3, 1] | max }}{{ ' a ' | trim ~ 'B' | lower }}", "ab3ab"),
+        ("{{ 'two words' | title }}{{ 'aB' | capitalize }}{{ 'l1\nl2' | indent(2) }}", "Two WordsAbl1\n  l2"),
+        ("{{ bos_token }}{{ eos_token }}{{ unk_token }}", "<s></s>"),
+        (
+            "{% set ns = namespace() %}{% set ns.a = [ns.b is defined] %}{{ ns.a }}{% set x %}cap{{ 1 }}{% endset %}{{ x }}",
+            "[False]cap1",
+        ),
+        ("{%- generation -%} a {%- endgeneration %}{% generation %}b{% endgeneration %}", "ab"),
+        (
+            "{% for i in [1, 2, 3, 4] if i % 2 == 0 %}{{ loop.index }}{{ i }}{{ loop.last }}{% else %}none{% endfor %}",
+            "12False24True",
+        ),
+        (
+            "{% macro f(x, y=2) %}{{ x }}{{ y }}{{ caller() if caller }}{% endmacro %}{{ f(1) }}{% call f(3) %}c{% endcall %}",
+            "1232c",
+        ),
+        ("{% raw %}{{ x }}{% endraw %}{# no #}\n  {% if true %}\nx\n  {% endif %}\ny\n", "{{ x }}x\ny"),
+    ];
+    for (source, expected) in table {
+        match render(source) {
+            Ok(text) => assert_eq!(text, expected, "{source}"),
+            Err(error) => panic!("{source}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_hostile_template_ends_soon_with_an_error() {
+    let grow = |step: &str| {
+        format!("{{% set n = namespace(x='0123456789', l=[1]) %}}{{% for i in range(99999) %}}{step}{{% endfor %}}")
+    };
+    let table = [
+        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}".to_owned(),
+        "{{ range(1000000000) | list }}".to_owned(),
+        "{{ 'x' * 99999999 }}{{ 'x' * 99999999 }}{{ 'x' * 99999999 }}".to_owned(),
+        "{{ messages[0].content * 99999999999 }}".to_owned(),
+        "{{ messages * 99999999999 }}".to_owned(),
+        grow("{% set n.x = n.x + n.x %}"),
+        grow("{% set n.x = n.x ~ n.x %}"),
+        grow("{% set n.x = n.x.replace('1', n.x) %}"),
+        grow("{% set n.x = n.x | replace('1', n.x) %}"),
+        grow("{% set n.x = n.x | join(n.x) %}"),
+        grow("{% set n.x = [n.x, n.x] | join %}"),
+        grow("{% set n.x = n.x.join(n.x) %}"),
+        grow("{% set n.x = (n.x, n.x) | string %}"),
+        grow("{% set n.x = [n.x, n.x] | upper %}"),
+        grow("{% set x %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = x %}"),
+        grow("{% set n.l = n.l + n.l %}"),
+        grow("{% set n.l = [n.l] %}"),
+        grow("{% set n.l = {'a': n.l} %}"),
+        grow("{% set n.l = dict(a=n.l) %}"),
+        grow("{% set n.l = namespace(a=n.l) %}"),
+        grow("{% set n.l = [loop] %}"),
+        grow("{% macro f() %}{{ n.l }}{% endmacro %}{% set n.l = [f] %}"),
+        grow("{% set n.l = n.l | map('list') %}{% set n.l = [n.l] | list %}"),
+        grow("{% set n.x = n %}"),
+        format!("{}{{{{ n.l == n.l }}}}", grow("{% set n.l = [n.l, n.l] %}")),
+        format!(
+            "{{% set a = [1] %}}{}{{{{ a == b }}}}",
+            "{% set a = [a, a, a, a, a, a, a, a] %}{% set b = [a, a] %}".repeat(15)
+        ),
+        format!("{{% set a = [1] %}}{}{{{{ a }}}}", "{% set a = [a, a, a, a, a, a, a, a] %}".repeat(15)),
+        format!("{{% set a = [1] %}}{}{{{{ a | tojson }}}}", "{% set a = [a, a, a, a, a, a, a, a] %}".repeat(15)),
+        format!("{{% set a = [1] %}}{}{{{{ a in [a] }}}}", "{% set a = [a, a, a, a, a, a, a, a] %}".repeat(15)),
+        format!("{{% set a = [1] %}}{}{{{{ [a, a] | sort }}}}", "{% set a = [a, a, a, a, a, a, a, a] %}".repeat(15)),
+        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}".to_owned(),
+        "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('0123456789') }}".to_owned(),
+        "{% for m in [[1]] recursive %}{{ loop([m]) }}{% endfor %}".to_owned(),
+        format!("{{{{ {}1 }}}}", "1 + ".repeat(50_000)),
+        format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
+        format!("{{{{ x{} }}}}", ".a".repeat(50_000)),
+        format!("{{{{ x{} }}}}", "|trim".repeat(50_000)),
+        format!("{{{{ {}x }}}}", "not ".repeat(40_000)),
+        format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(10_000)),
+        format!("{}{}", "{% if a %}".repeat(10_000), "{% endif %}".repeat(10_000)),
+        format!("{{% for i in range(99999) %}}{}{{% endfor %}}", "text ".repeat(20_000)),
+        format!("{{% set x %}}{{% for i in range(99999) %}}{}{{% endfor %}}{{% endset %}}", "text ".repeat(20_000)),
+        "a".repeat(300_000),
+        "{{ 'x' | indent(99999999999) }}".to_owned(),
+        "{{ messages | tojson(indent=99999999999) }}".to_owned(),
+    ];
+    for source in table {
+        let started = Instant::now();
+        // The stack of a thread, which is smaller than that of `main`.
+        let run = std::thread::spawn(move || (render(&source), source));
+        let (result, source) = run.join().expect("no panic");
+        let shown = &source[..source.len().min(160)];
+        let error = result.err().unwrap_or_else(|| panic!("no error for {shown}"));
+        assert_eq!(error.kind(), ErrorKind::Text, "{shown}: {error}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?} for {shown}", started.elapsed());
+    }
+}
+
+/// What the limits just let through must fit the stack of a small thread, such as a browser's worker has.
+#[test]
+fn the_deepest_template_that_is_allowed_does_not_overflow() {
+    let table = [
+        format!("{{{{ {}x }}}}", "x ~ ".repeat(490)),
+        format!("{{{{ {}1 }}}}", "1 + ".repeat(490)),
+        format!("{{{{ x{} }}}}", " if x else x".repeat(70)),
+        format!("{{{{ a is defined and a{} }}}}", ".a".repeat(490)),
+        format!("{{{{ bos_token{} }}}}", "|trim".repeat(490)),
+        format!("{{{{ {}x }}}}", "not ".repeat(140)),
+        format!("{{{{ {}1{} }}}}", "(".repeat(140), ")".repeat(140)),
+        format!("{{% set a = [1] %}}{{{{ {}a{} }}}}", "[".repeat(30), "]".repeat(30)),
+        format!("{{{{ {}1{} }}}}", "[".repeat(140), "]".repeat(140)),
+        format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(100)),
+        format!("{}x{}", "{% if true %}".repeat(140), "{% endif %}".repeat(140)),
+        format!("{}x{}", "{% for m in messages %}".repeat(90), "{% endfor %}".repeat(90)),
+        "{% macro f(x) %}{{ f(x ~ 1) if x | length < 1000 }}{% endmacro %}{{ f('') }}".to_owned(),
+        "{% macro f(x) %}{% call g(x) %}{{ f(x) }}{% endcall %}{% endmacro %}{% macro g(x) %}{{ caller() }}{% endmacro %}{{ f('') }}".to_owned(),
+    ];
+    for source in table {
+        let run = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+            // Some are refused at last, by minijinja's own limits. Only the stack matters here.
+            let _ = render(&source);
+        });
+        run.unwrap().join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_long_chat_is_no_attack() {
+    let golden: Json = serde_json::from_str(include_str!("../../../tests/data/text/chat.json")).unwrap();
+    let turn = |index: usize| {
+        let content = "word ".repeat(400);
+        if index.is_multiple_of(2) { Message::user(content) } else { Message::assistant(content) }
+    };
+    let messages: Vec<Message> = (0..1001).map(turn).collect();
+    for (name, source) in golden["templates"].as_object().unwrap() {
+        let prompt = template(source.as_str().unwrap()).unwrap().render(&messages);
+        assert!(prompt.unwrap_or_else(|error| panic!("{name}: {error}")).len() > 1_000_000, "{name}");
+    }
+}
+
+/// Fragments of templates, so that many of the random ones compile.
+fn fragments() -> impl Strategy<Value = String> {
+    let fragment = proptest::sample::select(vec![
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{%-",
+        "-%}",
+        "{#",
+        "#}",
+        " for ",
+        " in ",
+        " if ",
+        " endif ",
+        " endfor ",
+        " set ",
+        "x",
+        "y",
+        " = ",
+        "messages",
+        "[0]",
+        "[1:]",
+        "[::-1]",
+        ".content",
+        ".role",
+        "|",
+        "trim",
+        "tojson",
+        "join",
+        "length",
+        "sort",
+        "map",
+        "list",
+        "(",
+        ")",
+        "'a'",
+        "'é'",
+        "1",
+        "-1",
+        "0",
+        "9223372036854775807",
+        "1.5",
+        " + ",
+        " - ",
+        " * ",
+        " / ",
+        " // ",
+        " % ",
+        " ** ",
+        " ~ ",
+        " == ",
+        " < ",
+        " not ",
+        " and ",
+        " is ",
+        "none",
+        "true",
+        "defined",
+        "odd",
+        "divisibleby",
+        ",",
+        ":",
+        "{",
+        "}",
+        "[",
+        "]",
+        ".split",
+        ".strip",
+        ".count",
+        ".replace",
+        ".items",
+        "()",
+        "namespace",
+        "range",
+        "loop",
+        ".index",
+        " macro ",
+        " endmacro ",
+        "round",
+        "abs",
+        "int",
+        "\n",
+        "raw",
+        "endraw",
+        "\\",
+        "\u{1f600}",
+        " else ",
+    ]);
+    proptest::collection::vec(fragment, 0..24).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn no_template_panics(source in prop_oneof![fragments(), "\\PC{0,60}", fragments().prop_map(|e| format!("{{{{ {e} }}}}"))]) {
+        let _ = render(&source);
+    }
+
+    #[test]
+    fn expressions_of_numbers_do_not_panic(
+        a in prop_oneof![any::<i64>(), -3i64..3], b in prop_oneof![any::<i64>(), -3i64..3],
+        operator in proptest::sample::select(vec!["+", "-", "*", "/", "//", "%", "**", "<", "==", "~"]),
+    ) {
+        for (a, b) in [(a.to_string(), b.to_string()), (format!("{a}.0"), b.to_string()), (a.to_string(), "x".into())] {
+            let _ = render(&format!("{{% set x = {a} %}}{{{{ x {operator} {b} }}}}{{{{ 'abc'[x:{b}] }}}}"));
+            let _ = render(&format!("{{{{ {a} {operator} {b} }}}}{{{{ {a} | round({b}) }}}}{{{{ {a} is divisibleby({b}) }}}}"));
+        }
+    }
+}
