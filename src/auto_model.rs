@@ -28,7 +28,7 @@ use crate::model::{CancelToken, Engine, budget, layout::ModelLayout};
 use crate::plan::{self, ModelSpec};
 use crate::platform::now_s;
 use crate::shard::Model;
-use crate::store::{FileStore, Store, Window};
+use crate::store::{self, Store, Window};
 use crate::text::{ChatTemplate, Message, Tokenizer, stop_token_ids};
 use crate::{Error, ErrorKind, Result};
 
@@ -125,7 +125,7 @@ impl Loader {
     /// [`ErrorKind::NotFound`] where there is no split model; [`ErrorKind::Budget`] with the smallest that works; those
     /// of damaged files and of the GPU.
     pub async fn load(self) -> Result<AutoModel> {
-        ModelFiles::open(Arc::new(FileStore::open(&self.folder)?)).await?.load(&self.options).await
+        ModelFiles::open(store::open_folder(&self.folder)?).await?.load(&self.options).await
     }
 }
 

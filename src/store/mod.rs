@@ -2,6 +2,8 @@
 //!
 //! A store knows nothing of tensors or layers. Objects are flat names such as `layer-00003.safetensors`.
 
+use std::sync::Arc;
+
 use crate::platform::{BoxFuture, MaybeSend};
 use crate::{Error, ErrorKind, Result};
 
@@ -19,6 +21,18 @@ pub use file::FileStore;
 pub use folder::FolderSink;
 pub use memory::MemoryStore;
 pub use window::Window;
+
+/// The store of a folder, where the host has folders.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`](crate::ErrorKind) where there is none; [`ErrorKind::Unsupported`](crate::ErrorKind) in a
+/// browser.
+pub fn open_folder(path: &std::path::Path) -> Result<Arc<dyn Store>> {
+    #[cfg(not(target_arch = "wasm32"))]
+    return Ok(Arc::new(FileStore::open(path)?));
+    #[cfg(target_arch = "wasm32")]
+    Err(Error::new(ErrorKind::Unsupported, "a browser opens no folders by their path").file(path.display().to_string()))
+}
 
 /// Read access to named objects by position.
 ///

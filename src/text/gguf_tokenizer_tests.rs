@@ -95,13 +95,14 @@ fn puts_tokens_around_a_text_where_the_file_says() {
 
 #[test]
 fn refuses_what_it_does_not_know() {
-    let refused = |change: fn(&mut GgufTokenizer)| {
+    type Change = fn(&mut GgufTokenizer);
+    let refused = |change: Change| {
         let (_, mut fields, _) = golden("byte_level");
         change(&mut fields);
         let error = tokenizer_json(&fields).unwrap_err();
         (error.kind(), error.to_string())
     };
-    let table: [(fn(&mut GgufTokenizer), ErrorKind, &str); 6] = [
+    let table: [(Change, ErrorKind, &str); 6] = [
         (|f| f.model = "bert".into(), ErrorKind::Unsupported, "'bert'"),
         (|f| f.pre = Some("chameleon".into()), ErrorKind::Unsupported, "'chameleon' is not known; use the checkpoint"),
         (|f| f.tokens.clear(), ErrorKind::Text, "no tokens"),

@@ -61,6 +61,12 @@ pub(super) fn find(name: &str) -> Option<PreTokenizer> {
     TABLE.iter().find(|(names, _)| names.contains(&name)).map(|(_, row)| *row)
 }
 
+/// Every name with its row.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = (&'static str, PreTokenizer)> {
+    TABLE.iter().flat_map(|(names, row)| names.iter().map(|name| (*name, *row)))
+}
+
 impl PreTokenizer {
     /// The `pre_tokenizer` of a `tokenizer.json`.
     pub(super) fn to_json(self) -> Value {

@@ -111,6 +111,14 @@ impl Tokenizer {
             None => String::new(),
         }
     }
+
+    /// What the crate itself makes of the ids, with a decoder of its own.
+    #[cfg(test)]
+    pub(super) fn decode_with_crate(&self, decoder: &Value, ids: &[u32]) -> String {
+        let mut inner = self.inner.clone();
+        inner.with_decoder(Some(serde_json::from_value::<tokenizers::DecoderWrapper>(decoder.clone()).unwrap()));
+        inner.decode(ids, true).unwrap()
+    }
 }
 
 fn no_tokenizer(error: serde_json::Error) -> Error {

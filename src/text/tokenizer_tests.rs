@@ -25,8 +25,11 @@ pub(super) fn fields(value: &Value) -> GgufTokenizer {
     }
 }
 
-/// A golden tokenizer, and its cases: text, ids, decoded text.
-pub(super) fn golden(name: &str) -> (Tokenizer, GgufTokenizer, Vec<(String, Vec<u32>, String)>) {
+/// Text, its ids, and what they decode to.
+type Case = (String, Vec<u32>, String);
+
+/// A golden tokenizer, and its cases.
+pub(super) fn golden(name: &str) -> (Tokenizer, GgufTokenizer, Vec<Case>) {
     let file: Value = serde_json::from_str(match name {
         "byte_level" => include_str!("../../tests/data/text/byte_level.json"),
         _ => include_str!("../../tests/data/text/sentencepiece.json"),

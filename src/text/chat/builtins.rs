@@ -85,7 +85,8 @@ fn add_tests(env: &mut Environment<'_>, meter: &Arc<Meter>) {
     env.add_test("true", |value: &Value| value.kind() == ValueKind::Bool && value.is_true());
     env.add_test("false", |value: &Value| value.kind() == ValueKind::Bool && !value.is_true());
     env.add_test("divisibleby", |value: i64, by: i64| value.checked_rem(by) == Some(0));
-    let comparisons: [(&[&str], fn(&Value, &Value) -> bool); 6] = [
+    type Comparison = fn(&Value, &Value) -> bool;
+    let comparisons: [(&[&str], Comparison); 6] = [
         (&["==", "eq", "equalto", "sameas"], |a, b| a == b),
         (&["!=", "ne"], |a, b| a != b),
         (&["<", "lt", "lessthan"], |a, b| a < b),
