@@ -19,8 +19,8 @@
 use std::sync::Arc;
 
 use crate::generate::{GenerateOptions, Generation, Request};
-use crate::gpu::Gpu;
 use crate::gpu::kernels::KvType;
+use crate::gpu::{Gpu, Upload};
 use crate::model::batch::{self, Sequence};
 use crate::model::budget::Demand;
 use crate::model::kv::KvGeometry;
@@ -78,12 +78,20 @@ pub struct LoadOptions {
     pub sequences: u32,
     /// Rows of a sweep at most; what the budget allows where none.
     pub prefill_chunk: Option<u32>,
+    pub upload: Upload,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        let (adapter, context, prefill_chunk) = (None, None, None);
-        Self { budget_bytes: DEFAULT_BUDGET_BYTES, adapter, context, kv: KvType::F32, sequences: 1, prefill_chunk }
+        Self {
+            budget_bytes: DEFAULT_BUDGET_BYTES,
+            adapter: None,
+            context: None,
+            kv: KvType::F32,
+            sequences: 1,
+            prefill_chunk: None,
+            upload: Upload::Auto,
+        }
     }
 }
 
@@ -193,7 +201,7 @@ impl ModelFiles {
     /// As [`Loader::load`].
     pub async fn load(self, options: &LoadOptions) -> Result<AutoModel> {
         let opened_s = now_s();
-        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?;
+        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
         let engine = Engine::open(gpu, self.model, self.spec, options.kv, options.demand()).await?;
         Ok(AutoModel { engine, text: self.text, kept: None, opened_s })
     }

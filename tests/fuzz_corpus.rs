@@ -41,3 +41,13 @@ fn configs() {
 fn manifests() {
     replay("manifest", targets::manifest);
 }
+
+#[test]
+fn tokenizers() {
+    replay("tokenizer", targets::tokenizer);
+}
+
+#[test]
+fn chat_templates() {
+    replay("chat_template", targets::chat_template);
+}

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Files, Golden, block_on, demand, load, smallest, split_small};
+use tilestream::gpu::Upload;
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Next, Sequence};
 use tilestream::model::budget::Demand;
@@ -43,6 +44,29 @@ fn the_smallest_budget_gives_the_same_bits_as_a_resident_model() {
                 assert_eq!(bits(&all_logits(&mut tight, &golden.ids).await), bits(&expected), "{name}");
             }
             assert_eq!(bits(&all_logits(&mut resident, &golden.ids).await), bits(&expected), "{name}, resident again");
+        }
+    });
+}
+
+#[test]
+fn the_ring_gives_the_same_bits_as_mapped_windows() {
+    block_on(async {
+        for name in ["gqa", "tied"] {
+            let (files, golden) = (split_small(name, "config.json").await, Golden::read(name));
+            let expected = all_logits(&mut load(&files, None, None).await, &golden.ids).await;
+            let demand = Demand { direct: false, ..demand() };
+            let least = smallest(&files, &demand).await;
+            for budget_bytes in [least, least + 100_000, demand.budget_bytes] {
+                let gpu = common::gpu(budget_bytes).await.with_upload(Upload::Copy);
+                assert!(!gpu.uploads_directly());
+                let mut model = common::open(&files, gpu, Demand { budget_bytes, ..demand }).await.expect("opens");
+                for _ in 0..2 {
+                    assert_eq!(bits(&all_logits(&mut model, &golden.ids).await), bits(&expected), "{name}");
+                }
+                let (_, streamed) = model.residency();
+                assert_eq!(streamed == 0, budget_bytes == demand.budget_bytes, "{name}: {streamed} bytes stream");
+                assert!(model.profile().figures().upload_busy_s > 0.0, "nothing was copied");
+            }
         }
     });
 }

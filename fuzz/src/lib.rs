@@ -7,6 +7,7 @@ use tilestream::checkpoint::{self, gguf, safetensors};
 use tilestream::plan::model_spec;
 use tilestream::shard::Manifest;
 use tilestream::store::MemoryStore;
+use tilestream::text::{ChatTemplate, Message, Tokenizer, tokenizer_json};
 
 /// The first two bytes are the length of the data that follows the header in the pretended file.
 fn split(data: &[u8]) -> Option<(usize, &[u8])> {
@@ -54,7 +55,9 @@ pub fn gguf_header(data: &[u8]) -> bool {
     file.resize(bytes.len() + data_len, 0);
     let store: MemoryStore = [("m.gguf".to_owned(), file)].into_iter().collect();
     let opened = pollster::block_on(checkpoint::open(&store, Some("m.gguf")));
-    opened.is_ok_and(|checkpoint| model_spec(&checkpoint.config).is_ok())
+    let Ok(opened) = opened else { return false };
+    let _ = opened.gguf_tokenizer.as_ref().map(tokenizer_json);
+    model_spec(&opened.config).is_ok()
 }
 
 /// A `config.json`, and an index of shards.
@@ -72,4 +75,23 @@ pub fn manifest(data: &[u8]) -> bool {
         assert!(Manifest::parse(bytes).is_ok(), "what was written can be read");
     }
     written.is_ok()
+}
+
+/// A `tokenizer.json`: what loads also encodes and decodes.
+pub fn tokenizer(data: &[u8]) -> bool {
+    let Ok(tokenizer) = Tokenizer::from_bytes(data) else { return false };
+    let _ = tokenizer.encode("A tile, 12 tiles\n 川 e\u{301}", true);
+    let ids: Vec<u32> = (0..tokenizer.len().min(40) as u32).collect();
+    let _ = tokenizer.decode(&ids);
+    true
+}
+
+/// A chat template.
+pub fn chat_template(data: &[u8]) -> bool {
+    let Ok(template) = std::str::from_utf8(data) else { return false };
+    let config = serde_json::json!({ "chat_template": template, "bos_token": "<s>", "eos_token": "</s>" });
+    let Ok(Some(template)) = ChatTemplate::from_config(&config) else { return false };
+    let messages =
+        [Message::system("Be brief."), Message::user("Hi <b>"), Message::assistant("Hello"), Message::user("2")];
+    template.render(&messages).is_ok()
 }

@@ -77,6 +77,17 @@ async fn pick_adapter(name: Option<&str>) -> Result<wgpu::Adapter> {
     }
 }
 
+/// How weights reach the shaders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upload {
+    /// Shaders read the upload windows themselves where the adapter maps its own buffers and shares the host's memory;
+    /// copies elsewhere.
+    #[default]
+    Auto,
+    /// Windows are copied to the ring, as an adapter with memory of its own needs it.
+    Copy,
+}
+
 /// A device whose memory is counted. Clones share device, queue and accountant.
 #[derive(Clone, Debug)]
 pub struct Gpu {
@@ -85,6 +96,7 @@ pub struct Gpu {
     pub adapter: std::sync::Arc<AdapterReport>,
     accountant: Accountant,
     budget_bytes: u64,
+    upload: Upload,
     poller: Poller,
 }
 
@@ -114,7 +126,18 @@ impl Gpu {
         })?;
         let poller = Poller::new(device.clone()).map_err(|error| Error::io(error, "GPU poller thread"))?;
         let accountant = Accountant::new(budget_bytes.saturating_sub(ALLOCATOR_SLACK_BYTES));
-        Ok(Self { device, queue, adapter: report.into(), accountant, budget_bytes, poller })
+        Ok(Self { device, queue, adapter: report.into(), accountant, budget_bytes, upload: Upload::Auto, poller })
+    }
+
+    /// The same device, bringing weights to the shaders in this way.
+    pub fn with_upload(mut self, upload: Upload) -> Self {
+        self.upload = upload;
+        self
+    }
+
+    /// Whether shaders read the upload windows themselves.
+    pub fn uploads_directly(&self) -> bool {
+        self.upload == Upload::Auto && self.adapter.maps_primary_buffers()
     }
 
     /// Counts the buffers of this device.

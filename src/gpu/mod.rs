@@ -7,7 +7,7 @@ pub mod memory;
 mod params;
 pub mod recorder;
 
-pub use device::{AdapterReport, Gpu, adapters};
+pub use device::{AdapterReport, Gpu, Upload, adapters};
 pub use memory::{Accountant, CountedBuffer};
 
 /// Whether invocations of a subgroup can exchange values.

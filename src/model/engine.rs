@@ -107,7 +107,7 @@ impl Engine {
     ) -> Result<Self> {
         let layout = ModelLayout::new(&spec, &model)?;
         let geometry = KvGeometry::new(&spec, kv_kind)?;
-        demand.direct = gpu.adapter.maps_primary_buffers();
+        demand.direct = gpu.uploads_directly();
         demand.budget_bytes = gpu.budget_bytes();
         let shares = budget::share(&spec, &layout, &geometry, &demand)?;
         let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);

@@ -5,6 +5,8 @@
 mod architectures;
 mod fields;
 mod rope;
+#[cfg(test)]
+mod tests;
 
 pub use architectures::model_spec;
 

@@ -132,16 +132,17 @@ impl TileStream {
         profile: Profile,
     ) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
-        let direct = gpu.adapter.maps_primary_buffers();
+        let direct = gpu.uploads_directly();
         let window_usage = Usage::MAP_WRITE | Usage::COPY_SRC | if direct { Usage::STORAGE } else { Usage::empty() };
         let mut windows = Vec::new();
         for index in 0..options.windows {
             windows.push(gpu.mapped_buffer(&format!("window {index}"), options.window_bytes, window_usage).await?);
         }
+        // A layer's vectors are copied out of it again.
         let ring_bytes = options.window_bytes * RING_WINDOWS;
         let ring = match direct {
             true => None,
-            false => Some(gpu.buffer("ring", ring_bytes, Usage::STORAGE | Usage::COPY_DST).await?),
+            false => Some(gpu.buffer("ring", ring_bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC).await?),
         };
         let spawner =
             Spawner::new("tile-reader", options.windows).map_err(|error| Error::io(error, "reader threads"))?;

@@ -32,8 +32,8 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
         adapter: args.adapter.clone(),
         context: args.context.or(context),
         kv,
-        sequences: 1,
         prefill_chunk: generation.and_then(|generation| generation.prefill_chunk),
+        ..LoadOptions::default()
     }
 }
 

@@ -1,0 +1,173 @@
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::{Op, model_spec};
+use crate::ErrorKind;
+
+fn llama() -> Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 512, "rope_theta": 10_000.0,
+    })
+}
+
+/// The config with fields changed; `null` takes a field away.
+fn with(changes: &Value) -> Value {
+    let mut config = llama();
+    for (name, value) in changes.as_object().expect("an object") {
+        match value {
+            Value::Null => config.as_object_mut().expect("an object").shift_remove(name),
+            value => config.as_object_mut().expect("an object").insert(name.clone(), value.clone()),
+        };
+    }
+    config
+}
+
+fn refused(changes: Value) -> (ErrorKind, String) {
+    let error = model_spec(&with(&changes)).expect_err("refused");
+    (error.kind(), error.to_string())
+}
+
+#[test]
+fn each_wrong_field_is_named() {
+    use ErrorKind::{Malformed, Missing, Unsupported};
+    let table = [
+        (json!({ "architectures": null }), Missing, "architectures"),
+        (json!({ "architectures": [] }), Missing, "architectures"),
+        (json!({ "architectures": ["MambaForCausalLM"] }), Unsupported, "known are: LlamaForCausalLM"),
+        (json!({ "hidden_size": null }), Missing, "hidden_size"),
+        (json!({ "hidden_size": 0 }), Malformed, "hidden_size"),
+        (json!({ "hidden_size": -3 }), Malformed, "hidden_size"),
+        (json!({ "hidden_size": 1u64 << 40 }), Malformed, "hidden_size"),
+        (json!({ "hidden_size": 66 }), Malformed, "num_attention_heads"),
+        (json!({ "intermediate_size": "160" }), Malformed, "intermediate_size"),
+        (json!({ "num_hidden_layers": 1_000_000_000 }), Malformed, "num_hidden_layers"),
+        (json!({ "vocab_size": null }), Missing, "vocab_size"),
+        (json!({ "num_key_value_heads": 3 }), Malformed, "num_key_value_heads"),
+        (json!({ "head_dim": 15 }), Malformed, "head_dim"),
+        (json!({ "head_dim": 4096 }), Malformed, "head_dim"),
+        (json!({ "rms_norm_eps": 0.0 }), Malformed, "rms_norm_eps"),
+        (json!({ "rope_theta": -1.0 }), Malformed, "rope_theta"),
+        (json!({ "hidden_act": "gelu" }), Unsupported, "hidden_act"),
+        (json!({ "pretraining_tp": 2 }), Unsupported, "pretraining_tp"),
+        (json!({ "attention_bias": "yes" }), Malformed, "attention_bias"),
+        (json!({ "logit_scale": 0.5 }), Unsupported, "logit_scale"),
+        (json!({ "rope_scaling": 3 }), Malformed, "rope_scaling"),
+        (json!({ "rope_scaling": { "type": "spiral" } }), Unsupported, "spiral"),
+        (json!({ "rope_scaling": { "type": "linear" } }), Missing, "factor"),
+        (json!({ "rope_scaling": { "type": "linear", "factor": 2.0, "twist": 1 } }), Unsupported, "twist"),
+        (json!({ "rope_scaling": { "rope_type": "llama3", "factor": 8.0 } }), Missing, "low_freq_factor"),
+        (json!({ "rope_scaling": { "rope_type": "factors", "factors": [1.0] } }), Malformed, "factors"),
+    ];
+    for (changes, kind, name) in table {
+        let (found, text) = refused(changes.clone());
+        assert_eq!(found, kind, "{changes}: {text}");
+        assert!(text.contains(name) && text.contains("config.json"), "{changes}: {text}");
+    }
+    assert_eq!(model_spec(&json!([1])).expect_err("no object").kind(), Malformed);
+}
+
+#[test]
+fn biases_heads_and_windows_are_data() {
+    let plain = model_spec(&llama()).expect("a plan");
+    assert_eq!((plain.layers.len(), plain.layers[0].matrices.len(), plain.layers[0].vectors.len()), (3, 7, 2));
+    let biased = model_spec(&with(&json!({ "attention_bias": true, "mlp_bias": true }))).expect("a plan");
+    assert_eq!(biased.layers[0].vectors.len(), 2 + 7);
+    let wide = model_spec(&with(&json!({ "head_dim": 32 }))).expect("a plan");
+    assert_eq!((wide.layers[0].matrices[0].rows, wide.layers[0].matrices[0].columns), (128, 64));
+    let window = |changes: Value| {
+        let spec = model_spec(&with(&changes)).expect("a plan");
+        let find = |op: &Op| if let Op::Attention { window, .. } = op { Some(*window) } else { None };
+        spec.layers[0].ops.iter().find_map(find).expect("attention")
+    };
+    assert_eq!(window(json!({})), None);
+    assert_eq!(window(json!({ "architectures": ["MistralForCausalLM"] })), Some(4096), "the family's default");
+    assert_eq!(window(json!({ "architectures": ["MistralForCausalLM"], "sliding_window": 7 })), Some(7));
+    let mut none = with(&json!({ "architectures": ["MistralForCausalLM"] }));
+    none["sliding_window"] = Value::Null;
+    let spec = model_spec(&none).expect("a plan");
+    assert!(spec.layers[0].ops.iter().any(|op| matches!(op, Op::Attention { window: None, .. })), "null means none");
+}
+
+#[test]
+fn both_spellings_of_rope_say_the_same() {
+    let scaling = json!({
+        "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 64,
+        "rope_type": "llama3",
+    });
+    let old = model_spec(&with(&json!({ "rope_scaling": scaling, "rope_theta": 500.0 }))).expect("a plan");
+    let mut new = scaling;
+    new["rope_theta"] = 500.0.into();
+    let new = model_spec(&with(&json!({ "rope_parameters": new, "rope_theta": null }))).expect("a plan");
+    assert_eq!(old, new);
+    let plain = model_spec(&with(&json!({ "rope_theta": 500.0 }))).expect("a plan");
+    let (scaled, plain) = (&old.rope.inverse_frequencies, &plain.rope.inverse_frequencies);
+    assert_eq!(scaled[0], plain[0], "short waves stay");
+    assert_eq!(scaled[7], plain[7] / 8.0, "long waves shrink");
+}
+
+#[test]
+fn angles_are_cosines_then_sines() {
+    let spec = model_spec(&llama()).expect("a plan");
+    let angles: Vec<f32> = spec.rope.angles(3).collect();
+    assert_eq!(angles.len(), 16);
+    assert_eq!((angles[0], angles[8]), (3.0_f64.cos() as f32, 3.0_f64.sin() as f32));
+    // 10000^(-2/16) radians a position.
+    assert!((angles[1] - (3.0 * 10_000_f32.powf(-0.125)).cos()).abs() < 1e-6);
+}
+
+/// Any JSON, with the names that configs use.
+fn any_json() -> impl Strategy<Value = Value> {
+    let names = [
+        "architectures",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "head_dim",
+        "num_key_value_heads",
+        "vocab_size",
+        "rope_scaling",
+        "rope_parameters",
+        "rope_theta",
+        "factor",
+        "type",
+        "rms_norm_eps",
+        "sliding_window",
+        "tie_word_embeddings",
+        "max_position_embeddings",
+        "factors",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0u64..200).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop_oneof![Just("LlamaForCausalLM"), Just("yarn"), Just("llama3"), Just("linear"), Just("silu")]
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 40, 8, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((proptest::sample::select(names.to_vec()), inner), 0..8).prop_map(|fields| {
+                Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_config_makes_a_panic(changes in any_json(), alone in any::<bool>()) {
+        let mut config = if alone { json!({}) } else { llama() };
+        if let (Some(config), Some(changes)) = (config.as_object_mut(), changes.as_object()) {
+            config.extend(changes.clone());
+        }
+        if let Ok(spec) = model_spec(&config) {
+            prop_assert!(!spec.layers.is_empty());
+            prop_assert!(spec.rope.angles(511).all(f32::is_finite));
+        }
+    }
+}
