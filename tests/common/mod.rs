@@ -1,5 +1,5 @@
 //! What the tests of the whole engine share.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
