@@ -80,7 +80,11 @@ impl ChatTemplate {
     pub fn from_config(config: &Json) -> Result<Option<Self>> {
         let Some(source) = source(&config["chat_template"])? else { return Ok(None) };
         let source = sandbox::without_generation_blocks(source);
-        sandbox::check(&source).map_err(|error| failed(&error))?;
+        sandbox::check(&source).map_err(|error| {
+            Error::new(ErrorKind::Text, what(&error))
+                .file("tokenizer_config.json: chat_template")
+                .remedy("mend the template, or take it out and give prompts as they are, with --raw")
+        })?;
         let token = |name: &&str| Some((name.to_string(), json!(token_text(config.get(name)?)?)));
         Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect() }))
     }
@@ -129,11 +133,13 @@ fn source(value: &Json) -> Result<Option<&str>> {
 }
 
 fn failed(error: &minijinja::Error) -> Error {
+    Error::new(ErrorKind::Text, what(error)).file(sandbox::NAME).remedy("give the prompt as it is, with --raw")
+}
+
+fn what(error: &minijinja::Error) -> String {
     let line = error.line().map_or_else(String::new, |line| format!(" in line {line}"));
     let detail = error.detail().map_or_else(String::new, |detail| format!(": {detail}"));
-    Error::new(ErrorKind::Text, format!("{}{line}{detail}", error.kind()))
-        .file(sandbox::NAME)
-        .remedy("give the prompt as it is, with --raw")
+    format!("{}{line}{detail}", error.kind())
 }
 
 #[cfg(test)]

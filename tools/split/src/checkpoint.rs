@@ -8,6 +8,7 @@ use tilestream::checkpoint::{self, Checkpoint};
 use tilestream::shard::split::{SplitOptions, saved_checkpoint, split};
 use tilestream::shard::{MANIFEST, OnProgress};
 use tilestream::store::{FileStore, FolderSink};
+use tilestream::text::{ChatTemplate, Tokenizer};
 use tilestream::{Error, ErrorKind, Result, plan};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -23,6 +24,13 @@ pub async fn open(path: &Path) -> Result<(FileStore, Checkpoint)> {
     let mut checkpoint = checkpoint::open(&store, name.as_deref()).await?;
     if let (None, Some(fields)) = (&checkpoint.tokenizer, &checkpoint.gguf_tokenizer) {
         checkpoint.tokenizer = Some(tilestream::text::tokenizer_json(fields)?);
+    }
+    // A split takes minutes; what the model could not be opened with is better refused now.
+    if let Some(tokenizer) = &checkpoint.tokenizer {
+        Tokenizer::from_bytes(tokenizer)?;
+    }
+    if let Some(config) = &checkpoint.tokenizer_config {
+        ChatTemplate::from_config(config)?;
     }
     Ok((store, checkpoint))
 }
