@@ -89,7 +89,8 @@ fn errors_name_the_line() {
     ];
     for (source, expected) in table {
         let error = render(source).unwrap_err();
-        assert_eq!((error.kind(), error.file_name()), (ErrorKind::Text, Some("chat_template")), "{source}");
+        assert_eq!(error.kind(), ErrorKind::Text, "{source}");
+        assert!(error.file_name().is_some_and(|file| file.ends_with("chat_template")), "{source}: {error}");
         assert!(error.to_string().contains(expected), "{source}: {error}");
         assert!(error.to_string().contains("--raw"), "{error}");
     }
