@@ -30,20 +30,20 @@ impl Manifest {
     /// [`ErrorKind::NotFound`] where there is none: then the store holds no (complete) model. Else see
     /// [`Manifest::parse`].
     pub async fn load(store: &dyn Store) -> Result<Self> {
+        Self::load_bytes(store).await.map(|(manifest, _)| manifest)
+    }
+
+    /// The manifest, and its bytes as they stand.
+    pub(crate) async fn load_bytes(store: &dyn Store) -> Result<(Self, Vec<u8>)> {
         let name = || store.describe(MANIFEST);
-        let len = store.len(MANIFEST).await.map_err(|error| match error.kind() {
+        let bytes = store.read_small(MANIFEST, MAX_MANIFEST_BYTES).await.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "not here, so this is no complete model")
                 .file(name())
                 .remedy("split a checkpoint into this folder, or finish the split that was stopped"),
             _ => error,
         })?;
-        if len > MAX_MANIFEST_BYTES {
-            let message = format!("{len} bytes; a manifest has at most {MAX_MANIFEST_BYTES}");
-            return Err(Error::new(ErrorKind::Malformed, message).file(name()));
-        }
-        let mut bytes = vec![0; len as usize];
-        store.read_at(MANIFEST, 0, &mut bytes).await?;
-        Self::parse(&bytes).map_err(|error| error.file(name()))
+        let manifest = Self::parse(&bytes).map_err(|error| error.file(name()))?;
+        Ok((manifest, bytes))
     }
 
     /// Parses and checks a manifest: version, checksum, names, and that every tensor lies where its shape and encoding

@@ -16,11 +16,13 @@ pub mod synth;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verified;
 mod verify;
 mod write;
 
 pub use checksum::{SumsWriter, sums_name};
-pub use model::{Model, VectorRun, VerifiedReader};
+pub use model::{Model, VectorRun};
+pub use verified::VerifiedReader;
 pub use verify::{Finding, verify};
 
 /// The manifest's name in a model's folder. It is written last: a folder without it is not a model.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::checksum::load_sums;
-use super::model::{list, tensors_in};
+use super::verified::{list, tensors_in};
 use super::{CHECKSUM_BLOCK, Manifest, OnProgress, tell};
 use crate::store::Store;
 use crate::{Error, Result};

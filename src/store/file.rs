@@ -137,12 +137,12 @@ impl Store for FileStore {
 }
 
 #[cfg(unix)]
-fn read_exact_at(file: &File, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_exact_at(file: &File, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset_bytes)
 }
 
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut offset_bytes: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_exact_at(file: &File, mut offset_bytes: u64, mut buffer: &mut [u8]) -> io::Result<()> {
     use std::os::windows::fs::FileExt;
     // `seek_read` moves the handle's cursor, which nobody uses; the position of the read is its own argument.
     while !buffer.is_empty() {
@@ -151,6 +151,28 @@ fn read_exact_at(file: &File, mut offset_bytes: u64, mut buffer: &mut [u8]) -> i
             Ok(read) => {
                 buffer = &mut buffer[read..];
                 offset_bytes += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+pub(super) fn write_all_at(file: &File, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset_bytes)
+}
+
+#[cfg(windows)]
+pub(super) fn write_all_at(file: &File, mut offset_bytes: u64, mut bytes: &[u8]) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !bytes.is_empty() {
+        match file.seek_write(bytes, offset_bytes) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, "nothing more could be written")),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset_bytes += written as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::platform::{BoxFuture, MaybeSend};
 use crate::{Error, ErrorKind, Result};
 
+pub mod cache;
 pub mod conformance;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
@@ -49,11 +50,66 @@ pub trait Store: MaybeSend {
     /// Fills `buffer` from `offset_bytes` of the object.
     fn read_at<'a>(&'a self, name: &'a str, offset_bytes: u64, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<()>>;
 
+    /// Fills a window, without a copy where the store can.
+    fn read_window<'a>(
+        &'a self,
+        name: &'a str,
+        offset_bytes: u64,
+        window: &'a mut Window<'_>,
+    ) -> BoxFuture<'a, Result<()>> {
+        if window.memory().is_some() {
+            // Asked for again, because the borrow of the question would outlive it.
+            let memory = window.memory().unwrap_or_default();
+            return self.read_at(name, offset_bytes, memory);
+        }
+        Box::pin(async move {
+            let mut bytes = vec![0; window.len()];
+            self.read_at(name, offset_bytes, &mut bytes).await?;
+            window.copy_from(&bytes);
+            Ok(())
+        })
+    }
+
+    /// A whole small object, of at most `most_bytes`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`](crate::ErrorKind) for a larger one.
+    fn read_small<'a>(&'a self, name: &'a str, most_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>>> {
+        Box::pin(async move {
+            let len = self.len(name).await?;
+            if len > most_bytes {
+                let message = format!("{len} bytes; at most {most_bytes} make sense");
+                return Err(Error::new(ErrorKind::Malformed, message).file(self.describe(name)));
+            }
+            let mut bytes = vec![0; len as usize];
+            self.read_at(name, 0, &mut bytes).await?;
+            Ok(bytes)
+        })
+    }
+
+    /// Whether bytes that were verified once need no verifying when they are read again. A host elsewhere may send
+    /// other bytes every time.
+    fn is_local(&self) -> bool {
+        true
+    }
+
     /// The names of all objects, sorted; [`ErrorKind::Unsupported`](crate::ErrorKind) where a store cannot list.
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>>>;
 
     /// How messages call the object: a path or an address.
     fn describe(&self, name: &str) -> String;
+}
+
+/// The length of an object; none where the store cannot tell it.
+///
+/// # Errors
+/// Those of [`Store::len`], except [`ErrorKind::Unsupported`](crate::ErrorKind).
+pub async fn known_len(store: &dyn Store, name: &str) -> Result<Option<u64>> {
+    match store.len(name).await {
+        Ok(len) => Ok(Some(len)),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A store that a model is written to.

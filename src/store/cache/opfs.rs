@@ -1,0 +1,314 @@
+//! A cache in the origin's private file system, through the synchronous handles that a dedicated worker has.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use js_sys::{AsyncIterator, Function, Object, Promise, Reflect, Uint8Array};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions, FileSystemGetFileOptions,
+    FileSystemReadWriteOptions, FileSystemRemoveOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{CacheFiles, CachePlace, HEADER_BYTES, JOURNAL, SOURCE, short};
+use crate::platform::BoxFuture;
+use crate::store::{Window, check_name};
+use crate::{Error, ErrorKind, Result};
+
+/// The folder of this origin that holds one folder for each model.
+const ROOT: &str = "tilestream";
+
+/// A model's folder in the private file system.
+pub struct OpfsCache {
+    folder: FileSystemDirectoryHandle,
+    writer: bool,
+    /// Handles are exclusive in some browsers, so those of small objects are closed after each use.
+    opened: RefCell<Vec<FileSystemSyncAccessHandle>>,
+}
+
+/// A model that lies in the private file system, whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpfsModel {
+    /// The address it came from.
+    pub source: String,
+    pub name: String,
+    pub total_bytes: u64,
+    #[serde(default)]
+    pub cached_bytes: u64,
+}
+
+impl OpfsCache {
+    /// The cache of the model at an address. Only one tab at a time may be the `writer`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the browser has no private file system (or hides it in private windows).
+    pub async fn open(source: &str, writer: bool) -> Result<Self> {
+        let root = root().await?;
+        let folder = child(&root, &folder_name(source), true).await?;
+        Ok(Self { folder, writer, opened: RefCell::default() })
+    }
+
+    /// Notes what the folder holds, for lists.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn describe_model(&self, source: &str, name: &str, total_bytes: u64) -> Result<()> {
+        let model = OpfsModel { source: source.to_owned(), name: name.to_owned(), total_bytes, cached_bytes: 0 };
+        let text = serde_json::to_vec(&model).map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+        self.save(SOURCE, &text).await
+    }
+
+    async fn handle(&self, name: &str, create: bool) -> Result<FileSystemSyncAccessHandle> {
+        check_name(name)?;
+        let file = file(&self.folder, name, create).await?;
+        sync_handle(&file, name).await
+    }
+
+    fn close(&self) {
+        self.opened.borrow_mut().drain(..).for_each(|handle| handle.close());
+    }
+}
+
+impl Drop for OpfsCache {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl CachePlace for OpfsCache {
+    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
+        Box::pin(async move {
+            match file(&self.folder, name, false).await {
+                Ok(file) => read_whole(&file, name).await.map(Some),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn save<'a>(&'a self, name: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let handle = self.handle(name, true).await?;
+            let written = write(&handle, name, 0, bytes).and_then(|()| {
+                handle.truncate_with_f64(bytes.len() as f64).and_then(|()| handle.flush()).map_err(|e| failed(name, &e))
+            });
+            handle.close();
+            written
+        })
+    }
+
+    fn clear(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.close();
+            for (name, _) in entries(&self.folder).await? {
+                let removed = JsFuture::from(self.folder.remove_entry(&name)).await;
+                removed.map_err(|error| failed(&name, &error))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn open<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Arc<dyn CacheFiles>>> {
+        Box::pin(async move {
+            let mut files = Vec::with_capacity(names.len());
+            for name in names {
+                let handle = match self.handle(name, self.writer).await {
+                    Ok(handle) => Some(handle),
+                    Err(error) if !self.writer && error.kind() == ErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                };
+                self.opened.borrow_mut().extend(handle.clone());
+                files.push(((*name).to_owned(), handle));
+            }
+            let files: Arc<dyn CacheFiles> = Arc::new(Files(files));
+            Ok(files)
+        })
+    }
+
+    fn is_writer(&self) -> bool {
+        self.writer
+    }
+}
+
+/// Names for messages, and the handles.
+struct Files(Vec<(String, Option<FileSystemSyncAccessHandle>)>);
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.0.iter().filter_map(|(_, handle)| handle.as_ref()).for_each(FileSystemSyncAccessHandle::close);
+    }
+}
+
+impl Files {
+    fn get(&self, file: usize) -> Result<(&str, &FileSystemSyncAccessHandle)> {
+        let (name, handle) = self.0.get(file).ok_or_else(|| Error::new(ErrorKind::Argument, "no such cached file"))?;
+        handle.as_ref().map(|handle| (name.as_str(), handle)).ok_or_else(|| short(name))
+    }
+}
+
+impl CacheFiles for Files {
+    fn len(&self, file: usize) -> Result<u64> {
+        if self.0.get(file).is_some_and(|(_, handle)| handle.is_none()) {
+            return Ok(0);
+        }
+        let (name, handle) = self.get(file)?;
+        handle.get_size().map(|size| size as u64).map_err(|error| failed(name, &error))
+    }
+
+    fn read_at(&self, file: usize, offset_bytes: u64, window: &mut Window<'_>) -> Result<()> {
+        let (name, handle) = self.get(file)?;
+        let (at, len) = (at(offset_bytes), window.len());
+        let read = match window.host() {
+            // Straight into the mapped buffer: the bytes never pass through wasm's memory.
+            Some(bytes) => handle.read_with_buffer_source_and_options(bytes, &at),
+            None => handle.read_with_u8_array_and_options(window.memory().unwrap_or_default(), &at),
+        };
+        match read.map_err(|error| failed(name, &error))? {
+            read if read as usize == len => Ok(()),
+            _ => Err(short(name)),
+        }
+    }
+
+    fn write_at(&self, file: usize, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        let (name, handle) = self.get(file)?;
+        write(handle, name, offset_bytes, bytes)
+    }
+
+    fn flush(&self, file: usize) -> Result<()> {
+        let (name, handle) = self.get(file)?;
+        handle.flush().map_err(|error| failed(name, &error))
+    }
+}
+
+fn at(offset_bytes: u64) -> FileSystemReadWriteOptions {
+    let options = FileSystemReadWriteOptions::new();
+    options.set_at(offset_bytes as f64);
+    options
+}
+
+fn write(handle: &FileSystemSyncAccessHandle, name: &str, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+    let written = handle.write_with_u8_array_and_options(bytes, &at(offset_bytes)).map_err(|e| failed(name, &e))?;
+    if written as usize == bytes.len() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NoSpace, "the browser stored only a part").file(name))
+}
+
+/// All models that lie in the private file system.
+///
+/// # Errors
+/// As [`OpfsCache::open`].
+pub async fn list() -> Result<Vec<OpfsModel>> {
+    let mut models = Vec::new();
+    for (_, folder) in entries(&root().await?).await? {
+        let Ok(folder) = folder.dyn_into::<FileSystemDirectoryHandle>() else { continue };
+        let Ok(source) = file(&folder, SOURCE, false).await else { continue };
+        let text = read_whole(&source, SOURCE).await?;
+        let Ok(mut model) = serde_json::from_slice::<OpfsModel>(&text) else { continue };
+        if let Ok(journal) = file(&folder, JOURNAL, false).await {
+            let journal = read_whole(&journal, JOURNAL).await?;
+            // The first half of the bits says what is kept.
+            let bits = journal.get(HEADER_BYTES as usize..).unwrap_or_default();
+            let on: u64 = bits[..bits.len() / 2].iter().map(|byte| u64::from(byte.count_ones())).sum();
+            model.cached_bytes = (on * crate::shard::CHECKSUM_BLOCK).min(model.total_bytes);
+        }
+        models.push(model);
+    }
+    models.sort_by(|a, b| a.source.cmp(&b.source));
+    Ok(models)
+}
+
+/// Deletes what is kept of the model at an address.
+///
+/// # Errors
+/// [`ErrorKind::Io`] while a tab uses it.
+pub async fn delete(source: &str) -> Result<()> {
+    let options = FileSystemRemoveOptions::new();
+    options.set_recursive(true);
+    let removed = root().await?.remove_entry_with_options(&folder_name(source), &options);
+    JsFuture::from(removed).await.map(|_| ()).map_err(|error| failed(source, &error))
+}
+
+fn folder_name(source: &str) -> String {
+    format!("{:016x}", xxh3_64(source.as_bytes()))
+}
+
+async fn root() -> Result<FileSystemDirectoryHandle> {
+    let unsupported = || Error::new(ErrorKind::Unsupported, "this browser (or a private window) stores no files");
+    let scope: WorkerGlobalScope = js_sys::global().dyn_into().map_err(|_| unsupported())?;
+    let storage = Reflect::get(&scope.navigator(), &"storage".into()).ok().filter(|storage| storage.is_object());
+    let storage: web_sys::StorageManager = storage.ok_or_else(unsupported)?.unchecked_into();
+    if !Reflect::has(&storage, &"getDirectory".into()).unwrap_or(false) {
+        return Err(unsupported());
+    }
+    let root = JsFuture::from(storage.get_directory()).await.map_err(|error| failed("storage", &error))?;
+    child(&root.unchecked_into(), ROOT, true).await
+}
+
+async fn child(folder: &FileSystemDirectoryHandle, name: &str, create: bool) -> Result<FileSystemDirectoryHandle> {
+    let options = FileSystemGetDirectoryOptions::new();
+    options.set_create(create);
+    let child = JsFuture::from(folder.get_directory_handle_with_options(name, &options)).await;
+    child.map(JsCast::unchecked_into).map_err(|error| failed(name, &error))
+}
+
+async fn file(folder: &FileSystemDirectoryHandle, name: &str, create: bool) -> Result<FileSystemFileHandle> {
+    let options = FileSystemGetFileOptions::new();
+    options.set_create(create);
+    let file = JsFuture::from(folder.get_file_handle_with_options(name, &options)).await;
+    file.map(JsCast::unchecked_into).map_err(|error| failed(name, &error))
+}
+
+/// A handle that reads and writes at once. Where the browser knows the mode, other tabs may read meanwhile.
+async fn sync_handle(file: &FileSystemFileHandle, name: &str) -> Result<FileSystemSyncAccessHandle> {
+    let options = Object::new();
+    let call = || -> Result<Promise, JsValue> {
+        Reflect::set(&options, &"mode".into(), &"readwrite-unsafe".into())?;
+        let open: Function = Reflect::get(file, &"createSyncAccessHandle".into())?.dyn_into()?;
+        open.call1(file, &options)?.dyn_into()
+    };
+    let handle = JsFuture::from(call().map_err(|error| failed(name, &error))?).await;
+    handle.map(JsCast::unchecked_into).map_err(|error| failed(name, &error))
+}
+
+async fn read_whole(file: &FileSystemFileHandle, name: &str) -> Result<Vec<u8>> {
+    let blob: web_sys::Blob =
+        JsFuture::from(file.get_file()).await.map_err(|error| failed(name, &error))?.unchecked_into();
+    let buffer = JsFuture::from(blob.array_buffer()).await.map_err(|error| failed(name, &error))?;
+    Ok(Uint8Array::new(&buffer).to_vec())
+}
+
+async fn entries(folder: &FileSystemDirectoryHandle) -> Result<Vec<(String, JsValue)>> {
+    let listing = |error: &JsValue| failed("a folder", error);
+    let iterator: AsyncIterator = folder.entries();
+    let mut found = Vec::new();
+    loop {
+        let next = JsFuture::from(iterator.next().map_err(|error| listing(&error))?).await;
+        let next: js_sys::IteratorNext = next.map_err(|error| listing(&error))?.unchecked_into();
+        if next.done() {
+            return Ok(found);
+        }
+        let pair: js_sys::Array = next.value().unchecked_into();
+        found.push((pair.get(0).as_string().unwrap_or_default(), pair.get(1)));
+    }
+}
+
+/// An error of the file system, by the name of its `DOMException`.
+fn failed(name: &str, error: &JsValue) -> Error {
+    let text = |field: &str| Reflect::get(error, &field.into()).ok().and_then(|value| value.as_string());
+    let (kind, remedy) = match text("name").as_deref() {
+        Some("NotFoundError") => (ErrorKind::NotFound, None),
+        Some("QuotaExceededError") => (ErrorKind::NoSpace, Some("delete stored models, or go on without storing")),
+        Some("NoModificationAllowedError") => (ErrorKind::Io, Some("close the other tab that uses this model")),
+        _ => (ErrorKind::Io, None),
+    };
+    let error = Error::new(kind, text("message").unwrap_or_else(|| format!("{error:?}"))).file(name);
+    match remedy {
+        Some(remedy) => error.remedy(remedy),
+        None => error,
+    }
+}
