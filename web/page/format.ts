@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers as people read them. A number and its unit stay on one line. */
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
@@ -12,7 +12,7 @@ export function formatBytes(bytes: number): string {
     unit += 1;
   }
   const digits = unit === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  return `${value.toFixed(digits)} ${UNITS[unit]}`;
+  return `${value.toFixed(digits)}\u00a0${UNITS[unit]}`;
 }
 
 /** "45 s", "3 min 20 s", "2 h 5 min". */
@@ -32,9 +32,9 @@ export function formatShortTime(seconds: number): string {
 
 /** A share of a whole; a small part that exists is never shown as 0. */
 export function formatShare(part: number, whole: number): string {
-  if (part <= 0 || whole <= 0) return "0 %";
+  if (part <= 0 || whole <= 0) return "0\u00a0%";
   const percent = (100 * part) / whole;
-  return percent < 1 ? "<1 %" : `${Math.round(percent)} %`;
+  return percent < 1 ? "<1\u00a0%" : `${Math.round(percent)}\u00a0%`;
 }
 
 /** Whether a text is a size such as "768MiB", "1.5 GiB" or a number of bytes. */

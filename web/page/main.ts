@@ -31,8 +31,8 @@ function showView(view: View): void {
   name.textContent = model?.name ?? "";
   document.title = view === "chat" && model ? `${model.name} · Tilestream` : "Tilestream";
   if (view === "loading") byId("loading-title").focus();
-  // On a touch screen, focus would bring up the keyboard unasked.
-  if (view === "chat" && matchMedia("(pointer: fine)").matches) byId("prompt").focus();
+  // On a touch screen, focus on the prompt would bring up the keyboard unasked.
+  if (view === "chat") byId(matchMedia("(pointer: coarse)").matches ? "messages" : "prompt").focus();
 }
 
 function showNotice(text: string | undefined): void {

@@ -52,6 +52,8 @@ function sanitize(html: string): DocumentFragment {
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+    // DOMPurify holds every other value against the expression for addresses too.
+    ADD_URI_SAFE_ATTR: ["align", "start"],
     RETURN_DOM_FRAGMENT: true,
   });
 }

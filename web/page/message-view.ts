@@ -7,7 +7,7 @@ import { MarkdownView } from "./markdown.js";
 
 const STOP_NOTES: Partial<Record<StopReason, string>> = {
   cancelled: "Stopped.",
-  max_tokens: "Ended at the longest answer set in the settings.",
+  max_tokens: "Ended at the number of tokens set in the settings.",
   context_full: "Ended: the conversation fills the model's context. Start a new chat.",
 };
 

@@ -56,7 +56,7 @@ export function layOutTiles(tileCount: number, layers: ArrayLike<number>, width:
       return row;
     });
     const used = Math.min(columns, Math.ceil(most / tilesPerCell));
-    const cellWidth = Math.min(WIDEST, Math.max(cell, Math.floor(width / used)));
+    const cellWidth = Math.min(WIDEST, width / used);
     return { rows, columns: used, tilesPerCell, cellWidth, cellHeight: cell, height: Math.max(0, y - gap) };
   };
 

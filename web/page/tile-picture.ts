@@ -8,10 +8,10 @@ import { layOutTiles, type TileLayout } from "./tile-layout.js";
 
 /** In the order of PLACES. */
 const PLACE_NAMES: Record<(typeof PLACES)[number], string> = {
-  network: "not fetched yet (network)",
-  opfs: "stored in the browser (OPFS)",
-  ram: "in memory (RAM)",
-  ring: "in the GPU's ring, on its way through",
+  network: "network, not fetched yet",
+  opfs: "stored (OPFS)",
+  ram: "memory (RAM)",
+  ring: "ring on the GPU",
   pinned: "pinned on the GPU",
 };
 
@@ -62,9 +62,12 @@ function drawRows(context: CanvasRenderingContext2D, state: StreamState, layout:
     }
     for (let cell = 0, tile = row.first; tile < row.end; cell += 1, tile += tilesPerCell) {
       const counts = countPlaces(state.tiles, tile, Math.min(row.end, tile + tilesPerCell));
-      const x = LABEL_WIDTH + (cell % columns) * cellWidth;
+      // Whole pixels: a seam between two of them would be blurred.
+      const column = cell % columns;
+      const x = LABEL_WIDTH + Math.round(column * cellWidth);
+      const right = LABEL_WIDTH + Math.round((column + 1) * cellWidth);
       const y = row.y + Math.floor(cell / columns) * cellHeight;
-      drawCell(context, counts, colors, x, y, cellWidth - seam, cellHeight - seam);
+      drawCell(context, counts, colors, x, y, right - x - seam, cellHeight - seam);
     }
   }
 }
@@ -81,19 +84,27 @@ function showLegend(counts: number[], tileCount: number, totalBytes: number): vo
       make("span", { class: "amount" }, amount));
   });
   legend.replaceChildren(...items);
-  const said = PLACES.map((place, index) => `${counts[index] ?? 0} ${PLACE_NAMES[place]}`).join(", ");
+  const said = PLACES.map((place, index) => `${counts[index] ?? 0} ${PLACE_NAMES[place]}`).join("; ");
   canvas.setAttribute("aria-label", `${tileCount} tiles: ${said}.`);
+}
+
+/** The picture leaves room for its legend: below it on a wide screen, and for the chat on a narrow one. */
+function pictureHeight(): number {
+  const wide = matchMedia("(min-width: 56rem)").matches;
+  const room = wide ? window.innerHeight - 480 : window.innerHeight * 0.46 - 90;
+  return Math.min(400, Math.max(160, room));
 }
 
 export function drawTilePicture(state: StreamState, totalBytes: number): void {
   const width = canvas.parentElement?.clientWidth ?? 0;
   if (width === 0) return;
   const tileCount = state.tiles.length;
-  const layout = layOutTiles(tileCount, state.layers, width - LABEL_WIDTH, 400);
+  const layout = layOutTiles(tileCount, state.layers, width - LABEL_WIDTH, pictureHeight());
   // The last label needs a whole line.
   const context = prepareCanvas(canvas, width, layout.height + LINE_HEIGHT);
   if (context) drawRows(context, state, layout);
-  scale.hidden = layout.tilesPerCell === 1;
-  scale.textContent = `A cell stands for ${layout.tilesPerCell} tiles, and its stripes for where they are.`;
+  scale.textContent = layout.tilesPerCell > 1
+    ? `There are too many to see one by one: a cell here is ${layout.tilesPerCell} of them, its stripes where they are.`
+    : "";
   showLegend(countPlaces(state.tiles, 0, tileCount), tileCount, totalBytes);
 }
