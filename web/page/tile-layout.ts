@@ -26,7 +26,9 @@ const LARGEST = 14;
 const SMALLEST = 4;
 /** A cell of several tiles shows a mix and needs more room. */
 const SMALLEST_MIXED = 6;
-const WIDEST = 28;
+const WIDEST = 64;
+/** With very many layers, rows may be flatter than cells are wide. */
+const FLATTEST = 3;
 
 /** The tile ranges of the layers, and of what lies before the first and after the last one. */
 function split(tileCount: number, layers: ArrayLike<number>): Omit<Row, "y">[] {
@@ -46,18 +48,18 @@ export function layOutTiles(tileCount: number, layers: ArrayLike<number>, width:
   const gap = groups.length > 48 ? 1 : 2;
   const most = Math.max(1, ...groups.map((group) => group.end - group.first));
 
-  const build = (tilesPerCell: number, cell: number): TileLayout => {
+  const build = (tilesPerCell: number, cell: number, cellHeight = cell): TileLayout => {
     const columns = Math.max(1, Math.floor(width / cell));
     let y = 0;
     const rows = groups.map((group) => {
       const row = { ...group, y };
       const lines = Math.ceil(Math.ceil((group.end - group.first) / tilesPerCell) / columns);
-      y += lines * cell + gap;
+      y += lines * cellHeight + gap;
       return row;
     });
     const used = Math.min(columns, Math.ceil(most / tilesPerCell));
     const cellWidth = Math.min(WIDEST, width / used);
-    return { rows, columns: used, tilesPerCell, cellWidth, cellHeight: cell, height: Math.max(0, y - gap) };
+    return { rows, columns: used, tilesPerCell, cellWidth, cellHeight, height: Math.max(0, y - gap) };
   };
 
   for (let tilesPerCell = 1; ; tilesPerCell *= 2) {
@@ -66,7 +68,9 @@ export function layOutTiles(tileCount: number, layers: ArrayLike<number>, width:
       const layout = build(tilesPerCell, cell);
       if (layout.height <= maxHeight) return layout;
     }
-    // Nothing is gained by mixing more than what fits one line a layer; the picture is then taller, and scrolls.
-    if (Math.ceil(most / tilesPerCell) <= Math.floor(width / smallest)) return build(tilesPerCell, smallest);
+    // With one line a layer, nothing is gained by mixing more tiles; what is still too high then scrolls.
+    if (Math.ceil(most / tilesPerCell) > Math.floor(width / smallest)) continue;
+    const room = Math.floor(maxHeight / groups.length) - gap;
+    return build(tilesPerCell, smallest, Math.min(smallest, Math.max(FLATTEST, room)));
   }
 }

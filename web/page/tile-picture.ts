@@ -8,7 +8,7 @@ import { layOutTiles, type TileLayout } from "./tile-layout.js";
 
 /** In the order of PLACES. */
 const PLACE_NAMES: Record<(typeof PLACES)[number], string> = {
-  network: "network, not fetched yet",
+  network: "on the network",
   opfs: "stored (OPFS)",
   ram: "memory (RAM)",
   ring: "ring on the GPU",
