@@ -1,0 +1,110 @@
+/** The picture of the stream: the model's tiles, coloured by where they are now. */
+
+import { PLACES, type StreamState } from "../src/index.js";
+import { prepareCanvas, themeColor } from "./canvas.js";
+import { byId, make } from "./dom.js";
+import { formatBytes, formatShare } from "./format.js";
+import { layOutTiles, type TileLayout } from "./tile-layout.js";
+
+/** In the order of PLACES. */
+const PLACE_NAMES: Record<(typeof PLACES)[number], string> = {
+  network: "on the network",
+  opfs: "stored (OPFS)",
+  ram: "memory (RAM)",
+  ring: "ring on the GPU",
+  pinned: "pinned on the GPU",
+};
+
+const LABEL_WIDTH = 30;
+const LINE_HEIGHT = 12;
+
+const canvas = byId<HTMLCanvasElement>("tile-picture");
+const legend = byId("tile-legend");
+const scale = byId("tile-scale");
+
+function countPlaces(tiles: Uint8Array, first: number, end: number): number[] {
+  const counts = PLACES.map(() => 0);
+  for (let tile = first; tile < end; tile += 1) {
+    const place = tiles[tile] ?? 0;
+    if (place < counts.length) counts[place] = (counts[place] ?? 0) + 1;
+  }
+  return counts;
+}
+
+/** A cell of several tiles is split into stripes; a place that occurs keeps a stripe that can be seen. */
+function drawCell(context: CanvasRenderingContext2D, counts: number[], colors: string[], x: number, y: number, width: number, height: number): void {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const present = counts.filter((count) => count > 0).length;
+  const least = present > 1 ? Math.min(1.5, width / present) : width;
+  let left = x;
+  let spare = width - least * present;
+  counts.forEach((count, place) => {
+    if (count === 0) return;
+    const stripe = least + (spare * count) / total;
+    context.fillStyle = colors[place] ?? "gray";
+    context.fillRect(left, y, stripe, height);
+    left += stripe;
+  });
+}
+
+function drawRows(context: CanvasRenderingContext2D, state: StreamState, layout: TileLayout): void {
+  const colors = PLACES.map((place) => themeColor(`--place-${place}`));
+  const { columns, tilesPerCell, cellWidth, cellHeight } = layout;
+  const seam = cellHeight > 6 ? 1 : 0.5;
+  const labelColor = themeColor("--muted");
+  let labelled = -LINE_HEIGHT;
+  for (const row of layout.rows) {
+    if (row.y - labelled >= LINE_HEIGHT) {
+      context.fillStyle = labelColor;
+      context.textBaseline = "top";
+      context.fillText(row.label, 0, row.y);
+      labelled = row.y;
+    }
+    for (let cell = 0, tile = row.first; tile < row.end; cell += 1, tile += tilesPerCell) {
+      const counts = countPlaces(state.tiles, tile, Math.min(row.end, tile + tilesPerCell));
+      // Whole pixels: a seam between two of them would be blurred.
+      const column = cell % columns;
+      const x = LABEL_WIDTH + Math.round(column * cellWidth);
+      const right = LABEL_WIDTH + Math.round((column + 1) * cellWidth);
+      const y = row.y + Math.floor(cell / columns) * cellHeight;
+      drawCell(context, counts, colors, x, y, right - x - seam, cellHeight - seam);
+    }
+  }
+}
+
+/** The same in words: how many tiles are where, and about how many bytes that is. */
+function showLegend(counts: number[], tileCount: number, totalBytes: number): void {
+  const items = PLACES.map((place, index) => {
+    const count = counts[index] ?? 0;
+    const bytes = tileCount > 0 ? (totalBytes * count) / tileCount : 0;
+    const amount = `${count} · ${formatShare(count, tileCount)} · ≈ ${formatBytes(bytes)}`;
+    return make("li", { "data-place": place, "data-count": String(count) },
+      make("span", { class: `swatch ${place}`, "aria-hidden": "true" }),
+      make("span", { class: "place" }, PLACE_NAMES[place]),
+      make("span", { class: "amount" }, amount));
+  });
+  legend.replaceChildren(...items);
+  const said = PLACES.map((place, index) => `${counts[index] ?? 0} ${PLACE_NAMES[place]}`).join("; ");
+  canvas.setAttribute("aria-label", `${tileCount} tiles: ${said}.`);
+}
+
+/** The picture leaves room for its legend: below it on a wide screen, and for the chat on a narrow one. */
+function pictureHeight(): number {
+  const wide = matchMedia("(min-width: 56rem)").matches;
+  const room = wide ? window.innerHeight - 480 : window.innerHeight * 0.46 - 90;
+  return Math.min(400, Math.max(160, room));
+}
+
+export function drawTilePicture(state: StreamState, totalBytes: number): void {
+  const width = canvas.parentElement?.clientWidth ?? 0;
+  if (width === 0) return;
+  const tileCount = state.tiles.length;
+  const layout = layOutTiles(tileCount, state.layers, width - LABEL_WIDTH, pictureHeight());
+  // The last label needs a whole line.
+  const context = prepareCanvas(canvas, width, layout.height + LINE_HEIGHT);
+  if (context) drawRows(context, state, layout);
+  scale.textContent = layout.tilesPerCell > 1
+    ? `There are too many to see one by one: a cell here is ${layout.tilesPerCell} of them, its stripes where they are.`
+    : "";
+  showLegend(countPlaces(state.tiles, 0, tileCount), tileCount, totalBytes);
+}
