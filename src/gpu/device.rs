@@ -3,7 +3,7 @@
 use futures::channel::oneshot;
 
 use super::memory::{ALLOCATOR_SLACK_BYTES, Accountant, CountedBuffer};
-use crate::platform::Poller;
+use crate::platform::{Poller, Window};
 use crate::{Error, ErrorKind, Result};
 
 /// An adapter with what matters to Tilestream.
@@ -166,7 +166,24 @@ impl Gpu {
     /// # Errors
     /// [`ErrorKind::Budget`] past the cap, [`ErrorKind::Gpu`] where the driver has no memory.
     pub async fn buffer(&self, label: &str, size_bytes: u64, usage: wgpu::BufferUsages) -> Result<CountedBuffer> {
-        self.make_buffer(label, size_bytes, usage, false).await
+        let size = size_bytes.max(4).next_multiple_of(4);
+        let limit = self.adapter.limits.max_buffer_size;
+        if size > limit {
+            return Err(Error::new(
+                ErrorKind::Gpu,
+                format!("buffer '{label}' of {size} bytes passes the adapter's limit of {limit}"),
+            ));
+        }
+        let lease = self.accountant.take(label, size)?;
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        if let Some(error) = memory.pop().await {
+            return Err(Error::new(ErrorKind::Gpu, format!("the driver has no {size} bytes for buffer '{label}'"))
+                .remedy("lower the budget")
+                .source(error.to_string()));
+        }
+        Ok(CountedBuffer::new(buffer, lease))
     }
 
     /// A counted buffer that is mapped for writing from the start.
@@ -179,34 +196,11 @@ impl Gpu {
         size_bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<CountedBuffer> {
-        self.make_buffer(label, size_bytes, usage, true).await
-    }
-
-    async fn make_buffer(
-        &self,
-        label: &str,
-        size_bytes: u64,
-        usage: wgpu::BufferUsages,
-        mapped_at_creation: bool,
-    ) -> Result<CountedBuffer> {
-        let size = size_bytes.max(4).next_multiple_of(4);
-        let limit = self.adapter.limits.max_buffer_size;
-        if size > limit {
-            return Err(Error::new(
-                ErrorKind::Gpu,
-                format!("buffer '{label}' of {size} bytes passes the adapter's limit of {limit}"),
-            ));
-        }
-        let lease = self.accountant.take(label, size)?;
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation };
-        let buffer = self.device.create_buffer(&descriptor);
-        if let Some(error) = memory.pop().await {
-            return Err(Error::new(ErrorKind::Gpu, format!("the driver has no {size} bytes for buffer '{label}'"))
-                .remedy("lower the budget")
-                .source(error.to_string()));
-        }
-        Ok(CountedBuffer::new(buffer, lease))
+        let buffer = self.buffer(label, size_bytes, usage).await?;
+        // Not mapped at creation: in a browser that throws where memory is missing.
+        let after = self.queue.submit([]);
+        self.map(&buffer, wgpu::MapMode::Write, after).ready().await?;
+        Ok(buffer)
     }
 
     /// Submits commands; mappings asked for before the next submit fire when these are done.
@@ -229,6 +223,55 @@ impl Gpu {
     pub fn on_done(&self, after: wgpu::SubmissionIndex, callback: impl FnOnce() + Send + 'static) {
         self.queue.on_submitted_work_done(callback);
         self.poller.watch(after);
+    }
+}
+
+/// The bytes of a buffer that is mapped for writing.
+#[cfg(not(target_arch = "wasm32"))]
+pub struct MappedBytes(wgpu::BufferViewMut);
+
+/// The bytes of a buffer that is mapped for writing: the browser's own, outside of wasm's memory. Taken once for each
+/// mapping.
+#[cfg(target_arch = "wasm32")]
+pub struct MappedBytes(js_sys::Uint8Array);
+
+impl MappedBytes {
+    /// The first `len_bytes` of a mapped buffer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] where it is not mapped.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn new(buffer: &wgpu::Buffer, len_bytes: u64) -> Result<Self> {
+        let view = buffer.get_mapped_range_mut(..len_bytes.next_multiple_of(4));
+        view.map(Self).map_err(|error| Error::new(ErrorKind::Gpu, "a window is not mapped").source(error))
+    }
+
+    /// The first `len_bytes` of a mapped buffer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] where it is not mapped.
+    #[cfg(target_arch = "wasm32")]
+    pub fn new(buffer: &wgpu::Buffer, len_bytes: u64) -> Result<Self> {
+        let lost = || Error::new(ErrorKind::Gpu, "a window is not mapped");
+        let buffer = buffer.as_webgpu().ok_or_else(lost)?;
+        let range = buffer.get_mapped_range().map_err(|error| lost().source(format!("{error:?}")))?;
+        Ok(Self(js_sys::Uint8Array::new_with_byte_offset_and_length(&range, 0, len_bytes as u32)))
+    }
+
+    /// The first `len_bytes` as a window.
+    ///
+    /// # Panics
+    /// Where there are not as many.
+    pub fn window(&mut self, len_bytes: usize) -> Window<'_> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            assert!(len_bytes <= self.0.len(), "a window lies within its buffer");
+            let start = self.0.slice(..).as_raw_element_ptr();
+            // SAFETY: the view maps at least `len_bytes` bytes, and stays borrowed for as long as the window lives.
+            unsafe { Window::from_raw(start, len_bytes) }
+        }
+        #[cfg(target_arch = "wasm32")]
+        Window::from_host(self.0.subarray(0, len_bytes as u32))
     }
 }
 

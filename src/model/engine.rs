@@ -45,7 +45,7 @@ pub enum Output {
 struct ModelSource(Arc<Model>);
 
 impl TileSource for ModelSource {
-    fn read<'a>(&'a self, file: u32, offset_bytes: u64, window: &'a mut Window<'a>) -> BoxFuture<'a, Result<()>> {
+    fn read<'a>(&'a self, file: u32, offset_bytes: u64, window: &'a mut Window<'_>) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.0.verified().read(file, offset_bytes, window))
     }
 }

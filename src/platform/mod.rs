@@ -1,6 +1,9 @@
 //! What the engine needs of its host: clock, tasks, `Send`. Only this folder, the stores, the GPU upload and the web
 //! facade know which host they run on.
 
+mod window;
+pub use window::Window;
+
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]

@@ -14,14 +14,13 @@ mod file;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod memory;
-mod window;
 
+pub use crate::platform::Window;
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderSink;
 pub use memory::MemoryStore;
-pub use window::Window;
 
 /// The store of a folder, where the host has folders.
 ///

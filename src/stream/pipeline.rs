@@ -15,7 +15,7 @@ use futures::channel::oneshot;
 
 use super::profile::{Profile, Stage};
 use super::tiles::{Load, TileTable, group_loads, pin_evenly};
-use crate::gpu::device::Mapping;
+use crate::gpu::device::{MappedBytes, Mapping};
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::platform::{BoxFuture, MaybeSend, Spawner};
 use crate::store::Window;
@@ -24,7 +24,7 @@ use crate::{Error, ErrorKind, Result};
 /// Where the pipeline gets bytes from: verified, by file index and offset.
 pub trait TileSource: MaybeSend {
     /// Fills the whole window from `offset_bytes` of `file`.
-    fn read<'a>(&'a self, file: u32, offset_bytes: u64, window: &'a mut Window<'a>) -> BoxFuture<'a, Result<()>>;
+    fn read<'a>(&'a self, file: u32, offset_bytes: u64, window: &'a mut Window<'_>) -> BoxFuture<'a, Result<()>>;
 }
 
 /// Sizes of the pipeline, decided by the budget.
@@ -101,7 +101,7 @@ pub struct TileStream {
     ring: Option<CountedBuffer>,
     ring_next: u64,
     /// Windows without a read: mapped, or on their way to it.
-    idle: Vec<(usize, Option<Mapping>)>,
+    idle: Vec<(usize, Mapping)>,
     pending: VecDeque<Pending>,
     current: Option<Current>,
     /// Passes of this sweep and the next, in order; `reading` points at the next load to read.
@@ -136,7 +136,7 @@ impl TileStream {
         let window_usage = Usage::MAP_WRITE | Usage::COPY_SRC | if direct { Usage::STORAGE } else { Usage::empty() };
         let mut windows = Vec::new();
         for index in 0..options.windows {
-            windows.push(gpu.mapped_buffer(&format!("window {index}"), options.window_bytes, window_usage).await?);
+            windows.push(gpu.buffer(&format!("window {index}"), options.window_bytes, window_usage).await?);
         }
         // A layer's vectors are copied out of it again.
         let ring_bytes = options.window_bytes * RING_WINDOWS;
@@ -155,7 +155,7 @@ impl TileStream {
             table,
             sections: Vec::new(),
             segments: Vec::new(),
-            idle: (0..windows.len()).map(|window| (window, None)).collect(),
+            idle: Vec::new(),
             windows,
             window_bytes: options.window_bytes,
             ring,
@@ -167,6 +167,9 @@ impl TileStream {
             sweep: 0,
             next_number: 0,
         };
+        // Mapping at creation would not tell of memory that is missing, but throw.
+        let after = gpu.queue.submit([]);
+        (0..options.windows).for_each(|window| stream.release(window, after.clone()));
         stream.pin(options.pinned_bytes).await?;
         stream.sections = options.sections.into_iter().map(|tiles| stream.section(tiles)).collect();
         Ok(stream)
@@ -255,7 +258,7 @@ impl TileStream {
         while let Some(pending) = self.pending.pop_front() {
             // An error here belongs to bytes that nobody wants any more.
             let _ = pending.result.await;
-            self.idle.push((pending.window, None));
+            self.recycle(pending.window);
         }
         self.runs.clear();
         self.reading = (0, 0);
@@ -284,16 +287,14 @@ impl TileStream {
         }
     }
 
-    fn read(&self, window: usize, mapping: Option<Mapping>, load: Load, sweep: u64) -> oneshot::Receiver<Result<()>> {
+    fn read(&self, window: usize, mapping: Mapping, load: Load, sweep: u64) -> oneshot::Receiver<Result<()>> {
         let (sender, receiver) = oneshot::channel();
         let (source, profile, buffer) =
             (Arc::clone(&self.source), self.profile.clone(), wgpu::Buffer::clone(&self.windows[window]));
         let number = self.next_number;
         self.spawner.spawn(async move {
             let result = async {
-                if let Some(mapping) = mapping {
-                    mapping.ready().await?;
-                }
+                mapping.ready().await?;
                 profile.mark(Stage::Read, true, number, sweep);
                 let result = fill_window(&*source, &buffer, load).await;
                 profile.mark(Stage::Read, false, number, sweep);
@@ -345,7 +346,7 @@ impl TileStream {
         let lost = || Error::new(ErrorKind::Io, "a reader thread died");
         let read = (&mut pending.result).await.map_err(|_| lost()).flatten();
         if let Err(error) = read {
-            self.idle.push((pending.window, None));
+            self.recycle(pending.window);
             self.reset().await;
             return Err(error);
         }
@@ -405,9 +406,16 @@ impl TileStream {
         }
     }
 
+    /// Maps a window anew whose bytes are of no use.
+    fn recycle(&mut self, window: usize) {
+        self.windows[window].unmap();
+        let after = self.gpu.queue.submit([]);
+        self.release(window, after);
+    }
+
     fn release(&mut self, window: usize, after: wgpu::SubmissionIndex) {
         let mapping = self.gpu.map(&self.windows[window], wgpu::MapMode::Write, after);
-        self.idle.push((window, Some(mapping)));
+        self.idle.push((window, mapping));
     }
 
     /// Number and sweep of the load in use, for the event log.
@@ -447,11 +455,7 @@ impl TileStream {
 }
 
 async fn fill_window(source: &dyn TileSource, buffer: &wgpu::Buffer, load: Load) -> Result<()> {
-    let len = load.len_bytes.next_multiple_of(4);
-    let mapped = buffer.get_mapped_range_mut(..len);
-    let mut view = mapped.map_err(|error| Error::new(ErrorKind::Gpu, "a window is not mapped").source(error))?;
-    let start = view.slice(..).as_raw_element_ptr();
-    // SAFETY: `view` maps at least `len_bytes` bytes, and stays borrowed for nothing else until the read is over.
-    let mut window = unsafe { Window::from_raw(start, load.len_bytes as usize) };
+    let mut bytes = MappedBytes::new(buffer, load.len_bytes)?;
+    let mut window = bytes.window(load.len_bytes as usize);
     source.read(load.file, load.offset_bytes, &mut window).await
 }

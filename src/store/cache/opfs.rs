@@ -198,11 +198,11 @@ fn write(handle: &FileSystemSyncAccessHandle, name: &str, offset_bytes: u64, byt
     Err(Error::new(ErrorKind::NoSpace, "the browser stored only a part").file(name))
 }
 
-/// All models that lie in the private file system.
+/// All models that lie in the private file system, kept in blocks of `block_bytes`.
 ///
 /// # Errors
 /// As [`OpfsCache::open`].
-pub async fn list() -> Result<Vec<OpfsModel>> {
+pub async fn list(block_bytes: u64) -> Result<Vec<OpfsModel>> {
     let mut models = Vec::new();
     for (_, folder) in entries(&root().await?).await? {
         let Ok(folder) = folder.dyn_into::<FileSystemDirectoryHandle>() else { continue };
@@ -214,7 +214,7 @@ pub async fn list() -> Result<Vec<OpfsModel>> {
             // The first half of the bits says what is kept.
             let bits = journal.get(HEADER_BYTES as usize..).unwrap_or_default();
             let on: u64 = bits[..bits.len() / 2].iter().map(|byte| u64::from(byte.count_ones())).sum();
-            model.cached_bytes = (on * crate::shard::CHECKSUM_BLOCK).min(model.total_bytes);
+            model.cached_bytes = (on * block_bytes).min(model.total_bytes);
         }
         models.push(model);
     }
