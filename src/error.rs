@@ -8,6 +8,8 @@ use std::fmt;
 pub enum ErrorKind {
     /// The operating system, a server or a browser refused to read or write.
     Io,
+    /// The network failed, again and again.
+    Network,
     /// A file or object that must exist does not.
     NotFound,
     /// Bytes end before the header says they do.
@@ -39,6 +41,7 @@ impl ErrorKind {
     pub fn code(self) -> &'static str {
         match self {
             Self::Io => "io",
+            Self::Network => "network",
             Self::NotFound => "not_found",
             Self::Truncated => "truncated",
             Self::Malformed => "malformed",

@@ -12,6 +12,7 @@ pub mod conformance;
 mod file;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
+mod http;
 mod memory;
 mod window;
 
@@ -19,6 +20,7 @@ mod window;
 pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderSink;
+pub use http::{HttpCounters, HttpOptions, HttpStore};
 pub use memory::MemoryStore;
 pub use window::Window;
 
@@ -43,7 +45,7 @@ pub fn open_folder(path: &std::path::Path) -> Result<Arc<dyn Store>> {
 /// - a name that leaves the store (`..`, an absolute path) is refused.
 /// - `read_at` only writes to the buffer and never reads from it: it may be memory of a GPU (see [`Window`]).
 pub trait Store: MaybeSend {
-    /// The object's length in bytes.
+    /// The object's length in bytes; [`ErrorKind::Unsupported`](crate::ErrorKind) where a store cannot know it.
     fn len<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u64>>;
 
     /// Fills `buffer` from `offset_bytes` of the object.
