@@ -13,6 +13,7 @@ pub mod conformance;
 mod file;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
+mod http;
 mod memory;
 
 pub use crate::platform::Window;
@@ -20,6 +21,7 @@ pub use crate::platform::Window;
 pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderSink;
+pub use http::{HttpCounters, HttpOptions, HttpStore};
 pub use memory::MemoryStore;
 
 /// The store of a folder, where the host has folders.
@@ -43,7 +45,7 @@ pub fn open_folder(path: &std::path::Path) -> Result<Arc<dyn Store>> {
 /// - a name that leaves the store (`..`, an absolute path) is refused.
 /// - `read_at` only writes to the buffer and never reads from it: it may be memory of a GPU (see [`Window`]).
 pub trait Store: MaybeSend {
-    /// The object's length in bytes.
+    /// The object's length in bytes; [`ErrorKind::Unsupported`](crate::ErrorKind) where a store cannot know it.
     fn len<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u64>>;
 
     /// Fills `buffer` from `offset_bytes` of the object.

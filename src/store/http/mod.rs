@@ -1,0 +1,361 @@
+//! A folder on a static host, read by HTTP range requests.
+//!
+//! The host is not trusted: an answer is taken only where its status, its range and its length are what was asked for.
+//! What the bytes are is the affair of the checksums above.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_lock::Semaphore;
+
+use super::{Store, check_name};
+use crate::platform::BoxFuture;
+use crate::{Error, ErrorKind, Result};
+
+mod address;
+mod answer;
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+mod retry;
+#[cfg(target_arch = "wasm32")]
+mod web;
+
+#[cfg(not(target_arch = "wasm32"))]
+use native as host;
+#[cfg(target_arch = "wasm32")]
+use web as host;
+
+use address::Address;
+use answer::{Body, Trouble, judge, past_the_end};
+use retry::Attempts;
+
+/// How patient a store is with its host.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Attempts of a read in a row that brought nothing before it fails.
+    pub attempts: u32,
+    /// Seconds without a byte after which a request is given up and sent again.
+    pub stall_s: f64,
+    /// Seconds before the second attempt; they double with each further one.
+    pub backoff_s: f64,
+    /// Longest wait, in seconds, that a server may ask for (`Retry-After`).
+    pub most_wait_s: f64,
+    /// Requests at the same time; browsers allow six to a host.
+    pub concurrent: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self { attempts: 6, stall_s: 20.0, backoff_s: 0.25, most_wait_s: 60.0, concurrent: 6 }
+    }
+}
+
+/// What a store has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HttpCounters {
+    /// Bytes of bodies, those skipped or thrown away included.
+    pub bytes_received: u64,
+    /// Requests sent; a redirect that the client follows counts as one.
+    pub requests: u64,
+    /// Requests that were sent again after a failure.
+    pub retries: u64,
+}
+
+/// Read access to the files of a folder on a web server.
+///
+/// Sizes and names stand in the manifest: [`Store::len`] and [`Store::list`] are
+/// [`ErrorKind::Unsupported`](crate::ErrorKind), because a browser may not see the headers of another origin, and static
+/// hosts list nothing. Natively the futures block in the network, a chunk at a time.
+#[derive(Debug)]
+pub struct HttpStore {
+    address: Address,
+    options: HttpOptions,
+    client: host::Client,
+    places: Semaphore,
+    ignores_ranges: AtomicBool,
+    bytes_received: AtomicU64,
+    requests: AtomicU64,
+    retries: AtomicU64,
+}
+
+/// One request.
+struct Ask<'a> {
+    url: &'a str,
+    /// The value of the header `Range`.
+    range: Option<String>,
+    /// Caches on the way must ask the host whether their copy is still right.
+    fresh: bool,
+}
+
+/// A request or a body that failed below HTTP.
+struct Failure {
+    message: String,
+    /// Another attempt would end the same way.
+    hopeless: bool,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        if failure.hopeless {
+            Self::Final(Error::new(ErrorKind::Network, failure.message).remedy(host::REMEDY))
+        } else {
+            Self::passing(failure.message)
+        }
+    }
+}
+
+impl HttpStore {
+    /// A store of the folder at an http or https address, with or without its last slash. A query string, as signed hosts
+    /// want it, goes with every request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where `base` is no such address.
+    pub fn new(base: &str) -> Result<Self> {
+        Self::with_options(base, HttpOptions::default())
+    }
+
+    /// The same with other limits.
+    ///
+    /// # Errors
+    /// As [`HttpStore::new`].
+    pub fn with_options(base: &str, options: HttpOptions) -> Result<Self> {
+        let address = Address::parse(base)?;
+        let options = HttpOptions { concurrent: options.concurrent.max(1), ..options };
+        Ok(Self {
+            address,
+            client: host::Client::new(&options),
+            places: Semaphore::new(options.concurrent),
+            options,
+            ignores_ranges: AtomicBool::new(false),
+            bytes_received: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+        })
+    }
+
+    /// The folder's address, without its query string.
+    pub fn folder(&self) -> &str {
+        self.address.folder()
+    }
+
+    /// Whether the host was seen to answer a range request with the whole file. Each read then costs a download of
+    /// everything before it: [`HttpStore::read_through`] once is cheaper.
+    pub fn ignores_ranges(&self) -> bool {
+        self.ignores_ranges.load(Ordering::Relaxed)
+    }
+
+    /// What the store has done so far.
+    pub fn counters(&self) -> HttpCounters {
+        HttpCounters {
+            bytes_received: self.bytes_received.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            retries: self.retries.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Reads an object once from its start to its end, as a stream: `visit` gets each chunk with its offset, every byte
+    /// once and in order, and breaks where it has enough. Returns the bytes visited.
+    ///
+    /// After a failure the stream goes on where it was, by a range or by skipping. Where a server says no length and
+    /// closes the connection early, the end looks like the end: compare with the size in the manifest.
+    ///
+    /// # Errors
+    /// Those of [`Store::read_at`], and those of `visit`.
+    pub async fn read_through<F>(&self, name: &str, visit: &mut F) -> Result<u64>
+    where
+        F: FnMut(u64, &[u8]) -> Result<ControlFlow<()>> + ?Sized,
+    {
+        let url = self.address.of(name)?;
+        let mut attempts = Attempts::new(&self.options);
+        let mut at = 0;
+        loop {
+            let before = at;
+            let outcome = self.stream_once(&url, &mut at, false, visit).await;
+            attempts.progress(at - before);
+            match outcome {
+                Ok(()) => return Ok(at),
+                Err(trouble) => self.again(&mut attempts, trouble).await.map_err(|error| self.place(error, name))?,
+            }
+        }
+    }
+
+    /// All of a small object whose length nobody knows yet, such as a manifest; copies that caches hold are revalidated.
+    ///
+    /// # Errors
+    /// Those of [`Store::read_at`]; [`ErrorKind::Malformed`] where the object has more than `most_bytes`.
+    pub async fn read_all(&self, name: &str, most_bytes: u64) -> Result<Vec<u8>> {
+        let url = self.address.of(name)?;
+        let mut attempts = Attempts::new(&self.options);
+        loop {
+            // From the start each time: half of one version and half of the next would be neither.
+            let (mut all, mut at) = (Vec::new(), 0);
+            let mut keep = |_: u64, bytes: &[u8]| {
+                if all.len() as u64 + bytes.len() as u64 > most_bytes {
+                    let message = format!("larger than the {most_bytes} bytes that such a file may have");
+                    return Err(Error::new(ErrorKind::Malformed, message).remedy("check the address"));
+                }
+                all.extend_from_slice(bytes);
+                Ok(ControlFlow::Continue(()))
+            };
+            match self.stream_once(&url, &mut at, true, &mut keep).await {
+                Ok(()) => return Ok(all),
+                Err(trouble) => self.again(&mut attempts, trouble).await.map_err(|error| self.place(error, name))?,
+            }
+        }
+    }
+
+    /// One request for all of an object from `at` on, which moves with the bytes visited.
+    async fn stream_once<F>(&self, url: &str, at: &mut u64, fresh: bool, visit: &mut F) -> Result<(), Trouble>
+    where
+        F: FnMut(u64, &[u8]) -> Result<ControlFlow<()>> + ?Sized,
+    {
+        let _place = self.places.acquire().await;
+        let wanted = (*at > 0).then_some(*at..u64::MAX);
+        let range = wanted.as_ref().map(|wanted| format!("bytes={}-", wanted.start));
+        let mut response = self.send(&Ask { url, range, fresh }).await?;
+        if response.head.status == 416 && wanted.is_some() {
+            // The connection broke after the last byte.
+            return Ok(());
+        }
+        let mut skip = match judge(&response.head, wanted.as_ref())? {
+            Body::Range => 0,
+            Body::Whole => *at,
+        };
+        while let Some(chunk) = self.next_chunk(&mut response).await? {
+            let skipped = skip.min(chunk.len() as u64);
+            skip -= skipped;
+            let chunk = &chunk[skipped as usize..];
+            if chunk.is_empty() {
+                continue;
+            }
+            let flow = visit(*at, chunk).map_err(Trouble::Final)?;
+            *at += chunk.len() as u64;
+            if flow.is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills a buffer, with as many requests as it takes.
+    async fn fill(&self, url: &str, wanted: Range<u64>, buffer: &mut [u8]) -> Result<()> {
+        let mut attempts = Attempts::new(&self.options);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = wanted.start + filled as u64..wanted.end;
+            let mut got = 0;
+            let outcome = self.fill_once(url, rest, &mut buffer[filled..], &mut got).await;
+            filled += got;
+            attempts.progress(got as u64);
+            // An answer that is short and says so is no lie, but a server that hands out a byte a request must not win.
+            let trouble = outcome.err().unwrap_or_else(|| Trouble::passing("the answer is shorter than asked"));
+            if filled < buffer.len() {
+                self.again(&mut attempts, trouble).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One request for a range. `got` is what of it has arrived, whether or not the request then failed.
+    async fn fill_once(
+        &self,
+        url: &str,
+        wanted: Range<u64>,
+        buffer: &mut [u8],
+        got: &mut usize,
+    ) -> Result<(), Trouble> {
+        let _place = self.places.acquire().await;
+        // One range of this form needs no preflight request in a browser.
+        let range = Some(format!("bytes={}-{}", wanted.start, wanted.end - 1));
+        let mut response = self.send(&Ask { url, range, fresh: false }).await?;
+        let body = judge(&response.head, Some(&wanted))?;
+        let mut skip = match body {
+            Body::Range => 0,
+            Body::Whole => wanted.start,
+        };
+        let exactly = wanted.start == 0 && response.head.content_length == Some(buffer.len() as u64);
+        if body == Body::Whole && !exactly {
+            self.ignores_ranges.store(true, Ordering::Relaxed);
+        }
+        while let Some(chunk) = self.next_chunk(&mut response).await? {
+            let skipped = skip.min(chunk.len() as u64);
+            skip -= skipped;
+            let chunk = &chunk[skipped as usize..];
+            let taken = chunk.len().min(buffer.len() - *got);
+            buffer[*got..*got + taken].copy_from_slice(&chunk[..taken]);
+            *got += taken;
+            if body == Body::Whole && *got == buffer.len() {
+                return Ok(());
+            }
+            if taken < chunk.len() {
+                *got = 0;
+                return Err(too_many(&wanted));
+            }
+        }
+        match body {
+            Body::Whole => Err(Trouble::Final(past_the_end(&wanted))),
+            Body::Range => Ok(()),
+        }
+    }
+
+    async fn send(&self, ask: &Ask<'_>) -> Result<host::Response, Trouble> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(self.client.get(ask).await?)
+    }
+
+    async fn next_chunk<'a>(&self, response: &'a mut host::Response) -> Result<Option<&'a [u8]>, Trouble> {
+        let chunk = response.next_chunk().await?;
+        let bytes = chunk.map_or(0, <[u8]>::len) as u64;
+        self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+        Ok(chunk)
+    }
+
+    async fn again(&self, attempts: &mut Attempts<'_>, trouble: Trouble) -> Result<()> {
+        attempts.next(trouble).await?;
+        self.retries.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn place(&self, error: Error, name: &str) -> Error {
+        error.file(self.describe(name))
+    }
+
+    fn unsupported<T>(&self, name: &str, what: &str) -> Result<T> {
+        Err(Error::new(ErrorKind::Unsupported, what).file(self.describe(name)))
+    }
+}
+
+fn too_many(wanted: &Range<u64>) -> Trouble {
+    let message = format!("asked for bytes {}..{}, the host answers with more", wanted.start, wanted.end);
+    let remedy = "the host or a proxy breaks range requests: use another one";
+    Trouble::Broken(Error::new(ErrorKind::Network, message).remedy(remedy))
+}
+
+impl Store for HttpStore {
+    fn len<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u64>> {
+        let result = check_name(name)
+            .and_then(|()| self.unsupported(name, "a web server need not say sizes; they stand in the manifest"));
+        Box::pin(std::future::ready(result))
+    }
+
+    fn read_at<'a>(&'a self, name: &'a str, offset_bytes: u64, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let url = self.address.of(name)?;
+            if buffer.is_empty() {
+                return Ok(());
+            }
+            let Some(end) = offset_bytes.checked_add(buffer.len() as u64) else {
+                return Err(self.place(past_the_end(&(offset_bytes..u64::MAX)), name));
+            };
+            self.fill(&url, offset_bytes..end, buffer).await.map_err(|error| self.place(error, name))
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(std::future::ready(self.unsupported("", "a web server lists no files; they stand in the manifest")))
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.address.shown(name)
+    }
+}

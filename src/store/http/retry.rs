@@ -1,0 +1,106 @@
+//! When a request that failed is sent again.
+
+use super::HttpOptions;
+use super::answer::Trouble;
+use super::host;
+use crate::platform::now_s;
+use crate::{Error, ErrorKind, Result};
+
+/// Longest pause that nobody asked for, in seconds.
+const MOST_BACKOFF_S: f64 = 10.0;
+/// Bytes that count as progress. A server that hands out a byte a request would otherwise never come to an end.
+const PROGRESS_BYTES: u64 = 16 << 10;
+
+/// The attempts of one read.
+#[derive(Debug)]
+pub(super) struct Attempts<'a> {
+    options: &'a HttpOptions,
+    failed: u32,
+    broken: u32,
+    received: u64,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(options: &'a HttpOptions) -> Self {
+        Self { options, failed: 0, broken: 0, received: 0 }
+    }
+
+    /// Takes note of bytes that need not be asked for again: enough of them start the count anew.
+    pub(super) fn progress(&mut self, bytes: u64) {
+        self.received += bytes;
+        if self.received >= PROGRESS_BYTES {
+            self.received = 0;
+            self.failed = 0;
+        }
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// The trouble itself, where another attempt is of no use.
+    pub(super) async fn next(&mut self, trouble: Trouble) -> Result<()> {
+        self.failed += 1;
+        let wait_s = match trouble {
+            Trouble::Final(error) => return Err(error),
+            Trouble::Broken(error) => {
+                self.broken += 1;
+                if self.broken > 1 {
+                    return Err(error);
+                }
+                None
+            }
+            Trouble::Passing { message, wait_s } => {
+                if self.failed >= self.options.attempts {
+                    let message = format!("{message} (attempt {} of {})", self.failed, self.options.attempts);
+                    return Err(Error::new(ErrorKind::Network, message).remedy(host::REMEDY));
+                }
+                wait_s
+            }
+        };
+        let wait_s = match wait_s {
+            Some(asked_s) => asked_s.min(self.options.most_wait_s).max(0.0),
+            None => backoff_s(self.options.backoff_s, self.failed) * (0.5 + 0.5 * jitter()),
+        };
+        host::pause(wait_s).await;
+        Ok(())
+    }
+}
+
+/// Doubles with each failure.
+fn backoff_s(first_s: f64, failed: u32) -> f64 {
+    (first_s * 2_f64.powi(failed.saturating_sub(1).min(20) as i32)).min(MOST_BACKOFF_S)
+}
+
+/// 0 to 1, so that readers that failed together do not come back together. The clock's last digits are random enough.
+fn jitter() -> f64 {
+    let hash = xxhash_rust::xxh3::xxh3_64(&now_s().to_bits().to_le_bytes());
+    hash as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        let pauses: Vec<f64> = (1..=7).map(|failed| backoff_s(0.25, failed)).collect();
+        assert_eq!(pauses, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0]);
+        assert!((0..100).all(|_| (0.0..=1.0).contains(&jitter())));
+    }
+
+    #[test]
+    fn progress_starts_the_count_anew_and_a_trickle_does_not() {
+        let options = HttpOptions { attempts: 3, backoff_s: 0.0, ..HttpOptions::default() };
+        let fail = |attempts: &mut Attempts| pollster::block_on(attempts.next(Trouble::passing("gone")));
+        let mut attempts = Attempts::new(&options);
+        for _ in 0..10 {
+            attempts.progress(PROGRESS_BYTES);
+            fail(&mut attempts).expect("goes on");
+        }
+        attempts.progress(1);
+        fail(&mut attempts).expect("the second");
+        attempts.progress(1);
+        let error = fail(&mut attempts).expect_err("the third");
+        assert_eq!(error.kind(), ErrorKind::Network);
+    }
+}
