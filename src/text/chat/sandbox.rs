@@ -129,13 +129,11 @@ fn range(meter: &Meter, from: i64, to: Option<i64>, step: Option<i64>) -> Result
     if step == 0 {
         return Err(refused("range cannot have step 0"));
     }
-    let mut items = Vec::new();
-    let mut at = i128::from(start);
-    while if step > 0 { at < i128::from(stop) } else { at > i128::from(stop) } {
-        meter.charge_places(1)?;
-        items.push(Value::from(at as i64));
-        at += i128::from(step);
-    }
+    let (start, stop, step) = (i128::from(start), i128::from(stop), i128::from(step));
+    let distance = if step > 0 { stop - start } else { start - stop };
+    let count = (distance.max(0) as u128).div_ceil(step.unsigned_abs());
+    meter.charge_places(usize::try_from(count).unwrap_or(usize::MAX))?;
+    let items: Vec<_> = (0..count as i128).map(|index| Value::from((start + index * step) as i64)).collect();
     Ok(Value::from_object(items))
 }
 
@@ -146,9 +144,18 @@ fn check_tokens(source: &str) -> Result<(), Error> {
     }
     let (mut tokens, mut elifs, mut constants) = (0, 0, 0);
     let (mut product, mut longest, mut multiplies) = (1_u64, 1, false);
+    let mut first_of_block = false;
     for token in tokenize(source, false, Default::default(), whitespace()) {
         let (token, span) = token?;
         tokens += 1;
+        // The compiler panics at some imports, and there is nothing to import.
+        if let Token::Ident("import" | "from" | "include" | "extends" | "block") = token
+            && first_of_block
+        {
+            let message = format!("blocks and other templates in line {} are not supported", span.start_line);
+            return Err(Error::new(ErrorKind::SyntaxError, message));
+        }
+        first_of_block = matches!(token, Token::BlockStart);
         match token {
             Token::BlockStart | Token::VariableStart => {
                 tokens = 0;
