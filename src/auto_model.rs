@@ -16,21 +16,19 @@
 //! # }
 //! ```
 
-use std::sync::Arc;
-
+use crate::Result;
 use crate::generate::{GenerateOptions, Generation, Request};
+use crate::gpu::Upload;
 use crate::gpu::kernels::KvType;
-use crate::gpu::{Gpu, Upload};
 use crate::model::batch::{self, Sequence};
 use crate::model::budget::Demand;
 use crate::model::kv::KvGeometry;
-use crate::model::{CancelToken, Engine, budget, layout::ModelLayout};
-use crate::plan::{self, ModelSpec};
+use crate::model::{CancelToken, Engine};
+use crate::model_files::{ModelFiles, ModelText};
 use crate::platform::now_s;
-use crate::shard::Model;
-use crate::store::{self, Store, Window};
-use crate::text::{ChatTemplate, Message, Tokenizer, stop_token_ids};
-use crate::{Error, ErrorKind, Result};
+use crate::store;
+use crate::text::Message;
+use crate::watch::StreamWatch;
 
 /// GPU bytes that a model may use where the caller does not say: what a small GPU has free.
 pub const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
@@ -39,29 +37,12 @@ const DEFAULT_CONTEXT: u32 = 256;
 
 /// Opens models.
 pub struct AutoModel {
+    files: ModelFiles,
     engine: Engine,
-    text: ModelText,
+    options: LoadOptions,
     /// The last text: what a new prompt shares with it is not computed again.
     pub(crate) kept: Option<Sequence>,
     opened_s: f64,
-}
-
-/// The model's files, without a GPU: its plan, tokenizer and chat template.
-#[derive(Clone)]
-pub struct ModelFiles {
-    model: Arc<Model>,
-    spec: ModelSpec,
-    text: ModelText,
-}
-
-/// What turns texts into ids and back.
-#[derive(Clone, Debug)]
-pub struct ModelText {
-    /// None for synthetic models.
-    pub tokenizer: Option<Arc<Tokenizer>>,
-    pub template: Option<Arc<ChatTemplate>>,
-    /// Ids that end a turn.
-    pub stop_ids: Vec<u32>,
 }
 
 /// How to load; made by [`AutoModel::from_pretrained`].
@@ -96,7 +77,7 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    fn demand(&self) -> Demand {
+    pub(crate) fn demand(&self) -> Demand {
         Demand {
             budget_bytes: self.budget_bytes,
             kv_pages: KvGeometry::pages_for(u64::from(self.context.unwrap_or(DEFAULT_CONTEXT))),
@@ -137,76 +118,6 @@ impl Loader {
     }
 }
 
-impl ModelFiles {
-    /// Opens the model in a store: manifest, plan, tokenizer, chat template.
-    ///
-    /// # Errors
-    /// Those of damaged files, naming them.
-    pub async fn open(store: Arc<dyn Store>) -> Result<Self> {
-        let model = Model::open(store).await?;
-        let manifest = model.manifest();
-        let spec = plan::model_spec(&manifest.config)?;
-        let tokenizer = match manifest.files.iter().position(|file| file.name == "tokenizer.json") {
-            None => None,
-            Some(index) => {
-                let len = usize::try_from(manifest.files[index].len_bytes).unwrap_or(usize::MAX);
-                if len as u64 > Tokenizer::LARGEST_BYTES {
-                    let message = format!("a tokenizer of {len} bytes is not plausible");
-                    return Err(Error::new(ErrorKind::Malformed, message).file("tokenizer.json"));
-                }
-                let mut bytes = vec![0; len];
-                model.verified().read(index as u32, 0, &mut Window::from_slice(&mut bytes)).await?;
-                Some(Arc::new(Tokenizer::from_bytes(&bytes)?))
-            }
-        };
-        let template = match &manifest.tokenizer_config {
-            Some(config) => ChatTemplate::from_config(config)?.map(Arc::new),
-            None => None,
-        };
-        let lookup = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.id(token));
-        let (generation, tokens) = (manifest.generation_config.as_ref(), manifest.tokenizer_config.as_ref());
-        let stop_ids = stop_token_ids(&manifest.config, generation, tokens, lookup)?.into_iter().collect();
-        Ok(Self { model: Arc::new(model), spec, text: ModelText { tokenizer, template, stop_ids } })
-    }
-
-    /// The plan.
-    pub fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
-    /// The manifest and the files' readers.
-    pub fn model(&self) -> &Arc<Model> {
-        &self.model
-    }
-
-    /// Tokenizer and template.
-    pub fn text(&self) -> &ModelText {
-        &self.text
-    }
-
-    /// The smallest budget in bytes that works with `options`, on an adapter that maps its own buffers (`direct`) or not.
-    ///
-    /// # Errors
-    /// Those of a model whose tensors do not fit its config.
-    pub fn smallest_budget(&self, options: &LoadOptions, direct: bool) -> Result<u64> {
-        let layout = ModelLayout::new(&self.spec, &self.model)?;
-        let geometry = KvGeometry::new(&self.spec, options.kv)?;
-        let demand = Demand { rows: Some(1), direct, ..options.demand() };
-        Ok(budget::smallest_budget(&self.spec, &layout, &geometry, &demand))
-    }
-
-    /// Opens the model on a GPU.
-    ///
-    /// # Errors
-    /// As [`Loader::load`].
-    pub async fn load(self, options: &LoadOptions) -> Result<AutoModel> {
-        let opened_s = now_s();
-        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
-        let engine = Engine::open(gpu, self.model, self.spec, options.kv, options.demand()).await?;
-        Ok(AutoModel { engine, text: self.text, kept: None, opened_s })
-    }
-}
-
 /// Figures of a model since it was opened.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct ProfileReport {
@@ -231,9 +142,43 @@ impl AutoModel {
         Loader { folder: folder.into(), options: LoadOptions::default() }
     }
 
+    pub(crate) async fn open(files: ModelFiles, options: LoadOptions) -> Result<Self> {
+        let opened_s = now_s();
+        let engine = files.engine(&options).await?;
+        Ok(Self { files, engine, options, kept: None, opened_s })
+    }
+
+    /// Opens a new device after the old one failed. Where the old one ran out of memory, the new one gets half the
+    /// budget, if that is enough. What the KV cache held is gone; the figures start anew.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub async fn reopen(&mut self, less_memory: bool) -> Result<()> {
+        self.kept = None;
+        let mut options = self.options.clone();
+        if less_memory {
+            let least = self.files.smallest_budget(&options, self.engine.gpu().uploads_directly())?;
+            options.budget_bytes = (options.budget_bytes / 2).max(least);
+        }
+        let cancel = self.engine.cancel_token().clone();
+        self.engine = self.files.engine(&options).await?.with_cancel_token(cancel);
+        self.options = options;
+        Ok(())
+    }
+
+    /// The manifest, plan and files.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+
     /// Tokenizer, template and stop ids.
     pub fn text(&self) -> &ModelText {
-        &self.text
+        self.files.text()
+    }
+
+    /// A view of the stream that can be looked at while the model answers.
+    pub fn watch(&self) -> StreamWatch {
+        StreamWatch::new(&self.engine)
     }
 
     /// The engine below, for tools and tests.
@@ -251,7 +196,7 @@ impl AutoModel {
     /// # Errors
     /// [`ErrorKind::Text`] where the model has no tokenizer or the template fails.
     pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        self.text.chat_prompt(messages)
+        self.text().chat_prompt(messages)
     }
 
     /// Continues `prompt`, a piece of text at a time. What it shares with the text before is not computed again.
@@ -306,29 +251,5 @@ impl AutoModel {
             compute_busy_s: figures.compute_busy_s,
             wall_s: now_s() - self.opened_s,
         }
-    }
-}
-
-impl ModelText {
-    /// The tokenizer.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Text`] where the model has none.
-    pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
-        self.tokenizer
-            .as_ref()
-            .ok_or_else(|| Error::new(ErrorKind::Text, "the model has no tokenizer").remedy("give ids with --ids-file"))
-    }
-
-    /// The ids of a chat, ready for the model's answer.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Text`] where the model has no tokenizer or template, or the template fails.
-    pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Text, "the model has no chat template").remedy("give the prompt as it is, with --raw")
-        })?;
-        // The template writes the special tokens itself.
-        self.tokenizer()?.encode(&template.render(messages)?, false)
     }
 }

@@ -5,9 +5,12 @@ use std::collections::VecDeque;
 use crate::auto_model::AutoModel;
 use crate::model::batch::{self, Next, Sequence};
 use crate::model::engine::Want;
-use crate::model::kv::KvCache;
+use crate::model::kv::{KvCache, SequencePages};
 use crate::text::{Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
 use crate::{Error, ErrorKind, Result};
+
+/// New devices in a row that bring no token before the error is passed on.
+const MOST_REOPENED: u32 = 2;
 
 /// How to continue a prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +67,8 @@ pub struct Generation<'m> {
     pieces: VecDeque<Piece>,
     /// Whether the only sequence is kept for the next prompt.
     single: bool,
+    /// New devices since the last token.
+    reopened: u32,
 }
 
 impl<'m> Generation<'m> {
@@ -87,7 +92,7 @@ impl<'m> Generation<'m> {
         }
         let single = requests.len() == 1;
         let waiting = requests.into_iter().enumerate().collect();
-        Ok(Self { model, waiting, active: Vec::new(), pieces: VecDeque::new(), single })
+        Ok(Self { model, waiting, active: Vec::new(), pieces: VecDeque::new(), single, reopened: 0 })
     }
 
     /// The next piece of any request; none when all are done.
@@ -103,8 +108,29 @@ impl<'m> Generation<'m> {
             if self.active.is_empty() {
                 return Ok(None);
             }
-            self.step().await?;
+            match self.step().await {
+                Err(error) if error.kind() == ErrorKind::Gpu && self.reopened < MOST_REOPENED => {
+                    self.reopen(&error).await?;
+                }
+                result => result?,
+            }
         }
+    }
+
+    /// Goes on with a new device after the old one failed: what the cache held is computed anew.
+    async fn reopen(&mut self, error: &Error) -> Result<()> {
+        self.reopened += 1;
+        let less_memory = error.to_string().to_lowercase().contains("memory");
+        self.model.reopen(less_memory).await?;
+        for active in &mut self.active {
+            active.sequence.pages = SequencePages::default();
+        }
+        Ok(())
+    }
+
+    /// The model that answers.
+    pub fn model(&mut self) -> &mut AutoModel {
+        self.model
     }
 
     /// The same as a stream.
@@ -166,6 +192,7 @@ impl<'m> Generation<'m> {
                 Next::Best(id) => id,
                 Next::Logits(logits) => active.sampler.sample(&logits)?,
             };
+            self.reopened = 0;
             active.sequence.ids.push(id);
             active.sampler.observe(&[id]);
             active.new_tokens += 1;

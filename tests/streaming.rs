@@ -143,7 +143,7 @@ fn reads_run_ahead_of_the_gpu_across_layers_and_tokens() {
     block_on(async {
         let (files, golden) = (split_small("gqa", "config.json").await, Golden::read("gqa"));
         let mut model = load(&files, Some(smallest_for(&files, None).await + (1 << 20) / 4), None).await;
-        model.profile().keep_events();
+        model.profile().keep_events(usize::MAX);
         let mut sequence = Sequence::new(golden.ids.clone());
         assert!(model.kv().reserve(&mut sequence.pages, 64));
         for id in &golden.greedy {

@@ -1,5 +1,7 @@
 //! Adapters and the device: what is asked for, and buffers that are counted.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use futures::channel::oneshot;
 
 use super::memory::{ALLOCATOR_SLACK_BYTES, Accountant, CountedBuffer};
@@ -93,11 +95,13 @@ pub enum Upload {
 pub struct Gpu {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
-    pub adapter: std::sync::Arc<AdapterReport>,
+    pub adapter: Arc<AdapterReport>,
     accountant: Accountant,
     budget_bytes: u64,
     upload: Upload,
     poller: Poller,
+    /// What went wrong where nobody was asked: a lost device, memory that ran out, a fault in the commands.
+    fault: Arc<Mutex<Option<String>>>,
 }
 
 impl Gpu {
@@ -124,9 +128,22 @@ impl Gpu {
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
             Error::new(ErrorKind::Gpu, format!("the adapter '{}' gave no device", report.info.name)).source(error)
         })?;
+        let fault = watch_for_faults(&device);
         let poller = Poller::new(device.clone()).map_err(|error| Error::io(error, "GPU poller thread"))?;
         let accountant = Accountant::new(budget_bytes.saturating_sub(ALLOCATOR_SLACK_BYTES));
-        Ok(Self { device, queue, adapter: report.into(), accountant, budget_bytes, upload: Upload::Auto, poller })
+        let upload = Upload::Auto;
+        Ok(Self { device, queue, adapter: report.into(), accountant, budget_bytes, upload, poller, fault })
+    }
+
+    /// Whether the device still works.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gpu`] once it was lost, ran out of memory or refused commands.
+    pub fn check(&self) -> Result<()> {
+        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(fault) => Err(Error::new(ErrorKind::Gpu, fault.clone()).remedy("load the model again")),
+        }
     }
 
     /// The same device, bringing weights to the shaders in this way.
@@ -224,6 +241,24 @@ impl Gpu {
         self.queue.on_submitted_work_done(callback);
         self.poller.watch(after);
     }
+}
+
+/// Keeps the first fault that no error scope catches.
+fn watch_for_faults(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
+    let fault = Arc::new(Mutex::new(None));
+    let note = |fault: &Arc<Mutex<Option<String>>>| {
+        let fault = Arc::clone(fault);
+        move |text: String| {
+            // The first one is the cause of the others.
+            fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+        }
+    };
+    let (note_error, note_loss) = (note(&fault), note(&fault));
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note_error(error.to_string())));
+    device.set_device_lost_callback(move |reason, message| {
+        note_loss(format!("the GPU device was lost ({reason:?}: {message})"));
+    });
+    fault
 }
 
 /// The bytes of a buffer that is mapped for writing.

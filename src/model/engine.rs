@@ -15,7 +15,7 @@ use crate::plan::{Activation, BufferId, ModelSpec};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
 use crate::store::Window;
-use crate::stream::{Profile, Stage, StreamOptions, TileSource, TileStream, TileTable};
+use crate::stream::{Profile, Stage, StreamOptions, TileSource, TileStates, TileStream, TileTable};
 use crate::{Error, ErrorKind, Result};
 
 /// Section numbers of the stream.
@@ -174,6 +174,27 @@ impl Engine {
         &self.cancel
     }
 
+    /// Where each tile lies and where it is now.
+    pub fn tiles(&self) -> (&Arc<TileTable>, &TileStates) {
+        (self.stream.table(), self.stream.states())
+    }
+
+    /// The first tile of each layer, and of the head at the end.
+    pub fn layer_tiles(&self) -> Vec<usize> {
+        let first = |layer: &super::layout::LayerLayout| {
+            let matrix = layer.matrices.first().map(|matrix| matrix.first_piece);
+            layer.vectors.piece.into_iter().chain(matrix).min().unwrap_or(0)
+        };
+        let layers = self.layout.layers.iter().chain([&self.layout.head]);
+        layers.map(|layer| self.stream.table().tiles_of(first(layer)..first(layer) + 1).start).collect()
+    }
+
+    /// The same engine, stopped by a token that others hold already.
+    pub fn with_cancel_token(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
     /// Bytes of tiles that stay on the GPU, and bytes that a warm sweep with the head reads.
     pub fn residency(&self) -> (u64, u64) {
         (self.stream.pinned_bytes(), self.stream.streamed_bytes())
@@ -307,6 +328,7 @@ impl Engine {
         &mut self,
         last: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> Result<wgpu::SubmissionIndex> {
+        self.gpu.check()?;
         let (load, sweep) = self.stream.position();
         self.profile.mark(Stage::Compute, true, load, sweep);
         let after = self.recorder.submit(last).await?;

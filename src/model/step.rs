@@ -1,5 +1,7 @@
 //! What a sweep needs besides weights: positions, angles, page tables, embeddings. They travel in one staging buffer.
 
+use futures::future::try_join_all;
+
 use super::budget::{StepSizes, padded};
 use crate::encoding;
 use crate::gpu::device::Mapping;
@@ -9,6 +11,9 @@ use crate::plan::{self, ModelSpec};
 use crate::shard::Model;
 use crate::store::Window;
 use crate::{Error, ErrorKind, Result};
+
+/// Embedding rows that are read at the same time.
+const GATHERED_AT_ONCE: usize = 6;
 
 /// One row of a sweep: a token at a position of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,19 +137,25 @@ impl Step {
     async fn gather(&mut self, spec: &ModelSpec, model: &Model, rows: &[Row], offset: usize) -> Result<()> {
         let tensor = model.tensor(plan::EMBEDDINGS)?;
         let (encoding, columns) = (tensor.encoding()?, u64::from(spec.hidden));
-        let mut packed = vec![0; encoding.row_stride(columns) as usize];
+        if let Some(row) = rows.iter().find(|row| row.token >= spec.vocab) {
+            let message = format!("token {} is not in the vocabulary of {}", row.token, spec.vocab);
+            return Err(Error::new(ErrorKind::Argument, message));
+        }
+        let row_bytes = encoding.row_stride(columns) as usize;
         let mut values = vec![0.0_f32; columns as usize];
         let stride = padded(spec.hidden) as usize * 4;
-        for (index, row) in rows.iter().enumerate() {
-            if row.token >= spec.vocab {
-                let message = format!("token {} is not in the vocabulary of {}", row.token, spec.vocab);
-                return Err(Error::new(ErrorKind::Argument, message));
+        // Several at a time: each may be a request to a server.
+        for (chunk, rows) in rows.chunks(GATHERED_AT_ONCE).enumerate() {
+            let read = async |row: &Row| {
+                let (token, mut packed) = (u64::from(row.token), vec![0; row_bytes]);
+                let window = &mut Window::from_slice(&mut packed);
+                model.read_rows(plan::EMBEDDINGS, token..token + 1, window).await.map(|()| packed)
+            };
+            for (index, packed) in try_join_all(rows.iter().map(read)).await?.into_iter().enumerate() {
+                encoding::decode_row(encoding, &packed, columns, &mut values)?;
+                let start = offset + (chunk * GATHERED_AT_ONCE + index) * stride;
+                self.bytes[start..start + values.len() * 4].copy_from_slice(bytemuck::cast_slice(&values));
             }
-            let token = u64::from(row.token);
-            model.read_rows(plan::EMBEDDINGS, token..token + 1, &mut Window::from_slice(&mut packed)).await?;
-            encoding::decode_row(encoding, &packed, columns, &mut values)?;
-            let start = offset + index * stride;
-            self.bytes[start..start + values.len() * 4].copy_from_slice(bytemuck::cast_slice(&values));
         }
         Ok(())
     }

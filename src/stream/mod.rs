@@ -5,6 +5,6 @@ pub mod pipeline;
 pub mod profile;
 pub mod tiles;
 
-pub use pipeline::{Placement, StreamOptions, TileSource, TileStream};
+pub use pipeline::{AWAY, IN_RING, PINNED, Placement, StreamOptions, TileSource, TileStates, TileStream};
 pub use profile::{Event, Figures, Profile, Stage};
 pub use tiles::{Piece, Tile, TileTable};

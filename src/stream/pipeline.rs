@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use futures::channel::oneshot;
 
@@ -46,6 +47,15 @@ pub struct Placement<'a> {
     pub buffer: &'a CountedBuffer,
     pub offset_bytes: u64,
 }
+
+/// Where each tile is on the GPU, for those who watch: one of [`AWAY`], [`IN_RING`] and [`PINNED`] a tile.
+pub type TileStates = Arc<[AtomicU8]>;
+/// Not on the GPU.
+pub const AWAY: u8 = 0;
+/// In the window or ring that shaders read now.
+pub const IN_RING: u8 = 1;
+/// In its home, for good.
+pub const PINNED: u8 = 2;
 
 #[derive(Debug)]
 struct Section {
@@ -92,7 +102,8 @@ pub struct TileStream {
     source: Arc<dyn TileSource>,
     spawner: Spawner,
     profile: Profile,
-    table: TileTable,
+    table: Arc<TileTable>,
+    states: TileStates,
     sections: Vec<Section>,
     homes: Vec<Option<Home>>,
     segments: Vec<CountedBuffer>,
@@ -152,7 +163,8 @@ impl TileStream {
             spawner,
             profile,
             homes: vec![None; table.len()],
-            table,
+            states: (0..table.len()).map(|_| AtomicU8::new(AWAY)).collect(),
+            table: Arc::new(table),
             sections: Vec::new(),
             segments: Vec::new(),
             idle: Vec::new(),
@@ -208,8 +220,24 @@ impl TileStream {
     }
 
     /// The table of tiles.
-    pub fn table(&self) -> &TileTable {
+    pub fn table(&self) -> &Arc<TileTable> {
         &self.table
+    }
+
+    /// Where each tile is, kept up to date while the stream runs.
+    pub fn states(&self) -> &TileStates {
+        &self.states
+    }
+
+    fn note(&self, load: Load, in_use: bool) {
+        for tile in load.first_tile..load.first_tile + load.tiles {
+            let state = match self.homes[tile] {
+                _ if in_use => IN_RING,
+                Some(_) => PINNED,
+                None => AWAY,
+            };
+            self.states[tile].store(state, Ordering::Relaxed);
+        }
     }
 
     /// Bytes of the tiles that have a home on the GPU.
@@ -396,11 +424,14 @@ impl TileStream {
             }
         }
         let window = (!through_ring).then_some(pending.window);
+        self.note(load, true);
         self.current = Some(Current { load, number: pending.number, window, base_bytes });
     }
 
     fn finish_current(&mut self, after: wgpu::SubmissionIndex) {
-        if let Some(Current { window: Some(window), .. }) = self.current.take() {
+        let Some(current) = self.current.take() else { return };
+        self.note(current.load, false);
+        if let Some(window) = current.window {
             self.release(window, after);
             self.fill();
         }
@@ -444,8 +475,11 @@ impl TileStream {
             let Some(segment) = self.segments.pop() else { break };
             freed += segment.size();
             let gone = self.segments.len();
-            for home in &mut self.homes {
-                *home = home.filter(|home| home.segment != gone);
+            for (home, state) in self.homes.iter_mut().zip(self.states.iter()) {
+                if home.is_some_and(|home| home.segment == gone) {
+                    *home = None;
+                    state.store(AWAY, Ordering::Relaxed);
+                }
             }
         }
         let ranges: Vec<_> = self.sections.iter().map(|section| (section.tiles.clone(), section.warm)).collect();

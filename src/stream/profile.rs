@@ -1,5 +1,6 @@
 //! What happened when: busy seconds of each stage, and on demand an event for every read and submit.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use crate::platform::now_s;
@@ -66,7 +67,9 @@ impl Busy {
 struct Inner {
     busy: [Busy; 3],
     figures: Figures,
-    events: Option<Vec<Event>>,
+    /// The newest events, and how many are kept.
+    events: VecDeque<Event>,
+    keep_events: usize,
 }
 
 /// Shared by the engine, the reads and the GPU's callbacks. A stage is busy while at least one piece of its work is
@@ -75,14 +78,17 @@ struct Inner {
 pub struct Profile(Arc<Mutex<Inner>>);
 
 impl Profile {
-    /// Starts to keep events; they take memory as long as they are kept.
-    pub fn keep_events(&self) {
-        self.with(|inner| inner.events.get_or_insert_default().clear());
+    /// Starts to keep the newest `most` events.
+    pub fn keep_events(&self, most: usize) {
+        self.with(|inner| {
+            inner.events.clear();
+            inner.keep_events = most;
+        });
     }
 
     /// The events kept so far, in order of time.
     pub fn events(&self) -> Vec<Event> {
-        self.with(|inner| inner.events.clone().unwrap_or_default())
+        self.with(|inner| inner.events.iter().copied().collect())
     }
 
     /// The figures so far.
@@ -103,8 +109,11 @@ impl Profile {
             if stage == Stage::Compute && begins {
                 inner.figures.submits += 1;
             }
-            if let Some(events) = &mut inner.events {
-                events.push(Event { time_s, stage, begins, load, sweep });
+            if inner.keep_events > 0 {
+                if inner.events.len() >= inner.keep_events {
+                    inner.events.pop_front();
+                }
+                inner.events.push_back(Event { time_s, stage, begins, load, sweep });
             }
         });
     }

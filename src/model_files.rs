@@ -1,0 +1,141 @@
+//! The files of a model, without a GPU: its plan, tokenizer and chat template.
+
+use std::sync::Arc;
+
+use crate::auto_model::{AutoModel, LoadOptions};
+use crate::gpu::Gpu;
+use crate::model::budget::{self, Demand};
+use crate::model::kv::KvGeometry;
+use crate::model::{Engine, layout::ModelLayout};
+use crate::plan::{self, ModelSpec};
+use crate::shard::Model;
+use crate::store::cache::CachePlace;
+use crate::store::{Store, Window};
+use crate::text::{ChatTemplate, Message, Tokenizer, stop_token_ids};
+use crate::{Error, ErrorKind, Result};
+
+/// The model's files, without a GPU: its plan, tokenizer and chat template.
+#[derive(Clone)]
+pub struct ModelFiles {
+    model: Arc<Model>,
+    spec: ModelSpec,
+    text: ModelText,
+}
+
+/// What turns texts into ids and back.
+#[derive(Clone, Debug)]
+pub struct ModelText {
+    /// None for synthetic models.
+    pub tokenizer: Option<Arc<Tokenizer>>,
+    pub template: Option<Arc<ChatTemplate>>,
+    /// Ids that end a turn.
+    pub stop_ids: Vec<u32>,
+}
+
+impl ModelFiles {
+    /// Opens the model in a store: manifest, plan, tokenizer, chat template.
+    ///
+    /// # Errors
+    /// Those of damaged files, naming them.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Self> {
+        Self::of(Model::open(store).await?).await
+    }
+
+    /// Opens a model that lies elsewhere, and keeps what is fetched of it in `place`.
+    ///
+    /// # Errors
+    /// Those of [`Model::open_remote`] and of damaged files.
+    pub async fn open_remote(store: Arc<dyn Store>, place: &dyn CachePlace) -> Result<Self> {
+        Self::of(Model::open_remote(store, place).await?).await
+    }
+
+    async fn of(model: Model) -> Result<Self> {
+        let manifest = model.manifest();
+        let spec = plan::model_spec(&manifest.config)?;
+        let tokenizer = match manifest.files.iter().position(|file| file.name == "tokenizer.json") {
+            None => None,
+            Some(index) => {
+                let len = usize::try_from(manifest.files[index].len_bytes).unwrap_or(usize::MAX);
+                if len as u64 > Tokenizer::LARGEST_BYTES {
+                    let message = format!("a tokenizer of {len} bytes is not plausible");
+                    return Err(Error::new(ErrorKind::Malformed, message).file("tokenizer.json"));
+                }
+                let mut bytes = vec![0; len];
+                model.verified().read(index as u32, 0, &mut Window::from_slice(&mut bytes)).await?;
+                Some(Arc::new(Tokenizer::from_bytes(&bytes)?))
+            }
+        };
+        let template = match &manifest.tokenizer_config {
+            Some(config) => ChatTemplate::from_config(config)?.map(Arc::new),
+            None => None,
+        };
+        let lookup = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.id(token));
+        let (generation, tokens) = (manifest.generation_config.as_ref(), manifest.tokenizer_config.as_ref());
+        let stop_ids = stop_token_ids(&manifest.config, generation, tokens, lookup)?.into_iter().collect();
+        Ok(Self { model: Arc::new(model), spec, text: ModelText { tokenizer, template, stop_ids } })
+    }
+
+    /// The plan.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The manifest and the files' readers.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Tokenizer and template.
+    pub fn text(&self) -> &ModelText {
+        &self.text
+    }
+
+    /// The smallest budget in bytes that works with `options`, on an adapter that maps its own buffers (`direct`) or not.
+    ///
+    /// # Errors
+    /// Those of a model whose tensors do not fit its config.
+    pub fn smallest_budget(&self, options: &LoadOptions, direct: bool) -> Result<u64> {
+        let layout = ModelLayout::new(&self.spec, &self.model)?;
+        let geometry = KvGeometry::new(&self.spec, options.kv)?;
+        let demand = Demand { rows: Some(1), direct, ..options.demand() };
+        Ok(budget::smallest_budget(&self.spec, &layout, &geometry, &demand))
+    }
+
+    /// Opens the model on a GPU.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub async fn load(self, options: &LoadOptions) -> Result<AutoModel> {
+        AutoModel::open(self, options.clone()).await
+    }
+
+    /// Opens an engine on a device of its own.
+    pub(crate) async fn engine(&self, options: &LoadOptions) -> Result<Engine> {
+        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
+        Engine::open(gpu, Arc::clone(&self.model), self.spec.clone(), options.kv, options.demand()).await
+    }
+}
+
+impl ModelText {
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] where the model has none.
+    pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
+        self.tokenizer
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::Text, "the model has no tokenizer").remedy("give ids with --ids-file"))
+    }
+
+    /// The ids of a chat, ready for the model's answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] where the model has no tokenizer or template, or the template fails.
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Text, "the model has no chat template").remedy("give the prompt as it is, with --raw")
+        })?;
+        // The template writes the special tokens itself.
+        self.tokenizer()?.encode(&template.render(messages)?, false)
+    }
+}

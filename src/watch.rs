@@ -1,0 +1,104 @@
+//! Looking at the stream while it runs: where each tile is, and what the last sweeps did when.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::model::Engine;
+use crate::shard::Model;
+use crate::stream::{Event, IN_RING, PINNED, Profile, Stage, TileStates, TileTable};
+
+/// Events kept for pictures: some sweeps of a small model, a part of one of a large.
+const EVENTS: usize = 8192;
+
+/// Where a tile is. The numbers are those of the web package's `PLACES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Place {
+    /// On another machine.
+    Network = 0,
+    /// On this machine's disk, or in the browser's file system.
+    Disk = 1,
+    /// In this machine's memory, for good.
+    Ram = 2,
+    /// In the memory that shaders read now.
+    Ring = 3,
+    /// On the GPU, for good.
+    Pinned = 4,
+}
+
+/// A stage's work on one load, in seconds of [`crate::platform::now_s`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    pub stage: Stage,
+    pub sweep: u64,
+    /// Number of the load since the model was opened.
+    pub load: u64,
+    pub begin_s: f64,
+    pub end_s: f64,
+}
+
+/// A view of a model's stream. It stays valid while the model answers, and shows the last state after it is gone.
+#[derive(Clone)]
+pub struct StreamWatch {
+    model: Arc<Model>,
+    table: Arc<TileTable>,
+    states: TileStates,
+    layers: Vec<usize>,
+    profile: Profile,
+}
+
+impl StreamWatch {
+    pub(crate) fn new(engine: &Engine) -> Self {
+        let (table, states) = engine.tiles();
+        engine.profile().keep_events(EVENTS);
+        Self {
+            model: Arc::clone(engine.model()),
+            table: Arc::clone(table),
+            states: TileStates::clone(states),
+            layers: engine.layer_tiles(),
+            profile: engine.profile().clone(),
+        }
+    }
+
+    /// Where each tile is now, in the order of the sweep.
+    pub fn places(&self) -> Vec<Place> {
+        let place = |(index, state): (usize, &std::sync::atomic::AtomicU8)| match state.load(Ordering::Relaxed) {
+            PINNED => Place::Pinned,
+            IN_RING => Place::Ring,
+            _ => {
+                let tile = self.table.tile(index);
+                let here = self.model.verified().is_here(tile.file, tile.offset_bytes, tile.len_bytes);
+                if here { Place::Disk } else { Place::Network }
+            }
+        };
+        self.states.iter().enumerate().map(place).collect()
+    }
+
+    /// The first tile of each layer, and of the head at the end.
+    pub fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
+    /// What the last sweeps did, each interval as it ended.
+    pub fn intervals(&self) -> Vec<Interval> {
+        let mut open: Vec<Event> = Vec::new();
+        let mut intervals = Vec::new();
+        for event in self.profile.events() {
+            if event.begins {
+                open.push(event);
+                continue;
+            }
+            let same = |begun: &Event| (begun.stage, begun.load) == (event.stage, event.load);
+            if let Some(at) = open.iter().position(same) {
+                let (Event { stage, sweep, load, time_s: begin_s, .. }, end_s) = (open.swap_remove(at), event.time_s);
+                intervals.push(Interval { stage, sweep, load, begin_s, end_s });
+            }
+        }
+        intervals
+    }
+
+    /// The opened model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+}
