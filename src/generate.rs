@@ -67,8 +67,9 @@ pub struct Generation<'m> {
     pieces: VecDeque<Piece>,
     /// Whether the only sequence is kept for the next prompt.
     single: bool,
-    /// New devices since the last token.
+    /// New devices since the last token, and in all.
     reopened: u32,
+    devices_lost: u32,
 }
 
 impl<'m> Generation<'m> {
@@ -92,7 +93,7 @@ impl<'m> Generation<'m> {
         }
         let single = requests.len() == 1;
         let waiting = requests.into_iter().enumerate().collect();
-        Ok(Self { model, waiting, active: Vec::new(), pieces: VecDeque::new(), single, reopened: 0 })
+        Ok(Self { model, waiting, active: Vec::new(), pieces: VecDeque::new(), single, reopened: 0, devices_lost: 0 })
     }
 
     /// The next piece of any request; none when all are done.
@@ -120,12 +121,18 @@ impl<'m> Generation<'m> {
     /// Goes on with a new device after the old one failed: what the cache held is computed anew.
     async fn reopen(&mut self, error: &Error) -> Result<()> {
         self.reopened += 1;
+        self.devices_lost += 1;
         let less_memory = error.to_string().to_lowercase().contains("memory");
         self.model.reopen(less_memory).await?;
         for active in &mut self.active {
             active.sequence.pages = SequencePages::default();
         }
         Ok(())
+    }
+
+    /// How often the device failed and a new one went on.
+    pub fn devices_lost(&self) -> u32 {
+        self.devices_lost
     }
 
     /// The model that answers.

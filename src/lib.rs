@@ -18,6 +18,8 @@ pub mod store;
 pub mod stream;
 pub mod text;
 pub mod watch;
+#[cfg(target_arch = "wasm32")]
+mod web_api;
 
 pub use auto_model::{AutoModel, LoadOptions, ProfileReport};
 pub use error::{Error, ErrorKind, Result};

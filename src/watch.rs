@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::gpu::Gpu;
 use crate::model::Engine;
 use crate::shard::Model;
 use crate::stream::{Event, IN_RING, PINNED, Profile, Stage, TileStates, TileTable};
@@ -45,6 +46,7 @@ pub struct StreamWatch {
     states: TileStates,
     layers: Vec<usize>,
     profile: Profile,
+    gpu: Gpu,
 }
 
 impl StreamWatch {
@@ -57,6 +59,7 @@ impl StreamWatch {
             states: TileStates::clone(states),
             layers: engine.layer_tiles(),
             profile: engine.profile().clone(),
+            gpu: engine.gpu().clone(),
         }
     }
 
@@ -95,6 +98,11 @@ impl StreamWatch {
             }
         }
         intervals
+    }
+
+    /// Destroys the device, as a driver that restarts does: to try out how a program copes.
+    pub fn lose_device(&self) {
+        self.gpu.device.destroy();
     }
 
     /// The opened model.

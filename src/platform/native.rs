@@ -1,6 +1,7 @@
 //! Threads and the monotonic clock.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -12,6 +13,9 @@ impl<T: Send + Sync + ?Sized> MaybeSend for T {}
 
 /// A boxed future; `Send` only natively.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What looks at an object that is read as a stream: gets each chunk with its offset, and breaks where it has enough.
+pub type Visit<'a> = dyn FnMut(u64, &[u8]) -> crate::Result<ControlFlow<()>> + Send + 'a;
 
 /// Seconds since the first call in this process.
 pub fn now_s() -> f64 {

@@ -1,6 +1,7 @@
 //! The browser's clock; one thread, so nothing needs to be `Send`.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 
 /// `Send + Sync` where tasks move between threads; nothing here.
@@ -9,6 +10,9 @@ impl<T: ?Sized> MaybeSend for T {}
 
 /// A boxed future; `Send` only natively.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// What looks at an object that is read as a stream: gets each chunk with its offset, and breaks where it has enough.
+pub type Visit<'a> = dyn FnMut(u64, &[u8]) -> crate::Result<ControlFlow<()>> + 'a;
 
 /// Seconds since the page (or worker) started, from `performance.now()`.
 pub fn now_s() -> f64 {

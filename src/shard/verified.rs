@@ -1,7 +1,7 @@
 //! Reads of a model's files that are verified, and kept on this machine where they come from elsewhere.
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,6 +13,7 @@ use crate::store::cache::BlockCache;
 use crate::store::{Store, Window};
 use crate::{Error, ErrorKind, Result};
 
+const BLOCK: usize = CHECKSUM_BLOCK as usize;
 /// Bytes read at once where blocks must be verified: also the longest range that one request asks a server for.
 const SCRATCH_BYTES: u64 = 4 << 20;
 /// Scratch buffers kept for the next read.
@@ -31,6 +32,8 @@ pub struct VerifiedReader {
     states: Vec<FileState>,
     tables: Mutex<Tables>,
     scratch: Mutex<Vec<Vec<u8>>>,
+    /// Held while a file is read through whole.
+    whole_files: async_lock::Mutex<()>,
 }
 
 /// What is to be done with a block.
@@ -62,7 +65,15 @@ struct Tables {
 impl VerifiedReader {
     pub(super) fn new(manifest: Manifest, store: Arc<dyn Store>, cache: Option<BlockCache>) -> Self {
         let states = manifest.files.iter().map(|_| FileState::default()).collect();
-        Self { manifest, store, cache, states, tables: Mutex::default(), scratch: Mutex::default() }
+        Self {
+            manifest,
+            store,
+            cache,
+            states,
+            tables: Mutex::default(),
+            scratch: Mutex::default(),
+            whole_files: Default::default(),
+        }
     }
 
     /// Where blocks are kept that come from elsewhere.
@@ -129,6 +140,17 @@ impl VerifiedReader {
 
     /// Verifies the blocks around a range and copies the range to `target`.
     async fn read_unverified(&self, file: u32, at: u64, target: &mut Window<'_>, kind: Block) -> Result<()> {
+        if let Some(cache) = self.cache.as_ref().filter(|_| kind == Block::Unverified && self.store.ignores_ranges()) {
+            let _turn = self.whole_files.lock().await;
+            // Another reader may have brought it meanwhile.
+            if self.block(file, at / CHECKSUM_BLOCK) == Block::Unverified && cache.failure().is_none() {
+                self.fetch_whole(file, cache).await?;
+            }
+            let (first, last) = (at / CHECKSUM_BLOCK, (at + target.len() as u64 - 1) / CHECKSUM_BLOCK);
+            if (first..=last).all(|block| self.block(file, block) == Block::Verified) {
+                return cache.read(file, at, target);
+            }
+        }
         let entry = &self.manifest.files[file as usize];
         let table = self.table(file).await?;
         let first = at / CHECKSUM_BLOCK;
@@ -158,6 +180,31 @@ impl VerifiedReader {
             spare.push(scratch);
         }
         Ok(())
+    }
+
+    /// Reads a file once from its start to its end and keeps it: for hosts that know no ranges.
+    async fn fetch_whole(&self, file: u32, cache: &BlockCache) -> Result<()> {
+        let entry = &self.manifest.files[file as usize];
+        let table = self.table(file).await?;
+        let mut pending = Vec::new();
+        let mut next_block = 0;
+        let mut visit = |offset: u64, bytes: &[u8]| {
+            pending.extend_from_slice(bytes);
+            let at_end = offset + bytes.len() as u64 >= entry.len_bytes;
+            let whole = if at_end { pending.len() } else { pending.len() / BLOCK * BLOCK };
+            if let Some(block) = first_mismatch(&table, next_block, &pending[..whole]) {
+                return Err(self.mismatch(file, block));
+            }
+            if whole > 0 && !cache.keep(file, next_block, &pending[..whole]) {
+                return Ok(ControlFlow::Break(()));
+            }
+            let blocks = whole.div_ceil(BLOCK) as u64;
+            self.mark(file, &table, next_block..next_block + blocks);
+            next_block += blocks;
+            pending.drain(..whole);
+            Ok(if at_end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        self.store.read_through(&entry.name, &mut visit).await.map(|_| ())
     }
 
     /// Notes that blocks lie here and are right.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::platform::{BoxFuture, MaybeSend};
+use crate::platform::{BoxFuture, MaybeSend, Visit};
 use crate::{Error, ErrorKind, Result};
 
 pub mod cache;
@@ -15,6 +15,8 @@ mod file;
 mod folder;
 mod http;
 mod memory;
+#[cfg(target_arch = "wasm32")]
+mod picked;
 
 pub use crate::platform::Window;
 #[cfg(not(target_arch = "wasm32"))]
@@ -23,6 +25,8 @@ pub use file::FileStore;
 pub use folder::FolderSink;
 pub use http::{HttpCounters, HttpOptions, HttpStore};
 pub use memory::MemoryStore;
+#[cfg(target_arch = "wasm32")]
+pub use picked::PickedFiles;
 
 /// The store of a folder, where the host has folders.
 ///
@@ -92,6 +96,18 @@ pub trait Store: MaybeSend {
     /// other bytes every time.
     fn is_local(&self) -> bool {
         true
+    }
+
+    /// Whether a read of a part was seen to cost a read of everything before it, so that
+    /// [`Store::read_through`] once is cheaper.
+    fn ignores_ranges(&self) -> bool {
+        false
+    }
+
+    /// Reads an object once from its start, as a stream, until `visit` has enough. Returns the bytes visited.
+    fn read_through<'a>(&'a self, name: &'a str, _visit: &'a mut Visit<'a>) -> BoxFuture<'a, Result<u64>> {
+        let error = Error::new(ErrorKind::Unsupported, "is read by ranges").file(self.describe(name));
+        Box::pin(std::future::ready(Err(error)))
     }
 
     /// The names of all objects, sorted; [`ErrorKind::Unsupported`](crate::ErrorKind) where a store cannot list.

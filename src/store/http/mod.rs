@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_lock::Semaphore;
 
 use super::{Store, check_name};
-use crate::platform::BoxFuture;
+use crate::platform::{BoxFuture, Visit};
 use crate::{Error, ErrorKind, Result};
 
 mod address;
@@ -349,6 +349,22 @@ impl Store for HttpStore {
             };
             self.fill(&url, offset_bytes..end, buffer).await.map_err(|error| self.place(error, name))
         })
+    }
+
+    fn read_small<'a>(&'a self, name: &'a str, most_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>>> {
+        Box::pin(self.read_all(name, most_bytes))
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn ignores_ranges(&self) -> bool {
+        self.ignores_ranges()
+    }
+
+    fn read_through<'a>(&'a self, name: &'a str, visit: &'a mut Visit<'a>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.read_through(name, visit))
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {

@@ -1,0 +1,326 @@
+//! What the web package's worker calls: a facade, with options and reports as JSON, and pieces through a callback.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use js_sys::{Array, Float64Array, Function, Uint8Array, Uint32Array};
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::*;
+
+use crate::gpu::kernels::KvType;
+use crate::model::CancelToken;
+use crate::shard::CHECKSUM_BLOCK;
+use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
+use crate::store::{HttpStore, PickedFiles, Store};
+use crate::text::{Message, SamplerOptions, StopReason};
+use crate::{AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Result, StreamWatch};
+
+/// How to load, as the package's `LoadOptions` say it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Load {
+    budget_bytes: u64,
+    context: Option<u32>,
+    kv: Option<String>,
+}
+
+/// How to go on, as the package's `GenerateOptions` say it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Generate {
+    max_tokens: u32,
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    repetition_penalty: f32,
+    seed: u64,
+    stop: Vec<String>,
+    ignore_eos: bool,
+}
+
+impl Default for Generate {
+    fn default() -> Self {
+        let (options, sampler) = (GenerateOptions::default(), SamplerOptions::default());
+        Self {
+            max_tokens: options.max_tokens,
+            temperature: sampler.temperature,
+            top_k: sampler.top_k,
+            top_p: sampler.top_p,
+            min_p: sampler.min_p,
+            repetition_penalty: sampler.repetition_penalty,
+            seed: sampler.seed,
+            stop: options.stop,
+            ignore_eos: options.ignore_eos,
+        }
+    }
+}
+
+/// A prompt: the turns of a chat, or text as it is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Prompt {
+    Chat(Vec<Turn>),
+    Text(String),
+    Ids { ids: Vec<u32> },
+}
+
+#[derive(Deserialize)]
+struct Turn {
+    role: String,
+    content: String,
+}
+
+/// What a page may want to know of an opened model.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Description {
+    name: String,
+    total_bytes: u64,
+    layers: usize,
+    has_chat_template: bool,
+    notice: Option<String>,
+}
+
+/// An opened model in a worker.
+#[wasm_bindgen]
+pub struct WebModel {
+    /// Away while an answer is under way.
+    model: RefCell<Option<AutoModel>>,
+    watch: RefCell<StreamWatch>,
+    cancel: CancelToken,
+    http: Option<Arc<HttpStore>>,
+    description: Description,
+}
+
+/// Opens the model in the folder at an address. `writer` says whether this tab may write the cache of that model; `cache`
+/// whether there is to be one.
+#[wasm_bindgen(js_name = openAddress)]
+pub async fn open_address(source: String, options: String, cache: bool, writer: bool) -> Result<WebModel, JsValue> {
+    let opened = async {
+        let http = Arc::new(HttpStore::new(&source)?);
+        let store: Arc<dyn Store> = http.clone();
+        let (place, mut notice) = match cache {
+            false => (None, None),
+            true => match OpfsCache::open(&source, writer).await {
+                Ok(place) => (Some(place), None),
+                Err(error) => (None, Some(format!("Nothing is stored, the model streams from the network: {error}"))),
+            },
+        };
+        let files = match &place {
+            Some(place) => match ModelFiles::open_remote(store.clone(), place).await {
+                // Another tab holds the files in a browser that lets only one tab open them.
+                Err(error) if !writer && error.kind() == ErrorKind::Io => {
+                    notice = Some("Another tab stores this model; this one streams it from the network.".to_owned());
+                    ModelFiles::open(store).await?
+                }
+                files => files?,
+            },
+            None => ModelFiles::open(store).await?,
+        };
+        if let Some(place) = place.filter(CachePlace::is_writer) {
+            let manifest = files.model().manifest();
+            let total = manifest.files.iter().map(|file| file.len_bytes).sum();
+            place.describe_model(&source, &manifest.name, total).await?;
+        }
+        WebModel::new(files, &options, Some(http), notice).await
+    };
+    opened.await.map_err(to_js)
+}
+
+/// Opens the model in a folder whose files the user picked.
+#[wasm_bindgen(js_name = openFiles)]
+pub async fn open_files(files: Array, options: String) -> Result<WebModel, JsValue> {
+    let opened = async {
+        let files = files.iter().filter_map(|file| file.dyn_into::<web_sys::File>().ok());
+        let store: Arc<dyn Store> = Arc::new(PickedFiles::new(files));
+        WebModel::new(ModelFiles::open(store).await?, &options, None, None).await
+    };
+    opened.await.map_err(to_js)
+}
+
+/// What the browser's file system holds, as a JSON array.
+#[wasm_bindgen(js_name = cachedModels)]
+pub async fn cached_models() -> Result<String, JsValue> {
+    list_cached(CHECKSUM_BLOCK).await.and_then(|models| json(&models)).map_err(to_js)
+}
+
+/// Deletes what is stored of the model at an address.
+#[wasm_bindgen(js_name = deleteCached)]
+pub async fn delete_cached_model(source: String) -> Result<(), JsValue> {
+    delete_cached(&source).await.map_err(to_js)
+}
+
+impl WebModel {
+    async fn new(
+        files: ModelFiles,
+        options: &str,
+        http: Option<Arc<HttpStore>>,
+        notice: Option<String>,
+    ) -> Result<Self> {
+        let options: Load = parse(options)?;
+        let kv = match options.kv.as_deref() {
+            Some("f16") => KvType::F16,
+            Some("f32") | None => KvType::F32,
+            Some(other) => return Err(Error::new(ErrorKind::Argument, format!("kv '{other}' is neither f32 nor f16"))),
+        };
+        let (budget_bytes, context) = (options.budget_bytes, options.context);
+        let model = files.load(&LoadOptions { budget_bytes, context, kv, ..LoadOptions::default() }).await?;
+        let manifest = model.files().model().manifest();
+        let description = Description {
+            name: manifest.name.clone(),
+            total_bytes: manifest.files.iter().map(|file| file.len_bytes).sum(),
+            layers: model.files().spec().layers.len(),
+            has_chat_template: model.text().template.is_some(),
+            notice,
+        };
+        let (watch, cancel) = (RefCell::new(model.watch()), model.cancel_token());
+        Ok(Self { model: RefCell::new(Some(model)), watch, cancel, http, description })
+    }
+
+    async fn answer(&self, prompt: &str, options: &str, on_piece: &Function) -> Result<()> {
+        let (prompt, options): (Prompt, Generate) = (parse(prompt)?, parse(options)?);
+        let busy = || Error::new(ErrorKind::Argument, "the model answers another prompt");
+        let mut model = self.model.borrow_mut().take().ok_or_else(busy)?;
+        self.cancel.reset();
+        let result = run(&mut model, prompt, options, on_piece, &self.watch).await;
+        if let Some(cache) = model.files().model().verified().cache() {
+            // What cannot be made durable now is verified again the next time.
+            let _ = cache.flush();
+        }
+        self.watch.replace(model.watch());
+        self.model.replace(Some(model));
+        result
+    }
+}
+
+async fn run(
+    model: &mut AutoModel,
+    prompt: Prompt,
+    options: Generate,
+    on_piece: &Function,
+    watch: &RefCell<StreamWatch>,
+) -> Result<()> {
+    let ids = match prompt {
+        Prompt::Ids { ids } => ids,
+        Prompt::Text(text) => model.text().tokenizer()?.encode(&text, true)?,
+        Prompt::Chat(turns) => {
+            let turn = |turn: Turn| Message { role: turn.role, content: turn.content };
+            model.chat_prompt(&turns.into_iter().map(turn).collect::<Vec<_>>())?
+        }
+    };
+    let sampler = SamplerOptions {
+        temperature: options.temperature,
+        top_k: options.top_k,
+        top_p: options.top_p,
+        min_p: options.min_p,
+        repetition_penalty: options.repetition_penalty,
+        seed: options.seed,
+    };
+    let (max_tokens, stop, ignore_eos) = (options.max_tokens, options.stop, options.ignore_eos);
+    let mut answer = model.generate(ids, GenerateOptions { max_tokens, sampler, stop, ignore_eos })?;
+    let mut reopened = answer.devices_lost();
+    while let Some(piece) = answer.next().await? {
+        if answer.devices_lost() != reopened {
+            // The new device has a stream of its own.
+            reopened = answer.devices_lost();
+            watch.replace(answer.model().watch());
+        }
+        let id = piece.id.map_or(JsValue::UNDEFINED, JsValue::from);
+        let stop = piece.stop.map_or(JsValue::UNDEFINED, |reason: StopReason| reason.as_str().into());
+        on_piece
+            .call3(&JsValue::NULL, &piece.text.into(), &id, &stop)
+            .map_err(|error| Error::new(ErrorKind::Argument, format!("the caller of the answer failed: {error:?}")))?;
+    }
+    Ok(())
+}
+
+#[wasm_bindgen]
+impl WebModel {
+    /// Name, sizes and notices, as JSON.
+    pub fn describe(&self) -> Result<String, JsValue> {
+        json(&self.description).map_err(to_js)
+    }
+
+    /// Answers a prompt (JSON: turns, text, or ids) and calls `on_piece(text, id, stop_reason)`.
+    pub async fn generate(&self, prompt: String, options: String, on_piece: Function) -> Result<(), JsValue> {
+        self.answer(&prompt, &options, &on_piece).await.map_err(to_js)
+    }
+
+    /// Ends the answer under way between two tiles.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Bytes of the model that are here, or were fetched so far.
+    #[wasm_bindgen(js_name = loadedBytes)]
+    pub fn loaded_bytes(&self) -> f64 {
+        let watch = self.watch.borrow();
+        match (watch.model().verified().cache(), &self.http) {
+            (Some(cache), _) if cache.failure().is_none() => cache.kept_bytes() as f64,
+            (_, Some(http)) => http.counters().bytes_received.min(self.description.total_bytes) as f64,
+            (_, None) => self.description.total_bytes as f64,
+        }
+    }
+
+    /// Why the model is no longer stored, where that is so.
+    #[wasm_bindgen(js_name = cacheFailure)]
+    pub fn cache_failure(&self) -> Option<String> {
+        self.watch.borrow().model().verified().cache().and_then(|cache| cache.failure())
+    }
+
+    /// Figures as JSON; none while an answer is under way.
+    pub fn profile(&self) -> Result<Option<String>, JsValue> {
+        let model = self.model.borrow();
+        model.as_ref().map(|model| json(&model.profile())).transpose().map_err(to_js)
+    }
+
+    /// Where each tile is: an index into the package's `PLACES`.
+    pub fn tiles(&self) -> Uint8Array {
+        let places: Vec<u8> = self.watch.borrow().places().into_iter().map(|place| place as u8).collect();
+        Uint8Array::from(&places[..])
+    }
+
+    /// The first tile of each layer, and of the head.
+    pub fn layers(&self) -> Uint32Array {
+        let layers: Vec<u32> = self.watch.borrow().layers().iter().map(|tile| *tile as u32).collect();
+        Uint32Array::from(&layers[..])
+    }
+
+    /// The last intervals, flat: stage, sweep, load, begin and end in seconds.
+    pub fn intervals(&self) -> Float64Array {
+        let intervals = self.watch.borrow().intervals();
+        let numbers = |of: &crate::watch::Interval| {
+            [f64::from(of.stage as u8), of.sweep as f64, of.load as f64, of.begin_s, of.end_s]
+        };
+        Float64Array::from(&intervals.iter().flat_map(numbers).collect::<Vec<_>>()[..])
+    }
+
+    /// Destroys the GPU device, as a driver that restarts does: to try out how a page copes.
+    #[wasm_bindgen(js_name = loseDevice)]
+    pub fn lose_device(&self) {
+        self.watch.borrow().lose_device();
+    }
+}
+
+/// Seconds on the clock that intervals use.
+#[wasm_bindgen]
+pub fn now() -> f64 {
+    crate::platform::now_s()
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::new(ErrorKind::Argument, error.to_string()))
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::new(ErrorKind::Malformed, error.to_string()))
+}
+
+/// A JavaScript `Error` with a stable `code`.
+fn to_js(error: Error) -> JsValue {
+    let object = js_sys::Error::new(&error.to_string());
+    // Setting a property of a new plain object cannot fail.
+    let _ = js_sys::Reflect::set(&object, &"code".into(), &error.kind().code().into());
+    object.into()
+}
