@@ -8,6 +8,7 @@ mod fuzz;
 mod golden;
 mod process;
 mod setup;
+mod web;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ enum Command {
     Golden(golden::Args),
     Bench(bench::Args),
     Fuzz(fuzz::Args),
+    Web(web::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Golden(args) => golden::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::Web(args) => web::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

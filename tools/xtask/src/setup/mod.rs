@@ -1,6 +1,7 @@
 //! Brings a fresh machine to where everything else runs: Vulkan, Python, the test model, the wasm toolchain.
 
 pub mod model;
+pub mod node;
 pub mod packages;
 pub mod python;
 pub mod toolchain;

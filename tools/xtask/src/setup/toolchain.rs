@@ -58,6 +58,14 @@ impl Way {
         }
     }
 
+    /// Where what is compiled this way lies, in the repository.
+    pub fn target_dir(&self) -> &'static str {
+        match self {
+            Self::Installed => "target/cross",
+            Self::FromSource { .. } => "target/cross-from-source",
+        }
+    }
+
     /// In words, for headings.
     pub fn describe(&self) -> String {
         match self {

@@ -1,0 +1,80 @@
+/** Chat completions in the shape that users of other packages know. */
+
+import type { GenerateOptions, Message, Piece, StopReason } from "./types.js";
+
+export interface ChatCompletionRequest {
+  messages: Message[];
+  stream?: boolean;
+  max_tokens?: number;
+  temperature?: number;
+  top_p?: number;
+  seed?: number;
+  stop?: string | string[];
+  signal?: AbortSignal;
+}
+
+export interface ChatCompletionChunk {
+  id: string;
+  object: "chat.completion.chunk";
+  created: number;
+  model: string;
+  choices: [{ index: 0; delta: { role?: "assistant"; content?: string }; finish_reason: "stop" | "length" | null }];
+}
+
+export interface ChatCompletion {
+  id: string;
+  object: "chat.completion";
+  created: number;
+  model: string;
+  choices: [{ index: 0; message: { role: "assistant"; content: string }; finish_reason: "stop" | "length" }];
+}
+
+type Generate = (messages: Message[], options: GenerateOptions) => AsyncGenerator<Piece, void, void>;
+
+const finish = (reason: StopReason | undefined): "stop" | "length" =>
+  reason === "max_tokens" || reason === "context_full" ? "length" : "stop";
+
+export class Completions {
+  readonly #model: string;
+  readonly #generate: Generate;
+
+  /** @internal */
+  constructor(model: string, generate: Generate) {
+    this.#model = model;
+    this.#generate = generate;
+  }
+
+  create(request: ChatCompletionRequest & { stream: true }): Promise<AsyncGenerator<ChatCompletionChunk, void, void>>;
+  create(request: ChatCompletionRequest & { stream?: false }): Promise<ChatCompletion>;
+  async create(request: ChatCompletionRequest): Promise<AsyncGenerator<ChatCompletionChunk, void, void> | ChatCompletion> {
+    if (request.stream) return this.#chunks(request);
+    let content = "";
+    let reason: StopReason | undefined;
+    for await (const piece of this.#generate(request.messages, options(request))) {
+      content += piece.text;
+      reason = piece.stopReason ?? reason;
+    }
+    const message = { role: "assistant" as const, content };
+    return { ...this.#head(), object: "chat.completion", choices: [{ index: 0, message, finish_reason: finish(reason) }] };
+  }
+
+  async *#chunks(request: ChatCompletionRequest): AsyncGenerator<ChatCompletionChunk, void, void> {
+    const head = { ...this.#head(), object: "chat.completion.chunk" as const };
+    yield { ...head, choices: [{ index: 0, delta: { role: "assistant" }, finish_reason: null }] };
+    let reason: StopReason | undefined;
+    for await (const piece of this.#generate(request.messages, options(request))) {
+      reason = piece.stopReason ?? reason;
+      if (piece.text) yield { ...head, choices: [{ index: 0, delta: { content: piece.text }, finish_reason: null }] };
+    }
+    yield { ...head, choices: [{ index: 0, delta: {}, finish_reason: finish(reason) }] };
+  }
+
+  #head() {
+    return { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: this.#model };
+  }
+}
+
+function options({ max_tokens, temperature, top_p, seed, stop, signal }: ChatCompletionRequest): GenerateOptions {
+  const all = { maxTokens: max_tokens, temperature, topP: top_p, seed, stop: typeof stop === "string" ? [stop] : stop, signal };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}

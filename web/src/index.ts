@@ -1,0 +1,178 @@
+/** Language models larger than GPU memory, streamed tile by tile in a browser tab. */
+
+import { Client, stopped } from "./client.js";
+import { Completions } from "./completions.js";
+import type { Description, Prompt, Source } from "./protocol.js";
+import { parseSize } from "./size.js";
+import { Speed } from "./speed.js";
+import type { CacheReport, GenerateOptions, LoadOptions, Message, Piece, Profile, StreamState } from "./types.js";
+
+export * from "./types.js";
+export type { ChatCompletion, ChatCompletionChunk, ChatCompletionRequest } from "./completions.js";
+export type { Model };
+
+/** GPU memory where the caller does not say. */
+const DEFAULT_BUDGET = "1GiB";
+
+/** An opened model. Its answers queue: one runs at a time. */
+class Model {
+  readonly name: string;
+  /** Bytes of all its files. */
+  readonly totalBytes: number;
+  readonly layers: number;
+  readonly hasChatTemplate: boolean;
+  /** What the user may want to know: why nothing is stored, or that another tab stores it. */
+  notice?: string;
+  /** The shape that users of other packages know: `chat.completions.create({ messages, stream: true })`. */
+  readonly chat: { readonly completions: Completions };
+  readonly #client: Client;
+
+  /** @internal */
+  constructor(client: Client, description: Description) {
+    this.#client = client;
+    this.name = description.name;
+    this.totalBytes = description.totalBytes;
+    this.layers = description.layers;
+    this.hasChatTemplate = description.hasChatTemplate;
+    this.notice = description.notice ?? undefined;
+    this.chat = { completions: new Completions(this.name, (messages, options) => this.generate(messages, options)) };
+  }
+
+  /**
+   * Answers a chat, or continues a text (or token ids), a piece at a time. Leaving the loop or aborting `signal` ends the
+   * answer; an abort throws an error with the code "cancelled".
+   */
+  async *generate(prompt: Message[] | string | { ids: number[] }, options: GenerateOptions = {}): AsyncGenerator<Piece, void, void> {
+    const { signal, ...plain } = options;
+    if (signal?.aborted) throw stopped();
+    const pieces: Piece[] = [];
+    const leave = new AbortController();
+    let wake = () => {};
+    let ended = false;
+    const both = signal ? AbortSignal.any([signal, leave.signal]) : leave.signal;
+    const answer = this.#client
+      .ask("generate", { prompt: prompt as Prompt, options: plain }, both, (piece) => {
+        pieces.push(piece);
+        wake();
+      })
+      .finally(() => {
+        ended = true;
+        wake();
+      });
+    // Its error is thrown below, by the loop that awaits it.
+    answer.catch(() => {});
+    try {
+      for (;;) {
+        while (pieces.length > 0) yield pieces.shift() as Piece;
+        if (ended) break;
+        await new Promise<void>((resolve) => (wake = resolve));
+      }
+      await answer;
+    } finally {
+      leave.abort();
+    }
+  }
+
+  /** Figures since the model was opened; while an answer is under way, those from before it. */
+  profile(): Promise<Profile> {
+    return this.#client.ask("profile", {});
+  }
+
+  /** Where each tile is, and what the last sweeps did when. */
+  stream(): Promise<StreamState> {
+    return this.#client.ask("stream", {});
+  }
+
+  /** Destroys the GPU device, as a driver that restarts does: to try out how a page copes. */
+  loseDevice(): Promise<void> {
+    return this.#client.ask("loseDevice", {});
+  }
+
+  /** Ends the worker and gives back all its memory. */
+  async dispose(): Promise<void> {
+    this.#client.end();
+  }
+}
+
+async function files(source: FileSystemDirectoryHandle | File[]): Promise<File[]> {
+  if (Array.isArray(source)) return source;
+  const found: File[] = [];
+  const entries = (source as unknown as { values(): AsyncIterable<FileSystemHandle> }).values();
+  for await (const entry of entries) {
+    if (entry.kind === "file") found.push(await (entry as FileSystemFileHandle).getFile());
+  }
+  return found;
+}
+
+async function place(source: string | FileSystemDirectoryHandle | File[]): Promise<Source> {
+  if (typeof source !== "string") return { files: await files(source) };
+  return { address: new URL(source, globalThis.location?.href).href };
+}
+
+/** Opens models. */
+export const AutoModel = {
+  /**
+   * Opens the split model in the folder at an address, or in a folder (or files) that the user picked. Resolves when the
+   * model can answer; its weights arrive with the first answer, and `onProgress` goes on until all are here.
+   */
+  async fromPretrained(source: string | FileSystemDirectoryHandle | File[], options: LoadOptions = {}): Promise<Model> {
+    const { onProgress, signal, budget, ...plain } = options;
+    const budgetBytes = parseSize(budget ?? DEFAULT_BUDGET);
+    if (signal?.aborted) throw stopped();
+    onProgress?.({ phase: "opening", loadedBytes: 0, totalBytes: 0, bytesPerSecond: 0 });
+    const client = new Client();
+    const giveUp = () => client.end(stopped());
+    signal?.addEventListener("abort", giveUp, { once: true });
+    let model: Model | undefined;
+    const speed = new Speed();
+    let totalBytes = 0;
+    let loaded = 0;
+    const tell = () => {
+      if (totalBytes === 0) return;
+      onProgress?.({ phase: loaded >= totalBytes ? "ready" : "loading", loadedBytes: loaded, totalBytes, ...speed.add(loaded, totalBytes) });
+    };
+    client.onLoaded = (loadedBytes, notice) => {
+      loaded = loadedBytes;
+      if (model && notice) model.notice = notice;
+      tell();
+    };
+    try {
+      // Asked of the page, because workers may not; a browser that says no may evict what is stored.
+      if (plain.cache !== "none") void navigator.storage?.persist?.().catch(() => false);
+      const description = await client.ask("open", { source: await place(source), options: { ...plain, budgetBytes } });
+      totalBytes = description.totalBytes;
+      model = new Model(client, description);
+      tell();
+      return model;
+    } catch (error) {
+      client.end();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", giveUp);
+    }
+  },
+};
+
+async function withWorker<T>(use: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client();
+  try {
+    return await use(client);
+  } finally {
+    client.end();
+  }
+}
+
+/** What the browser stores of models. */
+export const cache = {
+  async report(): Promise<CacheReport> {
+    const stored = await withWorker((client) => client.ask("cacheReport", {}));
+    const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.()) ?? {};
+    const persisted = (await navigator.storage?.persisted?.()) ?? false;
+    return { ...stored, usageBytes: usage, quotaBytes: quota, persisted };
+  },
+
+  /** Deletes what is stored of the model at an address; no tab may have it open. */
+  async delete(source: string): Promise<void> {
+    await withWorker((client) => client.ask("cacheDelete", { source }));
+  },
+};

@@ -1,0 +1,132 @@
+/** The types of the package. The engine itself lives in a worker. */
+
+/** How far loading has come. Bytes are those of the model's files. */
+export interface Progress {
+  phase: "opening" | "loading" | "ready";
+  /** Bytes of the model that are on this machine by now (or, without a cache, were fetched once). */
+  loadedBytes: number;
+  totalBytes: number;
+  /** Over the last seconds. */
+  bytesPerSecond: number;
+  /** None while the speed is unknown. */
+  secondsLeft?: number;
+}
+
+export interface LoadOptions {
+  /** GPU memory for everything: a number of bytes, or a size such as "512MiB". Default "1GiB". */
+  budget?: number | string;
+  /** Positions of KV cache to reserve; more are added as a text grows. */
+  context?: number;
+  /** Storage of keys and values. */
+  kv?: "f32" | "f16";
+  /** "auto" keeps what was fetched in the browser's own file system; "none" streams from the network only. */
+  cache?: "auto" | "none";
+  onProgress?: (progress: Progress) => void;
+  /** Gives up loading. */
+  signal?: AbortSignal;
+}
+
+export interface Message {
+  role: "system" | "user" | "assistant";
+  content: string;
+}
+
+export interface GenerateOptions {
+  maxTokens?: number;
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  repetitionPenalty?: number;
+  seed?: number;
+  stop?: string[];
+  ignoreEos?: boolean;
+  signal?: AbortSignal;
+}
+
+export type StopReason = "eos" | "stop" | "max_tokens" | "context_full" | "cancelled";
+
+/** What came out of one token: text that is certain now, often empty. */
+export interface Piece {
+  text: string;
+  id?: number;
+  stopReason?: StopReason;
+}
+
+/** Figures since the model was opened. */
+export interface Profile {
+  adapter: string;
+  budgetBytes: number;
+  peakGpuBytes: number;
+  modelBytes: number;
+  pinnedBytes: number;
+  streamedBytesPerSweep: number;
+  sweeps: number;
+  bytesRead: number;
+  readBusyS: number;
+  uploadBusyS: number;
+  computeBusyS: number;
+  wallS: number;
+}
+
+/** Where a tile is now, as `StreamState.tiles` holds it. */
+export const PLACES = ["network", "opfs", "ram", "ring", "pinned"] as const;
+
+/** A snapshot of the stream, for pictures of it. */
+export interface StreamState {
+  /** One byte a tile, in sweep order: an index into PLACES. */
+  tiles: Uint8Array;
+  /** The index of the first tile of each layer, and of the head at the end. */
+  layers: Uint32Array;
+  /** Intervals of the last sweeps, in seconds since the worker started: flat (stage, sweep, tile, begin, end) with stage 0 read, 1 upload, 2 compute. */
+  intervals: Float64Array;
+  /** Seconds since the worker started, now. */
+  now: number;
+}
+
+export interface CachedModel {
+  /** The address it came from. */
+  source: string;
+  name: string;
+  cachedBytes: number;
+  totalBytes: number;
+}
+
+export interface CacheReport {
+  models: CachedModel[];
+  usageBytes: number;
+  quotaBytes: number;
+  /** Whether the browser promised not to evict it. */
+  persisted: boolean;
+  /** Why nothing is cached, where that is so. */
+  unavailable?: string;
+}
+
+/** The codes of errors. New ones may be added. */
+export type ErrorCode =
+  | "argument"
+  | "budget"
+  | "cancelled"
+  | "checksum"
+  | "gpu"
+  | "io"
+  | "malformed"
+  | "missing"
+  | "network"
+  | "no_space"
+  | "no_webgpu"
+  | "not_found"
+  | "text"
+  | "truncated"
+  | "unsupported";
+
+/** What went wrong: `code` is stable, `message` names the file, the tensor and what to do. */
+export class TilestreamError extends Error {
+  constructor(
+    message: string,
+    readonly code: ErrorCode,
+  ) {
+    super(message);
+    this.name = "TilestreamError";
+  }
+}

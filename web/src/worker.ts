@@ -1,0 +1,168 @@
+/** The worker: engine, GPU device and file system live here. One worker holds one model. */
+
+import init, { WebModel, cachedModels, deleteCached, now, openAddress, openFiles } from "../build/tilestream.js";
+import type { Ask, Description, FromWorker, ToWorker } from "./protocol.js";
+import type { CachedModel, ErrorCode, Profile, StreamState } from "./types.js";
+
+/** The part of a worker's scope that is used; TypeScript's own types for it clash with those of a page. */
+const scope = self as unknown as {
+  postMessage(message: FromWorker, transfer: Transferable[]): void;
+  onmessage: (event: MessageEvent<ToWorker>) => void;
+};
+/** Milliseconds between two reports of how much is here. */
+const REPORT_MS = 250;
+
+const ready = init({ module_or_path: new URL("./tilestream_bg.wasm", import.meta.url) });
+let model: WebModel | undefined;
+let description: Description | undefined;
+/** The last figures: while an answer is under way there are no newer ones. */
+let figures: Profile | undefined;
+/** Answers come one after the other. */
+let turn: Promise<unknown> = Promise.resolve();
+const cancelled = new Set<number>();
+let running = 0;
+
+class Failure extends Error {
+  constructor(
+    message: string,
+    readonly code: ErrorCode,
+  ) {
+    super(message);
+  }
+}
+
+const post = (message: FromWorker, transfer: Transferable[] = []) => scope.postMessage(message, transfer);
+
+/** Takes the lock on the stored files of a model, if no other tab has it, until this worker ends. */
+function becomeWriter(address: string): Promise<boolean> {
+  if (!navigator.locks) return Promise.resolve(true);
+  return new Promise((resolve) => {
+    void navigator.locks.request(`tilestream:${address}`, { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      return lock === null ? undefined : new Promise<void>(() => {});
+    });
+  });
+}
+
+async function open({ source, options }: Ask<"open">): Promise<Description> {
+  if (!navigator.gpu || !(await navigator.gpu.requestAdapter())) {
+    throw new Failure("this browser gives no WebGPU adapter", "no_webgpu");
+  }
+  const { cache, ...rest } = options;
+  const load = JSON.stringify(rest);
+  if ("address" in source) {
+    const stored = cache !== "none";
+    const writer = stored && (await becomeWriter(source.address));
+    model = await openAddress(source.address, load, stored, writer);
+    if (stored && !writer) description = { ...describe(model), notice: "Another tab stores this model; this one reads what is there." };
+  } else {
+    model = await openFiles(source.files, load);
+  }
+  description ??= describe(model);
+  report(model, description);
+  return description;
+}
+
+const describe = (opened: WebModel): Description => JSON.parse(opened.describe());
+
+/** Tells how much of the model is here, as long as that changes. */
+function report(opened: WebModel, { totalBytes }: Description) {
+  let last = -1;
+  const tell = () => {
+    const loadedBytes = opened.loadedBytes();
+    const failure = opened.cacheFailure();
+    if (loadedBytes !== last) {
+      post({ id: 0, kind: "loaded", loadedBytes, notice: failure && `Nothing more is stored: ${failure}` });
+    }
+    last = loadedBytes;
+    if (loadedBytes < totalBytes) setTimeout(tell, REPORT_MS);
+  };
+  tell();
+}
+
+async function generate(id: number, { prompt, options }: Ask<"generate">): Promise<void> {
+  const opened = current();
+  const mine = turn.then(async () => {
+    if (cancelled.delete(id)) throw new Failure("stopped on request", "cancelled");
+    running = id;
+    try {
+      await opened.generate(JSON.stringify(prompt), JSON.stringify(options), (text: string, token?: number, stopReason?: string) =>
+        post({ id, kind: "piece", text, token, stopReason: stopReason as never }),
+      );
+    } finally {
+      running = 0;
+      cancelled.delete(id);
+    }
+  });
+  turn = mine.catch(() => {});
+  return mine;
+}
+
+function cancel(id: number) {
+  if (id === running) model?.cancel();
+  else cancelled.add(id);
+}
+
+function current(): WebModel {
+  if (!model) throw new Failure("no model is open", "argument");
+  return model;
+}
+
+/** Rust's names in JavaScript's spelling. */
+function camel(report: object): Profile {
+  const rename = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+  return Object.fromEntries(Object.entries(report).map(([name, value]) => [rename(name), value])) as unknown as Profile;
+}
+
+function profile(): Profile {
+  const text = current().profile();
+  if (text) figures = camel(JSON.parse(text));
+  if (!figures) throw new Failure("there are no figures before the first answer", "argument");
+  return figures;
+}
+
+function stream(): StreamState {
+  const opened = current();
+  return { tiles: opened.tiles(), layers: opened.layers(), intervals: opened.intervals(), now: now() };
+}
+
+async function cacheReport(): Promise<{ models: CachedModel[]; unavailable?: string }> {
+  try {
+    return { models: JSON.parse(await cachedModels()) };
+  } catch (error) {
+    return { models: [], unavailable: (error as Error).message };
+  }
+}
+
+async function handle(message: ToWorker): Promise<unknown> {
+  await ready;
+  switch (message.kind) {
+    case "open":
+      return open(message);
+    case "generate":
+      return generate(message.id, message);
+    case "profile":
+      return profile();
+    case "stream":
+      return stream();
+    case "loseDevice":
+      return current().loseDevice();
+    case "cacheReport":
+      return cacheReport();
+    case "cacheDelete":
+      return deleteCached(message.source);
+    case "cancel":
+      return cancel(message.id);
+  }
+}
+
+scope.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
+  const { id } = data;
+  try {
+    const value = await handle(data);
+    if (data.kind !== "cancel") post({ id, kind: "done", value });
+  } catch (error) {
+    const { message, code } = error as Failure;
+    post({ id, kind: "failed", code: code ?? "gpu", message: message ?? String(error) });
+  }
+};
