@@ -12,8 +12,8 @@ use tilestream::{Error, Result};
 
 /// Where the list of models is found.
 pub const MODELS: &str = "models.json";
-/// Folders within folders that are searched for models.
-const MOST_DEPTH: usize = 3;
+/// Folders within folders that are searched for models: a model by itself, or one of an organization's.
+const MOST_DEPTH: usize = 2;
 /// What a folder's name keeps in an address.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
