@@ -130,6 +130,16 @@ fn nobody_listening_is_a_network_error() {
 }
 
 #[test]
+fn a_host_that_speaks_no_tls_is_a_network_error() {
+    let (server, _, _) = one(10);
+    let url = server.url().replace("http:", "https:");
+    let store = HttpStore::with_options(&url, hasty()).expect("an address");
+    let error = read(&store, 0, 10).expect_err("not encrypted");
+    assert_eq!(error.kind(), ErrorKind::Network);
+    assert!(error.to_string().starts_with(&url), "{error}");
+}
+
+#[test]
 fn refusals_end_at_once() {
     for (status, kind) in
         [(404, ErrorKind::NotFound), (410, ErrorKind::NotFound), (403, ErrorKind::Io), (401, ErrorKind::Io)]
@@ -273,8 +283,7 @@ fn reading_through_stops_where_the_visitor_says() {
     let visited = block_on(store.read_through("model.bin", &mut enough)).expect("stops");
     assert_eq!(visited, seen);
     assert!(visited < 900_000);
-    let refuse: &mut (dyn FnMut(u64, &[u8]) -> Result<ControlFlow<()>, Error> + Send) =
-        &mut |_, _| Err(Error::new(ErrorKind::NoSpace, "full"));
+    let refuse = &mut |_: u64, _: &[u8]| Err(Error::new(ErrorKind::NoSpace, "full"));
     let error = block_on(store.read_through("model.bin", refuse)).expect_err("the visitor's");
     assert_eq!(error.kind(), ErrorKind::NoSpace);
     assert_eq!(store.counters().retries, 0);

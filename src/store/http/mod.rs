@@ -221,6 +221,9 @@ impl HttpStore {
             Body::Range => 0,
             Body::Whole => *at,
         };
+        if skip > 0 {
+            self.ignores_ranges.store(true, Ordering::Relaxed);
+        }
         while let Some(chunk) = self.next_chunk(&mut response).await? {
             let skipped = skip.min(chunk.len() as u64);
             skip -= skipped;
@@ -293,6 +296,8 @@ impl HttpStore {
             }
         }
         match body {
+            // Without a length, a connection that was cut looks like the end of the object.
+            Body::Whole if response.head.content_length.is_none() => Err(Trouble::Broken(past_the_end(&wanted))),
             Body::Whole => Err(Trouble::Final(past_the_end(&wanted))),
             Body::Range => Ok(()),
         }

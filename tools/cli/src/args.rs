@@ -18,7 +18,8 @@ Examples:
   tilestream run model.gguf --prompt 'What is a tile?' --budget 256MiB
   tilestream chat model.gguf
   tilestream split checkpoint/ model/ --weights q4
-  tilestream inspect model/")]
+  tilestream inspect model/
+  tilestream serve models/")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -43,6 +44,8 @@ pub enum Command {
     Verify(tilestream_split::VerifyArgs),
     /// Write a model of random weights in a published shape, to measure with.
     Synth(tilestream_split::SynthArgs),
+    /// Host split models and the web page on this machine, for browsers to stream from.
+    Serve(ServeArgs),
     /// List adapters with the features and limits that matter.
     Devices,
 }
@@ -175,4 +178,28 @@ pub struct InspectArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Files are handed out with byte ranges, ETags and leave for other origins (CORS), never compressed, and always revalidated. \
+There are no directory listings; hidden files, and links that leave FOLDER, are not served. /models.json lists the split \
+models, unless FOLDER has a file of that name.
+
+Examples:
+  tilestream serve models/
+  tilestream serve models/ --page web/dist --port 0
+  tilestream serve models/ --host 0.0.0.0      (for the whole network)")]
+pub struct ServeArgs {
+    /// The folder: split models, each in a folder of its own, and perhaps a page.
+    pub folder: PathBuf,
+    /// The port to listen at; 0 finds a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// The address to listen at. The default is for this machine only.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: String,
+    /// A folder whose files are served where FOLDER has none [default: the page built in this repository, if any].
+    #[arg(long, value_name = "DIR")]
+    pub page: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ mod model;
 mod prompts;
 mod run;
 mod score;
+mod serve;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, stop: &Arc<AtomicBool>) -> Result<()> {
-    if !matches!(command, Command::Chat(_)) {
+    if !matches!(command, Command::Chat(_) | Command::Serve(_)) {
         stop_on_interrupt(stop);
     }
     match command {
@@ -48,6 +49,7 @@ fn run(command: Command, stop: &Arc<AtomicBool>) -> Result<()> {
         Command::Chat(args) => chat::chat(&args, stop),
         Command::Score(args) => score::score(&args, stop),
         Command::Inspect(args) => inspect::inspect(&args, stop),
+        Command::Serve(args) => serve::serve(&args),
         Command::Devices => devices::devices(),
     }
 }
