@@ -24,11 +24,22 @@ impl Bench {
         [true, false].map(Self::new).into()
     }
 
+    /// Those, and the tuning of adapters that have no subgroups worth the name.
+    fn all() -> Vec<Self> {
+        let mut all = Self::both();
+        all.push(Self::tuned(|_| Tuning::WITHOUT_SUMS));
+        all
+    }
+
     fn new(subgroups: bool) -> Self {
+        Self::tuned(|tuning| Tuning { subgroups: tuning.subgroups && subgroups, ..tuning })
+    }
+
+    fn tuned(change: impl FnOnce(Tuning) -> Tuning) -> Self {
         block_on(async {
             let gpu = common::gpu(1 << 30).await;
-            let mut tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
-            tuning.subgroups &= subgroups;
+            let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
+            let tuning = change(tuning);
             let kernels = Kernels::new(&gpu.device, tuning);
             let recorder = Recorder::new(&gpu).await.expect("a recorder");
             Self { gpu, kernels, recorder }
@@ -209,7 +220,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn matrix_products_match_in_every_encoding() {
-    for mut bench in Bench::both() {
+    for mut bench in Bench::all() {
         for row in ENCODINGS {
             for (rows, blocks, tokens) in [(1, 1, 1), (3, 3, 2), (7, 9, 5), (33, 17, 9)] {
                 let columns = if row.block == 256 { 256 * blocks.min(3) } else { 32 * blocks };
@@ -275,7 +286,7 @@ fn rows_past_the_largest_grid_are_computed() {
 
 #[test]
 fn norms_match() {
-    for mut bench in Bench::both() {
+    for mut bench in Bench::all() {
         for (rows, width) in [(1, 1), (2, 7), (3, 64), (5, 577), (70_000, 3)] {
             let mut random = Random(width as u64);
             let (input, weight) = (random.floats(rows * width), random.floats(width + 4));

@@ -4,7 +4,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, SubgroupOperationSet, ValidationFlags, Validator};
 use tilestream::gpu::kernels::{KernelId, KernelRow, Tuning};
 
-const LANES: &[u32] = &[8, 32];
+const LANES: &[u32] = &[1, 8, 32];
 
 fn tunings() -> impl Iterator<Item = Tuning> {
     LANES.iter().flat_map(|lanes| {

@@ -65,17 +65,26 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    /// The sizes for an adapter. A processor runs a workgroup on one core and pays for every barrier, so one subgroup is
-    /// enough there; a GPU wants whole warps.
+    /// The sizes for an adapter. A processor runs a workgroup on one core and pays for every barrier: where a subgroup is
+    /// wide enough it sums a row, elsewhere each invocation sums a row of its own, and its neighbours on the next ones
+    /// fill the vector unit. A GPU wants whole warps.
     pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
-        let cpu = info.device_type == wgpu::DeviceType::Cpu;
-        let lanes = if cpu { 8 } else { 32 };
-        let groups = if cpu { 1 } else { 4 };
-        let wide_lanes = if cpu { 8 } else { 128.min(limits.max_compute_invocations_per_workgroup) };
-        let attention_lanes = if cpu { 8 } else { 64 };
-        let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= lanes;
-        Self { lanes, groups, wide_lanes, attention_lanes, subgroups }
+        let fits = |lanes| features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= lanes;
+        match info.device_type == wgpu::DeviceType::Cpu {
+            true if fits(8) => Self { lanes: 8, groups: 1, wide_lanes: 8, attention_lanes: 8, subgroups: true },
+            true => Self::WITHOUT_SUMS,
+            false => Self {
+                lanes: 32,
+                groups: 4,
+                wide_lanes: 128.min(limits.max_compute_invocations_per_workgroup),
+                attention_lanes: 64,
+                subgroups: fits(32),
+            },
+        }
     }
+
+    /// No sum over lanes in products: for processors with narrow subgroups or none.
+    pub const WITHOUT_SUMS: Self = Self { lanes: 1, groups: 8, wide_lanes: 4, attention_lanes: 4, subgroups: false };
 }
 
 /// What a shader does with a binding.

@@ -17,6 +17,8 @@ let model: WebModel | undefined;
 let description: Description | undefined;
 /** The last figures: while an answer is under way there are no newer ones. */
 let figures: Profile | undefined;
+/** wgpu tells no name in a browser. */
+let adapterName = "";
 /** Answers come one after the other. */
 let turn: Promise<unknown> = Promise.resolve();
 const cancelled = new Set<number>();
@@ -45,9 +47,10 @@ function becomeWriter(address: string): Promise<boolean> {
 }
 
 async function open({ source, options }: Ask<"open">): Promise<Description> {
-  if (!navigator.gpu || !(await navigator.gpu.requestAdapter())) {
-    throw new Failure("this browser gives no WebGPU adapter", "no_webgpu");
-  }
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) throw new Failure("this browser gives no WebGPU adapter", "no_webgpu");
+  const { vendor, architecture, description: name } = adapter.info;
+  adapterName = name || `${vendor} ${architecture}`.trim() || "WebGPU";
   const { cache, ...rest } = options;
   const load = JSON.stringify(rest);
   if ("address" in source) {
@@ -116,7 +119,7 @@ function camel(report: object): Profile {
 
 function profile(): Profile {
   const text = current().profile();
-  if (text) figures = camel(JSON.parse(text));
+  if (text) figures = { ...camel(JSON.parse(text)), adapter: adapterName };
   if (!figures) throw new Failure("there are no figures before the first answer", "argument");
   return figures;
 }
