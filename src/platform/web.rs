@@ -59,9 +59,18 @@ impl Poller {
     pub fn watch(&self, _submission: wgpu::SubmissionIndex) {}
 }
 
-/// Gives the host's event loop a turn, so that an abort or a repaint gets through.
+/// Gives the host's event loop a turn, so that an abort or a question gets through. A message to oneself: browsers hold
+/// timers back for four milliseconds, which is longer than a tile takes.
 pub async fn yield_now() {
-    gloo::timers::future::TimeoutFuture::new(0).await;
+    let Ok(channel) = web_sys::MessageChannel::new() else { return };
+    let (mine, theirs) = (channel.port1(), channel.port2());
+    let message = js_sys::Promise::new(&mut |resolve, _| {
+        mine.set_onmessage(Some(&resolve));
+        // A port that was just made takes any message.
+        let _ = theirs.post_message(&wasm_bindgen::JsValue::NULL);
+    });
+    let _ = wasm_bindgen_futures::JsFuture::from(message).await;
+    mine.close();
 }
 
 /// Whether a shader with subgroup functions starts with `enable subgroups;`: browsers want it.

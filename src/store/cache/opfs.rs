@@ -1,6 +1,5 @@
 //! A cache in the origin's private file system, through the synchronous handles that a dedicated worker has.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use js_sys::{AsyncIterator, Function, Object, Promise, Reflect, Uint8Array};
@@ -25,8 +24,6 @@ const ROOT: &str = "tilestream";
 pub struct OpfsCache {
     folder: FileSystemDirectoryHandle,
     writer: bool,
-    /// Handles are exclusive in some browsers, so those of small objects are closed after each use.
-    opened: RefCell<Vec<FileSystemSyncAccessHandle>>,
 }
 
 /// A model that lies in the private file system, whole or in part.
@@ -49,7 +46,7 @@ impl OpfsCache {
     pub async fn open(source: &str, writer: bool) -> Result<Self> {
         let root = root().await?;
         let folder = child(&root, &folder_name(source), true).await?;
-        Ok(Self { folder, writer, opened: RefCell::default() })
+        Ok(Self { folder, writer })
     }
 
     /// Notes what the folder holds, for lists.
@@ -66,16 +63,6 @@ impl OpfsCache {
         check_name(name)?;
         let file = file(&self.folder, name, create).await?;
         sync_handle(&file, name).await
-    }
-
-    fn close(&self) {
-        self.opened.borrow_mut().drain(..).for_each(|handle| handle.close());
-    }
-}
-
-impl Drop for OpfsCache {
-    fn drop(&mut self) {
-        self.close();
     }
 }
 
@@ -103,7 +90,6 @@ impl CachePlace for OpfsCache {
 
     fn clear(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.close();
             for (name, _) in entries(&self.folder).await? {
                 let removed = JsFuture::from(self.folder.remove_entry(&name)).await;
                 removed.map_err(|error| failed(&name, &error))?;
@@ -121,7 +107,6 @@ impl CachePlace for OpfsCache {
                     Err(error) if !self.writer && error.kind() == ErrorKind::NotFound => None,
                     Err(error) => return Err(error),
                 };
-                self.opened.borrow_mut().extend(handle.clone());
                 files.push(((*name).to_owned(), handle));
             }
             let files: Arc<dyn CacheFiles> = Arc::new(Files(files));
