@@ -9,8 +9,9 @@ use tilestream_split::size::parse_size;
 #[derive(Debug, Parser)]
 #[command(name = "tilestream", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "\
-MODEL is a split model's folder, a Hugging Face checkpoint folder, or a GGUF file. The last two are split on first use \
-into a cache folder (or --shards-dir) and found there the next time.
+MODEL is a split model's folder, its address on a web server (https://host/model/), a Hugging Face checkpoint folder, or \
+a GGUF file. The last two are split on first use into a cache folder (or --shards-dir) and found there the next time; \
+what is fetched from a server is kept there too.
 
 Sizes take KB, KiB, MB, MiB, GB, GiB. Results go to stdout, messages to stderr.
 
@@ -53,7 +54,7 @@ pub enum Command {
 /// Where the model comes from and what it may use.
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// A split model's folder, a Hugging Face checkpoint folder, or a GGUF file.
+    /// A split model's folder or web address, a Hugging Face checkpoint folder, or a GGUF file.
     pub model: PathBuf,
     /// GPU memory for everything: weights, KV cache, activations, staging.
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]

@@ -152,7 +152,10 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Where this user's programs cache: `XDG_CACHE_HOME` or the system's usual place.
-fn cache_dir() -> Result<PathBuf> {
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] where the system names none.
+pub fn cache_dir() -> Result<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let usual = || {
         if cfg!(windows) {

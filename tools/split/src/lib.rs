@@ -16,7 +16,7 @@ mod checkpoint;
 mod progress;
 pub mod size;
 
-pub use checkpoint::{open as open_checkpoint, open_or_split};
+pub use checkpoint::{cache_dir, open as open_checkpoint, open_or_split};
 pub use progress::Reporter;
 use size::{parse_size, show_size};
 

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::process::{cargo, command, find_program, root, run};
+use crate::process::{cargo, command, root, run};
+use crate::setup::node;
 use crate::setup::toolchain::{self, WASM};
-use crate::setup::{self, node};
 
 /// Builds the page (web/dist, a folder for any static host) and the npm package (web/package, for `npm pack`).
 ///
