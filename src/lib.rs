@@ -18,7 +18,6 @@ pub mod store;
 pub mod stream;
 pub mod text;
 pub mod watch;
-#[cfg(target_arch = "wasm32")]
 mod web_api;
 
 pub use auto_model::{AutoModel, LoadOptions, ProfileReport};

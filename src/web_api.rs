@@ -1,4 +1,5 @@
 //! What the web package's worker calls: a facade, with options and reports as JSON, and pieces through a callback.
+#![cfg(target_arch = "wasm32")]
 
 use std::cell::RefCell;
 use std::sync::Arc;

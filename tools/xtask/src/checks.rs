@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every check, timed, with a table at the end.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, display, run, without_desktop};
+use crate::process::{cargo, command, display, root, run, without_desktop};
 use crate::setup::toolchain::{self, WASM, Way};
 use crate::{borders, setup};
 
@@ -14,7 +15,7 @@ use crate::{borders, setup};
 ///
 /// The checks, in order: set-up (see `cargo xtask setup --help`); formatting; module borders (see `cargo xtask borders
 /// --help`); lints, where a warning is an error; all tests (unit, integration, parity, shaders, examples in the
-/// documentation); a build of the engine for wasm32; a type check for the other hosts (Windows, Apple silicon, Linux)
+/// documentation); a build of the engine for wasm32; the page and the npm package, and their tests in a browser; a type check for the other hosts (Windows, Apple silicon, Linux)
 /// as far as the toolchain allows.
 ///
 /// Stops at the first failure and says what to do. Nothing is skipped silently: what could not be checked is named in
@@ -46,7 +47,7 @@ type Report = String;
 const CHECKS: &[Check] = &[
     Check {
         name: "setup",
-        about: "a Vulkan driver, the test model, a wasm toolchain",
+        about: "a Vulkan driver, the test model, a wasm toolchain, Node.js, a browser",
         remedy: "follow the message above; `cargo xtask setup` repeats only this",
         run: || setup::everything().map(|()| Report::new()),
     },
@@ -55,7 +56,7 @@ const CHECKS: &[Check] = &[
         name: "borders",
         about: "module borders, file sizes, reasons of lint exceptions",
         remedy: "each line names the rule and why it is there; `cargo xtask borders --help` lists them",
-        run: || borders::check(&crate::process::root()).map(|files| format!("{files} files")),
+        run: || borders::check(&root()).map(|files| format!("{files} files")),
     },
     Check {
         name: "clippy",
@@ -74,6 +75,18 @@ const CHECKS: &[Check] = &[
         about: "the engine builds for wasm32-unknown-unknown",
         remedy: "something in the engine or a dependency needs a host that wasm is not; see src/platform",
         run: wasm,
+    },
+    Check {
+        name: "web",
+        about: "the page and the npm package build, and are small enough to load",
+        remedy: "`cargo xtask web` repeats only this",
+        run: || crate::web::build(false),
+    },
+    Check {
+        name: "browser",
+        about: "the package and the page in a real Chromium, through WebGPU",
+        remedy: "`node --test web/tests/NAME.test.mjs` runs one file; web/tests/README.md says what it needs",
+        run: browser,
     },
     Check {
         name: "hosts",
@@ -216,6 +229,31 @@ fn wasm() -> Result<Report> {
     way.apply(&mut command, WASM);
     run(&mut command)?;
     Ok(way.describe())
+}
+
+/// The tests of web/tests, on what the check before built.
+fn browser() -> Result<Report> {
+    let (chrome, smollm2) = (setup::node::browser()?, setup::model::set_up()?);
+    run(cargo().args(["build", "--package", "tilestream-cli", "--locked"]))?;
+    let tilestream = root().join("target/debug").join(format!("tilestream{}", std::env::consts::EXE_SUFFIX));
+    let split = root().join("cache/models/smollm2");
+    if !split.join("manifest.json").is_file() {
+        run(command(&tilestream).arg("split").arg(smollm2).arg(&split))?;
+    }
+    let mut tests = command(setup::node::node()?);
+    tests.args(["--test", "--test-concurrency=1"]).args(web_tests()?).current_dir(root().join("web"));
+    tests.env("CHROME", chrome).env("TILESTREAM", tilestream).env("TILESTREAM_SMOLLM2", split);
+    run(without_desktop(&mut tests)).map(|()| Report::new())
+}
+
+/// Node's runner finds tests by itself only in some versions.
+fn web_tests() -> Result<Vec<PathBuf>> {
+    let folder = root().join("web/tests");
+    let entries = folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.to_string_lossy().ends_with(".test.mjs"));
+    files.sort();
+    Ok(files)
 }
 
 fn other_hosts() -> Result<Report> {

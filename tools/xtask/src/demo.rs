@@ -21,12 +21,18 @@ pub struct Args {
     /// The answer's longest length in tokens
     #[arg(long, default_value_t = 64)]
     max_tokens: u32,
+    /// Serve the page and the model on this machine instead, and say which address to open
+    #[arg(long)]
+    web: bool,
     /// More arguments for `tilestream run`
     #[arg(last = true)]
     more: Vec<String>,
 }
 
 pub fn main(args: &Args) -> Result<()> {
+    if args.web {
+        return web();
+    }
     setup::vulkan::set_up()?;
     let model = setup::model::set_up()?;
     println!("\ndemo: building the `tilestream` command");
@@ -45,4 +51,20 @@ pub fn main(args: &Args) -> Result<()> {
         args.budget
     );
     Ok(())
+}
+
+/// The page with the model beside it, until Ctrl-C.
+fn web() -> Result<()> {
+    let model = setup::model::set_up()?;
+    println!("\ndemo: building the page and the `tilestream` command");
+    crate::web::build(false)?;
+    let tilestream = release_build()?;
+    let site = crate::process::cache().join("site");
+    let split = site.join("smollm2");
+    if !split.join("manifest.json").is_file() {
+        run(command(&tilestream).arg("split").arg(model).arg(&split))?;
+    }
+    println!("\ndemo: open the address below in a browser that has WebGPU (Chrome, Edge, Safari 26, Firefox 141)");
+    let page = root().join("web/dist");
+    run(command(tilestream).arg("serve").arg(site).arg("--page").arg(page))
 }

@@ -1,4 +1,4 @@
-//! Brings a fresh machine to where everything else runs: Vulkan, Python, the test model, the wasm toolchain.
+//! Brings a fresh machine to where everything else runs: Vulkan, Python, the test model, the wasm toolchain, the web's tools.
 
 pub mod model;
 pub mod node;
@@ -9,7 +9,7 @@ pub mod vulkan;
 
 use anyhow::Result;
 
-/// Sets up what the other commands need: a Vulkan driver, the test model, a wasm toolchain.
+/// Sets up what the other commands need: a Vulkan driver, the test model, a wasm toolchain, the web's tools.
 ///
 /// Looks first and does only what is missing, saying what before doing it:
 ///
@@ -21,6 +21,9 @@ use anyhow::Result;
 ///
 /// * wasm: rustup's wasm32-unknown-unknown target; where rustup cannot fetch it, Debian's `rustc-web` with the
 ///   standard library's source.
+///
+/// * Web: Node.js with npm (the system's package manager brings it), what web/package-lock.json lists, and a Chromium
+///   for the tests, or the one that the variable CHROME names.
 ///
 /// System packages are installed as root, or through `sudo` where it asks for no password; otherwise the command to
 /// type is printed.
@@ -36,6 +39,7 @@ enum Part {
     Vulkan,
     Model,
     Wasm,
+    Web,
 }
 
 pub fn main(args: &Args) -> Result<()> {
@@ -48,6 +52,11 @@ pub fn main(args: &Args) -> Result<()> {
     }
     if wanted(Part::Wasm) {
         toolchain::set_up_wasm()?;
+    }
+    if wanted(Part::Web) {
+        node::set_up()?;
+        let browser = node::browser()?;
+        say(&format!("browser: {}", browser.display()));
     }
     Ok(())
 }
