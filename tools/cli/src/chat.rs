@@ -14,9 +14,6 @@ use crate::run::show;
 pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let options = model::generate_options(&args.generation);
     options.sampler.validate()?;
-    // Ctrl-C stops the answer, never the program; at the prompt the line editor takes it.
-    let flag = Arc::clone(stop);
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
     let mut model = pollster::block_on(async {
         let files = model::open(&args.model, stop).await?;
         files.text().chat_prompt(&[Message::user("")])?;
@@ -25,6 +22,10 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let mut messages: Vec<_> = args.generation.system.iter().map(|text| Message::system(text.as_str())).collect();
     eprintln!("Ctrl-C stops an answer, Ctrl-D ends the chat.");
     let mut editor = rustyline::DefaultEditor::new().map_err(terminal)?;
+    // Ctrl-C stops the answer, never the program; at the prompt the line editor reads it as a key. The editor installs a
+    // handler of its own when it is made, so this one comes after it.
+    let flag = Arc::clone(stop);
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
     loop {
         let line = match editor.readline("> ") {
             Ok(line) if line.trim().is_empty() => continue,
