@@ -105,14 +105,14 @@ pub async fn open_address(source: String, options: String, cache: bool, writer: 
             false => (None, None),
             true => match OpfsCache::open(&source, writer).await {
                 Ok(place) => (Some(place), None),
-                Err(error) => (None, Some(format!("Nothing is stored, the model streams from the network: {error}"))),
+                Err(error) => (None, Some(not_stored(&error))),
             },
         };
         let files = match &place {
             Some(place) => match ModelFiles::open_remote(store.clone(), place).await {
-                // Another tab holds the files in a browser that lets only one tab open them.
-                Err(error) if !writer && error.kind() == ErrorKind::Io => {
-                    notice = Some("Another tab stores this model; this one streams it from the network.".to_owned());
+                // No room, or another tab holds the files in a browser that lets only one tab open them.
+                Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::NoSpace) => {
+                    notice = Some(not_stored(&error));
                     ModelFiles::open(store).await?
                 }
                 files => files?,
@@ -122,11 +122,17 @@ pub async fn open_address(source: String, options: String, cache: bool, writer: 
         if let Some(place) = place.filter(CachePlace::is_writer) {
             let manifest = files.model().manifest();
             let total = manifest.files.iter().map(|file| file.len_bytes).sum();
-            place.describe_model(&source, &manifest.name, total).await?;
+            if let Err(error) = place.describe_model(&source, &manifest.name, total).await {
+                notice = Some(not_stored(&error));
+            }
         }
         WebModel::new(files, &options, Some(http), notice).await
     };
     opened.await.map_err(to_js)
+}
+
+fn not_stored(error: &Error) -> String {
+    format!("Nothing is stored, the model streams from the network: {error}")
 }
 
 /// Opens the model in a folder whose files the user picked.

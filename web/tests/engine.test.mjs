@@ -1,0 +1,143 @@
+// The engine in the browser against the engine on this machine: the same shaders, the same ids.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { browser, native, open, scripted, small, smollm2, temporary, cpSync, join } from "./support.mjs";
+
+const ENCODINGS = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"];
+let chromium, server, page, models;
+
+before(async () => {
+  models = temporary();
+  ENCODINGS.forEach((encoding) => small(encoding, models));
+  cpSync(smollm2(), join(models, "smollm2"), { recursive: true });
+  server = await scripted(models);
+  chromium = await browser();
+  page = await open(chromium, server.address);
+});
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+});
+
+test("every encoding gives the ids of the native engine", async () => {
+  for (const encoding of ENCODINGS) {
+    const ours = await page.evaluate(async (address) => {
+      const model = await tilestream.AutoModel.fromPretrained(address, { budget: "32MiB", cache: "none" });
+      const result = await answer(model, "hello there", { maxTokens: 8 });
+      await model.dispose();
+      return result.ids;
+    }, `models/${encoding}/`);
+    assert.deepEqual(ours, native(join(models, encoding), { prompt: "hello there", tokens: 8, raw: true }), encoding);
+    assert.equal(ours.length, 8);
+  }
+});
+
+test("SmolLM2 answers alike at a quarter of its size, resident, and natively", async () => {
+  const prompt = "What is the capital of France?";
+  const theirs = native(join(models, "smollm2"), { prompt, tokens: 8 });
+  for (const [budget, streams] of [["24MiB", true], ["256MiB", false]]) {
+    const ours = await page.evaluate(
+      async (budget, content) => {
+        const model = await tilestream.AutoModel.fromPretrained("models/smollm2/", { budget });
+        const result = await answer(model, [{ role: "user", content }], { maxTokens: 8 });
+        const profile = await model.profile();
+        const { tiles, layers } = await model.stream();
+        await model.dispose();
+        return { ...result, profile, tiles: tiles.length, layers: layers.length };
+      },
+      budget,
+      prompt,
+    );
+    assert.deepEqual(ours.ids, theirs, budget);
+    assert.match(ours.text, /Paris/);
+    assert.ok(ours.profile.peakGpuBytes <= ours.profile.budgetBytes, JSON.stringify(ours.profile));
+    assert.equal(ours.profile.streamedBytesPerSweep > ours.profile.modelBytes / 2, streams, budget);
+    assert.equal(ours.profile.streamedBytesPerSweep === 0, !streams, budget);
+    assert.ok(ours.tiles > 30 && ours.layers === 31, `${ours.tiles} tiles`);
+  }
+});
+
+test("a device that is lost in mid-answer changes nothing of it", async () => {
+  const [calm, lost] = await page.evaluate(async () => {
+    const model = await tilestream.AutoModel.fromPretrained("models/Q8_0/", { budget: "32MiB" });
+    const calm = (await answer(model, "one two", { maxTokens: 12 })).ids;
+    const lost = [];
+    for await (const piece of model.generate("one two", { maxTokens: 12, ignoreEos: true })) {
+      lost.push(piece.id);
+      if (lost.length === 5) await model.loseDevice();
+    }
+    await model.dispose();
+    return [calm, lost];
+  });
+  assert.deepEqual(lost, calm);
+});
+
+test("answers stop at once, queue, and leave the model usable", async () => {
+  const result = await page.evaluate(async () => {
+    const model = await tilestream.AutoModel.fromPretrained("models/smollm2/", { budget: "64MiB" });
+    const abort = new AbortController();
+    let stoppedAt;
+    const long = failure(async () => {
+      for await (const piece of model.generate("Once upon a time", { maxTokens: 500, ignoreEos: true, signal: abort.signal })) {
+        stoppedAt ??= (setTimeout(() => abort.abort(), 100), performance.now() + 100);
+      }
+    });
+    const stopped = await long;
+    const tookMs = performance.now() - stoppedAt;
+    const first = answer(model, "One", { maxTokens: 2 });
+    const second = answer(model, "Two", { maxTokens: 2 });
+    const dropped = new AbortController();
+    const third = failure(() => answer(model, "Three", { maxTokens: 2, signal: dropped.signal }));
+    dropped.abort();
+    const lengths = [(await first).ids.length, (await second).ids.length];
+    let left = 0;
+    for await (const piece of model.generate("Four", { maxTokens: 500, ignoreEos: true })) if (++left === 2) break;
+    const after = (await answer(model, "Five", { maxTokens: 2 })).ids.length;
+    await model.dispose();
+    const gone = await failure(() => answer(model, "Six", {}));
+    return { stopped, tookMs, lengths, third: await third, after, gone };
+  });
+  assert.equal(result.stopped.code, "cancelled", JSON.stringify(result));
+  assert.ok(result.tookMs < 3000, `${result.tookMs} ms`);
+  assert.deepEqual(result.lengths, [2, 2]);
+  assert.equal(result.third.code, "cancelled");
+  assert.equal(result.after, 2);
+  assert.equal(result.gone.code, "cancelled");
+});
+
+test("errors have a stable code and say what to do", async () => {
+  const codes = await page.evaluate(async () => {
+    const load = (source, options) => failure(() => tilestream.AutoModel.fromPretrained(source, options));
+    const model = await tilestream.AutoModel.fromPretrained("models/Q8_0/", { budget: "32MiB" });
+    const ask = (prompt, options) => failure(() => answer(model, prompt, options));
+    return {
+      missing: await load("models/nothing/", {}),
+      small: await load("models/Q8_0/", { budget: "1MiB" }),
+      size: await load("models/Q8_0/", { budget: "lots" }),
+      kv: await load("models/Q8_0/", { kv: "f8" }),
+      hot: await ask("a", { temperature: -1 }),
+      empty: await ask({ ids: [] }, {}),
+      alien: await ask({ ids: [999999] }, {}),
+    };
+  });
+  const expected = { missing: "not_found", small: "budget", size: "argument", kv: "argument", hot: "argument", empty: "argument", alien: "argument" };
+  for (const [name, code] of Object.entries(expected)) assert.equal(codes[name].code, code, `${name}: ${JSON.stringify(codes[name])}`);
+  assert.match(codes.small.message, /smallest that works/);
+});
+
+test("chat completions have the shape that others have", async () => {
+  const [whole, chunks] = await page.evaluate(async () => {
+    const model = await tilestream.AutoModel.fromPretrained("models/smollm2/", { budget: "256MiB" });
+    const messages = [{ role: "user", content: "Say hi." }];
+    const whole = await model.chat.completions.create({ messages, max_tokens: 4 });
+    const chunks = [];
+    for await (const chunk of await model.chat.completions.create({ messages, max_tokens: 4, stream: true })) chunks.push(chunk);
+    await model.dispose();
+    return [whole, chunks];
+  });
+  assert.equal(whole.object, "chat.completion");
+  assert.equal(chunks.at(0).choices[0].delta.role, "assistant");
+  assert.equal(chunks.map((chunk) => chunk.choices[0].delta.content ?? "").join(""), whole.choices[0].message.content);
+  assert.ok(["stop", "length"].includes(chunks.at(-1).choices[0].finish_reason));
+});
