@@ -85,7 +85,7 @@ const CHECKS: &[Check] = &[
     Check {
         name: "browser",
         about: "the package and the page in a real Chromium, through WebGPU",
-        remedy: "`node --test web/tests/NAME.test.mjs` runs one file; web/tests/README.md says what it needs",
+        remedy: "web/tests/support.mjs names the variables with which `node --test` runs a single file",
         run: browser,
     },
     Check {
