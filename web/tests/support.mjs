@@ -18,6 +18,8 @@ function needed(name, what) {
   return path;
 }
 
+/** The table of kernels, built for a browser. */
+export const kernels = () => needed("TILESTREAM_KERNELS", "the kernel table for browsers");
 export const smollm2 = () => needed("TILESTREAM_SMOLLM2", "SmolLM2, split");
 const command = () => needed("TILESTREAM", "the tilestream command");
 
@@ -70,8 +72,8 @@ const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/cs
  * A static server of the page, the package (below /package/) and a folder of models (below /models/). `log` lists the
  * ranges that were asked for; `misbehave(name, range, response, send)` may answer in its own way and then returns true.
  */
-export async function scripted(models) {
-  const roots = { package: join(web, "package/dist"), models };
+export async function scripted(models, more = {}) {
+  const roots = { package: join(web, "package/dist"), models, ...more };
   const state = { log: [], misbehave: () => false };
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://host").pathname));

@@ -242,6 +242,7 @@ fn browser() -> Result<Report> {
     }
     let mut tests = command(setup::node::node()?);
     tests.args(["--test", "--test-concurrency=1"]).args(web_tests()?).current_dir(root().join("web"));
+    tests.env("TILESTREAM_KERNELS", crate::web::kernel_table()?);
     tests.env("CHROME", chrome).env("TILESTREAM", tilestream).env("TILESTREAM_SMOLLM2", split);
     run(without_desktop(&mut tests)).map(|()| Report::new())
 }

@@ -56,6 +56,21 @@ pub fn build(quick: bool) -> Result<String> {
     size(&web.join("dist"))
 }
 
+/// Builds the table of kernels for a browser, into web/build/kernels; where it lies.
+///
+/// # Errors
+/// Where it does not compile.
+pub fn kernel_table() -> Result<PathBuf> {
+    let way = toolchain::set_up_wasm()?;
+    let mut cargo = cargo();
+    cargo.args(["build", "--package", "tilestream-browser-tests", "--locked"]);
+    way.apply(&mut cargo, WASM);
+    run(&mut cargo)?;
+    let out = root().join("web/build/kernels");
+    bind(&root().join(way.target_dir()).join(WASM).join("debug/tilestream_browser_tests.wasm"), &out)?;
+    Ok(out)
+}
+
 /// JavaScript for the wasm, in `out`.
 fn bind(wasm: &Path, out: &Path) -> Result<()> {
     println!("web: wasm-bindgen");

@@ -1,0 +1,27 @@
+//! Lets a page run the table of kernels, one case at a time.
+
+#[path = "../../kernel_table/mod.rs"]
+mod kernel_table;
+
+use kernel_table::CASES;
+use wasm_bindgen::prelude::*;
+
+/// Makes a panic an error of the page, with its message. To be called once.
+#[wasm_bindgen]
+pub fn prepare() {
+    std::panic::set_hook(Box::new(|info| wasm_bindgen::throw_str(&info.to_string())));
+}
+
+/// The names of the cases.
+#[wasm_bindgen]
+pub fn names() -> Vec<String> {
+    CASES.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Runs a case. A failure is an error of the page; the promise then stays open.
+#[wasm_bindgen]
+pub async fn run(name: String) {
+    let case = CASES.iter().find(|(known, _)| *known == name);
+    let (_, run) = case.unwrap_or_else(|| wasm_bindgen::throw_str("there is no such case"));
+    run().await;
+}

@@ -1,0 +1,484 @@
+//! The table of kernels, each against its CPU twin: run natively by tests/kernels.rs, in a browser by tests/browser.
+
+use std::sync::Arc;
+
+use futures::future::LocalBoxFuture;
+use tilestream::encoding::{self, ENCODINGS, Encoding};
+use tilestream::gpu::kernels::*;
+use tilestream::gpu::recorder::{Bind, Recorder};
+use tilestream::gpu::{CountedBuffer, Gpu};
+use tilestream::plan::Activation;
+use tilestream::reference;
+
+/// A case: its name, and what runs it.
+pub type Case = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        /// All cases.
+        pub const CASES: &[Case] = &[$((stringify!($name), || Box::pin($name()))),*];
+    };
+}
+
+cases![
+    matrix_products_match_in_every_encoding,
+    columns_need_not_fill_a_block,
+    bias_and_residual_are_added_and_a_wrong_weight_is_noticed,
+    a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes,
+    rows_past_the_largest_grid_are_computed,
+    norms_match,
+    rotations_match,
+    attention_matches_over_pages_windows_and_segments,
+    gates_match_at_the_ends_of_the_range,
+    argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
+    rows_are_gathered,
+];
+
+struct Bench {
+    gpu: Gpu,
+    kernels: Kernels,
+    recorder: Recorder,
+}
+
+impl Bench {
+    /// The adapter's own tuning, and the same without subgroups.
+    async fn both() -> Vec<Self> {
+        vec![Self::new(true).await, Self::new(false).await]
+    }
+
+    /// Those, and the tuning of adapters that have no subgroups worth the name.
+    async fn all() -> Vec<Self> {
+        let mut all = Self::both().await;
+        all.push(Self::tuned(|_| Tuning::WITHOUT_SUMS).await);
+        all
+    }
+
+    async fn new(subgroups: bool) -> Self {
+        Self::tuned(|tuning| Tuning { subgroups: tuning.subgroups && subgroups, ..tuning }).await
+    }
+
+    async fn tuned(change: impl FnOnce(Tuning) -> Tuning) -> Self {
+        let gpu = Gpu::open(None, 1 << 30).await.expect("an adapter; set-up installs one in software");
+        let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
+        let kernels = Kernels::new(&gpu.device, change(tuning));
+        let recorder = Recorder::new(&gpu).await.expect("a recorder");
+        Self { gpu, kernels, recorder }
+    }
+
+    async fn buffer<T: bytemuck::Pod>(&self, values: &[T]) -> CountedBuffer {
+        use wgpu::BufferUsages as Usage;
+        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let buffer = self.gpu.buffer("test", (bytes.len() as u64).max(16), usage).await.expect("fits");
+        self.gpu.queue.write_buffer(&buffer, 0, bytes);
+        buffer
+    }
+
+    async fn run<P: bytemuck::Pod>(&mut self, id: KernelId, buffers: &[&CountedBuffer], params: &P, grid: [u32; 3]) {
+        self.kernels.prepare(&[id]).await.expect("compiles");
+        let kernel: Arc<Kernel> = self.kernels.get(id).expect("prepared");
+        let binds: Vec<Bind<'_>> = buffers.iter().map(|buffer| (*buffer).into()).collect();
+        self.recorder.dispatch(&kernel, &binds, params, grid).expect("records");
+        self.recorder.submit(|_| ()).await.expect("submits");
+    }
+
+    async fn read<T: bytemuck::Pod>(&self, buffer: &CountedBuffer) -> Vec<T> {
+        use wgpu::BufferUsages as Usage;
+        let copy = self.gpu.buffer("copy", buffer.size(), Usage::MAP_READ | Usage::COPY_DST).await.expect("fits");
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &copy, 0, buffer.size());
+        let after = self.gpu.submit(encoder.finish());
+        self.gpu.map(&copy, wgpu::MapMode::Read, after).ready().await.expect("maps");
+        let view = copy.get_mapped_range(..).expect("mapped");
+        bytemuck::pod_collect_to_vec(&view)
+    }
+}
+
+/// A small deterministic source of numbers: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn float(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn floats(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.float()).collect()
+    }
+}
+
+/// Random bytes as a row, with scales that are sane f16 numbers.
+fn random_row(encoding: Encoding, columns: u64, random: &mut Random) -> Vec<u8> {
+    let mut row = vec![0; encoding.row_stride(columns) as usize];
+    let values = random.floats(columns as usize);
+    if encoding.descriptor().plain.is_some() {
+        let packed: Vec<u8> = match encoding {
+            Encoding::F32 => bytemuck::cast_slice(&values).to_vec(),
+            Encoding::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+            _ => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+        };
+        row[..packed.len()].copy_from_slice(&packed);
+        return row;
+    }
+    row.iter_mut().for_each(|byte| *byte = random.next() as u8);
+    let planes = encoding.descriptor().planes;
+    for (index, plane) in planes.iter().enumerate().filter(|(_, plane)| plane.bits >= 16) {
+        let start = encoding.plane_offset(columns, index) as usize;
+        let count = (encoding.padded_columns(columns) / plane.columns) as usize;
+        for entry in 0..count {
+            // The first two f16 numbers of an entry are scales; what follows in a K-quant header is packed integers.
+            for half in 0..(plane.bits as usize / 16).min(2) {
+                let at = start + entry * plane.bits as usize / 8 + half * 2;
+                row[at..at + 2].copy_from_slice(&half::f16::from_f32(random.float() * 0.1).to_le_bytes());
+            }
+        }
+    }
+    row
+}
+
+struct Product {
+    encoding: Encoding,
+    columns: u64,
+    tokens: usize,
+    packed: Vec<u8>,
+    weights: Vec<Vec<f32>>,
+    input: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Product {
+    fn new(encoding: Encoding, rows: usize, columns: u64, tokens: usize) -> Self {
+        let mut random = Random(rows as u64 * 31 + columns + tokens as u64);
+        let (mut packed, mut weights) = (Vec::new(), Vec::new());
+        for _ in 0..rows {
+            let row = random_row(encoding, columns, &mut random);
+            let mut values = vec![0.0; columns as usize];
+            encoding::decode_row(encoding, &row, columns, &mut values).expect("decodes");
+            packed.extend(row);
+            weights.push(values);
+        }
+        let stride = columns.next_multiple_of(32) as usize;
+        let mut input = vec![0.0; tokens * stride];
+        for token in input.chunks_mut(stride) {
+            token[..columns as usize].copy_from_slice(&random.floats(columns as usize));
+        }
+        Self { encoding, columns, tokens, packed, weights, input, bias: random.floats(rows) }
+    }
+
+    /// `[tokens][rows]`, with tiles of `tile_rows` rows a dispatch.
+    async fn run(&self, bench: &mut Bench, tiled: bool, tile_rows: usize, flags: u32) -> Vec<f32> {
+        let rows = self.weights.len();
+        let weights = bench.buffer(&self.packed).await;
+        let (input, bias) = (bench.buffer(&self.input).await, bench.buffer(&self.bias).await);
+        let output = bench.buffer(&vec![1.0_f32; self.tokens * rows]).await;
+        let stride = self.encoding.row_stride(self.columns) / 16;
+        let plane = |index: usize| match index < self.encoding.descriptor().planes.len() {
+            true => (self.encoding.plane_offset(self.columns, index) / 16) as u32,
+            false => 0,
+        };
+        for first in (0..rows).step_by(tile_rows) {
+            let params = MatMulParams {
+                rows: tile_rows.min(rows - first) as u32,
+                first_row: first as u32,
+                weight_base: (first as u64 * stride) as u32,
+                row_stride: stride as u32,
+                chunks: self.columns.div_ceil(32) as u32,
+                tokens: self.tokens as u32,
+                input_stride: (self.columns.next_multiple_of(32) / 4) as u32,
+                output_stride: rows as u32,
+                plane1: plane(1),
+                plane2: plane(2),
+                plane3: plane(3),
+                bias_offset: 0,
+                flags,
+            };
+            let id = if tiled { KernelId::MatMul(self.encoding) } else { KernelId::MatVec(self.encoding) };
+            let size = grid::matmul(bench.kernels.tuning(), &params, tiled);
+            bench.run(id, &[&weights, &weights, &input, &bias, &output], &params, size).await;
+        }
+        bench.read(&output).await
+    }
+
+    fn expected(&self, flags: u32) -> Vec<f64> {
+        let stride = self.columns.next_multiple_of(32) as usize;
+        let mut all = Vec::new();
+        for token in self.input.chunks(stride) {
+            for (row, mut sum) in
+                reference::matmul(&self.weights, &token[..self.columns as usize]).into_iter().enumerate()
+            {
+                sum += if flags & ACCUMULATE != 0 { 1.0 } else { 0.0 };
+                sum += if flags & BIAS != 0 { f64::from(self.bias[row]) } else { 0.0 };
+                all.push(sum);
+            }
+        }
+        all
+    }
+}
+
+/// The largest difference, relative to the size of the expected values.
+fn error(actual: &[f32], expected: &[f64]) -> f64 {
+    // A buffer holds at least 16 bytes.
+    assert_eq!(actual.len(), expected.len().max(4));
+    let size = (expected.iter().map(|e| e * e).sum::<f64>() / expected.len() as f64).sqrt().max(1e-9);
+    actual.iter().zip(expected).map(|(a, e)| (f64::from(*a) - e).abs()).fold(0.0, f64::max) / size
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+async fn matrix_products_match_in_every_encoding() {
+    for mut bench in Bench::all().await {
+        for row in ENCODINGS {
+            for (rows, blocks, tokens) in [(1, 1, 1), (3, 3, 2), (7, 9, 5), (33, 17, 9)] {
+                let columns = if row.block == 256 { 256 * blocks.min(3) } else { 32 * blocks };
+                let product = Product::new(row.encoding, rows, columns, tokens);
+                for tiled in [false, true] {
+                    let actual = product.run(&mut bench, tiled, rows, 0).await;
+                    let worst = error(&actual, &product.expected(0));
+                    assert!(worst < 1e-5, "{} {rows}x{columns}, {tokens} tokens: {worst}", row.name);
+                }
+            }
+        }
+    }
+}
+
+async fn columns_need_not_fill_a_block() {
+    let mut bench = Bench::new(true).await;
+    for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16] {
+        for columns in [1, 31, 33, 72] {
+            let product = Product::new(encoding, 5, columns, 3);
+            let worst = error(&product.run(&mut bench, true, 5, 0).await, &product.expected(0));
+            assert!(worst < 1e-5, "{encoding:?} {columns}: {worst}");
+        }
+    }
+}
+
+async fn bias_and_residual_are_added_and_a_wrong_weight_is_noticed() {
+    let mut bench = Bench::new(true).await;
+    let mut product = Product::new(Encoding::Q4_1, 9, 96, 3);
+    for flags in [ACCUMULATE, BIAS, ACCUMULATE | BIAS] {
+        assert!(error(&product.run(&mut bench, true, 9, flags).await, &product.expected(flags)) < 1e-5);
+    }
+    product.packed[0] ^= 1;
+    assert!(
+        error(&product.run(&mut bench, true, 9, 0).await, &product.expected(0)) > 1e-4,
+        "one changed bit goes unnoticed"
+    );
+}
+
+async fn a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes() {
+    let mut all = Vec::new();
+    for mut bench in Bench::both().await {
+        for encoding in [Encoding::BF16, Encoding::Q4_K, Encoding::Q6_K] {
+            let product = Product::new(encoding, 37, 768, 6);
+            let whole = product.run(&mut bench, true, 37, 0).await;
+            for (tiled, tile_rows) in [(true, 5), (false, 37), (false, 1)] {
+                assert_eq!(bits(&product.run(&mut bench, tiled, tile_rows, 0).await), bits(&whole), "{encoding:?}");
+            }
+            all.push(bits(&whole));
+        }
+    }
+    let (with, without) = all.split_at(3);
+    assert_eq!(with, without, "subgroups change no bit");
+}
+
+async fn rows_past_the_largest_grid_are_computed() {
+    let mut bench = Bench::new(true).await;
+    let rows = 70_001;
+    let product = Product::new(Encoding::BF16, rows, 32, 1);
+    let worst = error(&product.run(&mut bench, false, rows, 0).await, &product.expected(0));
+    assert!(worst < 1e-5, "{worst}");
+}
+
+async fn norms_match() {
+    for mut bench in Bench::all().await {
+        for (rows, width) in [(1, 1), (2, 7), (3, 64), (5, 577), (70_000, 3)] {
+            let mut random = Random(width as u64);
+            let (input, weight) = (random.floats(rows * width), random.floats(width + 4));
+            let (from, vectors) = (bench.buffer(&input).await, bench.buffer(&weight).await);
+            let to = bench.buffer(&vec![0.0_f32; rows * width]).await;
+            let size = width as u32;
+            let params = RmsNormParams {
+                rows: rows as u32,
+                width: size,
+                input_stride: size,
+                output_stride: size,
+                weight_offset: 4,
+                epsilon: 1e-3,
+            };
+            bench.run(KernelId::RmsNorm, &[&from, &vectors, &to], &params, grid::rms_norm(&params)).await;
+            let expected: Vec<f64> =
+                input.chunks(width).flat_map(|row| reference::rms_norm(row, &weight[4..], 1e-3)).collect();
+            let worst = error(&bench.read(&to).await, &expected);
+            assert!(worst < 1e-5, "{rows}x{width}: {worst}");
+        }
+    }
+}
+
+async fn rotations_match() {
+    let mut bench = Bench::new(true).await;
+    for (rows, heads, head_dim, pairs) in [(1, 1, 2, 1), (3, 5, 24, 12), (2, 3, 16, 5)] {
+        let mut random = Random(head_dim as u64);
+        let (values, angles) = (random.floats(rows * heads * head_dim), random.floats(rows * pairs * 2));
+        let (angle, target) = (bench.buffer(&angles).await, bench.buffer(&values).await);
+        let stride = (heads * head_dim) as u32;
+        let (heads32, dim32) = (heads as u32, head_dim as u32);
+        let params = RopeParams { rows: rows as u32, heads: heads32, head_dim: dim32, pairs: pairs as u32, stride };
+        bench.run(KernelId::Rope, &[&angle, &target], &params, grid::rope(&params)).await;
+        let head = |(index, head): (usize, &[f32])| {
+            let row = index / heads;
+            reference::rope(head, &angles[row * pairs * 2..(row + 1) * pairs * 2])
+        };
+        let expected: Vec<f64> = values.chunks(head_dim).enumerate().flat_map(head).collect();
+        let worst = error(&bench.read(&target).await, &expected);
+        assert!(worst < 1e-5, "{worst}");
+    }
+}
+
+/// One sequence of `len` positions, all of whose rows attend, with pages in a scrambled order over `segments`.
+async fn attention_case(
+    bench: &mut Bench,
+    kv: KvType,
+    len: usize,
+    shape: (usize, usize, usize),
+    window: usize,
+    segments: u32,
+) {
+    let (heads, kv_heads, head_dim) = shape;
+    let mut random = Random((len + head_dim) as u64);
+    let (kv_width, q_width) = (kv_heads * head_dim, heads * head_dim);
+    let round = |value: f32| if kv == KvType::F16 { half::f16::from_f32(value).to_f32() } else { value };
+    let query = random.floats(len * q_width);
+    let keys: Vec<f32> = random.floats(len * kv_width).into_iter().map(|v| round(v * 3.0)).collect();
+    let values: Vec<f32> = random.floats(len * kv_width).into_iter().map(round).collect();
+    let pages_used = len.div_ceil(PAGE_TOKENS as usize) as u32;
+    let total = pages_used.next_multiple_of(segments);
+    let pages: Vec<u32> = (0..pages_used).collect();
+    let meta: Vec<[u32; 4]> = (0..len as u32).map(|position| [position, 0, 0, 0]).collect();
+    let (q, k, v) = (bench.buffer(&query).await, bench.buffer(&keys).await, bench.buffer(&values).await);
+    let (meta, pages) = (bench.buffer(&meta).await, bench.buffer(&pages).await);
+    let output = bench.buffer(&vec![0.0_f32; len * q_width]).await;
+    let state = bench.buffer(&vec![0.0_f32; len * heads * 2]).await;
+    let per_segment = total / segments;
+    let scale = 0.37;
+    for segment in 0..segments {
+        let words = per_segment as usize * 2 * PAGE_TOKENS as usize * kv_width * kv.bytes() as usize / 4;
+        let cache = bench.buffer(&vec![0_u32; words]).await;
+        let first = segment * per_segment;
+        let params = KvWriteParams {
+            rows: len as u32,
+            kv_width: kv_width as u32,
+            key_stride: kv_width as u32,
+            value_stride: kv_width as u32,
+            segment_first_page: first,
+            segment_pages: per_segment,
+        };
+        bench.run(KernelId::KvWrite(kv), &[&k, &v, &meta, &pages, &cache], &params, grid::kv_write(&params)).await;
+        let params = AttentionParams {
+            rows: len as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            head_dim: head_dim as u32,
+            kv_width: kv_width as u32,
+            scale,
+            window: window as u32,
+            query_stride: q_width as u32,
+            output_stride: q_width as u32,
+            segment_first_page: first,
+            segment_pages: per_segment,
+            flags: (u32::from(segment == 0) * FIRST_SEGMENT) | (u32::from(segment + 1 == segments) * LAST_SEGMENT),
+        };
+        let buffers = [&q, &meta, &pages, &cache, &output, &state];
+        bench.run(KernelId::Attention(kv), &buffers, &params, grid::attention(&params)).await;
+    }
+    let mut expected = Vec::new();
+    for position in 0..len {
+        let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window) };
+        for head in 0..heads {
+            let kv_head = head / (heads / kv_heads);
+            let slice = |all: &'_ [f32], j: usize| {
+                let at = j * kv_width + kv_head * head_dim;
+                all[at..at + head_dim].to_vec()
+            };
+            let ks: Vec<_> = (first..=position).map(|j| slice(&keys, j)).collect();
+            let vs: Vec<_> = (first..=position).map(|j| slice(&values, j)).collect();
+            let at = position * q_width + head * head_dim;
+            let (ks, vs): (Vec<&[f32]>, Vec<&[f32]>) =
+                (ks.iter().map(|k| &k[..]).collect(), vs.iter().map(|v| &v[..]).collect());
+            expected.extend(reference::attention(&query[at..at + head_dim], &ks, &vs, scale));
+        }
+    }
+    let worst = error(&bench.read(&output).await, &expected);
+    assert!(worst < 1e-5, "{kv:?} {len} positions, {shape:?}, window {window}, {segments} segments: {worst}");
+}
+
+async fn attention_matches_over_pages_windows_and_segments() {
+    let mut bench = Bench::new(true).await;
+    for kv in [KvType::F32, KvType::F16] {
+        attention_case(&mut bench, kv, 1, (1, 1, 2), 0, 1).await;
+        attention_case(&mut bench, kv, 33, (4, 2, 24), 0, 1).await;
+        attention_case(&mut bench, kv, 70, (3, 1, 16), 7, 1).await;
+        attention_case(&mut bench, kv, 100, (2, 2, 10), 0, 2).await;
+        attention_case(&mut bench, kv, 100, (2, 1, 256), 40, 4).await;
+    }
+}
+
+async fn gates_match_at_the_ends_of_the_range() {
+    let mut bench = Bench::new(true).await;
+    let mut random = Random(5);
+    let mut gate: Vec<f32> = random.floats(3 * 67);
+    gate[..6].copy_from_slice(&[0.0, -100.0, 100.0, -87.5, 30.0, -1e4]);
+    let up = random.floats(gate.len());
+    let (up_buffer, target) = (bench.buffer(&up).await, bench.buffer(&gate).await);
+    let params = GateParams { rows: 3, width: 67, stride: 67 };
+    bench.run(KernelId::Gate(Activation::Silu), &[&up_buffer, &target], &params, grid::gate(&params)).await;
+    let worst = error(&bench.read(&target).await, &reference::gate(&gate, &up));
+    assert!(worst < 1e-5, "{worst}");
+}
+
+async fn argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite() {
+    let mut bench = Bench::new(true).await;
+    let mut random = Random(9);
+    for width in [1, 2, 63, 64, 65, 1000] {
+        let mut logits = random.floats(4 * width);
+        logits[width / 2] = 2.0;
+        logits[width - 1] = 2.0;
+        logits[width] = f32::NAN;
+        logits[2 * width] = f32::INFINITY;
+        logits[3 * width..].fill(-1.0);
+        let input = bench.buffer(&logits).await;
+        let result = bench.buffer(&[[7_u32; 4]; 5]).await;
+        let params = ArgmaxParams { rows: 4, width: width as u32, stride: width as u32, result_offset: 1 };
+        bench.run(KernelId::Argmax, &[&input, &result], &params, grid::argmax(&params)).await;
+        let actual: Vec<[u32; 4]> = bench.read(&result).await;
+        assert_eq!(actual[0], [7; 4], "before the offset");
+        for (row, actual) in logits.chunks(width).zip(&actual[1..]) {
+            let (id, value, broken) = reference::argmax(row);
+            assert_eq!(*actual, [id, value.to_bits(), broken, 0], "width {width}");
+        }
+    }
+}
+
+async fn rows_are_gathered() {
+    let mut bench = Bench::new(true).await;
+    let rows: Vec<Vec<f32>> = (0..6).map(|row| Random(row).floats(33)).collect();
+    let indices = [5_u32, 0, 0, 3];
+    let (input, index) = (bench.buffer(&rows.concat()).await, bench.buffer(&[&[9, 9][..], &indices].concat()).await);
+    let output = bench.buffer(&[0.0_f32; 4 * 40]).await;
+    let params = GatherRowsParams { rows: 4, width: 33, input_stride: 33, output_stride: 40, indices_offset: 2 };
+    bench.run(KernelId::GatherRows, &[&input, &index, &output], &params, grid::gather_rows(&params)).await;
+    let actual: Vec<f32> = bench.read(&output).await;
+    for (row, expected) in actual.chunks(40).zip(reference::gather_rows(&rows, &indices)) {
+        assert_eq!(row[..33], expected);
+        assert_eq!(row[33..], [0.0; 7], "what is between rows stays");
+    }
+}

@@ -1,0 +1,46 @@
+// The table of kernels in the browser: each against its CPU twin, as natively.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { browser, kernels, scripted, temporary } from "./support.mjs";
+
+let chromium, server, page;
+
+before(async () => {
+  server = await scripted(temporary(), { kernels: kernels() });
+  chromium = await browser();
+  page = await chromium.newPage();
+  await page.goto(server.address);
+  await page.evaluate(async () => {
+    globalThis.table = await import("/kernels/tilestream.js");
+    await table.default();
+    table.prepare();
+  });
+});
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+});
+
+test("every kernel matches its CPU twin", async () => {
+  const names = await page.evaluate(() => table.names());
+  assert.ok(names.length > 8, `${names.length} cases`);
+  for (const name of names) {
+    const result = await page.evaluate(
+      (name) =>
+        new Promise((resolve) => {
+          const failed = (event) => resolve(String(event.error ?? event.reason ?? event.message));
+          addEventListener("error", failed, { once: true });
+          addEventListener("unhandledrejection", failed, { once: true });
+          table.run(name).then(() => resolve("matches"), (error) => resolve(String(error)));
+        }),
+      name,
+    );
+    assert.equal(result, "matches", name);
+  }
+});
+
+test("a case that fails is noticed", async () => {
+  const result = await page.evaluate(() => table.run("no such case").then(() => "matches", String));
+  assert.match(result, /no such case/);
+});
