@@ -13,7 +13,7 @@ before(async () => {
   await page.goto(server.address);
   await page.evaluate(async () => {
     globalThis.table = await import("/kernels/tilestream.js");
-    await table.default();
+    await table.default({ module_or_path: "/kernels/tilestream_bg.wasm" });
     table.prepare();
   });
 });
@@ -22,25 +22,25 @@ after(async () => {
   await server?.stop();
 });
 
+/** "matches", or what the case failed with. A panic is an error of the page and leaves the promise open. */
+const outcome = (name) =>
+  page.evaluate(
+    (name) =>
+      new Promise((resolve) => {
+        const failed = (event) => resolve(String(event.error ?? event.reason ?? event.message));
+        addEventListener("error", failed, { once: true });
+        addEventListener("unhandledrejection", failed, { once: true });
+        table.run(name).then(() => resolve("matches"), (error) => resolve(String(error)));
+      }),
+    name,
+  );
+
 test("every kernel matches its CPU twin", async () => {
   const names = await page.evaluate(() => table.names());
   assert.ok(names.length > 8, `${names.length} cases`);
-  for (const name of names) {
-    const result = await page.evaluate(
-      (name) =>
-        new Promise((resolve) => {
-          const failed = (event) => resolve(String(event.error ?? event.reason ?? event.message));
-          addEventListener("error", failed, { once: true });
-          addEventListener("unhandledrejection", failed, { once: true });
-          table.run(name).then(() => resolve("matches"), (error) => resolve(String(error)));
-        }),
-      name,
-    );
-    assert.equal(result, "matches", name);
-  }
+  for (const name of names) assert.equal(await outcome(name), "matches", name);
 });
 
 test("a case that fails is noticed", async () => {
-  const result = await page.evaluate(() => table.run("no such case").then(() => "matches", String));
-  assert.match(result, /no such case/);
+  assert.match(await outcome("no such case"), /no such case/);
 });

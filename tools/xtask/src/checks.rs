@@ -99,10 +99,6 @@ const CHECKS: &[Check] = &[
 /// Targets that must work and that no build on this machine would notice breaking.
 const HOSTS: &[&str] = &["x86_64-unknown-linux-gnu", "x86_64-pc-windows-msvc", "aarch64-apple-darwin"];
 
-/// What is only compiled and never run needs no optimizing, macros and build scripts included.
-const UNOPTIMIZED: &[&str] =
-    &["--config", "profile.dev.package.\"*\".opt-level=0", "--config", "profile.dev.opt-level=0"];
-
 fn names() -> Vec<&'static str> {
     CHECKS.iter().map(|check| check.name).collect()
 }
@@ -225,7 +221,7 @@ impl std::fmt::Display for Counts {
 fn wasm() -> Result<Report> {
     let way = toolchain::set_up_wasm()?;
     let mut command = cargo();
-    command.args(["build", "--package", "tilestream", "--lib", "--locked"]).args(UNOPTIMIZED);
+    command.args(["build", "--package", "tilestream", "--lib", "--locked"]).args(toolchain::UNOPTIMIZED);
     way.apply(&mut command, WASM);
     run(&mut command)?;
     Ok(way.describe())
@@ -268,7 +264,7 @@ fn other_hosts() -> Result<Report> {
         };
         println!("{target}: {}", way.describe());
         let mut command = cargo();
-        command.args(["check", "--workspace", "--locked"]).args(UNOPTIMIZED);
+        command.args(["check", "--workspace", "--locked"]).args(toolchain::UNOPTIMIZED);
         way.apply(&mut command, target);
         match run(&mut command) {
             Ok(()) => checked.push(target),

@@ -63,7 +63,7 @@ pub fn build(quick: bool) -> Result<String> {
 pub fn kernel_table() -> Result<PathBuf> {
     let way = toolchain::set_up_wasm()?;
     let mut cargo = cargo();
-    cargo.args(["build", "--package", "tilestream-browser-tests", "--locked"]);
+    cargo.args(["build", "--package", "tilestream-browser-tests", "--locked"]).args(toolchain::UNOPTIMIZED);
     way.apply(&mut cargo, WASM);
     run(&mut cargo)?;
     let out = root().join("web/build/kernels");

@@ -95,10 +95,10 @@ impl Site {
 /// The names in a path, decoded; `None` for a path that is not made of plain, visible names.
 fn components(path: &str) -> Option<Vec<String>> {
     let path = path.strip_prefix('/')?;
-    let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() {
         return Some(Vec::new());
     }
+    let path = path.strip_suffix('/').unwrap_or(path);
     let plain = |part: &str| {
         let name = percent_decode_str(part).decode_utf8().ok()?;
         (check_name(&name).is_ok() && !name.starts_with('.')).then(|| name.into_owned())

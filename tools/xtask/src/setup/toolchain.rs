@@ -12,6 +12,10 @@ use crate::process::{command, find_program, output_of, run};
 
 pub const WASM: &str = "wasm32-unknown-unknown";
 
+/// What is compiled to be checked, or run once, needs no optimizing, macros and build scripts included.
+pub const UNOPTIMIZED: &[&str] =
+    &["--config", "profile.dev.package.\"*\".opt-level=0", "--config", "profile.dev.opt-level=0"];
+
 /// Debian's newest Rust, and the source of its standard library.
 const DEBIAN_RUST: &[&str] = &["rustc-web", "rust-web-src"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
