@@ -44,7 +44,7 @@ export interface GenerateOptions {
   signal?: AbortSignal;
 }
 
-export type StopReason = "eos" | "stop" | "max_tokens" | "context_full" | "cancelled";
+export type StopReason = "end_of_turn" | "stop_text" | "max_tokens" | "context_full" | "cancelled";
 
 /** What came out of one token: text that is certain now, often empty. */
 export interface Piece {
