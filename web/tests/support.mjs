@@ -11,6 +11,9 @@ import puppeteer from "puppeteer-core";
 const web = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const data = resolve(web, "../tests/data/small-gguf");
 
+/** The npm package, as `cargo xtask web` built it. */
+export const packed = join(web, "package");
+
 /** A variable that names a file which is there. */
 function needed(name, what) {
   const path = process.env[name];
