@@ -116,7 +116,10 @@ impl Engine {
         let recorder = Recorder::new(&gpu).await?;
         let buffers = Buffers::new(&gpu, &spec, &layout, &shares).await?;
         let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
-        let step = Step::new(&gpu, sizes).await?;
+        let mut step = Step::new(&gpu, sizes).await?;
+        if !model.store().is_local() {
+            step = step.read_in_parallel()?;
+        }
         let readback = Readback::new(&gpu, u64::from(shares.head_rows), u64::from(spec.vocab)).await?;
         let mut kv = KvCache::new(geometry);
         kv.grow(&gpu, demand.kv_pages).await?;

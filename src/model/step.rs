@@ -1,5 +1,8 @@
 //! What a sweep needs besides weights: positions, angles, page tables, embeddings. They travel in one staging buffer.
 
+use std::sync::Arc;
+
+use futures::channel::oneshot;
 use futures::future::try_join_all;
 
 use super::budget::{StepSizes, padded};
@@ -8,11 +11,12 @@ use crate::gpu::device::Mapping;
 use crate::gpu::recorder::Recorder;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::plan::{self, ModelSpec};
+use crate::platform::Spawner;
 use crate::shard::Model;
 use crate::store::Window;
 use crate::{Error, ErrorKind, Result};
 
-/// Embedding rows that are read at the same time.
+/// Embedding rows that are read at the same time: as many as a host takes requests.
 const GATHERED_AT_ONCE: usize = 6;
 
 /// One row of a sweep: a token at a position of a sequence.
@@ -47,6 +51,8 @@ pub struct Step {
     mapping: Option<Mapping>,
     bytes: Vec<u8>,
     sizes: StepSizes,
+    /// Where embeddings are read at the same time; local ones are read one after the other, which takes microseconds.
+    readers: Option<Spawner>,
 }
 
 impl Step {
@@ -66,7 +72,18 @@ impl Step {
             mapping: None,
             bytes: Vec::new(),
             sizes,
+            readers: None,
         })
+    }
+
+    /// Reads embeddings that lie elsewhere by several requests at the same time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where the host starts no threads.
+    pub fn read_in_parallel(mut self) -> Result<Self> {
+        let readers = Spawner::new("embedding-reader", GATHERED_AT_ONCE);
+        self.readers = Some(readers.map_err(|error| Error::io(error, "reader threads"))?);
+        Ok(self)
     }
 
     /// Fills the buffers and `residual`, and records the copies.
@@ -77,7 +94,7 @@ impl Step {
         &mut self,
         recorder: &mut Recorder,
         spec: &ModelSpec,
-        model: &Model,
+        model: &Arc<Model>,
         residual: &CountedBuffer,
         input: StepInput<'_>,
     ) -> Result<()> {
@@ -134,7 +151,7 @@ impl Step {
     }
 
     /// Reads and decodes the embedding of each row's token; the matrix is never loaded whole.
-    async fn gather(&mut self, spec: &ModelSpec, model: &Model, rows: &[Row], offset: usize) -> Result<()> {
+    async fn gather(&mut self, spec: &ModelSpec, model: &Arc<Model>, rows: &[Row], offset: usize) -> Result<()> {
         let tensor = model.tensor(plan::EMBEDDINGS)?;
         let (encoding, columns) = (tensor.encoding()?, u64::from(spec.hidden));
         if let Some(row) = rows.iter().find(|row| row.token >= spec.vocab) {
@@ -146,11 +163,7 @@ impl Step {
         let stride = padded(spec.hidden) as usize * 4;
         // Several at a time: each may be a request to a server.
         for (chunk, rows) in rows.chunks(GATHERED_AT_ONCE).enumerate() {
-            let read = async |row: &Row| {
-                let (token, mut packed) = (u64::from(row.token), vec![0; row_bytes]);
-                let window = &mut Window::from_slice(&mut packed);
-                model.read_rows(plan::EMBEDDINGS, token..token + 1, window).await.map(|()| packed)
-            };
+            let read = |row: &Row| embedding(Arc::clone(model), self.readers.as_ref(), row.token, row_bytes);
             for (index, packed) in try_join_all(rows.iter().map(read)).await?.into_iter().enumerate() {
                 encoding::decode_row(encoding, &packed, columns, &mut values)?;
                 let start = offset + (chunk * GATHERED_AT_ONCE + index) * stride;
@@ -164,4 +177,20 @@ impl Step {
     pub fn submitted(&mut self, gpu: &Gpu, after: wgpu::SubmissionIndex) {
         self.mapping = Some(gpu.map(&self.staging, wgpu::MapMode::Write, after));
     }
+}
+
+/// The embedding of a token as it is stored, read by `readers` where there are any.
+async fn embedding(model: Arc<Model>, readers: Option<&Spawner>, token: u32, row_bytes: usize) -> Result<Vec<u8>> {
+    let read = async move {
+        let (token, mut packed) = (u64::from(token), vec![0; row_bytes]);
+        let window = &mut Window::from_slice(&mut packed);
+        model.read_rows(plan::EMBEDDINGS, token..token + 1, window).await.map(|()| packed)
+    };
+    let Some(readers) = readers else { return read.await };
+    let (sender, receiver) = oneshot::channel();
+    readers.spawn(async move {
+        // Whoever asked may have given up meanwhile.
+        let _ = sender.send(read.await);
+    });
+    receiver.await.map_err(|_| Error::new(ErrorKind::Io, "a reader thread died"))?
 }

@@ -30,13 +30,28 @@ impl Manifest {
     /// [`ErrorKind::NotFound`] where there is none: then the store holds no (complete) model. Else see
     /// [`Manifest::parse`].
     pub async fn load(store: &dyn Store) -> Result<Self> {
-        Self::load_bytes(store).await.map(|(manifest, _)| manifest)
+        Self::parse_read(store, store.read_small(MANIFEST, MAX_MANIFEST_BYTES).await).map(|(manifest, _)| manifest)
     }
 
-    /// The manifest, and its bytes as they stand.
-    pub(crate) async fn load_bytes(store: &dyn Store) -> Result<(Self, Vec<u8>)> {
+    /// The manifest of a store that lies elsewhere, and its bytes as they stand. Where the host cannot be reached, `known`
+    /// serves, which was kept of an earlier time.
+    pub(crate) async fn load_remote(store: &dyn Store, known: Option<&[u8]>) -> Result<(Self, Vec<u8>)> {
+        let read = match known {
+            Some(_) => store.read_small_soon(MANIFEST, MAX_MANIFEST_BYTES).await,
+            None => store.read_small(MANIFEST, MAX_MANIFEST_BYTES).await,
+        };
+        match (read, known) {
+            // A host that answers is believed, even that the model is gone.
+            (Err(error), Some(known)) if error.kind() == ErrorKind::Network => {
+                Self::parse_read(store, Ok(known.to_vec()))
+            }
+            (read, _) => Self::parse_read(store, read),
+        }
+    }
+
+    fn parse_read(store: &dyn Store, read: Result<Vec<u8>>) -> Result<(Self, Vec<u8>)> {
         let name = || store.describe(MANIFEST);
-        let bytes = store.read_small(MANIFEST, MAX_MANIFEST_BYTES).await.map_err(|error| match error.kind() {
+        let bytes = read.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "not here, so this is no complete model")
                 .file(name())
                 .remedy("split a checkpoint into this folder, or finish the split that was stopped"),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::Encoding;
 
 mod checksum;
+mod claims;
 pub mod layout;
 mod manifest;
 mod model;

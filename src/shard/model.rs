@@ -53,17 +53,9 @@ impl Model {
     /// # Errors
     /// Those of [`Model::open`] and of the place.
     pub async fn open_remote(store: Arc<dyn Store>, place: &dyn CachePlace) -> Result<Self> {
-        let (manifest, bytes) = match Manifest::load_bytes(store.as_ref()).await {
-            Ok(loaded) => loaded,
-            // A host that answers is believed, even that the model is gone.
-            Err(error) if error.kind() == ErrorKind::Network => match place.load(MANIFEST).await? {
-                Some(bytes) => (Manifest::parse(&bytes)?, bytes),
-                None => return Err(error),
-            },
-            Err(error) => return Err(error),
-        };
         let known = place.load(MANIFEST).await?;
-        if place.is_writer() && known.as_ref().is_none_or(|known| *known != bytes) {
+        let (manifest, bytes) = Manifest::load_remote(store.as_ref(), known.as_deref()).await?;
+        if place.is_writer() && known.is_none_or(|known| known != bytes) {
             place.clear().await?;
             place.save(MANIFEST, &bytes).await?;
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::checksum::{blocks, load_sums};
+use super::claims::Claims;
 use super::{CHECKSUM_BLOCK, Manifest, StoredTensor};
 use crate::store::cache::BlockCache;
 use crate::store::{Store, Window};
@@ -16,6 +17,8 @@ use crate::{Error, ErrorKind, Result};
 const BLOCK: usize = CHECKSUM_BLOCK as usize;
 /// Bytes read at once where blocks must be verified: also the longest range that one request asks a server for.
 const SCRATCH_BYTES: u64 = 4 << 20;
+/// Stands for a file's table of checksums among its blocks.
+const TABLE: Range<u64> = u64::MAX - 1..u64::MAX;
 /// Scratch buffers kept for the next read.
 const SPARE_SCRATCH: usize = 4;
 /// Bytes of checksum tables kept in memory; one of a 6.4 GB layer has 781 KiB.
@@ -32,6 +35,8 @@ pub struct VerifiedReader {
     states: Vec<FileState>,
     tables: Mutex<Tables>,
     scratch: Mutex<Vec<Vec<u8>>>,
+    /// What is being fetched for the cache, and tables of checksums.
+    claims: Claims,
     /// Held while a file is read through whole.
     whole_files: async_lock::Mutex<()>,
 }
@@ -72,6 +77,7 @@ impl VerifiedReader {
             states,
             tables: Mutex::default(),
             scratch: Mutex::default(),
+            claims: Claims::default(),
             whole_files: Default::default(),
         }
     }
@@ -104,7 +110,26 @@ impl VerifiedReader {
         })?;
         let mut at = offset_bytes;
         while at < end {
-            let (run_end, kind) = self.next_run(file, at, end);
+            let (mut run_end, kind) = self.next_run(file, at, end);
+            let shared = self.cache.as_ref().is_some_and(BlockCache::is_keeping) && kind == Block::Unverified;
+            let _claim = if shared {
+                let first = at / CHECKSUM_BLOCK;
+                let claim = match self.claims.claim(file, first..run_end.div_ceil(CHECKSUM_BLOCK)) {
+                    Ok(claim) => claim,
+                    Err(freed) => {
+                        freed.await;
+                        continue;
+                    }
+                };
+                if self.block(file, first) != kind {
+                    // Somebody brought it between the two questions.
+                    continue;
+                }
+                run_end = run_end.min(claim.blocks.end * CHECKSUM_BLOCK);
+                Some(claim)
+            } else {
+                None
+            };
             let mut target = window.part((at - offset_bytes) as usize..(run_end - offset_bytes) as usize)?;
             match (kind, &self.cache) {
                 (Block::Verified, Some(cache)) => cache.read(file, at, &mut target)?,
@@ -218,10 +243,16 @@ impl VerifiedReader {
     }
 
     async fn table(&self, file: u32) -> Result<Arc<[u64]>> {
-        let loaded = self.tables().touch(file);
-        if let Some(table) = loaded {
-            return Ok(table);
-        }
+        let _claim = loop {
+            let loaded = self.tables().touch(file);
+            if let Some(table) = loaded {
+                return Ok(table);
+            }
+            match self.claims.claim(file, TABLE) {
+                Ok(claim) => break claim,
+                Err(freed) => freed.await,
+            }
+        };
         let table: Arc<[u64]> = load_sums(self.store.as_ref(), &self.manifest.files[file as usize]).await?.into();
         self.tables().add(file, &table);
         Ok(table)

@@ -1,5 +1,8 @@
 //! The store of a web server, against a real server that misbehaves.
 
+mod cached;
+#[path = "../common/mod.rs"]
+mod common;
 mod server;
 
 use std::ops::ControlFlow;

@@ -165,6 +165,11 @@ impl BlockCache {
         self.state().failure.clone()
     }
 
+    /// Whether verified blocks are kept, as far as is known.
+    pub fn is_keeping(&self) -> bool {
+        self.writable && self.state().failure.is_none()
+    }
+
     /// Fills the window from blocks that lie here.
     ///
     /// # Errors
@@ -176,7 +181,7 @@ impl BlockCache {
     /// Keeps verified blocks; true where they lie here now. A write that fails is the last one: the model then streams
     /// from where it came from, and [`BlockCache::failure`] says why.
     pub fn keep(&self, file: u32, first_block: u64, bytes: &[u8]) -> bool {
-        if !self.writable || self.state().failure.is_some() {
+        if !self.is_keeping() {
             return false;
         }
         let written = self.files.write_at(file as usize + 1, first_block * self.block_bytes, bytes);

@@ -29,6 +29,9 @@ use address::Address;
 use answer::{Body, Trouble, judge, past_the_end};
 use retry::Attempts;
 
+/// Seconds that a host has to answer where something else can stand in for it.
+const SOON_S: f64 = 3.0;
+
 /// How patient a store is with its host.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -120,8 +123,11 @@ impl HttpStore {
     /// As [`HttpStore::new`].
     pub fn with_options(base: &str, options: HttpOptions) -> Result<Self> {
         let address = Address::parse(base)?;
-        let options = HttpOptions { concurrent: options.concurrent.max(1), ..options };
-        Ok(Self {
+        Ok(Self::of_address(address, HttpOptions { concurrent: options.concurrent.max(1), ..options }))
+    }
+
+    fn of_address(address: Address, options: HttpOptions) -> Self {
+        Self {
             address,
             client: host::Client::new(&options),
             places: Semaphore::new(options.concurrent),
@@ -130,7 +136,7 @@ impl HttpStore {
             bytes_received: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
-        })
+        }
     }
 
     /// The folder's address, without its query string.
@@ -358,6 +364,12 @@ impl Store for HttpStore {
 
     fn read_small<'a>(&'a self, name: &'a str, most_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>>> {
         Box::pin(self.read_all(name, most_bytes))
+    }
+
+    fn read_small_soon<'a>(&'a self, name: &'a str, most_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>>> {
+        let stall_s = self.options.stall_s.min(SOON_S);
+        let options = HttpOptions { attempts: 1, stall_s, ..self.options.clone() };
+        Box::pin(async move { Self::of_address(self.address.clone(), options).read_all(name, most_bytes).await })
     }
 
     fn is_local(&self) -> bool {
