@@ -112,7 +112,8 @@ impl Loader {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is no split model; [`ErrorKind::Budget`] with the smallest that works; those
-    /// of damaged files and of the GPU.
+    /// of damaged files and of the GPU. Where the driver has less memory than the budget, half of it is tried, and so on:
+    /// [`ProfileReport::budget_bytes`] tells what is used.
     pub async fn load(self) -> Result<AutoModel> {
         ModelFiles::open(store::open_folder(&self.folder)?).await?.load(&self.options).await
     }
@@ -142,9 +143,9 @@ impl AutoModel {
         Loader { folder: folder.into(), options: LoadOptions::default() }
     }
 
-    pub(crate) async fn open(files: ModelFiles, options: LoadOptions) -> Result<Self> {
+    pub(crate) async fn open(files: ModelFiles, mut options: LoadOptions) -> Result<Self> {
         let opened_s = now_s();
-        let engine = files.engine(&options).await?;
+        let engine = files.engine_within(&mut options).await?;
         Ok(Self { files, engine, options, kept: None, opened_s })
     }
 
@@ -161,7 +162,7 @@ impl AutoModel {
             options.budget_bytes = (options.budget_bytes / 2).max(least);
         }
         let cancel = self.engine.cancel_token().clone();
-        self.engine = self.files.engine(&options).await?.with_cancel_token(cancel);
+        self.engine = self.files.engine_within(&mut options).await?.with_cancel_token(cancel);
         self.options = options;
         Ok(())
     }

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The adapter, device or a shader failed.
     Gpu,
+    /// The driver has no memory left for the GPU, although the budget would allow it.
+    GpuMemory,
     /// A tokenizer or chat template failed.
     Text,
     /// An argument of the caller is out of range.
@@ -51,6 +53,7 @@ impl ErrorKind {
             Self::Budget => "budget",
             Self::NoSpace => "no_space",
             Self::Gpu => "gpu",
+            Self::GpuMemory => "gpu_memory",
             Self::Text => "text",
             Self::Argument => "argument",
             Self::Cancelled => "cancelled",

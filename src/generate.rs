@@ -110,8 +110,11 @@ impl<'m> Generation<'m> {
                 return Ok(None);
             }
             match self.step().await {
-                Err(error) if error.kind() == ErrorKind::Gpu && self.reopened < MOST_REOPENED => {
-                    self.reopen(&error).await?;
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Gpu | ErrorKind::GpuMemory)
+                        && self.reopened < MOST_REOPENED =>
+                {
+                    self.reopen(error.kind() == ErrorKind::GpuMemory).await?;
                 }
                 result => result?,
             }
@@ -119,10 +122,9 @@ impl<'m> Generation<'m> {
     }
 
     /// Goes on with a new device after the old one failed: what the cache held is computed anew.
-    async fn reopen(&mut self, error: &Error) -> Result<()> {
+    async fn reopen(&mut self, less_memory: bool) -> Result<()> {
         self.reopened += 1;
         self.devices_lost += 1;
-        let less_memory = error.to_string().to_lowercase().contains("memory");
         self.model.reopen(less_memory).await?;
         for active in &mut self.active {
             active.sequence.pages = SequencePages::default();

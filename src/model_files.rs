@@ -109,8 +109,22 @@ impl ModelFiles {
         AutoModel::open(self, options.clone()).await
     }
 
-    /// Opens an engine on a device of its own.
-    pub(crate) async fn engine(&self, options: &LoadOptions) -> Result<Engine> {
+    /// Opens an engine on a device of its own; with half the budget for as long as the driver has no memory for more.
+    pub(crate) async fn engine_within(&self, options: &mut LoadOptions) -> Result<Engine> {
+        loop {
+            let error = match self.engine(options).await {
+                Err(error) if error.kind() == ErrorKind::GpuMemory => error,
+                result => return result,
+            };
+            let least = self.smallest_budget(options, false)?;
+            if options.budget_bytes <= least {
+                return Err(error);
+            }
+            options.budget_bytes = (options.budget_bytes / 2).max(least);
+        }
+    }
+
+    async fn engine(&self, options: &LoadOptions) -> Result<Engine> {
         let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
         Engine::open(gpu, Arc::clone(&self.model), self.spec.clone(), options.kv, options.demand()).await
     }

@@ -131,6 +131,10 @@ pub async fn open_address(source: String, options: String, cache: bool, writer: 
     opened.await.map_err(to_js)
 }
 
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
 fn not_stored(error: &Error) -> String {
     format!("Nothing is stored, the model streams from the network: {error}")
 }
@@ -173,6 +177,9 @@ impl WebModel {
         };
         let (budget_bytes, context) = (options.budget_bytes, options.context);
         let model = files.load(&LoadOptions { budget_bytes, context, kv, ..LoadOptions::default() }).await?;
+        let used = model.profile().budget_bytes;
+        let lower = || format!("The GPU has no memory for {}: {} are used.", mib(budget_bytes), mib(used));
+        let notice = notice.or_else(|| (used < budget_bytes).then(lower));
         let manifest = model.files().model().manifest();
         let description = Description {
             name: manifest.name.clone(),

@@ -101,8 +101,11 @@ pub struct Gpu {
     upload: Upload,
     poller: Poller,
     /// What went wrong where nobody was asked: a lost device, memory that ran out, a fault in the commands.
-    fault: Arc<Mutex<Option<String>>>,
+    fault: Fault,
 }
+
+/// The first fault: its kind and what it says.
+type Fault = Arc<Mutex<Option<(ErrorKind, String)>>>;
 
 impl Gpu {
     /// Opens the adapter whose name contains `name` (or the best one), with `budget_bytes` for everything it reserves.
@@ -138,11 +141,11 @@ impl Gpu {
     /// Whether the device still works.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] once it was lost, ran out of memory or refused commands.
+    /// [`ErrorKind::Gpu`] once it was lost or refused commands, [`ErrorKind::GpuMemory`] once it ran out of memory.
     pub fn check(&self) -> Result<()> {
         match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
-            Some(fault) => Err(Error::new(ErrorKind::Gpu, fault.clone()).remedy("load the model again")),
+            Some((kind, fault)) => Err(Error::new(*kind, fault.clone()).remedy("load the model again")),
         }
     }
 
@@ -181,7 +184,7 @@ impl Gpu {
     /// A counted buffer of `size_bytes`, rounded up to 4, zeroed.
     ///
     /// # Errors
-    /// [`ErrorKind::Budget`] past the cap, [`ErrorKind::Gpu`] where the driver has no memory.
+    /// [`ErrorKind::Budget`] past the cap, [`ErrorKind::GpuMemory`] where the driver has no memory.
     pub async fn buffer(&self, label: &str, size_bytes: u64, usage: wgpu::BufferUsages) -> Result<CountedBuffer> {
         let size = size_bytes.max(4).next_multiple_of(4);
         let limit = self.adapter.limits.max_buffer_size;
@@ -196,9 +199,12 @@ impl Gpu {
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&descriptor);
         if let Some(error) = memory.pop().await {
-            return Err(Error::new(ErrorKind::Gpu, format!("the driver has no {size} bytes for buffer '{label}'"))
-                .remedy("lower the budget")
-                .source(error.to_string()));
+            return Err(Error::new(
+                ErrorKind::GpuMemory,
+                format!("the driver has no {size} bytes for buffer '{label}'"),
+            )
+            .remedy("lower the budget")
+            .source(error.to_string()));
         }
         Ok(CountedBuffer::new(buffer, lease))
     }
@@ -244,19 +250,22 @@ impl Gpu {
 }
 
 /// Keeps the first fault that no error scope catches.
-fn watch_for_faults(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
-    let fault = Arc::new(Mutex::new(None));
-    let note = |fault: &Arc<Mutex<Option<String>>>| {
+fn watch_for_faults(device: &wgpu::Device) -> Fault {
+    let fault = Fault::default();
+    let note = |fault: &Fault| {
         let fault = Arc::clone(fault);
-        move |text: String| {
+        move |kind, text: String| {
             // The first one is the cause of the others.
-            fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+            fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((kind, text));
         }
     };
     let (note_error, note_loss) = (note(&fault), note(&fault));
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note_error(error.to_string())));
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        let out_of_memory = matches!(error, wgpu::Error::OutOfMemory { .. });
+        note_error(if out_of_memory { ErrorKind::GpuMemory } else { ErrorKind::Gpu }, error.to_string());
+    }));
     device.set_device_lost_callback(move |reason, message| {
-        note_loss(format!("the GPU device was lost ({reason:?}: {message})"));
+        note_loss(ErrorKind::Gpu, format!("the GPU device was lost ({reason:?}: {message})"));
     });
     fault
 }

@@ -109,6 +109,7 @@ export type ErrorCode =
   | "cancelled"
   | "checksum"
   | "gpu"
+  | "gpu_memory"
   | "io"
   | "malformed"
   | "missing"

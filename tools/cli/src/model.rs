@@ -88,9 +88,14 @@ pub fn generate_options(args: &GenerationArgs) -> GenerateOptions {
 /// Loads the model and lets the stop flag end what it does.
 pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBool>) -> Result<AutoModel> {
     let model = files.load(options).await?;
+    let used = model.profile().budget_bytes;
+    if used < options.budget_bytes {
+        let mib = |bytes: u64| bytes >> 20;
+        eprintln!("the GPU has no memory for {} MiB: {} MiB are used", mib(options.budget_bytes), mib(used));
+    }
     let (token, stop) = (model.cancel_token(), Arc::downgrade(stop));
     // The flag is set by a signal handler, which may do no more than that.
-    std::thread::spawn(move || {
+    let watch = move || {
         while let Some(stop) = stop.upgrade() {
             if stop.swap(false, std::sync::atomic::Ordering::Relaxed) {
                 token.cancel();
@@ -98,7 +103,9 @@ pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBoo
             drop(stop);
             std::thread::sleep(Duration::from_millis(20));
         }
-    });
+    };
+    let thread = std::thread::Builder::new().name("stop-watcher".into()).spawn(watch);
+    thread.map_err(|error| Error::io(error, "a thread that watches for Ctrl-C"))?;
     Ok(model)
 }
 
