@@ -1,5 +1,4 @@
-// A model of more than 2 GB in a tab, under 256 MiB: memory does not grow with the model. It takes minutes and 6 GB of
-// disk, so it runs only where TILESTREAM_BIG is set.
+// A model of more than 2 GB in a tab, under 256 MiB: memory does not grow with the model. It takes 6 GB of disk.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -10,7 +9,7 @@ import { browser, join, open, scripted, temporary, tilestream } from "./support.
 const LAYERS = { less: 1, more: 14 };
 let models, server;
 
-const skip = process.platform !== "linux" ? "reads /proc" : !process.env.TILESTREAM_BIG && "TILESTREAM_BIG is not set";
+const skip = process.platform !== "linux" && "reads /proc";
 
 before(async () => {
   if (skip) return;
@@ -42,9 +41,18 @@ function memory(root, type) {
   return Math.max(0, ...sizes);
 }
 
-/** Asks a target's JavaScript to collect its garbage: what was fetched waits for it. */
-async function collect(target) {
-  await target.client.send("HeapProfiler.collectGarbage");
+/** The least of several looks, each after the garbage was collected: what was fetched waits for that. */
+async function settled(chromium, page) {
+  const targets = [await page.createCDPSession(), ...page.workers().map((worker) => worker.client)];
+  const least = { renderer: Infinity, gpu: Infinity };
+  for (let look = 0; look < 6; look++) {
+    for (const target of targets) await target.send("HeapProfiler.collectGarbage");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const root = chromium.process().pid;
+    least.renderer = Math.min(least.renderer, memory(root, "renderer"));
+    least.gpu = Math.min(least.gpu, memory(root, "gpu-process"));
+  }
+  return least;
 }
 
 /** Answers in a new browser; sizes of the model, and of renderer and GPU process afterwards, with the model still open. */
@@ -61,10 +69,7 @@ async function run(name) {
     assert.equal(result.ids.length, 3);
     assert.ok(result.profile.peakGpuBytes <= 256 * 2 ** 20);
     assert.ok(result.profile.streamedBytesPerSweep > result.profile.modelBytes / 3);
-    await (await page.createCDPSession()).send("HeapProfiler.collectGarbage");
-    for (const worker of page.workers()) await collect(worker);
-    const root = chromium.process().pid;
-    return { bytes: result.profile.modelBytes, renderer: memory(root, "renderer"), gpu: memory(root, "gpu-process") };
+    return { bytes: result.profile.modelBytes, ...(await settled(chromium, page)) };
   } finally {
     await chromium.close();
   }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::process::{cache, command, find_program, release_build, root, run};
 use crate::setup::{self, python};
+use crate::web;
 
 /// Repeats a comparison with another program: the same weights, the same prompt, this machine.
 ///
@@ -25,6 +26,8 @@ pub struct Args {
 enum Rival {
     /// llama.cpp with its Vulkan backend, on the same adapter; needs Node.js with npm
     Llamacpp,
+    /// wllama in Chromium, and what a browser costs: downloads and reads; needs Node.js with npm
+    Browser,
     /// AirLLM on the CPU, the same weights in bf16; needs Python, a few GB the first time
     Airllm,
 }
@@ -36,6 +39,7 @@ pub fn main(args: &Args) -> Result<()> {
     let mut script = match args.with {
         Rival::Llamacpp => llamacpp()?,
         Rival::Airllm => airllm()?,
+        Rival::Browser => browser()?,
     };
     run(script.arg(model).args(&args.more).env("TILESTREAM", tilestream))
 }
@@ -44,6 +48,15 @@ fn llamacpp() -> Result<Command> {
     let node = find_program(&["node"]).context("no Node.js is here; install it (with npm) and try again")?;
     let mut script = command(node);
     script.arg(root().join("tools/bench/llamacpp.mjs")).arg("--modules").arg(cache().join("npm/llamacpp"));
+    Ok(script)
+}
+
+fn browser() -> Result<Command> {
+    web::build(false)?;
+    let node = find_program(&["node"]).context("no Node.js is here; install it (with npm) and try again")?;
+    let mut script = command(node);
+    script.arg(root().join("tools/bench/browser.mjs")).arg("--modules").arg(cache().join("npm/browser"));
+    script.env("CHROME", setup::node::browser()?);
     Ok(script)
 }
 
