@@ -22,7 +22,7 @@ function figureRows(opened: Model, profile: Profile): [string, string][] {
   const rate = speed?.tokensPerSecond;
   return [
     ["Model", opened.name],
-    ["Size", `${formatBytes(profile.modelBytes)}, ${opened.layers} layers`],
+    ["Weights", `${formatBytes(profile.modelBytes)} in ${opened.layers} layers`],
     ["GPU", profile.adapter],
     ["Memory budget", formatBytes(profile.budgetBytes)],
     ["Peak GPU memory", `${formatBytes(profile.peakGpuBytes)} (${formatShare(profile.peakGpuBytes, profile.budgetBytes)} of the budget)`],
@@ -54,8 +54,9 @@ async function refresh(): Promise<void> {
   }
   const state = await asked.stream();
   if (asked !== model || shown !== "stream") return;
-  drawTilePicture(state, asked.totalBytes);
   drawTimeline(state);
+  // Last, in the height that the others leave.
+  drawTilePicture(state, asked.totalBytes);
 }
 
 /** One question at a time: the next is asked a while after the last was answered. */
