@@ -25,6 +25,8 @@ interface Interval {
   end: number;
 }
 
+let drawn: Interval[] = [];
+
 const canvas = byId<HTMLCanvasElement>("timeline");
 const text = byId("timeline-text");
 
@@ -88,13 +90,20 @@ function whyEmpty({ tiles }: StreamState): string {
   const resident = tiles.length > 0 && tiles.every((place) => PLACES[place] === "pinned");
   return resident
     ? "The whole model is pinned on the GPU, so nothing has to be streamed."
-    : "Nothing was streamed yet: that begins with the first answer.";
+    : "Nothing is streamed just now: the timeline shows an answer while it is written.";
+}
+
+/** Forgets what was drawn, for another model. */
+export function forgetTimeline(): void {
+  drawn = [];
 }
 
 export function drawTimeline(state: StreamState): void {
   const width = canvas.parentElement?.clientWidth ?? 0;
   if (width === 0) return;
-  const intervals = lastSweeps(state.intervals);
+  const newest = lastSweeps(state.intervals);
+  // The engine forgets its intervals when an answer ends; the picture of them stays.
+  const intervals = drawn = newest.length > 0 ? newest : drawn;
   canvas.hidden = intervals.length === 0;
   if (canvas.hidden) {
     text.textContent = whyEmpty(state);
