@@ -20,6 +20,11 @@ export function prepareCanvas(canvas: HTMLCanvasElement, width: number, height: 
   return context;
 }
 
+/** Whether the panel stands beside the chat, as the style sheet has it; on a narrow screen it lies above. */
+export function hasWidePanel(): boolean {
+  return matchMedia("(min-width: 56rem)").matches;
+}
+
 /** A custom property of the style sheet, in the colours of the present scheme. */
 export function themeColor(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim() || "gray";

@@ -4,7 +4,9 @@ import type { Model, Piece } from "../src/index.js";
 import { Conversation, type Turn } from "./conversation.js";
 import { announce, byId } from "./dom.js";
 import { clearError, codeOf, showError } from "./errors.js";
+import { formatBytes } from "./format.js";
 import { MessageView } from "./message-view.js";
+import { missingBytes, setAnswerState } from "./progress.js";
 import { generateOptions, openSettings, settings } from "./settings.js";
 import { type Speed, SpeedMeter } from "./speed.js";
 
@@ -46,14 +48,20 @@ function addView(turn: Turn): MessageView {
   return view;
 }
 
+function invitation(): string {
+  const invite = model?.hasChatTemplate === false
+    ? "This model has no chat template: it continues the text that you write."
+    : "Ask something.";
+  const missing = missingBytes();
+  return missing > 0 ? `${invite} The answer first downloads what it needs of the model: up to ${formatBytes(missing)}.` : invite;
+}
+
 function showAll(): void {
   turnList.replaceChildren();
   for (const turn of conversation.turns) addView(turn);
   const empty = byId("empty-chat");
   empty.hidden = conversation.turns.length > 0;
-  empty.textContent = model?.hasChatTemplate === false
-    ? "This model has no chat template: it continues the text that you write."
-    : "Ask something. The first answer may start while the model still downloads.";
+  empty.textContent = invitation();
   scrollToEnd();
 }
 
@@ -70,7 +78,10 @@ function setAnswering(answering: boolean): void {
 async function receive(turn: Turn, view: MessageView, pieces: AsyncGenerator<Piece, void, void>): Promise<void> {
   const meter = new SpeedMeter();
   for await (const piece of pieces) {
-    if (piece.id !== undefined) meter.countToken();
+    if (piece.id !== undefined) {
+      meter.countToken();
+      setAnswerState("writing");
+    }
     lastSpeed = meter.read() ?? lastSpeed;
     if (piece.stopReason) turn.stopReason = piece.stopReason;
     if (!piece.text) continue;
@@ -88,6 +99,7 @@ async function answer(asked: Model, signal: AbortSignal): Promise<void> {
   const view = addView(turn);
   view.begin();
   view.setStatus("Reading your message…");
+  setAnswerState("reading");
   scrollToEnd();
   announce("The model is answering.");
   let failure: unknown;
@@ -97,6 +109,7 @@ async function answer(asked: Model, signal: AbortSignal): Promise<void> {
     if (signal.aborted || codeOf(error) === "cancelled") turn.stopReason = "cancelled";
     else failure = error;
   }
+  setAnswerState("none");
   const follow = isAtEnd();
   view.finish();
   if (failure && turn.content === "") {

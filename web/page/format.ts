@@ -30,11 +30,12 @@ export function formatShortTime(seconds: number): string {
   return seconds < 60 ? `${seconds.toFixed(1)} s` : formatSeconds(seconds);
 }
 
-/** A share of a whole; a small part that exists is never shown as 0. */
+/** A share of a whole; a small part that exists is never shown as 0, and 100 is all of it. */
 export function formatShare(part: number, whole: number): string {
   if (part <= 0 || whole <= 0) return "0\u00a0%";
   const percent = (100 * part) / whole;
-  return percent < 1 ? "<1\u00a0%" : `${Math.round(percent)}\u00a0%`;
+  if (percent < 1) return "<1\u00a0%";
+  return `${part < whole ? Math.min(99, Math.round(percent)) : Math.round(percent)}\u00a0%`;
 }
 
 /** Whether a text is a size such as "768MiB", "1.5 GiB" or a number of bytes. */

@@ -10,7 +10,7 @@ import { initSettings, loadOptions, openSettings } from "./settings.js";
 import { addressOfPage, engineSource, folderWasOpen, keptFolder, rememberAddress, rememberOpen, type Source, sourceKey, sourceLabel } from "./source.js";
 import { initStart, refreshStart } from "./start.js";
 import { initStored } from "./stored.js";
-import { hasWebGpu, showNoWebGpu } from "./webgpu.js";
+import { hasWebGpu, hideNoWebGpu, showNoWebGpu } from "./webgpu.js";
 
 type View = "start" | "loading" | "chat";
 
@@ -28,11 +28,11 @@ function showView(view: View): void {
   byId("workspace").hidden = view !== "chat";
   const name = byId("model-name");
   name.hidden = view !== "chat";
-  name.textContent = model?.name ?? "";
+  name.textContent = name.title = model?.name ?? "";
   document.title = view === "chat" && model ? `${model.name} · Tilestream` : "Tilestream";
   if (view === "loading") byId("loading-title").focus();
   // On a touch screen, focus on the prompt would bring up the keyboard unasked.
-  if (view === "chat") byId(matchMedia("(pointer: coarse)").matches ? "messages" : "prompt").focus();
+  if (view === "chat") byId(matchMedia("(pointer: coarse)").matches ? "chat" : "prompt").focus();
 }
 
 function showNotice(text: string | undefined): void {
@@ -53,8 +53,8 @@ async function closeModel(): Promise<void> {
 function openFailed(error: unknown, tried: Source): void {
   refreshStart(open);
   showView("start");
-  if (codeOf(error) === "no_webgpu") showNoWebGpu();
-  showError(startError, error, { retry: () => open(tried), settings: () => openSettings(true) });
+  if (codeOf(error) === "no_webgpu") return showNoWebGpu();
+  showError(startError, error, { retry: () => open(tried), settings: () => openSettings(true), folder: tried.kind !== "address" });
 }
 
 /** Opens a model in place of the one that is open. A later call overtakes this one. */
@@ -64,6 +64,7 @@ async function openSource(wanted: Source): Promise<void> {
   loading = controller;
   const overtaken = () => loading !== controller;
   clearError(startError);
+  hideNoWebGpu();
   resetProgress(sourceLabel(wanted));
   showView("loading");
   try {

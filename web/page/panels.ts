@@ -5,7 +5,7 @@ import { speedOfLastAnswer } from "./chat.js";
 import { byId, make } from "./dom.js";
 import { formatBytes, formatShare, formatShortTime } from "./format.js";
 import { drawTilePicture } from "./tile-picture.js";
-import { drawTimeline } from "./timeline.js";
+import { drawTimeline, forgetTimeline } from "./timeline.js";
 
 const NAMES = ["stream", "figures"] as const;
 type PanelName = (typeof NAMES)[number];
@@ -22,7 +22,7 @@ function figureRows(opened: Model, profile: Profile): [string, string][] {
   const rate = speed?.tokensPerSecond;
   return [
     ["Model", opened.name],
-    ["Size", `${formatBytes(profile.modelBytes)}, ${opened.layers} layers`],
+    ["Weights", `${formatBytes(profile.modelBytes)} in ${opened.layers} layers`],
     ["GPU", profile.adapter],
     ["Memory budget", formatBytes(profile.budgetBytes)],
     ["Peak GPU memory", `${formatBytes(profile.peakGpuBytes)} (${formatShare(profile.peakGpuBytes, profile.budgetBytes)} of the budget)`],
@@ -54,8 +54,9 @@ async function refresh(): Promise<void> {
   }
   const state = await asked.stream();
   if (asked !== model || shown !== "stream") return;
-  drawTilePicture(state, asked.totalBytes);
   drawTimeline(state);
+  // Last, in the height that the others leave.
+  drawTilePicture(state, asked.totalBytes);
 }
 
 /** One question at a time: the next is asked a while after the last was answered. */
@@ -96,6 +97,7 @@ export function closePanel(): boolean {
 
 export function setPanelModel(opened: Model | undefined): void {
   model = opened;
+  forgetTimeline();
 }
 
 export function initPanels(): void {

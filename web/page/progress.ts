@@ -1,18 +1,40 @@
-/** How far loading has come: on the loading screen, then in a strip above the chat. */
+/** How far loading has come: on the loading screen, then in a strip above the chat while an answer downloads. */
 
 import type { Progress } from "../src/index.js";
 import { byId } from "./dom.js";
 import { formatBytes, formatSeconds } from "./format.js";
 
-const screenBar = byId<HTMLProgressElement>("loading-bar");
-const stripBar = byId<HTMLProgressElement>("download-bar");
+/** An answer downloads what it needs before it writes; between answers nothing is downloaded. */
+export type AnswerState = "none" | "reading" | "writing";
 
-export function describeProgress(progress: Progress): string {
-  if (progress.totalBytes <= 0) return "Looking at the files…";
-  const parts = [`${formatBytes(progress.loadedBytes)} of ${formatBytes(progress.totalBytes)}`];
+/** After this time without a byte, a download is not called one. */
+const QUIET_MS = 5000;
+const LOOKING = "Looking at the files…";
+
+const screenBar = byId<HTMLProgressElement>("loading-bar");
+const strip = byId("download-strip");
+const stripBar = byId<HTMLProgressElement>("download-bar");
+const stripText = byId("download-text");
+
+let latest: Progress | undefined;
+let answer: AnswerState = "none";
+let quiet: number | undefined;
+
+function amounts({ loadedBytes, totalBytes }: Progress): string {
+  return `${formatBytes(loadedBytes)} of ${formatBytes(totalBytes)}`;
+}
+
+function describeProgress(progress: Progress): string {
+  if (progress.totalBytes <= 0) return LOOKING;
+  const parts = [amounts(progress)];
   if (progress.bytesPerSecond > 0) parts.push(`${formatBytes(progress.bytesPerSecond)}/s`);
   if (progress.secondsLeft !== undefined) parts.push(`${formatSeconds(progress.secondsLeft)} left`);
   return parts.join(" · ");
+}
+
+/** Bytes of the open model that are not on this machine. */
+export function missingBytes(): number {
+  return latest ? Math.max(0, latest.totalBytes - latest.loadedBytes) : 0;
 }
 
 /** A bar without a value shows that something happens, but not how far it is. */
@@ -25,21 +47,45 @@ function setBar(bar: HTMLProgressElement, progress?: Progress): void {
   bar.value = progress.loadedBytes;
 }
 
-export function resetProgress(label: string): void {
-  byId("loading-source").textContent = label;
-  byId("loading-text").textContent = "Looking at the files…";
-  byId("download-strip").hidden = true;
-  setBar(screenBar);
-  setBar(stripBar);
+function hideStrip(): void {
+  clearTimeout(quiet);
+  strip.hidden = true;
 }
 
-/** Shows a report in both places; the strip goes once everything is here. */
-export function showProgress(progress: Progress): void {
-  const text = describeProgress(progress);
-  byId("loading-text").textContent = text;
-  setBar(screenBar, progress);
+/** Nothing came for a while: the network hangs, or all that the answer needs is here. */
+function onQuiet(progress: Progress): void {
+  if (answer === "writing") return hideStrip();
+  stripText.textContent = `Nothing arrived for a while: ${amounts(progress)} are here`;
+}
+
+function showStrip(progress: Progress): void {
+  clearTimeout(quiet);
   setBar(stripBar, progress);
-  byId("download-text").textContent = `Still downloading: ${text}`;
-  const whole = progress.phase === "ready" || progress.loadedBytes >= progress.totalBytes;
-  byId("download-strip").hidden = whole;
+  stripText.textContent = `Downloading the model: ${describeProgress(progress)}`;
+  strip.hidden = false;
+  quiet = window.setTimeout(() => onQuiet(progress), QUIET_MS);
+}
+
+export function resetProgress(label: string): void {
+  latest = undefined;
+  byId("loading-source").textContent = label;
+  byId("loading-text").textContent = LOOKING;
+  setAnswerState("none");
+  setBar(screenBar);
+}
+
+/** Without an answer under way, the strip goes. */
+export function setAnswerState(state: AnswerState): void {
+  answer = state;
+  if (state === "none") hideStrip();
+}
+
+/** Shows a report; the strip only where it tells of new bytes, and more are to come. */
+export function showProgress(progress: Progress): void {
+  const grew = latest !== undefined && progress.loadedBytes > latest.loadedBytes;
+  latest = progress;
+  byId("loading-text").textContent = describeProgress(progress);
+  setBar(screenBar, progress);
+  if (missingBytes() === 0) hideStrip();
+  else if (answer !== "none" && grew) showStrip(progress);
 }

@@ -76,11 +76,12 @@ function fill(values: Settings): void {
   showCustomBudget();
 }
 
-/** Marks the first field that is wrong, and says why. */
+/** Marks the first field that is wrong, and says why below it. */
 function refuse(input: HTMLInputElement, why: string): undefined {
   const label = input.labels?.[0]?.textContent ?? input.name;
   problem.textContent = `${label}: ${why}`;
   input.setAttribute("aria-invalid", "true");
+  input.closest(".field")?.append(problem);
   input.focus();
 }
 

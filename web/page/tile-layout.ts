@@ -43,13 +43,20 @@ function split(tileCount: number, layers: ArrayLike<number>): Omit<Row, "y">[] {
   return rows.filter((row) => row.end > row.first);
 }
 
+/** Tiles for a whole line: those of the largest layer. A head that is much larger wraps, so that layers fill the width. */
+function tilesOfLayer(groups: Omit<Row, "y">[]): number {
+  const counts = groups.map((group) => group.end - group.first).sort((a, b) => a - b);
+  const middle = counts[Math.floor(counts.length / 2)] ?? 1;
+  return Math.max(1, ...counts.filter((count) => count <= 1.5 * middle));
+}
+
 export function layOutTiles(tileCount: number, layers: ArrayLike<number>, width: number, maxHeight: number): TileLayout {
   const groups = split(tileCount, layers);
-  const gap = groups.length > 48 ? 1 : 2;
-  const most = Math.max(1, ...groups.map((group) => group.end - group.first));
+  const gap = groups.length > 48 || maxHeight < 6 * groups.length ? 1 : 2;
+  const usual = tilesOfLayer(groups);
 
   const build = (tilesPerCell: number, cell: number, cellHeight = cell): TileLayout => {
-    const columns = Math.max(1, Math.floor(width / cell));
+    const columns = Math.max(1, Math.min(Math.floor(width / cell), Math.ceil(usual / tilesPerCell)));
     let y = 0;
     const rows = groups.map((group) => {
       const row = { ...group, y };
@@ -57,9 +64,7 @@ export function layOutTiles(tileCount: number, layers: ArrayLike<number>, width:
       y += lines * cellHeight + gap;
       return row;
     });
-    const used = Math.min(columns, Math.ceil(most / tilesPerCell));
-    const cellWidth = Math.min(WIDEST, width / used);
-    return { rows, columns: used, tilesPerCell, cellWidth, cellHeight, height: Math.max(0, y - gap) };
+    return { rows, columns, tilesPerCell, cellWidth: Math.min(WIDEST, width / columns), cellHeight, height: Math.max(0, y - gap) };
   };
 
   for (let tilesPerCell = 1; ; tilesPerCell *= 2) {
@@ -69,8 +74,11 @@ export function layOutTiles(tileCount: number, layers: ArrayLike<number>, width:
       if (layout.height <= maxHeight) return layout;
     }
     // With one line a layer, nothing is gained by mixing more tiles; what is still too high then scrolls.
-    if (Math.ceil(most / tilesPerCell) > Math.floor(width / smallest)) continue;
-    const room = Math.floor(maxHeight / groups.length) - gap;
-    return build(tilesPerCell, smallest, Math.min(smallest, Math.max(FLATTEST, room)));
+    if (Math.ceil(usual / tilesPerCell) > Math.floor(width / smallest)) continue;
+    for (let cellHeight = smallest - 1; cellHeight > FLATTEST; cellHeight -= 1) {
+      const layout = build(tilesPerCell, smallest, cellHeight);
+      if (layout.height <= maxHeight) return layout;
+    }
+    return build(tilesPerCell, smallest, FLATTEST);
   }
 }

@@ -1,7 +1,7 @@
 /** The picture of the stream: the model's tiles, coloured by where they are now. */
 
 import { PLACES, type StreamState } from "../src/index.js";
-import { prepareCanvas, themeColor } from "./canvas.js";
+import { hasWidePanel, prepareCanvas, themeColor } from "./canvas.js";
 import { byId, make } from "./dom.js";
 import { formatBytes, formatShare } from "./format.js";
 import { layOutTiles, type TileLayout } from "./tile-layout.js";
@@ -9,13 +9,13 @@ import { layOutTiles, type TileLayout } from "./tile-layout.js";
 /** In the order of PLACES. */
 const PLACE_NAMES: Record<(typeof PLACES)[number], string> = {
   network: "on the network",
-  opfs: "stored (OPFS)",
+  opfs: "browser storage",
   ram: "memory (RAM)",
-  ring: "ring on the GPU",
-  pinned: "pinned on the GPU",
+  ring: "GPU, streamed",
+  pinned: "GPU, pinned",
 };
 
-const LABEL_WIDTH = 30;
+const LABEL_WIDTH = 36;
 const LINE_HEIGHT = 12;
 
 const canvas = byId<HTMLCanvasElement>("tile-picture");
@@ -77,34 +77,40 @@ function showLegend(counts: number[], tileCount: number, totalBytes: number): vo
   const items = PLACES.map((place, index) => {
     const count = counts[index] ?? 0;
     const bytes = tileCount > 0 ? (totalBytes * count) / tileCount : 0;
-    const amount = `${count} · ${formatShare(count, tileCount)} · ≈ ${formatBytes(bytes)}`;
     return make("li", { "data-place": place, "data-count": String(count) },
       make("span", { class: `swatch ${place}`, "aria-hidden": "true" }),
       make("span", { class: "place" }, PLACE_NAMES[place]),
-      make("span", { class: "amount" }, amount));
+      make("span", { class: "amount" },
+        make("span", { class: "more" }, `${count} · `),
+        formatShare(count, tileCount),
+        make("span", { class: "more" }, ` · ≈ ${formatBytes(bytes)}`)));
   });
   legend.replaceChildren(...items);
   const said = PLACES.map((place, index) => `${counts[index] ?? 0} ${PLACE_NAMES[place]}`).join("; ");
   canvas.setAttribute("aria-label", `${tileCount} tiles: ${said}.`);
 }
 
-/** The picture leaves room for its legend: below it on a wide screen, and for the chat on a narrow one. */
+/** The height that the rest of the panel leaves, so that all of it is seen without scrolling. */
 function pictureHeight(): number {
-  const wide = matchMedia("(min-width: 56rem)").matches;
-  const room = wide ? window.innerHeight - 480 : window.innerHeight * 0.46 - 90;
-  return Math.min(400, Math.max(160, room));
+  const [panel, section] = [canvas.closest<HTMLElement>(".panel"), canvas.closest<HTMLElement>("section")];
+  if (!panel || !section) return 0;
+  const style = getComputedStyle(panel);
+  const wide = hasWidePanel();
+  const inner = (wide ? panel.clientHeight : parseFloat(style.maxHeight)) - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+  const room = inner - (section.offsetHeight - canvas.offsetHeight) - LINE_HEIGHT;
+  return Math.min(400, Math.max(wide ? 160 : 120, room));
 }
 
 export function drawTilePicture(state: StreamState, totalBytes: number): void {
   const width = canvas.parentElement?.clientWidth ?? 0;
   if (width === 0) return;
   const tileCount = state.tiles.length;
+  showLegend(countPlaces(state.tiles, 0, tileCount), tileCount, totalBytes);
   const layout = layOutTiles(tileCount, state.layers, width - LABEL_WIDTH, pictureHeight());
   // The last label needs a whole line.
-  const context = prepareCanvas(canvas, width, layout.height + LINE_HEIGHT);
+  const context = prepareCanvas(canvas, width, Math.max(layout.height, (layout.rows.at(-1)?.y ?? 0) + LINE_HEIGHT));
   if (context) drawRows(context, state, layout);
   scale.textContent = layout.tilesPerCell > 1
     ? `There are too many to see one by one: a cell here is ${layout.tilesPerCell} of them, its stripes where they are.`
     : "";
-  showLegend(countPlaces(state.tiles, 0, tileCount), tileCount, totalBytes);
 }

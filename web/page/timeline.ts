@@ -1,7 +1,7 @@
 /** The timeline: when tiles were read, uploaded and computed in the last sweeps, one lane each. */
 
-import type { StreamState } from "../src/index.js";
-import { prepareCanvas, themeColor } from "./canvas.js";
+import { PLACES, type StreamState } from "../src/index.js";
+import { hasWidePanel, prepareCanvas, themeColor } from "./canvas.js";
 import { byId } from "./dom.js";
 import { formatShortTime } from "./format.js";
 
@@ -14,8 +14,8 @@ const LANES = [
 const STRIDE = 5;
 const SWEEPS_SHOWN = 3;
 const LABEL_WIDTH = 58;
-const LANE_HEIGHT = 26;
-const LANE_GAP = 6;
+const LANE_HEIGHT = { wide: 26, narrow: 16 };
+const LANE_GAP = 5;
 const AXIS_HEIGHT = 16;
 
 interface Interval {
@@ -24,6 +24,8 @@ interface Interval {
   begin: number;
   end: number;
 }
+
+let drawn: Interval[] = [];
 
 const canvas = byId<HTMLCanvasElement>("timeline");
 const text = byId("timeline-text");
@@ -53,13 +55,13 @@ function busyShares(intervals: Interval[], from: number, spanS: number, columns:
   return shares;
 }
 
-function drawLane(context: CanvasRenderingContext2D, shares: Float64Array, top: number, color: string): void {
+function drawLane(context: CanvasRenderingContext2D, shares: Float64Array, top: number, laneHeight: number, color: string): void {
   context.fillStyle = color;
   shares.forEach((share, column) => {
     if (share <= 0) return;
     // The height shows how busy; something very short is still seen.
-    const height = Math.max(3, share * LANE_HEIGHT);
-    context.fillRect(LABEL_WIDTH + column, top + LANE_HEIGHT - height, 1, height);
+    const height = Math.max(3, share * laneHeight);
+    context.fillRect(LABEL_WIDTH + column, top + laneHeight - height, 1, height);
   });
 }
 
@@ -83,17 +85,34 @@ function drawSweepLines(context: CanvasRenderingContext2D, intervals: Interval[]
   for (const begin of begins.values()) context.fillRect(LABEL_WIDTH + (begin - from) * scale, 0, 1, height);
 }
 
+/** Why there is no timeline. */
+function whyEmpty({ tiles }: StreamState): string {
+  const resident = tiles.length > 0 && tiles.every((place) => PLACES[place] === "pinned");
+  return resident
+    ? "The whole model is pinned on the GPU, so nothing has to be streamed."
+    : "Nothing is streamed just now: the timeline shows an answer while it is written.";
+}
+
+/** Forgets what was drawn, for another model. */
+export function forgetTimeline(): void {
+  drawn = [];
+}
+
 export function drawTimeline(state: StreamState): void {
   const width = canvas.parentElement?.clientWidth ?? 0;
   if (width === 0) return;
-  const lanesHeight = LANES.length * (LANE_HEIGHT + LANE_GAP);
-  const context = prepareCanvas(canvas, width, lanesHeight + AXIS_HEIGHT);
-  const intervals = lastSweeps(state.intervals);
-  if (!context || intervals.length === 0) {
-    text.textContent = "Nothing was streamed yet.";
-    canvas.setAttribute("aria-label", text.textContent);
+  const newest = lastSweeps(state.intervals);
+  // The engine forgets its intervals when an answer ends; the picture of them stays.
+  const intervals = drawn = newest.length > 0 ? newest : drawn;
+  canvas.hidden = intervals.length === 0;
+  if (canvas.hidden) {
+    text.textContent = whyEmpty(state);
     return;
   }
+  const laneHeight = hasWidePanel() ? LANE_HEIGHT.wide : LANE_HEIGHT.narrow;
+  const lanesHeight = LANES.length * (laneHeight + LANE_GAP);
+  const context = prepareCanvas(canvas, width, lanesHeight + AXIS_HEIGHT);
+  if (!context) return;
   const from = intervals.reduce((least, interval) => Math.min(least, interval.begin), Infinity);
   const to = intervals.reduce((most, interval) => Math.max(most, interval.end), -Infinity);
   const spanS = Math.max(1e-6, to - from);
@@ -101,13 +120,13 @@ export function drawTimeline(state: StreamState): void {
   drawSweepLines(context, intervals, from, columns / spanS, lanesHeight);
   const said = LANES.map((lane, stage) => {
     const shares = busyShares(intervals.filter((interval) => interval.stage === stage), from, spanS, columns);
-    const top = stage * (LANE_HEIGHT + LANE_GAP);
+    const top = stage * (laneHeight + LANE_GAP);
     context.fillStyle = themeColor("--text");
     context.textBaseline = "middle";
-    context.fillText(lane.name, 0, top + LANE_HEIGHT / 2);
+    context.fillText(lane.name, 0, top + laneHeight / 2);
     context.fillStyle = themeColor("--line");
-    context.fillRect(LABEL_WIDTH, top + LANE_HEIGHT, columns, 1);
-    drawLane(context, shares, top, themeColor(lane.color));
+    context.fillRect(LABEL_WIDTH, top + laneHeight, columns, 1);
+    drawLane(context, shares, top, laneHeight, themeColor(lane.color));
     const busy = shares.reduce((sum, share) => sum + share, 0) / columns;
     return `${lane.name} ${Math.round(busy * 100)} %`;
   });

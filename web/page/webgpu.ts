@@ -1,6 +1,6 @@
 /** What to tell someone whose browser has no WebGPU. */
 
-import { byId, make } from "./dom.js";
+import { announce, byId, make } from "./dom.js";
 
 export function hasWebGpu(): boolean {
   return "gpu" in navigator && Boolean(navigator.gpu);
@@ -17,21 +17,35 @@ const LINUX = [
   "Firefox: set dom.webgpu.enabled to true in about:config; Firefox Nightly has it on",
 ];
 
-/** Says that there is no WebGPU and what helps. `reason` is the engine's own message, where it gave one. */
-export function showNoWebGpu(reason?: string): void {
-  const box = byId("no-webgpu");
-  const list = (items: string[]) => make("ul", {}, ...items.map((item) => make("li", {}, item)));
+const DRIVER = "update the graphics driver, and check that hardware acceleration is on in the browser's settings.";
+
+const box = byId("no-webgpu");
+
+function list(items: string[]): HTMLUListElement {
+  return make("ul", {}, ...items.map((item) => make("li", {}, item)));
+}
+
+export function hideNoWebGpu(): void {
+  box.hidden = true;
+}
+
+/** Says that there is no WebGPU and what helps. A browser that knows it may find no adapter for it. */
+export function showNoWebGpu(): void {
   box.replaceChildren(make("h3", {}, "This browser cannot reach the GPU"));
-  if (reason) box.append(make("p", {}, reason));
+  if (hasWebGpu()) box.append(make("p", {}, `It has WebGPU, but finds no graphics adapter: ${DRIVER}`));
+  else showBrowsers();
+  box.append(make("p", {}, "On Linux it often has to be switched on:"), list(LINUX));
+  box.hidden = false;
+  announce(box.innerText);
+}
+
+function showBrowsers(): void {
   if (!window.isSecureContext) {
     box.append(make("p", {}, "This page was opened over plain http. Browsers give WebGPU to https:// pages and to http://localhost only, so open it from there first."));
   }
   box.append(
     make("p", {}, "Tilestream computes with WebGPU. These browsers have it:"),
     list(BROWSERS),
-    make("p", {}, "On Linux it often has to be switched on:"),
-    list(LINUX),
-    make("p", {}, "If yours is on the list, update the graphics driver, and check that hardware acceleration is on in the browser's settings."),
+    make("p", {}, `If yours is on the list, ${DRIVER}`),
   );
-  box.hidden = false;
 }

@@ -61,6 +61,9 @@ test("the picture of the stream counts every tile, and the figures are there", a
   assert.ok(counts.pinned > 0 && counts.network === 0, JSON.stringify(counts));
   const label = await page.$eval("#tile-picture", (picture) => picture.getAttribute("aria-label"));
   assert.match(label, /\d/);
+  // All of it is on the GPU, so there is no timeline to draw.
+  assert.match(await text("#timeline-text"), /pinned/);
+  assert.equal(await page.$("#timeline:not([hidden])"), null);
   await page.click("#toggle-figures");
   await page.waitForFunction(() => document.querySelector("#figures")?.innerText.includes("swiftshader"));
 });
@@ -91,8 +94,54 @@ test("an address without a model says so, and what to do", async () => {
   await other.goto(`${server.address}?model=models/nothing/`);
   const shown = await other.waitForSelector("#start-error .error", { timeout: 30_000 });
   assert.equal(await shown.evaluate((error) => error.dataset.code), "not_found");
-  assert.match(await shown.evaluate((error) => error.innerText), /manifest\.json/);
+  const advice = await shown.evaluate((error) => error.innerText);
+  assert.match(advice, /manifest\.json/);
+  assert.match(advice, /CORS/);
+  assert.doesNotMatch(advice, /split a checkpoint/);
   await other.close();
+});
+
+test("a download is shown while it goes on, and a server that is gone is told once", async (context) => {
+  // A context of its own, in which nothing is stored.
+  const visitor = await chromium.createBrowserContext();
+  context.after(() => visitor.close());
+  context.after(() => (server.misbehave = () => false));
+  const other = await visitor.newPage();
+  const strip = (state) => other.waitForSelector(`#download-strip${state}`, { timeout: 30_000 });
+  const ask = async () => {
+    await other.type("#prompt", "hello");
+    await other.keyboard.press("Enter");
+  };
+  server.misbehave = (name, range, response, send) => name.endsWith(".safetensors") && Boolean(setTimeout(send, 200));
+  await other.goto(`${server.address}?model=${MODEL}`);
+  await other.waitForSelector('body[data-view="chat"]', { timeout: 30_000 });
+  await strip("[hidden]");
+  await ask();
+  await strip(":not([hidden])");
+  await other.click("#stop");
+  await strip("[hidden]");
+  server.misbehave = (name, range, response) => Boolean(response.destroy());
+  await ask();
+  const shown = await other.waitForSelector("#chat-error .error", { timeout: 60_000 });
+  await strip("[hidden]");
+  assert.equal((await shown.evaluate((error) => error.innerText)).split("CORS").length, 2);
+  const gap = await other.evaluate(() => {
+    const box = (selector) => document.querySelector(selector).getBoundingClientRect();
+    return box("#chat-error .error").top - box("#turns").bottom;
+  });
+  assert.ok(gap >= 8, `${gap} px`);
+});
+
+test("on a narrow screen the panel of the stream is seen whole", async (context) => {
+  const other = await chromium.newPage();
+  context.after(() => other.close());
+  await other.setViewport({ width: 360, height: 740 });
+  await other.goto(`${server.address}?model=${MODEL}`);
+  await other.waitForSelector('body[data-view="chat"]', { timeout: 30_000 });
+  await other.click("#toggle-stream");
+  await other.waitForSelector("#tile-legend li");
+  await other.waitForFunction(() => document.querySelector("#panel").scrollHeight <= document.querySelector("#panel").clientHeight, { timeout: 10_000 });
+  assert.ok(await other.evaluate(() => document.documentElement.scrollWidth <= 360));
 });
 
 test("without WebGPU the page says so", async (context) => {
