@@ -1,15 +1,20 @@
-// gate[r, i] = activation(gate[r, i]) * up[r, i], in place; both [rows, stride] f32, `width` values of each row.
+// values[r, i] = gated(values[r, i], up[r, i]), in place; with UNGATED gated(values[r, i], 1).
 //
+// Both [rows, stride] f32, `width` values of each row; `gated` is the part that is composed in.
 // Grid: one invocation a value, folded over x and y. CPU twin: reference::gate.
 struct Params {
     rows: u32,
     width: u32,
     stride: u32,
+    up_stride: u32,
+    flags: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> up: array<f32>;
-@group(0) @binding(2) var<storage, read_write> gate_rows: array<f32>;
+@group(0) @binding(2) var<storage, read_write> values: array<f32>;
+
+const UNGATED = 1u;
 
 @compute @workgroup_size(64)
 fn gate(
@@ -22,6 +27,11 @@ fn gate(
     if row >= params.rows {
         return;
     }
-    let at = row * params.stride + index % params.width;
-    gate_rows[at] = activation(gate_rows[at]) * up[at];
+    let column = index % params.width;
+    let at = row * params.stride + column;
+    var factor = 1.0;
+    if (params.flags & UNGATED) == 0u {
+        factor = up[row * params.up_stride + column];
+    }
+    values[at] = gated(values[at], factor);
 }

@@ -1,11 +1,12 @@
 // Writes the keys and values of each row to the page of its position.
 //
-// key [rows, key_stride], value [rows, value_stride] f32, kv_width values of each row; row_meta [rows] (position, start
+// key [rows, key_stride], value [rows, value_stride] f32; row_meta [rows] (position, start
 // in pages, -, -); pages: page numbers of each sequence; cache: words of one segment of this layer.
 // Grid: one invocation a word, folded over x and y. CPU twin: reference::kv_write.
 struct Params {
     rows: u32,
-    kv_width: u32,
+    key_width: u32,
+    value_width: u32,
     key_stride: u32,
     value_stride: u32,
     segment_first_page: u32,
@@ -26,23 +27,29 @@ fn kv_write(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = (group.y * groups.x + group.x) * 64u + lane;
-    let per_row = params.kv_width / KV_VALUES_PER_WORD;
+    let per_row = (params.key_width + params.value_width) / KV_VALUES_PER_WORD;
     let row = index / per_row;
     if row >= params.rows {
         return;
     }
-    let first = (index % per_row) * KV_VALUES_PER_WORD;
-    let second = first + KV_VALUES_PER_WORD - 1u;
     let position = row_meta[row].x;
     let page = pages[row_meta[row].y + position / PAGE_TOKENS];
-    let keys = page_start(page, 0u);
-    if keys == OTHER_SEGMENT {
+    let column = (index % per_row) * KV_VALUES_PER_WORD;
+    let is_key = column < params.key_width;
+    let start = page_start(page, select(1u, 0u, is_key));
+    if start == OTHER_SEGMENT {
         return;
     }
-    let inside = (position % PAGE_TOKENS) * params.kv_width + first;
-    let values = page_start(page, 1u);
-    let k = row * params.key_stride;
-    let v = row * params.value_stride;
-    cache[(keys + inside) / KV_VALUES_PER_WORD] = kv_word(vec2<f32>(key[k + first], key[k + second]));
-    cache[(values + inside) / KV_VALUES_PER_WORD] = kv_word(vec2<f32>(value[v + first], value[v + second]));
+    var at = start + (position % PAGE_TOKENS) * params.key_width + column;
+    var pair = vec2<f32>(0.0, 0.0);
+    if is_key {
+        let from_at = row * params.key_stride + column;
+        pair = vec2<f32>(key[from_at], key[from_at + KV_VALUES_PER_WORD - 1u]);
+    } else {
+        let inside = column - params.key_width;
+        let from_at = row * params.value_stride + inside;
+        at = start + (position % PAGE_TOKENS) * params.value_width + inside;
+        pair = vec2<f32>(value[from_at], value[from_at + KV_VALUES_PER_WORD - 1u]);
+    }
+    cache[at / KV_VALUES_PER_WORD] = kv_word(pair);
 }

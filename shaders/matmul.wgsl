@@ -1,4 +1,4 @@
-// out[t, first_row + i] (+)= sum_c w[i, c] * input[t, c] (+ bias[first_row + i])
+// out[t, first_row + i] (+)= scale * (sum_c w[i, c] * input[t, c] (+ bias[first_row + i]))
 //
 // w: `rows` rows of a matrix in the encoding of the part `encoding`; input [tokens, input_stride * 4] f32, padded with
 // zeros to whole chunks of 32 columns; output [tokens, output_stride] f32.
@@ -19,6 +19,7 @@ struct Params {
     plane2: u32,
     plane3: u32,
     bias_offset: u32,
+    scale: f32,
     flags: u32,
 }
 
@@ -53,6 +54,7 @@ fn write(row: u32, token: u32, lane: u32, index: u32, sum4: vec4<f32>) {
     if (params.flags & BIAS) != 0u {
         sum = sum + vectors[params.bias_offset + column];
     }
+    sum = sum * params.scale;
     let at = token * params.output_stride + column;
     if (params.flags & ACCUMULATE) != 0u {
         sum = output[at] + sum;

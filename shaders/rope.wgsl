@@ -1,7 +1,7 @@
 // Rotates pairs (i, i + pairs) of each head in place, by angles whose cos and sin are given:
 // (a, b) -> (a cos - b sin, b cos + a sin)
 //
-// angles [rows, 2 * pairs] f32: cos, then sin; target [rows, stride] f32, heads of head_dim values next to each other.
+// angles [rows, angles_stride] f32: from angles_offset on cos, then sin; target [rows, stride] f32, heads of head_dim values next to each other.
 // Grid: one invocation a pair, folded over x and y. CPU twin: reference::rope.
 struct Params {
     rows: u32,
@@ -9,6 +9,8 @@ struct Params {
     head_dim: u32,
     pairs: u32,
     stride: u32,
+    angles_stride: u32,
+    angles_offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -29,7 +31,7 @@ fn rope(
     }
     let head = (index % per_row) / params.pairs;
     let pair = index % params.pairs;
-    let angle = row * 2u * params.pairs + pair;
+    let angle = row * params.angles_stride + params.angles_offset + pair;
     let cosine = angles[angle];
     let sine = angles[angle + params.pairs];
     let at = row * params.stride + head * params.head_dim + pair;

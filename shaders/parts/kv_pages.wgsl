@@ -7,5 +7,5 @@ fn page_start(page: u32, which: u32) -> u32 {
     if local >= params.segment_pages {
         return OTHER_SEGMENT;
     }
-    return (local * 2u + which) * PAGE_TOKENS * params.kv_width;
+    return PAGE_TOKENS * (local * (params.key_width + params.value_width) + which * params.key_width);
 }

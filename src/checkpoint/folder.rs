@@ -12,6 +12,7 @@ use super::read::{
 use super::safetensors::{Entry, HEADER_CAP, read_header};
 use super::{Checkpoint, Source, Tensor, gguf};
 use crate::encoding::Encoding;
+use crate::plan::RowMap;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -248,6 +249,7 @@ fn tensor(entry: Entry, file: usize) -> Result<Option<Tensor>> {
         let message = format!("the shape {:?} holds nothing", entry.shape);
         return Err(Error::new(ErrorKind::Malformed, message).tensor(entry.name));
     }
+    let source_rows = entry.shape.first().copied().unwrap_or(1);
     Ok(Some(Tensor {
         source_name: entry.name.clone(),
         name: entry.name,
@@ -256,7 +258,9 @@ fn tensor(entry: Entry, file: usize) -> Result<Option<Tensor>> {
         file,
         offset_bytes: entry.offset_bytes,
         len_bytes: entry.len_bytes,
-        interleaved_heads: None,
+        source_rows,
+        rows: RowMap::ALL,
+        plus: 0.0,
     }))
 }
 

@@ -13,6 +13,7 @@ pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
 
 use crate::encoding::Encoding;
+use crate::plan::RowMap;
 
 /// How a checkpoint stores a tensor's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Source {
 }
 
 /// A tensor of a checkpoint. Bounds and sizes have been checked against its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     /// The Hugging Face name, whatever the file calls it.
     pub name: String,
@@ -38,23 +39,12 @@ pub struct Tensor {
     pub file: usize,
     pub offset_bytes: u64,
     pub len_bytes: u64,
-    /// GGUF's llama files interleave the halves of each head's rows in Q and K: the number of heads to undo it for.
-    pub interleaved_heads: Option<u64>,
-}
-
-impl Tensor {
-    /// The row of the file that holds row `row` of the tensor as Hugging Face orders it.
-    ///
-    /// In a head of `2 n` rows, GGUF's row `2 i + half` is row `half * n + i`.
-    pub fn source_row(&self, row: u64) -> u64 {
-        let rows = self.shape.first().copied().unwrap_or(1);
-        let half_head = self.interleaved_heads.map_or(0, |heads| rows / heads.max(1) / 2);
-        if half_head == 0 {
-            return row;
-        }
-        let (head, in_head) = (row / (2 * half_head), row % (2 * half_head));
-        head * 2 * half_head + 2 * (in_head % half_head) + in_head / half_head
-    }
+    /// Rows of the tensor as the file holds it (values, for a vector): those of `shape`, or more where it is fused.
+    pub source_rows: u64,
+    /// Which of them are the tensor's.
+    pub rows: RowMap,
+    /// Added to each value: norms that are stored around 0 are meant around 1.
+    pub plus: f32,
 }
 
 /// Everything a split needs of a checkpoint, except the tensors' bytes.

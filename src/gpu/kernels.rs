@@ -16,6 +16,22 @@ pub const TOKENS: u32 = 4;
 /// Rows that it keeps there beside them.
 pub const ROWS: u32 = 4;
 
+impl Activation {
+    /// Every one there is.
+    pub const ALL: [Self; 5] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Sigmoid, Self::ClampedSwiglu];
+
+    /// The WGSL part that computes it.
+    fn part(self) -> &'static str {
+        match self {
+            Self::Silu => "parts/silu.wgsl",
+            Self::Gelu => "parts/gelu.wgsl",
+            Self::GeluTanh => "parts/gelu_tanh.wgsl",
+            Self::Sigmoid => "parts/sigmoid.wgsl",
+            Self::ClampedSwiglu => "parts/clamped_swiglu.wgsl",
+        }
+    }
+}
+
 /// How the KV cache stores numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KvType {
@@ -40,11 +56,15 @@ pub enum KernelId {
     MatVec(Encoding),
     /// Matrix times many tokens; the same bits for each.
     MatMul(Encoding),
-    RmsNorm,
+    Norm,
+    /// The same where input and output are one buffer.
+    NormInPlace,
     Rope,
     KvWrite(KvType),
     Attention(KvType),
     Gate(Activation),
+    /// Scale and cap of the logits.
+    Logits,
     Argmax,
     GatherRows,
 }
@@ -115,7 +135,8 @@ pub struct Kernel {
 impl KernelId {
     /// Every kernel there is.
     pub fn all() -> Vec<Self> {
-        let mut ids = vec![Self::RmsNorm, Self::Rope, Self::Gate(Activation::Silu), Self::Argmax, Self::GatherRows];
+        let mut ids = vec![Self::Norm, Self::NormInPlace, Self::Rope, Self::Logits, Self::Argmax, Self::GatherRows];
+        ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
             ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);
         }
@@ -132,7 +153,7 @@ impl KernelId {
     pub fn row(self, tuning: &Tuning) -> Result<KernelRow> {
         let (entry, parts, bindings, params_bytes) = self.parts(tuning);
         let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
-        let uses_lanes = matches!(self, Self::MatVec(_) | Self::MatMul(_) | Self::RmsNorm);
+        let uses_lanes = matches!(self, Self::MatVec(_) | Self::MatMul(_) | Self::Norm | Self::NormInPlace);
         let lanes = match self {
             Self::MatVec(_) | Self::MatMul(_) => tuning.lanes,
             Self::Attention(_) => tuning.attention_lanes,
@@ -148,7 +169,7 @@ impl KernelId {
 
     /// Whether the lanes that share a sum fit a subgroup.
     fn shuffles(self, tuning: &Tuning) -> bool {
-        tuning.subgroups && (self != Self::RmsNorm || tuning.wide_lanes <= tuning.lanes)
+        tuning.subgroups && (!matches!(self, Self::Norm | Self::NormInPlace) || tuning.wide_lanes <= tuning.lanes)
     }
 
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
@@ -169,8 +190,11 @@ impl KernelId {
             Self::MatMul(encoding) => {
                 ("matmul", matmul(encoding), &[Read, Read, Read, Read, Write], size::<MatMulParams>())
             }
-            Self::RmsNorm => {
-                ("rms_norm", own(&["rms_norm.wgsl", lanes]), &[Read, Read, Write], size::<RmsNormParams>())
+            Self::Norm => {
+                ("norm", own(&["norm.wgsl", "parts/norm_apart.wgsl", lanes]), &[Read, Read, Write], size::<NormParams>())
+            }
+            Self::NormInPlace => {
+                ("norm", own(&["norm.wgsl", "parts/norm_in_place.wgsl", lanes]), &[Read, Write], size::<NormParams>())
             }
             Self::Rope => ("rope", own(&["rope.wgsl"]), &[Read, Write], size::<RopeParams>()),
             Self::KvWrite(kind) => (
@@ -182,12 +206,13 @@ impl KernelId {
             Self::Attention(kind) => (
                 "attention",
                 own(&["attention.wgsl", "parts/kv_pages.wgsl", kv(kind)]),
-                &[Read, Read, Read, Read, Write, Write],
+                &[Read, Read, Read, Read, Read, Write, Write],
                 size::<AttentionParams>(),
             ),
-            Self::Gate(Activation::Silu) => {
-                ("gate", own(&["gate.wgsl", "parts/silu.wgsl"]), &[Read, Write], size::<GateParams>())
+            Self::Gate(activation) => {
+                ("gate", own(&["gate.wgsl", activation.part()]), &[Read, Write], size::<GateParams>())
             }
+            Self::Logits => ("logits", own(&["logits.wgsl"]), &[Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
             Self::GatherRows => {
                 ("gather_rows", own(&["gather_rows.wgsl"]), &[Read, Read, Write], size::<GatherRowsParams>())

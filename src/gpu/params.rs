@@ -19,39 +19,55 @@ params! {
     /// `shaders/matmul.wgsl`. Offsets and strides of weights and input count 16 bytes, those of the output floats.
     MatMulParams {
         rows: u32, first_row: u32, weight_base: u32, row_stride: u32, chunks: u32, tokens: u32, input_stride: u32,
-        output_stride: u32, plane1: u32, plane2: u32, plane3: u32, bias_offset: u32, flags: u32,
+        output_stride: u32, plane1: u32, plane2: u32, plane3: u32, bias_offset: u32, scale: f32, flags: u32,
     }
-    /// `shaders/rms_norm.wgsl`.
-    RmsNormParams {
-        rows: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32, epsilon: f32,
+    /// `shaders/norm.wgsl`.
+    NormParams {
+        rows: u32, groups: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32,
+        bias_offset: u32, weight_stride: u32, epsilon: f32, scale: f32, flags: u32,
     }
     /// `shaders/rope.wgsl`.
-    RopeParams { rows: u32, heads: u32, head_dim: u32, pairs: u32, stride: u32 }
+    RopeParams {
+        rows: u32, heads: u32, head_dim: u32, pairs: u32, stride: u32, angles_stride: u32, angles_offset: u32,
+    }
     /// `shaders/kv_write.wgsl`.
     KvWriteParams {
-        rows: u32, kv_width: u32, key_stride: u32, value_stride: u32, segment_first_page: u32, segment_pages: u32,
+        rows: u32, key_width: u32, value_width: u32, key_stride: u32, value_stride: u32, segment_first_page: u32, segment_pages: u32,
     }
     /// `shaders/attention.wgsl`.
     AttentionParams {
-        rows: u32, heads: u32, kv_heads: u32, head_dim: u32, kv_width: u32, scale: f32, window: u32,
-        query_stride: u32, output_stride: u32, segment_first_page: u32, segment_pages: u32, flags: u32,
+        rows: u32, heads: u32, kv_heads: u32, head_dim: u32, value_dim: u32, key_width: u32, value_width: u32, scale: f32, window: u32,
+        query_stride: u32, output_stride: u32, segment_first_page: u32, segment_pages: u32, softcap: f32,
+        sinks_offset: u32, flags: u32,
     }
     /// `shaders/gate.wgsl`.
-    GateParams { rows: u32, width: u32, stride: u32 }
+    GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, flags: u32 }
+    /// `shaders/logits.wgsl`.
+    LogitsParams { rows: u32, width: u32, stride: u32, scale: f32, cap: f32 }
     /// `shaders/gather_rows.wgsl`.
     GatherRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, indices_offset: u32 }
     /// `shaders/argmax.wgsl`.
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
 
-/// [`MatMulParams::flags`]: add to what the output holds.
+/// [`MatMulParams::flags`] and [`NormParams::flags`]: add to what the output holds.
 pub const ACCUMULATE: u32 = 1;
-/// [`MatMulParams::flags`]: add the bias.
+/// [`MatMulParams::flags`] and [`NormParams::flags`]: add the bias.
 pub const BIAS: u32 = 2;
+/// [`NormParams::flags`]: multiply with the weight.
+pub const WEIGHT: u32 = 4;
+/// [`NormParams::flags`]: take off the mean.
+pub const LAYER: u32 = 8;
+/// [`GateParams::flags`]: there is nothing to multiply with.
+pub const UNGATED: u32 = 1;
 /// [`AttentionParams::flags`]: the first segment starts the softmax.
 pub const FIRST_SEGMENT: u32 = 1;
 /// [`AttentionParams::flags`]: the last segment ends it.
 pub const LAST_SEGMENT: u32 = 2;
+/// [`AttentionParams::flags`]: the softmax has a term that no value belongs to.
+pub const SINKS: u32 = 4;
+/// [`AttentionParams::flags`]: scores fall with distance.
+pub const ALIBI: u32 = 8;
 
 /// Workgroups `[x, y, z]` of each kernel.
 pub mod grid {
@@ -79,9 +95,9 @@ pub mod grid {
         [x, y, params.tokens.div_ceil(tokens)]
     }
 
-    /// A workgroup a row.
-    pub fn rms_norm(params: &RmsNormParams) -> [u32; 3] {
-        fold(u64::from(params.rows))
+    /// A workgroup a group.
+    pub fn norm(params: &NormParams) -> [u32; 3] {
+        fold(u64::from(params.rows) * u64::from(params.groups))
     }
 
     /// An invocation a pair.
@@ -91,7 +107,7 @@ pub mod grid {
 
     /// An invocation a value (or two of them, in f16: the others have nothing to do).
     pub fn kv_write(params: &KvWriteParams) -> [u32; 3] {
-        flat(params.rows, params.kv_width)
+        flat(params.rows, params.key_width + params.value_width)
     }
 
     /// A workgroup for each head of each row.
@@ -101,6 +117,11 @@ pub mod grid {
 
     /// An invocation a value.
     pub fn gate(params: &GateParams) -> [u32; 3] {
+        flat(params.rows, params.width)
+    }
+
+    /// An invocation a value.
+    pub fn logits(params: &LogitsParams) -> [u32; 3] {
         flat(params.rows, params.width)
     }
 

@@ -61,7 +61,7 @@ impl StepSizes {
     /// Sizes for `rows` rows. The page table has room for every position that the sequences can have, so that a growing
     /// cache needs no other table.
     pub fn new(spec: &ModelSpec, rows: u64, demand: &Demand) -> Self {
-        let pairs = spec.rope.inverse_frequencies.len() as u64;
+        let pairs: u64 = spec.ropes.iter().map(|rope| rope.pairs() as u64).sum();
         let most_pages = KvGeometry::pages_for(u64::from(spec.max_positions)) * u64::from(demand.head_rows.max(1));
         let kv_pages = most_pages.min(MOST_PAGES).max(demand.kv_pages);
         Self {
@@ -90,7 +90,7 @@ pub fn padded(width: u32) -> u64 {
 
 /// The most heads that any attention of the plan has.
 pub fn most_heads(spec: &ModelSpec) -> u64 {
-    let heads = |op: &Op| if let Op::Attention { heads, .. } = op { u64::from(*heads) } else { 0 };
+    let heads = |op: &Op| if let Op::Attention { attention, .. } = op { u64::from(attention.heads) } else { 0 };
     spec.layers.iter().flat_map(|layer| layer.ops.iter().map(heads)).max().unwrap_or(0)
 }
 

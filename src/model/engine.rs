@@ -8,10 +8,10 @@ use super::kv::{KvCache, KvGeometry, SequencePages};
 use super::layout::ModelLayout;
 use super::readback::Readback;
 use super::step::{Row, Step, StepInput};
-use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
+use crate::gpu::kernels::{KernelId, Kernels, KvType, PAGE_TOKENS, Tuning};
 use crate::gpu::recorder::Recorder;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::{Activation, BufferId, ModelSpec};
+use crate::plan::{BufferId, ModelSpec, Op};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
 use crate::store::Window;
@@ -112,11 +112,12 @@ impl Engine {
         let shares = budget::share(&spec, &layout, &geometry, &demand)?;
         let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
         let kernels = Kernels::new(&gpu.device, tuning);
-        kernels.prepare(&needed_kernels(&layout, kv_kind)).await?;
+        kernels.prepare(&needed_kernels(&spec, &layout, kv_kind)).await?;
         let recorder = Recorder::new(&gpu).await?;
         let buffers = Buffers::new(&gpu, &spec, &layout, &shares).await?;
         let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
-        let mut step = Step::new(&gpu, sizes).await?;
+        let context = u32::try_from(demand.kv_pages * u64::from(PAGE_TOKENS)).unwrap_or(u32::MAX);
+        let mut step = Step::new(&gpu, sizes, context).await?;
         if !model.store().is_local() {
             step = step.read_in_parallel()?;
         }
@@ -429,16 +430,20 @@ async fn open_stream(
     TileStream::new(gpu, Arc::new(ModelSource(Arc::clone(model))), table, options, profile.clone()).await
 }
 
-fn needed_kernels(layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
-    let mut ids = vec![
-        KernelId::RmsNorm,
-        KernelId::Rope,
-        KernelId::KvWrite(kv),
-        KernelId::Attention(kv),
-        KernelId::Gate(Activation::Silu),
-        KernelId::Argmax,
-        KernelId::GatherRows,
-    ];
+fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
+    let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Attention(kv), KernelId::Argmax];
+    ids.extend([KernelId::GatherRows, KernelId::Logits]);
+    for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
+        let id = match op {
+            Op::Gate { activation, .. } => KernelId::Gate(*activation),
+            Op::Rope { .. } => KernelId::Rope,
+            Op::Norm { input, output, .. } if input == output => KernelId::NormInPlace,
+            _ => continue,
+        };
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
     let matrices = layout.layers.iter().chain([&layout.head]).flat_map(|layer| &layer.matrices);
     let mut encodings: Vec<_> = matrices.map(|matrix| matrix.encoding).collect();
     encodings.sort_unstable();

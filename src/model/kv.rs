@@ -3,7 +3,7 @@
 use crate::gpu::kernels::{KvType, PAGE_TOKENS};
 use crate::gpu::recorder::Bind;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::ModelSpec;
+use crate::plan::{LayerSpec, ModelSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Sizes of the cache.
@@ -20,12 +20,13 @@ impl KvGeometry {
     /// # Errors
     /// [`ErrorKind::Unsupported`] where a layer's width does not pack into `kind`.
     pub fn new(spec: &ModelSpec, kind: KvType) -> Result<Self> {
-        let widths = spec.layers.iter().map(|layer| u64::from(layer.kv_width));
-        if kind == KvType::F16 && widths.clone().any(|width| width % 2 != 0) {
+        let odd = |layer: &LayerSpec| layer.key_width % 2 != 0 || layer.value_width % 2 != 0;
+        if kind == KvType::F16 && spec.layers.iter().any(odd) {
             return Err(Error::new(ErrorKind::Unsupported, "f16 needs an even width of keys and values")
                 .remedy("choose --kv f32"));
         }
-        let page_bytes = widths.map(|width| 2 * u64::from(PAGE_TOKENS) * width * kind.bytes()).collect();
+        let width = |layer: &LayerSpec| u64::from(layer.key_width) + u64::from(layer.value_width);
+        let page_bytes = spec.layers.iter().map(|layer| u64::from(PAGE_TOKENS) * width(layer) * kind.bytes()).collect();
         Ok(Self { kind, page_bytes })
     }
 

@@ -74,9 +74,9 @@ impl ModelLayout {
             layers.push(builder.layer(index, layer)?);
         }
         let layer_pieces = 0..builder.pieces.len();
-        let norm = [(plan::FINAL_NORM.to_owned(), u64::from(spec.hidden))];
-        let vectors = builder.vectors(&norm)?;
-        let name = if spec.tied_head { plan::EMBEDDINGS } else { plan::HEAD };
+        let vectors: Vec<_> = spec.head.vectors.iter().map(|v| (v.name.clone(), u64::from(v.len))).collect();
+        let vectors = builder.vectors(&vectors)?;
+        let name = if spec.head.tied { plan::EMBEDDINGS } else { plan::HEAD };
         let shape = (u64::from(spec.vocab), u64::from(spec.hidden));
         let matrices = vec![builder.matrix(name, shape)?];
         let embeddings = model.tensor(plan::EMBEDDINGS)?.clone();
@@ -105,11 +105,11 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn layer(&mut self, index: usize, layer: &LayerSpec) -> Result<LayerLayout> {
         let full = |name: &str| plan::layer_tensor(index, name);
-        let vectors: Vec<_> = layer.vectors.iter().map(|vector| (full(vector.name), u64::from(vector.len))).collect();
+        let vectors: Vec<_> = layer.vectors.iter().map(|vector| (full(&vector.name), u64::from(vector.len))).collect();
         let vectors = self.vectors(&vectors)?;
         let mut matrices = Vec::with_capacity(layer.matrices.len());
         for matrix in &layer.matrices {
-            matrices.push(self.matrix(&full(matrix.name), (u64::from(matrix.rows), u64::from(matrix.columns)))?);
+            matrices.push(self.matrix(&full(&matrix.name), (u64::from(matrix.rows), u64::from(matrix.columns)))?);
         }
         Ok(LayerLayout { vectors, matrices })
     }

@@ -7,11 +7,12 @@ use super::engine::{Buffers, Engine, Output, Vectors, WORK_PER_SUBMIT, Want};
 use super::layout::{MatrixLayout, VectorLayout};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
-    ACCUMULATE, ArgmaxParams, AttentionParams, BIAS, FIRST_SEGMENT, GateParams, GatherRowsParams, Kernel, KernelId,
-    KvWriteParams, LAST_SEGMENT, MatMulParams, RmsNormParams, RopeParams, grid,
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FIRST_SEGMENT, GateParams, GatherRowsParams, Kernel,
+    KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams, RopeParams, SINKS, UNGATED,
+    WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
-use crate::plan::{Activation, BufferId, ModelSpec, Op, VectorId};
+use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
 use crate::stream::TileStream;
 use crate::{Error, ErrorKind, Result};
 
@@ -19,7 +20,7 @@ impl Engine {
     pub(super) async fn op(&mut self, layer: usize, op: usize, rows: u32, vectors: Vectors) -> Result<()> {
         let op = self.spec.layers[layer].ops[op].clone();
         match op {
-            Op::MatMul { input, output, weight, bias, accumulate } => {
+            Op::MatMul { input, output, weight, bias, accumulate, scale } => {
                 let layout = &self.layout.layers[layer];
                 let bias = bias.map(|bias| vectors.base + layout.vectors.offsets[usize::from(bias.0)]);
                 let call = MatMulCall {
@@ -28,17 +29,33 @@ impl Engine {
                     matrix: layout.matrix(weight).clone(),
                     bias,
                     accumulate,
+                    scale,
                 };
                 self.matmul(&call, rows, vectors).await
             }
-            Op::RmsNorm { input, output, weight, epsilon } => {
-                let offset = self.vector_offset(&self.layout.layers[layer].vectors, weight, vectors);
-                self.rms_norm(Operand::Buffer(input), Operand::Buffer(output), offset, epsilon, rows, vectors)
+            Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale } => {
+                let layout = &self.layout.layers[layer].vectors;
+                let call = NormCall {
+                    input: Operand::Buffer(input),
+                    output: Operand::Buffer(output),
+                    kind: norm.kind,
+                    epsilon: norm.epsilon,
+                    weight: norm.weight.map(|weight| self.vector_offset(layout, weight, vectors)),
+                    bias: norm.bias.map(|bias| self.vector_offset(layout, bias, vectors)),
+                    groups,
+                    width,
+                    per_group,
+                    accumulate,
+                    scale,
+                };
+                self.norm(&call, rows, vectors)
             }
-            Op::Rope { target, heads, head_dim, pairs } => self.rope(target, heads, head_dim, pairs, rows),
+            Op::Rope { target, heads, head_dim, pairs, table } => {
+                self.rope(target, (heads, head_dim, pairs), table, rows)
+            }
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
-            Op::Attention { .. } => self.attention(layer, &op, rows),
-            Op::Gate { gate, up, output, activation } => self.gate(gate, up, output, activation, rows),
+            Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
+            Op::Gate { target, up, width, activation } => self.gate(target, up, width, activation, rows),
         }
     }
 
@@ -107,6 +124,7 @@ impl Engine {
             plane2: plane(2),
             plane3: plane(3),
             bias_offset: call.bias.unwrap_or(0),
+            scale: call.scale,
             flags: (u32::from(call.accumulate) * ACCUMULATE) | (u32::from(call.bias.is_some()) * BIAS),
         };
         let kernel = self.kernel(if tokens == 1 { KernelId::MatVec(encoding) } else { KernelId::MatMul(encoding) })?;
@@ -118,31 +136,47 @@ impl Engine {
         Ok(next)
     }
 
-    fn rms_norm(
-        &mut self,
-        input: Operand,
-        output: Operand,
-        weight_offset: u32,
-        epsilon: f32,
-        rows: u32,
-        vectors: Vectors,
-    ) -> Result<()> {
-        let (from, from_width) = operand(&self.buffers, &self.spec, input);
-        let (to, to_width) = operand(&self.buffers, &self.spec, output);
-        let width = match input {
-            Operand::Buffer(id) => self.spec.buffers[usize::from(id.0)].width,
-            _ => self.spec.hidden,
+    fn norm(&mut self, call: &NormCall, rows: u32, vectors: Vectors) -> Result<()> {
+        let (from, from_width) = operand(&self.buffers, &self.spec, call.input);
+        let (to, to_width) = operand(&self.buffers, &self.spec, call.output);
+        let flags = [
+            (call.accumulate, ACCUMULATE),
+            (call.bias.is_some(), BIAS),
+            (call.weight.is_some(), WEIGHT),
+            (call.kind == NormKind::Layer, LAYER),
+        ];
+        let params = NormParams {
+            rows,
+            groups: call.groups,
+            width: call.width,
+            input_stride: from_width as u32,
+            output_stride: to_width as u32,
+            weight_offset: call.weight.unwrap_or(0),
+            bias_offset: call.bias.unwrap_or(0),
+            weight_stride: if call.per_group { call.width } else { 0 },
+            epsilon: call.epsilon,
+            scale: call.scale,
+            flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
         };
-        let (input_stride, output_stride) = (from_width as u32, to_width as u32);
-        let params = RmsNormParams { rows, width, input_stride, output_stride, weight_offset, epsilon };
-        let kernel = self.kernel(KernelId::RmsNorm)?;
-        let binds = [from.into(), vectors_bind(&self.stream, &self.buffers, vectors)?, to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::rms_norm(&params))
+        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
+        if from.id() == to.id() {
+            let kernel = self.kernel(KernelId::NormInPlace)?;
+            return self.recorder.dispatch(&kernel, &[vectors, to.into()], &params, grid::norm(&params));
+        }
+        let kernel = self.kernel(KernelId::Norm)?;
+        self.recorder.dispatch(&kernel, &[from.into(), vectors, to.into()], &params, grid::norm(&params))
     }
 
-    fn rope(&mut self, target: BufferId, heads: u32, head_dim: u32, pairs: u32, rows: u32) -> Result<()> {
+    fn rope(
+        &mut self,
+        target: BufferId,
+        (heads, head_dim, pairs): (u32, u32, u32),
+        table: usize,
+        rows: u32,
+    ) -> Result<()> {
         let (buffer, width) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
-        let params = RopeParams { rows, heads, head_dim, pairs, stride: width as u32 };
+        let (angles_offset, angles_stride) = angles(&self.spec, table);
+        let params = RopeParams { rows, heads, head_dim, pairs, stride: width as u32, angles_stride, angles_offset };
         let kernel = self.kernel(KernelId::Rope)?;
         let binds = [(&self.step.angles).into(), buffer.into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::rope(&params))
@@ -155,7 +189,8 @@ impl Engine {
         for segment in self.kv.layer(layer) {
             let params = KvWriteParams {
                 rows,
-                kv_width: self.spec.layers[layer].kv_width,
+                key_width: self.spec.layers[layer].key_width,
+                value_width: self.spec.layers[layer].value_width,
                 key_stride: key_width as u32,
                 value_stride: value_width as u32,
                 segment_first_page: segment.first_page,
@@ -167,31 +202,43 @@ impl Engine {
         Ok(())
     }
 
-    fn attention(&mut self, layer: usize, op: &Op, rows: u32) -> Result<()> {
-        let Op::Attention { query, output, heads, kv_heads, head_dim, scale, window } = *op else { return Ok(()) };
+    fn attention(&mut self, layer: usize, op: &Op, rows: u32, vectors: Vectors) -> Result<()> {
+        let Op::Attention { query, output, attention } = *op else { return Ok(()) };
         let kernel = self.kernel(KernelId::Attention(self.kv.geometry().kind))?;
+        let sinks = attention.sinks.map(|sinks| self.vector_offset(&self.layout.layers[layer].vectors, sinks, vectors));
+        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
         let (query, query_width) = operand(&self.buffers, &self.spec, Operand::Buffer(query));
         let (output, output_width) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
         let segments = self.kv.layer(layer);
         let last = segments.len().saturating_sub(1);
         for (index, segment) in segments.enumerate() {
+            let flags = [
+                (index == 0, FIRST_SEGMENT),
+                (index == last, LAST_SEGMENT),
+                (sinks.is_some(), SINKS),
+                (attention.alibi, ALIBI),
+            ];
             let params = AttentionParams {
                 rows,
-                heads,
-                kv_heads,
-                head_dim,
-                kv_width: self.spec.layers[layer].kv_width,
-                scale,
-                window: window.unwrap_or(0),
+                heads: attention.heads,
+                kv_heads: attention.kv_heads,
+                head_dim: attention.head_dim,
+                value_dim: attention.value_dim,
+                key_width: self.spec.layers[layer].key_width,
+                value_width: self.spec.layers[layer].value_width,
+                scale: attention.scale,
+                window: attention.window.unwrap_or(0),
                 query_stride: query_width as u32,
                 output_stride: output_width as u32,
                 segment_first_page: segment.first_page,
                 segment_pages: segment.pages,
-                flags: (u32::from(index == 0) * FIRST_SEGMENT) | (u32::from(index == last) * LAST_SEGMENT),
+                softcap: attention.softcap.unwrap_or(0.0),
+                sinks_offset: sinks.unwrap_or(0),
+                flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
             };
             let (meta, pages) = ((&self.step.meta).into(), (&self.step.pages).into());
             let state = (&self.buffers.attention_state).into();
-            let binds = [query.into(), meta, pages, segment.bind, output.into(), state];
+            let binds = [query.into(), meta, pages, segment.bind, vectors, output.into(), state];
             self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
         }
         Ok(())
@@ -199,21 +246,22 @@ impl Engine {
 
     fn gate(
         &mut self,
-        gate: BufferId,
-        up: BufferId,
-        output: BufferId,
+        target: BufferId,
+        up: Option<BufferId>,
+        width: u32,
         activation: Activation,
         rows: u32,
     ) -> Result<()> {
-        if gate != output {
-            return Err(Error::new(ErrorKind::Unsupported, "a gate that is not computed in place"));
-        }
-        let width = self.spec.buffers[usize::from(gate.0)].width;
-        let (gate, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(gate));
-        let (up, _) = operand(&self.buffers, &self.spec, Operand::Buffer(up));
-        let params = GateParams { rows, width, stride: stride as u32 };
+        let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
         let kernel = self.kernel(KernelId::Gate(activation))?;
-        self.recorder.dispatch(&kernel, &[up.into(), gate.into()], &params, grid::gate(&params))
+        // Something has to be bound where there is nothing to multiply with.
+        let (factors, up_stride) = match up {
+            Some(up) => operand(&self.buffers, &self.spec, Operand::Buffer(up)),
+            None => (&self.step.angles, 0),
+        };
+        let flags = u32::from(up.is_none()) * UNGATED;
+        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags };
+        self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params))
     }
 
     /// Norm and head for the rows in the step's indices, then the readback.
@@ -230,18 +278,40 @@ impl Engine {
         let binds = [input.into(), (&self.step.indices).into(), (&self.buffers.head_input).into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
         let vectors = self.bring_vectors(self.layout.head.vectors.piece).await?;
-        let offset = self.vector_offset(&self.layout.head.vectors, VectorId(0), vectors);
-        let epsilon = self.spec.final_norm_epsilon;
-        self.rms_norm(Operand::HeadInput, Operand::HeadNormed, offset, epsilon, heads, vectors)?;
+        let offset = |name| {
+            let id = self.spec.head.vector(name)?;
+            Some(self.vector_offset(&self.layout.head.vectors, id, vectors))
+        };
+        let call = NormCall {
+            input: Operand::HeadInput,
+            output: Operand::HeadNormed,
+            kind: self.spec.head.norm,
+            epsilon: self.spec.head.epsilon,
+            weight: offset(plan::FINAL_NORM),
+            bias: offset(plan::FINAL_NORM_BIAS),
+            groups: 1,
+            width: self.spec.hidden,
+            per_group: false,
+            accumulate: false,
+            scale: 1.0,
+        };
+        let bias = offset(plan::HEAD_BIAS);
+        self.norm(&call, heads, vectors)?;
         let matrix = self.layout.head.matrices[0].clone();
         let (input, output) = (Operand::HeadNormed, Operand::Logits);
-        let call = MatMulCall { input, output, matrix, bias: None, accumulate: false };
+        let call = MatMulCall { input, output, matrix, bias, accumulate: false, scale: 1.0 };
         self.matmul(&call, heads, vectors).await?;
         self.read_back(heads, want).await
     }
 
     async fn read_back(&mut self, heads: u32, want: Want) -> Result<Output> {
         let vocab = self.spec.vocab;
+        let (scale, cap) = (self.spec.head.logit_scale, self.spec.head.softcap.unwrap_or(0.0));
+        if scale != 1.0 || cap > 0.0 {
+            let params = LogitsParams { rows: heads, width: vocab, stride: vocab, scale, cap };
+            let kernel = self.kernel(KernelId::Logits)?;
+            self.recorder.dispatch(&kernel, &[(&self.buffers.logits).into()], &params, grid::logits(&params))?;
+        }
         let params = ArgmaxParams { rows: heads, width: vocab, stride: vocab, result_offset: 0 };
         let kernel = self.kernel(KernelId::Argmax)?;
         if self.recorder.is_full() {
@@ -276,6 +346,28 @@ struct MatMulCall {
     /// Offset of the bias in floats.
     bias: Option<u32>,
     accumulate: bool,
+    scale: f32,
+}
+
+struct NormCall {
+    input: Operand,
+    output: Operand,
+    kind: NormKind,
+    epsilon: f32,
+    /// Offsets of weight and bias in floats.
+    weight: Option<u32>,
+    bias: Option<u32>,
+    groups: u32,
+    width: u32,
+    per_group: bool,
+    accumulate: bool,
+    scale: f32,
+}
+
+/// Where a table's angles begin in a row of the step's angles, and how long such a row is, in floats.
+fn angles(spec: &ModelSpec, table: usize) -> (u32, u32) {
+    let floats = |ropes: &[plan::RopeSpec]| ropes.iter().map(|rope| 2 * rope.pairs() as u32).sum();
+    (floats(&spec.ropes[..table]), floats(&spec.ropes))
 }
 
 /// A buffer and the floats between its rows.

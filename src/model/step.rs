@@ -51,16 +51,18 @@ pub struct Step {
     mapping: Option<Mapping>,
     bytes: Vec<u8>,
     sizes: StepSizes,
+    /// Positions that the cache was made for, which LongRoPE depends on.
+    context: u32,
     /// Where embeddings are read at the same time; local ones are read one after the other, which takes microseconds.
     readers: Option<Spawner>,
 }
 
 impl Step {
-    /// Buffers for sweeps of `rows` rows.
+    /// Buffers for sweeps of `rows` rows, in a cache for `context` positions.
     ///
     /// # Errors
     /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit.
-    pub async fn new(gpu: &Gpu, sizes: StepSizes) -> Result<Self> {
+    pub async fn new(gpu: &Gpu, sizes: StepSizes, context: u32) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let usage = Usage::STORAGE | Usage::COPY_DST;
         Ok(Self {
@@ -72,6 +74,7 @@ impl Step {
             mapping: None,
             bytes: Vec::new(),
             sizes,
+            context,
             readers: None,
         })
     }
@@ -134,7 +137,9 @@ impl Step {
             starts.push(pages.len() as u32);
             pages.extend_from_slice(table);
         }
-        let angles: Vec<f32> = rows.iter().flat_map(|row| spec.rope.angles(row.position)).collect();
+        let context = self.context;
+        let of_row = |row: &Row| spec.ropes.iter().flat_map(|rope| rope.angles(row.position, context)).collect::<Vec<_>>();
+        let angles: Vec<f32> = rows.iter().flat_map(of_row).collect();
         let meta: Vec<[u32; 4]> = rows.iter().map(|row| [row.position, starts[row.sequence], 0, 0]).collect();
         let sizes = [self.sizes.angles, self.sizes.meta, self.sizes.pages, self.sizes.indices];
         let parts: [&[u8]; 4] = [
@@ -166,6 +171,9 @@ impl Step {
             let read = |row: &Row| embedding(Arc::clone(model), self.readers.as_ref(), row.token, row_bytes);
             for (index, packed) in try_join_all(rows.iter().map(read)).await?.into_iter().enumerate() {
                 encoding::decode_row(encoding, &packed, columns, &mut values)?;
+                if spec.embedding_scale != 1.0 {
+                    values.iter_mut().for_each(|value| *value *= spec.embedding_scale);
+                }
                 let start = offset + (chunk * GATHERED_AT_ONCE + index) * stride;
                 self.bytes[start..start + values.len() * 4].copy_from_slice(bytemuck::cast_slice(&values));
             }

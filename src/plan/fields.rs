@@ -13,6 +13,10 @@ pub struct Fields<'a> {
     object: &'a Map<String, Value>,
     /// How messages call the object: `config.json` or `config.json: rope_scaling`.
     place: String,
+    /// (the name that is asked for, the name in the object).
+    renamed: &'static [(&'static str, &'static str)],
+    /// Values of fields that are not there.
+    defaults: Option<&'a Map<String, Value>>,
     read: RefCell<BTreeSet<&'a str>>,
 }
 
@@ -24,26 +28,53 @@ impl<'a> Fields<'a> {
     pub fn new(value: &'a Value, place: impl Into<String>) -> Result<Self> {
         let place = place.into();
         match value.as_object() {
-            Some(object) => Ok(Self { object, place, read: RefCell::default() }),
+            Some(object) => Ok(Self { object, place, renamed: &[], defaults: None, read: RefCell::default() }),
             None => Err(Error::new(ErrorKind::Malformed, "is not a JSON object").file(place)),
         }
     }
 
-    /// The field's value; `null` counts as absent, as it does in Python's configs.
+    /// The fields of `value` under other names, with defaults for those that are not there.
+    ///
+    /// # Errors
+    /// As [`Fields::new`].
+    pub fn with_names(
+        value: &'a Value,
+        place: &str,
+        renamed: &'static [(&'static str, &'static str)],
+        defaults: &'a Map<String, Value>,
+    ) -> Result<Self> {
+        Ok(Self { renamed, defaults: Some(defaults), ..Self::new(value, place)? })
+    }
+
+    /// How the object spells a field.
+    pub fn spelled<'n>(&self, name: &'n str) -> &'n str {
+        self.renamed.iter().find(|(asked, _)| *asked == name).map_or(name, |(_, theirs)| theirs)
+    }
+
+    /// The field's value, or its default. `null` means none, as it does in Python's configs.
     pub fn get(&self, name: &str) -> Option<&'a Value> {
-        let (key, value) = self.object.get_key_value(name)?;
-        self.read.borrow_mut().insert(key);
+        let value = match self.object.get_key_value(self.spelled(name)) {
+            Some((key, value)) => {
+                self.read.borrow_mut().insert(key);
+                value
+            }
+            None => self.defaults?.get(name)?,
+        };
         Some(value).filter(|value| !value.is_null())
     }
 
-    /// Whether the field stands there, `null` or not.
-    pub fn has(&self, name: &str) -> bool {
-        self.object.contains_key(name)
+    /// A number of any size and sign.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] naming the field.
+    pub fn number(&self, name: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a number is needed")))
     }
 
     /// An error about a field.
     pub fn wrong(&self, name: &str, message: impl std::fmt::Display) -> Error {
-        Error::new(ErrorKind::Malformed, format!("field '{name}' {message}")).file(&*self.place)
+        Error::new(ErrorKind::Malformed, format!("field '{}' {message}", self.spelled(name))).file(&*self.place)
     }
 
     /// A whole number from 1 to `most`.
@@ -63,11 +94,21 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`ErrorKind::Missing`] too.
     pub fn needed_count(&self, name: &str, most: u32) -> Result<u32> {
-        self.count(name, most)?.ok_or_else(|| {
-            Error::new(ErrorKind::Missing, format!("field '{name}' is missing"))
-                .file(&*self.place)
-                .remedy("get the checkpoint's config again")
-        })
+        self.count(name, most)?.ok_or_else(|| self.missing(name))
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::new(ErrorKind::Missing, format!("field '{}' is missing", self.spelled(name)))
+            .file(&*self.place)
+            .remedy("get the checkpoint's config again")
+    }
+
+    /// As [`Fields::positive`], for a field that has no default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Missing`] too.
+    pub fn needed_positive(&self, name: &str) -> Result<f64> {
+        self.positive(name)?.ok_or_else(|| self.missing(name))
     }
 
     /// A finite number above 0.

@@ -2,13 +2,20 @@
 //!
 //! An architecture is data. The engine walks ops; it knows no model family.
 
-mod architectures;
+mod block;
+mod families;
 mod fields;
+mod names;
 mod rope;
+mod rows;
+mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use architectures::model_spec;
+pub use block::model_spec;
+pub use names::{Place, TensorNames};
+pub use rows::{RotaryRows, RowMap};
+pub use shape::families;
 
 /// Index of an activation buffer in [`ModelSpec::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +42,7 @@ pub struct BufferSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatrixSpec {
     /// The tensor's name in a model, without the layer prefix: `self_attn.q_proj.weight`.
-    pub name: &'static str,
+    pub name: String,
     pub rows: u32,
     pub columns: u32,
 }
@@ -44,42 +51,91 @@ pub struct MatrixSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VectorSpec {
     /// The tensor's name in a model, without the layer prefix: `input_layernorm.weight`.
-    pub name: &'static str,
+    pub name: String,
     pub len: u32,
 }
 
-/// The nonlinearity of a gated feed-forward block.
+/// The nonlinearity of a feed-forward block or of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activation {
     /// `x * sigmoid(x)`.
     Silu,
+    /// `x * Φ(x)`, Φ being the normal distribution.
+    Gelu,
+    /// The same by a tanh: `gelu_new`, `gelu_pytorch_tanh`.
+    GeluTanh,
+    /// `sigmoid(x)`.
+    Sigmoid,
+    /// gpt-oss: `g * sigmoid(1.702 g) * (up + 1)`, both sides held within 7.
+    ClampedSwiglu,
+}
+
+/// How a row is brought to a common size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// Divided by the root of its mean square.
+    Rms,
+    /// The mean taken off first.
+    Layer,
+}
+
+/// A norm without what it works on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormSpec {
+    pub kind: NormKind,
+    pub epsilon: f32,
+    pub weight: Option<VectorId>,
+    pub bias: Option<VectorId>,
+}
+
+/// What attention does besides the softmax of scaled products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionSpec {
+    pub heads: u32,
+    pub kv_heads: u32,
+    /// Values of a query and of a key.
+    pub head_dim: u32,
+    /// Values of a value.
+    pub value_dim: u32,
+    pub scale: f32,
+    /// Positions that a query sees, its own included; all of them where none.
+    pub window: Option<u32>,
+    /// Scores are bent into ± this.
+    pub softcap: Option<f32>,
+    /// `[heads]`: one more term of each softmax, which takes part of the weight.
+    pub sinks: Option<VectorId>,
+    /// Scores fall with distance, each head at its own slope.
+    pub alibi: bool,
 }
 
 /// One step of a layer. Every op works on all rows of the sweep.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
-    /// `output = input / sqrt(mean(input²) + epsilon) * weight`.
-    RmsNorm { input: BufferId, output: BufferId, weight: VectorId, epsilon: f32 },
-    /// `output = weight · input (+ bias)`, added to what `output` holds where `accumulate`.
-    MatMul { input: BufferId, output: BufferId, weight: MatrixId, bias: Option<VectorId>, accumulate: bool },
+    /// `output = scale * norm(input)`, added to what `output` holds where `accumulate`; a row has `groups` groups of
+    /// `width` values that are normalized alone. Weights are `[width]` for all groups, or (`per_group`) `[groups, width]`.
+    Norm {
+        input: BufferId,
+        output: BufferId,
+        norm: NormSpec,
+        groups: u32,
+        width: u32,
+        per_group: bool,
+        accumulate: bool,
+        scale: f32,
+    },
+    /// `output = scale * (weight · input (+ bias))`, added to what `output` holds where `accumulate`.
+    MatMul { input: BufferId, output: BufferId, weight: MatrixId, bias: Option<VectorId>, accumulate: bool, scale: f32 },
     /// Rotates the first `2 * pairs` values of each head in place; value i pairs with i + pairs ("rotate half").
-    Rope { target: BufferId, heads: u32, head_dim: u32, pairs: u32 },
+    /// `table` is an index in [`ModelSpec::ropes`].
+    Rope { target: BufferId, heads: u32, head_dim: u32, pairs: u32, table: usize },
     /// Appends the rows' keys and values to the KV cache of this layer.
     KvWrite { key: BufferId, value: BufferId },
-    /// Causal grouped attention of `query` over this layer's KV cache; `window` counts the query's own position.
-    Attention {
-        query: BufferId,
-        output: BufferId,
-        heads: u32,
-        kv_heads: u32,
-        head_dim: u32,
-        scale: f32,
-        window: Option<u32>,
-    },
-    /// `output = activation(gate) * up`.
-    Gate { gate: BufferId, up: BufferId, output: BufferId, activation: Activation },
+    /// Causal grouped attention of `query` over this layer's KV cache.
+    Attention { query: BufferId, output: BufferId, attention: AttentionSpec },
+    /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`.
+    Gate { target: BufferId, up: Option<BufferId>, width: u32, activation: Activation },
 }
 
 /// One layer: its tensors in sweep order, and its ops.
@@ -88,8 +144,10 @@ pub struct LayerSpec {
     pub vectors: Vec<VectorSpec>,
     pub matrices: Vec<MatrixSpec>,
     pub ops: Vec<Op>,
-    /// Values in a row of the layer's key (and of its value): `kv_heads * head_dim`.
-    pub kv_width: u32,
+    /// Values in a row of the layer's keys.
+    pub key_width: u32,
+    /// Values in a row of the layer's values.
+    pub value_width: u32,
 }
 
 /// How positions turn into angles: everything scaling does is in these numbers.
@@ -97,18 +155,29 @@ pub struct LayerSpec {
 pub struct RopeSpec {
     /// `[pairs]`: radians a position.
     pub inverse_frequencies: Vec<f32>,
+    /// LongRoPE: the frequencies for contexts of more positions than the number.
+    pub long: Option<(u32, Vec<f32>)>,
     /// Factor on cos and sin (YaRN's attention factor; 1 elsewhere).
     pub attention_factor: f32,
 }
 
 impl RopeSpec {
     /// `[cos; pairs]` then `[sin; pairs]` of a position, scaled by the attention factor. The angle is an f32 product, as
-    /// the reference implementation has it.
-    pub fn angles(&self, position: u32) -> impl Iterator<Item = f32> + '_ {
+    /// the reference implementation has it. `context` is the number of positions that the cache was made for.
+    pub fn angles(&self, position: u32, context: u32) -> impl Iterator<Item = f32> + '_ {
+        let frequencies = match &self.long {
+            Some((from, frequencies)) if context > *from => frequencies,
+            _ => &self.inverse_frequencies,
+        };
         let angle = move |frequency: &f32| f64::from(position as f32 * frequency);
-        let cos = self.inverse_frequencies.iter().map(move |f| angle(f).cos() as f32 * self.attention_factor);
-        let sin = self.inverse_frequencies.iter().map(move |f| angle(f).sin() as f32 * self.attention_factor);
+        let cos = frequencies.iter().map(move |f| angle(f).cos() as f32 * self.attention_factor);
+        let sin = frequencies.iter().map(move |f| angle(f).sin() as f32 * self.attention_factor);
         cos.chain(sin)
+    }
+
+    /// Pairs of values that rotate.
+    pub fn pairs(&self) -> usize {
+        self.inverse_frequencies.len()
     }
 }
 
@@ -125,17 +194,43 @@ pub struct ModelSpec {
     /// The buffer that holds the embedding before the first layer and the residual after the last.
     pub residual: BufferId,
     pub layers: Vec<LayerSpec>,
-    pub rope: RopeSpec,
-    /// Epsilon of the norm before the head (its weight is `model.norm.weight`).
-    pub final_norm_epsilon: f32,
+    /// Tables of angles; ops name one by its index.
+    pub ropes: Vec<RopeSpec>,
+    /// Embeddings are multiplied with this.
+    pub embedding_scale: f32,
+    pub head: HeadSpec,
+}
+
+/// The norm and the matrix after the last layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadSpec {
+    pub norm: NormKind,
+    pub epsilon: f32,
+    /// The vectors of the head, in the order of [`FINAL_NORM`], [`FINAL_NORM_BIAS`] and [`HEAD_BIAS`], as far as it has them.
+    pub vectors: Vec<VectorSpec>,
     /// The head multiplies with the embedding matrix.
-    pub tied_head: bool,
+    pub tied: bool,
+    /// Logits are multiplied with this.
+    pub logit_scale: f32,
+    /// Logits are bent into ± this.
+    pub softcap: Option<f32>,
+}
+
+impl HeadSpec {
+    /// The index of a vector by its name.
+    pub fn vector(&self, name: &str) -> Option<VectorId> {
+        self.vectors.iter().position(|vector| vector.name == name).map(|index| VectorId(index as u16))
+    }
 }
 
 /// Names of the tensors outside the layers, in a model and in a Hugging Face checkpoint.
 pub const EMBEDDINGS: &str = "model.embed_tokens.weight";
 /// The norm before the head.
 pub const FINAL_NORM: &str = "model.norm.weight";
+/// The bias of that norm, where it has one.
+pub const FINAL_NORM_BIAS: &str = "model.norm.bias";
+/// The bias of the head, where it has one.
+pub const HEAD_BIAS: &str = "lm_head.bias";
 /// The head; absent where it is tied to the embeddings.
 pub const HEAD: &str = "lm_head.weight";
 

@@ -2,6 +2,8 @@
 //!
 //! The arithmetic follows the reference implementation step by step in f32, so that frequencies agree to the last bits.
 
+use serde_json::Value;
+
 use super::RopeSpec;
 use super::fields::Fields;
 use crate::{Error, ErrorKind, Result};
@@ -14,20 +16,38 @@ pub struct RopeContext {
     pub max_positions: u32,
     /// Base of the frequencies, where the scaling's own object has none.
     pub theta: f64,
+    /// Base of the frequencies of layers with a window, where they have their own.
+    pub local_theta: Option<f64>,
 }
 
-/// The rope of a config: `rope_parameters` of transformers 5 (with `rope_theta` inside), or `rope_scaling` beside
-/// `rope_theta`.
+/// The tables of a config: `rope_parameters` of transformers 5 (with `rope_theta` inside), or `rope_scaling` beside
+/// `rope_theta`. Where layers with a window have their own, it comes second. `original` says that the trained positions
+/// may stand beside the scaling, as LongRoPE has them.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for an unknown type, [`ErrorKind::Missing`] and [`ErrorKind::Malformed`] naming the field.
-pub fn rope_spec(config: &Fields<'_>, context: RopeContext) -> Result<RopeSpec> {
+pub fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> Result<Vec<RopeSpec>> {
+    let original = if original { config.count("original_max_position_embeddings", u32::MAX)? } else { None };
     // transformers reads the new spelling first, and old files never have it.
     let old = config.get("rope_scaling");
     let new = config.get("rope_parameters");
     let (value, name) = if new.is_some() { (new, "rope_parameters") } else { (old, "rope_scaling") };
-    let Some(value) = value else { return Ok(plain(context.theta, context.rotary_dim)) };
-    let scaling = Fields::new(value, format!("config.json: {name}"))?;
+    let place = format!("config.json: {name}");
+    let local = context.local_theta.map(|theta| RopeContext { theta, ..context });
+    if let Some((full, windowed)) = value.and_then(|value| value.get("full_attention").zip(value.get("sliding_attention"))) {
+        let local = local.unwrap_or(context);
+        return Ok(vec![scaled(full, &place, context, original)?, scaled(windowed, &place, local, original)?]);
+    }
+    let mut specs = vec![match value {
+        Some(value) => scaled(value, &place, context, original)?,
+        None => plain(context.theta, context.rotary_dim),
+    }];
+    specs.extend(local.map(|local| plain(local.theta, local.rotary_dim)));
+    Ok(specs)
+}
+
+fn scaled(value: &Value, place: &str, context: RopeContext, original: Option<u32>) -> Result<RopeSpec> {
+    let scaling = Fields::new(value, place)?;
     let theta = scaling.positive("rope_theta")?.unwrap_or(context.theta);
     // Both keys may stand there; they say the same.
     let old_kind = scaling.text("type")?;
@@ -38,11 +58,11 @@ pub fn rope_spec(config: &Fields<'_>, context: RopeContext) -> Result<RopeSpec> 
         "linear" => linear(&scaling, base),
         "llama3" => llama3(&scaling, base),
         "yarn" => yarn(&scaling, base, theta, context),
+        "longrope" | "su" => longrope(&scaling, base, context, original),
         "factors" => factors(&scaling, base),
-        other => Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known"))
-            .file(format!("config.json: {name}"))),
+        other => Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known")).file(place)),
     }?;
-    scaling.refuse_others(&[])?;
+    scaling.refuse_others(&["partial_rotary_factor"])?;
     Ok(spec)
 }
 
@@ -51,7 +71,7 @@ fn plain(theta: f64, rotary_dim: u32) -> RopeSpec {
     let theta = theta as f32;
     let exponent = |pair: u32| (2 * pair) as f32 / rotary_dim as f32;
     let inverse_frequencies = (0..rotary_dim / 2).map(|pair| 1.0 / theta.powf(exponent(pair))).collect();
-    RopeSpec { inverse_frequencies, attention_factor: 1.0 }
+    RopeSpec { inverse_frequencies, long: None, attention_factor: 1.0 }
 }
 
 fn needed(fields: &Fields<'_>, name: &str) -> Result<f64> {
@@ -127,20 +147,46 @@ fn yarn(fields: &Fields<'_>, spec: RopeSpec, theta: f64, context: RopeContext) -
         interpolated * (1.0 - keep) + plain * keep
     };
     let inverse_frequencies = spec.inverse_frequencies.iter().enumerate().map(blend).collect();
-    Ok(RopeSpec { inverse_frequencies, attention_factor: attention_factor as f32 })
+    Ok(RopeSpec { inverse_frequencies, long: None, attention_factor: attention_factor as f32 })
+}
+
+/// LongRoPE (Ding et al. 2024): a divisor for each pair, one list for contexts as long as the trained ones, another for
+/// longer ones.
+fn longrope(fields: &Fields<'_>, spec: RopeSpec, context: RopeContext, beside: Option<u32>) -> Result<RopeSpec> {
+    let inside = fields.count("original_max_position_embeddings", u32::MAX)?;
+    let own = inside.or(beside);
+    let original = own.unwrap_or(context.max_positions);
+    let given = fields.positive("factor")?;
+    let factor = match own {
+        Some(original) => f64::from(context.max_positions) / f64::from(original),
+        None => given.unwrap_or(1.0),
+    };
+    let grown = || if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / f64::from(original).ln()).sqrt() };
+    let attention_factor = fields.positive("attention_factor")?.unwrap_or_else(grown) as f32;
+    let divided = |name: &str| {
+        let mut frequencies = spec.inverse_frequencies.clone();
+        divide(fields, name, &mut frequencies).map(|()| frequencies)
+    };
+    let (short, long) = (divided("short_factor")?, divided("long_factor")?);
+    Ok(RopeSpec { inverse_frequencies: short, long: Some((original, long)), attention_factor })
 }
 
 /// GGUF's `rope_freqs` tensor: a divisor for each pair.
 fn factors(fields: &Fields<'_>, mut spec: RopeSpec) -> Result<RopeSpec> {
-    let list = fields.get("factors").and_then(|value| value.as_array());
-    let list = list.ok_or_else(|| fields.wrong("factors", "must be a list of numbers"))?;
-    if list.len() != spec.inverse_frequencies.len() {
-        let message = format!("has {} numbers for {} pairs", list.len(), spec.inverse_frequencies.len());
-        return Err(fields.wrong("factors", message));
-    }
-    for (frequency, factor) in spec.inverse_frequencies.iter_mut().zip(list) {
-        let factor = factor.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0);
-        *frequency /= factor.ok_or_else(|| fields.wrong("factors", "must hold numbers above 0"))? as f32;
-    }
+    divide(fields, "factors", &mut spec.inverse_frequencies)?;
     Ok(spec)
+}
+
+fn divide(fields: &Fields<'_>, name: &str, frequencies: &mut [f32]) -> Result<()> {
+    let list = fields.get(name).and_then(Value::as_array);
+    let list = list.ok_or_else(|| fields.wrong(name, "must be a list of numbers"))?;
+    if list.len() != frequencies.len() {
+        let message = format!("has {} numbers for {} pairs", list.len(), frequencies.len());
+        return Err(fields.wrong(name, message));
+    }
+    for (frequency, factor) in frequencies.iter_mut().zip(list) {
+        let factor = factor.as_f64().filter(|factor| factor.is_finite() && *factor > 0.0);
+        *frequency /= factor.ok_or_else(|| fields.wrong(name, "must hold numbers above 0"))? as f32;
+    }
+    Ok(())
 }

@@ -15,8 +15,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Two layers; 40 columns make rows that need padding, 64 do not.
 pub(crate) fn spec(tied_head: bool) -> ModelSpec {
-    let vector = |name, len| VectorSpec { name, len };
-    let matrix = |name, rows, columns| MatrixSpec { name, rows, columns };
+    let vector = |name, len| VectorSpec { name: str::to_owned(name), len };
+    let matrix = |name, rows, columns| MatrixSpec { name: str::to_owned(name), rows, columns };
     let layer = LayerSpec {
         vectors: vec![vector("input_layernorm.weight", 64), vector("self_attn.q_proj.bias", 8)],
         matrices: vec![
@@ -25,7 +25,8 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
             matrix("mlp.down_proj.weight", 64, 40),
         ],
         ops: Vec::new(),
-        kv_width: 8,
+        key_width: 8,
+        value_width: 8,
     };
     ModelSpec {
         family: "llama",
@@ -35,9 +36,16 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
         buffers: vec![BufferSpec { name: "x", width: 64 }],
         residual: BufferId(0),
         layers: vec![layer.clone(), layer],
-        rope: RopeSpec { inverse_frequencies: vec![1.0], attention_factor: 1.0 },
-        final_norm_epsilon: 1e-5,
-        tied_head,
+        ropes: vec![RopeSpec { inverse_frequencies: vec![1.0], long: None, attention_factor: 1.0 }],
+        embedding_scale: 1.0,
+        head: HeadSpec {
+            norm: NormKind::Rms,
+            epsilon: 1e-5,
+            vectors: vec![vector(FINAL_NORM, 64)],
+            tied: tied_head,
+            logit_scale: 1.0,
+            softcap: None,
+        },
     }
 }
 
@@ -65,6 +73,7 @@ pub(crate) fn checkpoint(tied_head: bool, encoding: Encoding) -> (MemoryStore, C
             let file = usize::from(!matches!(stem.to_string().as_str(), "layer-00000" | "embeddings"));
             let count = shape.iter().product();
             let seed = tensors.len() as u64;
+            let shape_rows = shape[0];
             let bytes = plain_bytes(encoding, (0..count).map(|i| value(seed, i)));
             tensors.push(Tensor {
                 source_name: name.clone(),
@@ -74,7 +83,9 @@ pub(crate) fn checkpoint(tied_head: bool, encoding: Encoding) -> (MemoryStore, C
                 file,
                 offset_bytes: files[file].len() as u64,
                 len_bytes: bytes.len() as u64,
-                interleaved_heads: None,
+                source_rows: shape_rows,
+                rows: RowMap::ALL,
+                plus: 0.0,
             });
             files[file].extend(bytes);
         }

@@ -7,6 +7,7 @@ use super::metadata::Metadata;
 use super::{Header, TensorInfo, read_header, rope};
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
 use crate::encoding;
+use crate::plan::RowMap;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -124,7 +125,9 @@ impl ModelShape {
             file: 0,
             offset_bytes: info.offset_bytes,
             len_bytes: info.len_bytes,
-            interleaved_heads: heads,
+            source_rows: info.shape.first().copied().unwrap_or(1),
+            rows: heads.map_or(RowMap::ALL, |_| RowMap::ALL.in_halves(self.head_dim, self.head_dim)),
+            plus: 0.0,
         })
     }
 

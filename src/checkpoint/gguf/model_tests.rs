@@ -3,6 +3,7 @@
 use super::*;
 use crate::checkpoint::testing::{GgufWriter, Memory, small_llama};
 use crate::encoding::Encoding;
+use crate::plan::RowMap;
 
 fn opened(writer: &GgufWriter) -> Result<Checkpoint> {
     let file = writer.write();
@@ -24,12 +25,12 @@ fn a_llama_file_becomes_a_checkpoint() -> Result<()> {
     assert!(checkpoint.tensors.is_sorted_by(|a, b| a.name < b.name));
     let find = |name: &str| checkpoint.tensors.iter().find(|tensor| tensor.name == name).expect(name);
     let query = find("model.layers.1.self_attn.q_proj.weight");
-    assert_eq!((query.source_name.as_str(), query.interleaved_heads), ("blk.1.attn_q.weight", Some(2)));
-    assert_eq!(find("model.layers.0.self_attn.k_proj.weight").interleaved_heads, Some(1));
+    assert_eq!((query.source_name.as_str(), query.rows), ("blk.1.attn_q.weight", RowMap::ALL.in_halves(4, 4)));
+    assert_eq!(find("model.layers.0.self_attn.k_proj.weight").rows, RowMap::ALL.in_halves(4, 4));
     let down = find("model.layers.0.mlp.down_proj.weight");
     assert_eq!(
-        (&down.shape[..], down.interleaved_heads, down.source),
-        (&[8, 12][..], None, Source::Plain(Encoding::F32))
+        (&down.shape[..], down.rows, down.source),
+        (&[8, 12][..], RowMap::ALL, Source::Plain(Encoding::F32))
     );
     assert!(!checkpoint.quantized && checkpoint.gguf_tokenizer.is_none() && checkpoint.tokenizer_config.is_none());
     let expected = json!({
@@ -61,14 +62,14 @@ fn heads_biases_and_the_head_are_found() -> Result<()> {
     assert_eq!((&config["sliding_window"], &config["tie_word_embeddings"]), (&json!(16), &json!(false)));
     assert_eq!((&config["attention_bias"], &config["mlp_bias"]), (&json!(true), &json!(true)));
     let bias = checkpoint.tensors.iter().find(|tensor| tensor.name.ends_with("q_proj.bias")).expect("the bias");
-    assert_eq!((&bias.shape[..], bias.interleaved_heads), (&[8][..], Some(2)));
+    assert_eq!((&bias.shape[..], bias.rows), (&[8][..], RowMap::ALL.in_halves(4, 4)));
     Ok(())
 }
 
 #[test]
 fn interleaved_rows_are_found_again() -> Result<()> {
     let checkpoint = opened(&small_llama(1))?;
-    let query = checkpoint.tensors.iter().find(|tensor| tensor.interleaved_heads == Some(2)).expect("a query matrix");
+    let query = checkpoint.tensors.iter().find(|tensor| tensor.name.ends_with("q_proj.weight")).expect("a query matrix");
     // The permutation that the converter applies: [heads, 2, n] -> [heads, n, 2].
     let mut file_rows = Vec::new();
     for head in 0..2 {
@@ -76,11 +77,11 @@ fn interleaved_rows_are_found_again() -> Result<()> {
             file_rows.extend([head * 4 + i, head * 4 + 2 + i]);
         }
     }
-    let restored: Vec<u64> = (0..8).map(|row| file_rows[query.source_row(row) as usize]).collect();
+    let restored: Vec<u64> = (0..8).map(|row| file_rows[query.rows.source(row) as usize]).collect();
     assert_eq!(restored, [0, 1, 2, 3, 4, 5, 6, 7]);
     assert_ne!(file_rows, restored);
-    let plain = checkpoint.tensors.iter().find(|tensor| tensor.interleaved_heads.is_none()).expect("another");
-    assert_eq!(plain.source_row(3), 3);
+    let plain = checkpoint.tensors.iter().find(|tensor| tensor.rows == RowMap::ALL).expect("another");
+    assert_eq!(plain.rows.source(3), 3);
     Ok(())
 }
 

@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Bytes that go through at once, of the source or of the model, whichever is more.
 const CHUNK_BYTES: u64 = 4 << 20;
+/// Shorter runs are read with what lies between them.
+const FEW_ROWS: u64 = 16;
 /// Largest head whose interleaved rows are read at once; rows of larger ones are read one by one.
 const MAX_HEAD_BYTES: u64 = 16 << 20;
 
@@ -21,8 +23,7 @@ const MAX_HEAD_BYTES: u64 = 16 << 20;
 pub(super) struct TensorPlan {
     tensor: Tensor,
     target: Encoding,
-    /// `[rows, columns]`; a vector is one row.
-    rows: u64,
+    /// Values of a source row.
     columns: u64,
     source_row_bytes: u64,
     row_bytes: u64,
@@ -34,64 +35,62 @@ impl TensorPlan {
     /// # Errors
     /// [`ErrorKind::Malformed`] where its bytes are not those of its shape.
     pub(super) fn new(tensor: &Tensor, spec: &TensorSpec) -> Result<Self> {
-        let columns = *spec.shape.last().expect("a spec has one or two dimensions");
+        let columns = match spec.shape[..] {
+            [_, columns] => columns,
+            // A vector is one row, of which a part may be wanted.
+            _ => tensor.source_rows,
+        };
         let source_row_bytes = match tensor.source {
             Source::Plain(encoding) => columns.saturating_mul(value_len(encoding)?),
             Source::GgufBlocks(encoding) => gguf::row_len(encoding, columns)?,
         };
-        let plan = Self {
-            tensor: tensor.clone(),
-            target: spec.encoding,
-            rows: spec.rows(),
-            columns,
-            source_row_bytes,
-            row_bytes: spec.row_bytes()?,
-        };
-        if plan.rows.checked_mul(source_row_bytes) != Some(tensor.len_bytes) {
+        let source_rows = if spec.shape.len() == 1 { 1 } else { tensor.source_rows };
+        if source_rows.checked_mul(source_row_bytes) != Some(tensor.len_bytes) {
             let message = format!("{} bytes are not those of shape {:?}", tensor.len_bytes, tensor.shape);
             return Err(Error::new(ErrorKind::Malformed, message));
         }
-        plan.check_heads()?;
-        Ok(plan)
+        let rows = tensor.shape[0];
+        if !tensor.rows.fits(rows) || tensor.rows.end(rows) > tensor.source_rows {
+            let message = format!("{} rows do not hold the {rows} that are wanted", tensor.source_rows);
+            return Err(Error::new(ErrorKind::Malformed, message));
+        }
+        let tensor = tensor.clone();
+        Ok(Self { tensor, target: spec.encoding, columns, source_row_bytes, row_bytes: spec.row_bytes()? })
     }
 
     fn is_vector(&self) -> bool {
         self.tensor.shape.len() == 1
     }
 
-    /// Rows of a head come as pairs (j, j + half), so heads divide the rows into even numbers. A bias is interleaved
-    /// by its values.
-    fn check_heads(&self) -> Result<()> {
-        let (heads, rows) = (self.tensor.interleaved_heads.unwrap_or(1), self.tensor.shape[0]);
-        let even = rows.checked_rem(heads) == Some(0) && (rows / heads).is_multiple_of(2);
-        if even || self.tensor.interleaved_heads.is_none() {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Malformed, format!("{rows} rows do not make {heads} heads of pairs")))
-    }
-
-    /// Rows (or, of a vector, values) of one head whose halves are interleaved.
+    /// Rows of a head that is put in halves.
     fn head_rows(&self) -> Option<u64> {
-        self.tensor.interleaved_heads.map(|heads| self.tensor.shape[0] / heads)
-    }
-
-    /// The row of the source that holds a row of the model. The values of a vector are put in order one by one.
-    fn source_row(&self, row: u64) -> u64 {
-        if self.is_vector() { row } else { self.tensor.source_row(row) }
+        self.tensor.rows.rotary.map(|rotary| rotary.head)
     }
 
     /// The next positioned read for some rows: where the rows end that it serves, and which source rows it reads.
     fn next_read(&self, rows: Range<u64>) -> (u64, Range<u64>) {
+        if self.is_vector() {
+            return (rows.end, 0..1);
+        }
+        let map = &self.tensor.rows;
+        let run_end = (rows.start / map.run).saturating_add(1).saturating_mul(map.run);
         match self.head_rows() {
-            Some(head) if !self.is_vector() && head.saturating_mul(self.source_row_bytes) <= MAX_HEAD_BYTES => {
-                let first = rows.start / head * head;
-                (rows.end.min(first + head), first..first + head)
+            None if map.run < FEW_ROWS => {
+                let end = rows.end.min(rows.start + FEW_ROWS);
+                (end, map.start_of(rows.start)..map.start_of(end - 1) + 1)
             }
-            Some(_) if !self.is_vector() => {
-                let source = self.source_row(rows.start);
+            None => {
+                let end = rows.end.min(run_end);
+                (end, map.start_of(rows.start)..map.start_of(end - 1) + 1)
+            }
+            Some(head) if head.saturating_mul(self.source_row_bytes) <= MAX_HEAD_BYTES => {
+                let first = rows.start / head * head;
+                (rows.end.min(first + head), map.start_of(first)..map.start_of(first) + head)
+            }
+            Some(_) => {
+                let source = map.source(rows.start);
                 (rows.start + 1, source..source + 1)
             }
-            _ => (rows.end, rows),
         }
     }
 
@@ -128,7 +127,8 @@ impl<'a> CheckpointRows<'a> {
             let filled = out.len();
             out.resize(filled + (end - row) as usize * stride, 0);
             for (row, out) in (row..end).zip(out[filled..].chunks_exact_mut(stride)) {
-                let at = (plan.source_row(row) - source_rows.start) as usize * source_stride;
+                let source = if plan.is_vector() { 0 } else { plan.tensor.rows.source(row) };
+                let at = (source - source_rows.start) as usize * source_stride;
                 convert_row(plan, &self.raw[at..at + source_stride], &mut self.floats, out)?;
             }
             row = end;
@@ -171,8 +171,9 @@ fn convert_row(plan: &TensorPlan, raw: &[u8], floats: &mut Vec<f32>, out: &mut [
                 Encoding::Q8_0 => quantize_row_q8(floats, out),
                 Encoding::Q4_1 => quantize_row_q4(floats, out),
                 Encoding::F32 => {
-                    for (i, out) in (0..).zip(out.as_chunks_mut().0) {
-                        *out = floats[plan.tensor.source_row(i) as usize].to_le_bytes();
+                    let wanted = (0..plan.tensor.shape[0]).map(|i| floats[plan.tensor.rows.source(i) as usize]);
+                    for (value, out) in wanted.zip(out.as_chunks_mut().0) {
+                        *out = (value + plan.tensor.plus).to_le_bytes();
                     }
                     Ok(())
                 }

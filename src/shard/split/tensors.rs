@@ -7,7 +7,7 @@ use super::convert::TensorPlan;
 use super::{TensorSpec, Weights};
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::encoding::Encoding;
-use crate::plan::{EMBEDDINGS, FINAL_NORM, HEAD, ModelSpec, layer_tensor};
+use crate::plan::{EMBEDDINGS, HEAD, ModelSpec, layer_tensor};
 use crate::{Error, ErrorKind, Result};
 
 /// A group of tensors that share a file (or a few, where a size limit cuts it).
@@ -35,14 +35,15 @@ pub(in crate::shard) type Group<T> = (Stem, Vec<T>);
 pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String, Vec<u64>)>> {
     let mut groups = Vec::new();
     for (index, layer) in spec.layers.iter().enumerate() {
-        let vectors = layer.vectors.iter().map(|vector| (vector.name, vec![u64::from(vector.len)]));
-        let matrices = layer.matrices.iter().map(|m| (m.name, vec![u64::from(m.rows), u64::from(m.columns)]));
+        let vectors = layer.vectors.iter().map(|vector| (&vector.name, vec![u64::from(vector.len)]));
+        let matrices = layer.matrices.iter().map(|m| (&m.name, vec![u64::from(m.rows), u64::from(m.columns)]));
         let tensors = vectors.chain(matrices).map(|(name, shape)| (layer_tensor(index, name), shape));
         groups.push((Stem::Layer(index), tensors.collect()));
     }
     let table = vec![u64::from(spec.vocab), u64::from(spec.hidden)];
-    let mut head = vec![(FINAL_NORM.to_owned(), vec![u64::from(spec.hidden)])];
-    if !spec.tied_head {
+    let vectors = spec.head.vectors.iter();
+    let mut head: Vec<_> = vectors.map(|vector| (vector.name.clone(), vec![u64::from(vector.len)])).collect();
+    if !spec.head.tied {
         head.push((HEAD.to_owned(), table.clone()));
     }
     groups.push((Stem::Head, head));
@@ -117,7 +118,7 @@ fn quantized_already(weights: Weights) -> Error {
 
 /// Tensors that older checkpoints carry and that the plan computes itself, or has in another place.
 fn is_harmless(name: &str, spec: &ModelSpec) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || name == "rope_freqs.weight" || (spec.tied_head && name == HEAD)
+    name.ends_with(".rotary_emb.inv_freq") || name == "rope_freqs.weight" || (spec.head.tied && name == HEAD)
 }
 
 fn refuse_extra(extra: &[&str]) -> Result<()> {

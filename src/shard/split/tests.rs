@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use super::*;
 use crate::checkpoint::Source;
 use crate::encoding::{Encoding, decode_row, gguf};
-use crate::plan::{EMBEDDINGS, FINAL_NORM, HEAD, layer_tensor};
+use crate::plan::{EMBEDDINGS, FINAL_NORM, HEAD, RowMap, layer_tensor};
 use crate::shard::testing::{checkpoint, plain_bytes, spec, value};
 use crate::shard::{Model, Progress};
 use crate::store::{MemoryStore, Window};
@@ -201,7 +201,7 @@ fn make_gguf(source: &MemoryStore, checkpoint: &mut Checkpoint, heads: u64) -> V
     tensor.source = Source::GgufBlocks(Encoding::Q8_0);
     tensor.offset_bytes = *len;
     tensor.len_bytes = 8 * 68;
-    tensor.interleaved_heads = Some(heads);
+    tensor.rows = RowMap::ALL.in_halves(8 / heads, 8 / heads);
     *len = bytes.len() as u64;
     source.insert(name.clone(), bytes);
     values
@@ -216,7 +216,7 @@ fn gguf_blocks_keep_their_numbers_and_heads_are_put_in_order() {
             let bias = layer_tensor(0, "self_attn.q_proj.bias");
             let tensor = checkpoint.tensors.iter_mut().find(|tensor| tensor.name == bias).expect("there");
             let published = source_values(&source, tensor, &checkpoint.files);
-            tensor.interleaved_heads = Some(heads);
+            tensor.rows = RowMap::ALL.in_halves(8 / heads, 8 / heads);
             let sink = MemoryStore::new();
             let options = SplitOptions { max_file_bytes: limit, ..options(Weights::Original) };
             block_on(split(&checkpoint, &spec(false), &source, &sink, &options, &mut go)).expect("split");
@@ -258,7 +258,7 @@ fn a_checkpoint_that_does_not_fit_the_plan_is_refused_by_tensor() {
             c.tensors.push(extra);
         }),
         ("length", ErrorKind::Malformed, |c| tensor(c, HEAD).len_bytes -= 2),
-        ("heads", ErrorKind::Malformed, |c| tensor(c, HEAD).interleaved_heads = Some(7)),
+        ("heads", ErrorKind::Malformed, |c| tensor(c, HEAD).rows = RowMap::ALL.in_halves(7, 7)),
     ];
     for (what, kind, change) in cases {
         let (source, mut checkpoint) = checkpoint(false, Encoding::BF16);

@@ -14,12 +14,13 @@ use super::TOKENIZER;
 use super::folder::is_model_file;
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::encoding::Encoding;
+use crate::plan::RowMap;
 use crate::store::{ModelSink, Store, check_name};
 use crate::{Error, ErrorKind, Result};
 
 /// The journal's name in the folder of a model that is being made.
 pub(crate) const NAME: &str = "split.journal.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Largest journal and largest tokenizer that are read.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -67,7 +68,9 @@ struct SavedTensor {
     file: usize,
     offset_bytes: u64,
     len_bytes: u64,
-    interleaved_heads: Option<u64>,
+    source_rows: u64,
+    rows: RowMap,
+    plus: f32,
 }
 
 impl Journal {
@@ -186,7 +189,9 @@ impl SavedTensor {
             file: tensor.file,
             offset_bytes: tensor.offset_bytes,
             len_bytes: tensor.len_bytes,
-            interleaved_heads: tensor.interleaved_heads,
+            source_rows: tensor.source_rows,
+            rows: tensor.rows,
+            plus: tensor.plus,
         }
     }
 
@@ -200,7 +205,9 @@ impl SavedTensor {
             file: self.file,
             offset_bytes: self.offset_bytes,
             len_bytes: self.len_bytes,
-            interleaved_heads: self.interleaved_heads,
+            source_rows: self.source_rows,
+            rows: self.rows,
+            plus: self.plus,
         })
     }
 }

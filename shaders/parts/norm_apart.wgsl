@@ -1,0 +1,8 @@
+// A norm from one buffer to another.
+@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(2) var<storage, read> vectors: array<f32>;
+@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+
+fn input_value(index: u32) -> f32 {
+    return input[index];
+}

@@ -1,0 +1,105 @@
+//! From the names that a family's checkpoints have to ours: fused matrices are cut, heads are put in halves, and norms
+//! that are stored around 0 are brought around 1.
+
+use serde_json::Value;
+
+use super::RowMap;
+use super::families::{Family, Part, Rope};
+use super::shape::Shape;
+use crate::Result;
+
+/// A tensor of a model, and where in a checkpoint's tensor it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub name: String,
+    /// Rows of the model's tensor; for a vector its values.
+    pub row_count: u64,
+    pub rows: RowMap,
+    /// Added to each value.
+    pub plus: f32,
+}
+
+/// The names of one checkpoint.
+#[derive(Clone, Debug)]
+pub struct TensorNames {
+    shape: Shape,
+}
+
+impl TensorNames {
+    /// The names that go with a `config.json`.
+    ///
+    /// # Errors
+    /// As [`super::model_spec`].
+    pub fn new(config: &Value) -> Result<Self> {
+        Ok(Self { shape: Shape::read(config)? })
+    }
+
+    /// What becomes of the checkpoint's tensor `name` of `row_count` rows. One that no rule knows keeps its name; one that
+    /// is no weight becomes nothing.
+    pub fn places(&self, name: &str, row_count: u64) -> Vec<Place> {
+        let family = self.shape.family;
+        let (layer, rest) = match name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.')) {
+            Some((layer, rest)) if layer.parse::<u32>().is_ok() => (Some(layer), rest),
+            _ => (None, name),
+        };
+        let (stem, suffix) = match rest.rsplit_once('.') {
+            Some((stem, suffix @ ("weight" | "bias"))) => (stem, suffix),
+            _ => (rest, ""),
+        };
+        let full = |ours: &str| {
+            let ours = if suffix.is_empty() { ours.to_owned() } else { format!("{ours}.{suffix}") };
+            match layer {
+                Some(layer) => format!("model.layers.{layer}.{ours}"),
+                None => ours,
+            }
+        };
+        let place = |(ours, part): (&str, Part)| {
+            let (row_count, rows) = self.rows(part, row_count);
+            let rows = if layer.is_some() { self.in_halves(ours, rows, row_count) } else { rows };
+            let plus = if family.unit_offset && ours.ends_with("norm") { 1.0 } else { 0.0 };
+            Place { name: full(ours), row_count, rows, plus }
+        };
+        match family.tensors.iter().find(|rule| rule.theirs == stem) {
+            Some(rule) => rule.ours.iter().map(|(ours, part)| place((ours, *part))).collect(),
+            None => vec![place((stem, Part::All))],
+        }
+    }
+
+    fn rows(&self, part: Part, all: u64) -> (u64, RowMap) {
+        let Shape { head_dim, heads, kv_heads, .. } = self.shape;
+        let (head, q) = (u64::from(head_dim), u64::from(self.shape.q_width()));
+        let kv = u64::from(self.shape.kv_width());
+        let queries = u64::from(heads / kv_heads) * head;
+        let grouped = |first, run| RowMap { first, run, stride: queries + 2 * head, rotary: None };
+        match part {
+            Part::All => (all, RowMap::ALL),
+            Part::Query => (q, RowMap::from_row(0)),
+            Part::Key => (kv, RowMap::from_row(q)),
+            Part::Value => (kv, RowMap::from_row(q + kv)),
+            Part::GroupedQuery => (q, grouped(0, queries)),
+            Part::GroupedKey => (kv, grouped(queries, head)),
+            Part::GroupedValue => (kv, grouped(queries + head, head)),
+            Part::First => (all / 2, RowMap::from_row(0)),
+            Part::Second => (all / 2, RowMap::from_row(all / 2)),
+        }
+    }
+
+    /// Queries, keys and their norms of a family whose pairs lie next to each other.
+    fn in_halves(&self, ours: &str, rows: RowMap, row_count: u64) -> RowMap {
+        let rotates =
+            matches!(ours, "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.q_norm" | "self_attn.k_norm");
+        let head = u64::from(self.shape.head_dim);
+        match self.shape.family.rope {
+            Rope::Interleaved | Rope::InterleavedInWindows if rotates && row_count.is_multiple_of(head) => {
+                rows.in_halves(head, u64::from(self.shape.rotary_dim))
+            }
+            _ => rows,
+        }
+    }
+
+    /// The family, for messages.
+    pub fn family(&self) -> &'static str {
+        let Family { name, .. } = self.shape.family;
+        name
+    }
+}

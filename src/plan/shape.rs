@@ -1,0 +1,351 @@
+//! The numbers of a config that shape a model, read by the rules of its family.
+
+use serde_json::Value;
+
+use super::families::{FAMILIES, Family, Flag, HeadNorm, Rope};
+use super::fields::Fields;
+use super::rope::{RopeContext, rope_specs};
+use super::{Activation, RopeSpec};
+use crate::{Error, ErrorKind, Result};
+
+/// Fields that never change a logit.
+const HARMLESS: &[&str] = &[
+    "architectures",
+    "attention_dropout",
+    "bad_words_ids",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "dtype",
+    "eos_token_id",
+    "hidden_dropout",
+    "id2label",
+    "initializer_range",
+    "is_llama_config",
+    "label2id",
+    "model_type",
+    "name_or_path",
+    "output_attentions",
+    "output_hidden_states",
+    "pad_token_id",
+    "return_dict",
+    "tokenizer_class",
+    "torch_dtype",
+    "torchscript",
+    "transformers.js_config",
+    "transformers_version",
+    "unk_token_id",
+    "use_bfloat16",
+    "use_cache",
+];
+
+/// Fields that may have only these values, in every family.
+const ONLY: &[(&str, &[&str])] =
+    &[("is_decoder", &["true", "false"]), ("pretraining_tp", &["1"]), ("rope_interleaved", &["false"])];
+
+/// Sizes beyond these are no language model, but a config that lies.
+const MOST_WIDTH: u32 = 1 << 20;
+const MOST_LAYERS: u32 = 10_000;
+const MOST_VOCAB: u32 = 1 << 24;
+const MOST_HEAD_DIM: u32 = 512;
+
+/// Everything that the ops of a model depend on.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub family: &'static Family,
+    pub layers: u32,
+    pub vocab: u32,
+    pub max_positions: u32,
+    pub hidden: u32,
+    pub intermediate: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+    /// Values of a head that rotate; 0 where positions enter otherwise.
+    pub rotary_dim: u32,
+    pub epsilon: f32,
+    pub activation: Activation,
+    pub qkv_bias: bool,
+    pub output_bias: bool,
+    pub mlp_bias: bool,
+    pub head_bias: bool,
+    pub norm_bias: bool,
+    pub head_norm: HeadNorm,
+    pub parallel: bool,
+    pub tied_head: bool,
+    /// Window of each layer; `None` sees everything.
+    pub windows: Vec<Option<u32>>,
+    /// Which of `ropes` each layer uses; `None` rotates nothing.
+    pub rope_tables: Vec<Option<usize>>,
+    pub ropes: Vec<RopeSpec>,
+    pub attention_scale: f32,
+    pub attention_softcap: Option<f32>,
+    pub residual_scale: f32,
+    pub embedding_scale: f32,
+    pub logit_scale: f32,
+    pub logit_softcap: Option<f32>,
+}
+
+impl Shape {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for an unknown architecture or field, [`ErrorKind::Missing`] and
+    /// [`ErrorKind::Malformed`] naming the field.
+    pub fn read(config: &Value) -> Result<Self> {
+        let family = family(config)?;
+        let defaults = serde_json::from_str(family.defaults).expect("the table holds JSON");
+        let fields = Fields::with_names(config, "config.json", family.renamed, &defaults)?;
+        let reader = Reader { fields: &fields, family };
+        let shape = reader.shape()?;
+        for (name, values) in ONLY.iter().chain(family.only) {
+            reader.only(name, values)?;
+        }
+        fields.refuse_others(&[HARMLESS, family.harmless].concat())?;
+        Ok(shape)
+    }
+
+    /// Values of all queries of a row.
+    pub fn q_width(&self) -> u32 {
+        self.heads * self.head_dim
+    }
+
+    /// Values of all keys of a row.
+    pub fn kv_width(&self) -> u32 {
+        self.kv_heads * self.head_dim
+    }
+}
+
+fn family(config: &Value) -> Result<&'static Family> {
+    let list = config.get("architectures").and_then(Value::as_array);
+    let class = list.and_then(|list| list.first()).and_then(Value::as_str);
+    let class = class.ok_or_else(|| {
+        Error::new(ErrorKind::Missing, "field 'architectures' names no architecture").file("config.json")
+    })?;
+    FAMILIES.iter().find(|row| row.class == class).ok_or_else(|| {
+        let known: Vec<_> = FAMILIES.iter().map(|row| row.class).collect();
+        Error::new(ErrorKind::Unsupported, format!("architecture '{class}' is not known"))
+            .file("config.json")
+            .remedy(format!("known are: {}", known.join(", ")))
+    })
+}
+
+/// The names of the families, in the order of the table.
+pub fn families() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FAMILIES.iter().map(|row| (row.name, row.class))
+}
+
+struct Reader<'a> {
+    fields: &'a Fields<'a>,
+    family: &'static Family,
+}
+
+impl Reader<'_> {
+    fn shape(&self) -> Result<Shape> {
+        let (fields, family) = (self.fields, self.family);
+        let hidden = fields.needed_count("hidden_size", MOST_WIDTH)?;
+        let both = fields.needed_count("intermediate_size", MOST_WIDTH)?;
+        let (heads, kv_heads, head_dim) = self.heads(hidden)?;
+        let layers = fields.needed_count("num_hidden_layers", MOST_LAYERS)?;
+        let max_positions = fields.needed_count("max_position_embeddings", u32::MAX)?;
+        let rotary_dim = self.rotary_dim(head_dim)?;
+        let (windows, ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
+        let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
+        let grow = if family.embeddings_grow { f64::from(hidden).sqrt() } else { 1.0 };
+        Ok(Shape {
+            family,
+            layers,
+            vocab: fields.needed_count("vocab_size", MOST_VOCAB)?,
+            max_positions,
+            hidden,
+            intermediate: if family.intermediate_is_both { both / 2 } else { both },
+            heads,
+            kv_heads,
+            head_dim,
+            rotary_dim,
+            epsilon: fields.needed_positive("rms_norm_eps")? as f32,
+            activation: self.activation()?,
+            qkv_bias: self.flag(family.qkv_bias)?,
+            output_bias: self.flag(family.output_bias)?,
+            mlp_bias: self.flag(family.mlp_bias)?,
+            head_bias: self.flag(family.head_bias)?,
+            norm_bias: self.flag(family.norm_bias)?,
+            head_norm: match family.head_norm {
+                HeadNorm::EachIf(field) if !self.flag(Flag::Field(field))? => HeadNorm::None,
+                head_norm => head_norm,
+            },
+            parallel: self.flag(family.parallel)?,
+            tied_head: fields.truth("tie_word_embeddings")?.unwrap_or(false),
+            rope_tables: self.rope_tables(&windows, ropes.len())?,
+            windows,
+            ropes,
+            attention_scale: self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt()) as f32,
+            attention_softcap: self.number("attn_logit_softcapping")?.map(|cap| cap as f32),
+            residual_scale: self.number("residual_multiplier")?.unwrap_or(1.0) as f32,
+            embedding_scale: self.number("embedding_multiplier")?.unwrap_or(grow) as f32,
+            logit_scale: match (self.number("logit_scale")?, self.number("logits_scaling")?) {
+                (Some(scale), _) => scale as f32,
+                (None, Some(divisor)) => (1.0 / divisor) as f32,
+                (None, None) => 1.0,
+            },
+            logit_softcap: self.number("final_logit_softcapping")?.map(|cap| cap as f32),
+        })
+    }
+
+    fn heads(&self, hidden: u32) -> Result<(u32, u32, u32)> {
+        let fields = self.fields;
+        let heads = fields.needed_count("num_attention_heads", MOST_WIDTH)?;
+        let kv_heads = fields.count("num_key_value_heads", MOST_WIDTH)?.unwrap_or(heads);
+        if heads % kv_heads != 0 {
+            let message = format_args!("is {kv_heads}, which does not divide {heads} heads");
+            return Err(fields.wrong("num_key_value_heads", message));
+        }
+        let head_dim = match fields.count("head_dim", MOST_HEAD_DIM)? {
+            Some(head_dim) => head_dim,
+            None if hidden % heads == 0 => hidden / heads,
+            None => {
+                let message = format_args!("is {heads}, which does not divide {hidden}");
+                return Err(fields.wrong("num_attention_heads", message));
+            }
+        };
+        if head_dim % 2 != 0 || head_dim > MOST_HEAD_DIM || heads.saturating_mul(head_dim) > MOST_WIDTH {
+            let message = format_args!("comes to {head_dim}; an even number up to {MOST_HEAD_DIM} is needed");
+            return Err(fields.wrong("head_dim", message));
+        }
+        Ok((heads, kv_heads, head_dim))
+    }
+
+    fn rotary_dim(&self, head_dim: u32) -> Result<u32> {
+        if matches!(self.family.rope, Rope::Alibi) {
+            return Ok(0);
+        }
+        let nested = self.fields.get("rope_parameters").and_then(|value| value.get("partial_rotary_factor"));
+        let own = self.fields.positive("partial_rotary_factor")?;
+        let factor = nested.and_then(Value::as_f64).or(own).unwrap_or(1.0);
+        let rotary_dim = (f64::from(head_dim) * factor) as u32;
+        if rotary_dim % 2 != 0 || rotary_dim == 0 || rotary_dim > head_dim {
+            let message = format_args!("rotates {rotary_dim} of {head_dim} values; an even part of them is needed");
+            return Err(self.fields.wrong("partial_rotary_factor", message));
+        }
+        Ok(rotary_dim)
+    }
+
+    fn ropes(&self, rotary_dim: u32, max_positions: u32) -> Result<Vec<RopeSpec>> {
+        let ratio = self.number("rope_ratio")?.unwrap_or(1.0);
+        let theta = self.fields.positive("rope_theta")?.unwrap_or(10_000.0) * ratio;
+        let local = self.number("rope_local_base_freq")?;
+        let context = RopeContext { rotary_dim, max_positions, theta, local_theta: local };
+        if rotary_dim == 0 { Ok(Vec::new()) } else { rope_specs(self.fields, context, self.reads_original()) }
+    }
+
+    /// Whether the family keeps the trained positions beside its rope scaling, not in it.
+    fn reads_original(&self) -> bool {
+        self.family.reads.contains(&"original_max_position_embeddings")
+    }
+
+    fn activation(&self) -> Result<Activation> {
+        let name = self.fields.text("hidden_act")?.unwrap_or("silu");
+        match name {
+            "silu" | "swish" => Ok(Activation::Silu),
+            "gelu" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+            other => {
+                let known = "silu, swish, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh";
+                let field = self.fields.spelled("hidden_act");
+                Err(Error::new(ErrorKind::Unsupported, format!("field '{field}' is '{other}'; known are: {known}"))
+                    .file("config.json"))
+            }
+        }
+    }
+
+    /// The window of each layer: from a list of kinds, a pattern, or the layer where windows begin.
+    fn windows(&self, layers: u32) -> Result<Vec<Option<u32>>> {
+        let fields = self.fields;
+        let used = !self.reads("use_sliding_window") || fields.truth("use_sliding_window")?.unwrap_or(false);
+        let window = if self.reads("sliding_window") { fields.count("sliding_window", u32::MAX)? } else { None };
+        let first = if self.reads("max_window_layers") { fields.number("max_window_layers")? } else { None };
+        let pattern = if self.reads("sliding_window_pattern") { self.pattern()? } else { None };
+        let kinds = if self.reads("layer_types") { self.list("layer_types", layers)? } else { None };
+        let windowed = |layer: usize| -> Result<bool> {
+            match (kinds, pattern, first) {
+                (Some(kinds), ..) => match kinds[layer].as_str() {
+                    Some("sliding_attention") => Ok(true),
+                    Some("full_attention") => Ok(false),
+                    _ => Err(fields.wrong("layer_types", format_args!("holds {}", kinds[layer]))),
+                },
+                (None, Some(pattern), _) => Ok((layer as u32 + 1) % pattern != 0),
+                (None, None, Some(first)) => Ok(layer as f64 >= first),
+                _ => Ok(true),
+            }
+        };
+        let window = window.filter(|_| used);
+        (0..layers as usize).map(|layer| Ok(if windowed(layer)? { window } else { None })).collect()
+    }
+
+    fn pattern(&self) -> Result<Option<u32>> {
+        // transformers 5 writes it with an underscore, beside the list that says the same.
+        self.fields.get("_sliding_window_pattern");
+        self.fields.count("sliding_window_pattern", MOST_LAYERS)
+    }
+
+    /// A list with an entry for each layer.
+    fn list(&self, name: &str, layers: u32) -> Result<Option<&[Value]>> {
+        let Some(value) = self.fields.get(name) else { return Ok(None) };
+        let list = value.as_array().filter(|list| list.len() == layers as usize);
+        let message = format_args!("must be a list of {layers}, one for each layer");
+        list.map(|list| Some(&list[..])).ok_or_else(|| self.fields.wrong(name, message))
+    }
+
+    fn rope_tables(&self, windows: &[Option<u32>], tables: usize) -> Result<Vec<Option<usize>>> {
+        let layers = windows.len();
+        if tables == 0 {
+            return Ok(vec![None; layers]);
+        }
+        let interval = self.count("no_rope_layer_interval")?;
+        let list = if self.reads("no_rope_layers") { self.list("no_rope_layers", layers as u32)? } else { None };
+        let rotates = |layer: usize| match (list, interval) {
+            (Some(list), _) => list[layer].as_u64() != Some(0),
+            (None, Some(interval)) => (layer as u32 + 1) % interval != 0,
+            _ => true,
+        };
+        let in_windows = matches!(self.family.rope, Rope::InterleavedInWindows);
+        let table = |(layer, window): (usize, &Option<u32>)| match window {
+            None if in_windows => None,
+            _ if !rotates(layer) => None,
+            Some(_) if tables > 1 => Some(1),
+            _ => Some(0),
+        };
+        Ok(windows.iter().enumerate().map(table).collect())
+    }
+
+    fn reads(&self, name: &str) -> bool {
+        self.family.reads.contains(&name)
+    }
+
+    /// A field that only some families have.
+    fn number(&self, name: &str) -> Result<Option<f64>> {
+        if self.reads(name) { self.fields.positive(name) } else { Ok(None) }
+    }
+
+    fn count(&self, name: &str) -> Result<Option<u32>> {
+        if self.reads(name) { self.fields.count(name, u32::MAX) } else { Ok(None) }
+    }
+
+    fn flag(&self, flag: Flag) -> Result<bool> {
+        match flag {
+            Flag::No => Ok(false),
+            Flag::Yes => Ok(true),
+            Flag::Field(name) => Ok(self.fields.truth(name)?.unwrap_or(false)),
+        }
+    }
+
+    /// Refuses any value of a field but those that mean what the plan does.
+    fn only(&self, name: &str, values: &[&str]) -> Result<()> {
+        let Some(value) = self.fields.get(name) else { return Ok(()) };
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if values.contains(&text.as_str()) {
+            return Ok(());
+        }
+        let message = format!("field '{name}' is '{text}'; only {} is known", values.join(" or "));
+        Err(Error::new(ErrorKind::Unsupported, message).file("config.json"))
+    }
+}
