@@ -1,12 +1,17 @@
-//! The small checkpoints of `tests/data`: every one opens, and the rows that the reference implementation dequantized
-//! come out the same, to the bit.
+//! The small checkpoints of `tests/data`: every one opens, the rows that the reference implementation dequantized come
+//! out the same, to the bit, and PyTorch files give the model that the same tensors in a safetensors file give.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use tilestream::checkpoint::{Checkpoint, Source, Tensor, open};
 use tilestream::encoding::{Encoding, decode_row, gguf, plain};
-use tilestream::store::{FileStore, Store};
+use tilestream::plan::model_spec;
+use tilestream::shard::split::{SplitOptions, split};
+use tilestream::store::{FileStore, MemoryStore, Store};
+use tilestream::{Error, ErrorKind};
 
 fn data(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder)
@@ -97,4 +102,78 @@ fn safetensors_folders_open() {
         folders += 1;
     }
     assert!(folders >= 10, "{folders} folders");
+}
+
+/// A folder in memory with some files of `tests/data/pytorch`.
+fn pytorch(files: &[&str]) -> MemoryStore {
+    let read = |name: &str| std::fs::read(data("pytorch").join(name)).expect(name);
+    ["config.json"].iter().chain(files).map(|name| ((*name).to_owned(), read(name))).collect()
+}
+
+/// All files of the model that a checkpoint is split into, except the manifest, which names the checkpoint's files.
+fn split_model(store: &MemoryStore) -> BTreeMap<String, Vec<u8>> {
+    pollster::block_on(async {
+        let checkpoint = open(store, None).await.expect("opens");
+        let spec = model_spec(&checkpoint.config).expect("a plan");
+        let (sink, options) = (MemoryStore::new(), SplitOptions { name: "tiny".into(), ..SplitOptions::default() });
+        split(&checkpoint, &spec, store, &sink, &options, &mut |_| ControlFlow::Continue(())).await.expect("splits");
+        let names = sink.list().await.expect("lists");
+        let names = names.into_iter().filter(|name| name != tilestream::shard::MANIFEST);
+        names.map(|name| (name.clone(), sink.get(&name).expect("listed"))).collect()
+    })
+}
+
+const SHARDS: [&str; 3] =
+    ["pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
+
+#[test]
+fn pytorch_files_give_the_model_that_safetensors_give() {
+    let expected = split_model(&pytorch(&["model.safetensors"]));
+    assert!(expected.len() >= 5, "{:?}", expected.keys());
+    for files in [&["pytorch_model.bin"][..], &SHARDS, &["checkpoint.pt"], &["protocol4.bin"]] {
+        let found = split_model(&pytorch(files));
+        assert!(found.keys().eq(expected.keys()), "{files:?}: {:?}", found.keys());
+        for (name, bytes) in &expected {
+            assert!(found[name] == *bytes, "{files:?}: {name} differs");
+        }
+    }
+    // The comparison can fail: the last byte of the embeddings.
+    let store = pytorch(&["pytorch_model.bin"]);
+    let checkpoint = pollster::block_on(open(&store, None)).expect("opens");
+    let tensor = checkpoint.tensors.iter().find(|tensor| tensor.name == tilestream::plan::EMBEDDINGS).expect("there");
+    let mut bytes = store.get("pytorch_model.bin").expect("there");
+    bytes[(tensor.offset_bytes + tensor.len_bytes - 1) as usize] ^= 1;
+    let config = store.get("config.json").expect("there");
+    let changed = [("pytorch_model.bin".to_owned(), bytes), ("config.json".to_owned(), config)];
+    assert_ne!(split_model(&changed.into_iter().collect()), expected);
+}
+
+#[test]
+fn tied_pytorch_tensors_share_their_bytes() {
+    let checkpoint = pollster::block_on(open(&pytorch(&["pytorch_model.bin"]), None)).expect("opens");
+    let place = |name: &str| {
+        let tensor = checkpoint.tensors.iter().find(|tensor| tensor.name == name).expect(name);
+        (tensor.offset_bytes, tensor.len_bytes)
+    };
+    assert_eq!(place(tilestream::plan::HEAD), place(tilestream::plan::EMBEDDINGS));
+    // Views of one storage, one behind the other.
+    let (q, k) = (place("model.layers.0.self_attn.q_proj.weight"), place("model.layers.0.self_attn.k_proj.weight"));
+    assert_eq!(q.0 + q.1, k.0);
+}
+
+#[test]
+fn pytorch_files_that_cannot_be_read_in_place_say_why() {
+    let refused = |files: &[&str]| -> Error { pollster::block_on(open(&pytorch(files), None)).expect_err("refused") };
+    let strided = refused(&["transposed.bin"]);
+    assert_eq!((strided.kind(), strided.tensor_name()), (ErrorKind::Unsupported, Some("model.norm.weight")));
+    assert!(
+        strided.to_string().contains("transposed.bin") && strided.to_string().contains(".contiguous()"),
+        "{strided}"
+    );
+    let legacy = refused(&["legacy.bin"]);
+    assert_eq!(legacy.kind(), ErrorKind::Unsupported);
+    assert!(legacy.to_string().contains("PyTorch before 1.6"), "{legacy}");
+    let missing = refused(&SHARDS[..2]);
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(missing.to_string().contains(SHARDS[2]), "{missing}");
 }

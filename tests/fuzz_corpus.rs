@@ -33,6 +33,11 @@ fn gguf_headers() {
 }
 
 #[test]
+fn pytorch_headers() {
+    replay("pytorch_header", targets::pytorch_header);
+}
+
+#[test]
 fn configs() {
     replay("config", targets::config);
 }

@@ -3,7 +3,7 @@
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run TARGET -- -runs=1000000` fuzzes one (`cargo install cargo-fuzz` gets the command).
 
 use serde_json::Value;
-use tilestream::checkpoint::{self, gguf, safetensors};
+use tilestream::checkpoint::{self, gguf, pytorch, safetensors};
 use tilestream::plan::model_spec;
 use tilestream::shard::Manifest;
 use tilestream::store::MemoryStore;
@@ -58,6 +58,22 @@ pub fn gguf_header(data: &[u8]) -> bool {
     let Ok(opened) = opened else { return false };
     let _ = opened.gguf_tokenizer.as_ref().map(tokenizer_json);
     model_spec(&opened.config).is_ok()
+}
+
+/// A whole PyTorch file, or the pickle of one.
+pub fn pytorch_header(data: &[u8]) -> bool {
+    if !data.starts_with(b"PK") {
+        return pytorch::parse_pickle(data).is_ok();
+    }
+    let store: MemoryStore = [("w.bin".to_owned(), data.to_vec())].into_iter().collect();
+    let entries = pollster::block_on(pytorch::read_entries(&store, "w.bin", data.len() as u64));
+    for entry in entries.iter().flatten() {
+        let end = entry.offset_bytes.checked_add(entry.len_bytes);
+        assert!(end.is_some_and(|end| end <= data.len() as u64), "tensors lie in the file");
+        let bytes = entry.shape.iter().product::<u64>() * entry.dtype.bitsize() as u64 / 8;
+        assert_eq!(bytes, entry.len_bytes, "the shape fills the bytes");
+    }
+    entries.is_ok()
 }
 
 /// A `config.json`, and an index of shards.

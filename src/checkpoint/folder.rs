@@ -10,7 +10,7 @@ use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
-use super::{Checkpoint, Source, Tensor, gguf};
+use super::{Checkpoint, Source, Tensor, gguf, pytorch};
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
 use crate::store::Store;
@@ -18,16 +18,23 @@ use crate::{Error, ErrorKind, Result};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const PYTORCH_SINGLE: &str = "pytorch_model.bin";
+const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
+const PYTORCH_EXTENSIONS: &[&str] = &["bin", "pt", "pth"];
+/// What training leaves beside a checkpoint, in files that are called like one: how these names start.
+const BESIDE: &[&str] = &["training_args", "optimizer", "scheduler", "scaler", "rng_state"];
 
 /// Opens the checkpoint in `store`: the file `name`, or what the folder holds.
 ///
 /// A folder is looked through in the order of the reference library: `model.safetensors`, its index, another single
-/// safetensors file, a single GGUF file. Only headers and configs are read.
+/// safetensors file, `pytorch_model.bin`, its index; then a single GGUF file, and another single PyTorch file. Only
+/// headers and configs are read.
 ///
 /// # Errors
 /// - [`ErrorKind::NotFound`] where there is no checkpoint, no `config.json` beside it, or a shard is missing.
 /// - [`ErrorKind::Argument`] where the folder holds several and none is named.
-/// - [`ErrorKind::Unsupported`] for PyTorch's `.bin`, dtypes, GGUF types and architectures that are not known.
+/// - [`ErrorKind::Unsupported`] for dtypes, GGUF types and architectures that are not known, and for PyTorch files that
+///   hold anything but tensors.
 /// - [`ErrorKind::Truncated`] and [`ErrorKind::Malformed`] for headers that do not agree with their files.
 pub async fn open(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
     let found = match name {
@@ -36,21 +43,22 @@ pub async fn open(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
     };
     match found {
         Found::Gguf(name, len) => gguf::open(store, &name, len).await,
-        Found::Safetensors(name) => open_folder(store, vec![name], None).await,
-        Found::Index => {
-            let bytes = read_if_there(store, INDEX, HEADER_CAP).await?.unwrap_or_default();
-            let index = parse_index(&bytes).map_err(|error| error.file(store.describe(INDEX)))?;
+        Found::File(name) => open_folder(store, vec![name], None).await,
+        Found::Index(name) => {
+            let bytes = read_if_there(store, name, HEADER_CAP).await?.unwrap_or_default();
+            let index = parse_index(&bytes).map_err(|error| error.file(store.describe(name)))?;
             let files: BTreeSet<&String> = index.values().collect();
             let files = files.into_iter().cloned().collect();
-            open_folder(store, files, Some(index)).await
+            open_folder(store, files, Some((name, index))).await
         }
     }
 }
 
 enum Found {
     Gguf(String, u64),
-    Safetensors(String),
-    Index,
+    /// A safetensors or a PyTorch file.
+    File(String),
+    Index(&'static str),
 }
 
 /// A file that the caller named. Its first bytes decide, whatever it is called.
@@ -61,48 +69,64 @@ async fn named(store: &dyn Store, name: &str) -> Result<Found> {
     if first == gguf::MAGIC || is_named_gguf {
         return Ok(Found::Gguf(name.to_owned(), len));
     }
-    if has_extension(name, "safetensors") {
-        return Ok(Found::Safetensors(name.to_owned()));
+    if is_safetensors(name) || is_pytorch(name) || pytorch::is_pytorch(&first) {
+        return Ok(Found::File(name.to_owned()));
     }
-    if is_pytorch(name) {
-        return Err(pytorch().file(store.describe(name)));
-    }
-    let message = "neither a safetensors nor a GGUF file";
+    let message = "neither a safetensors, nor a PyTorch, nor a GGUF file";
     Err(Error::new(ErrorKind::Unsupported, message).file(store.describe(name)))
 }
 
 async fn search(store: &dyn Store) -> Result<Found> {
-    if len_if_there(store, SINGLE).await?.is_some() {
-        return Ok(Found::Safetensors(SINGLE.to_owned()));
+    if let Some(found) = published(store, SINGLE, INDEX).await? {
+        return Ok(found);
     }
-    if len_if_there(store, INDEX).await?.is_some() {
-        return Ok(Found::Index);
-    }
-    let nothing = || {
-        Error::new(ErrorKind::NotFound, "no checkpoint here")
-            .file(store.describe(""))
-            .remedy(format!("there must be {SINGLE}, {INDEX} or a .gguf file"))
-    };
     let names = match store.list().await {
         Ok(names) => names,
-        Err(error) if error.kind() == ErrorKind::Unsupported => return Err(nothing()),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Vec::new(),
         Err(error) => return Err(error),
     };
-    for extension in ["safetensors", "gguf"] {
-        let mut matching = names.iter().filter(|name| has_extension(name, extension));
-        match (matching.next(), matching.next()) {
-            (None, _) => {}
-            (Some(name), None) => return named(store, name).await,
-            (Some(first), Some(second)) => {
-                let message = format!("several .{extension} files and no index: {first}, {second}…");
-                let error = Error::new(ErrorKind::Argument, message).file(store.describe(""));
-                return Err(error.remedy("name the one to open"));
-            }
-        }
+    if let Some(name) = only(store, &names, ".safetensors", is_safetensors)? {
+        return named(store, name).await;
     }
-    match names.iter().find(|name| is_pytorch(name)) {
-        Some(name) => Err(pytorch().file(store.describe(name))),
-        None => Err(nothing()),
+    if let Some(found) = published(store, PYTORCH_SINGLE, PYTORCH_INDEX).await? {
+        return Ok(found);
+    }
+    if let Some(name) = only(store, &names, ".gguf", |name| has_extension(name, "gguf"))? {
+        return named(store, name).await;
+    }
+    let is_weights = |name: &str| is_pytorch(name) && !BESIDE.iter().any(|start| name.starts_with(start));
+    if let Some(name) = only(store, &names, "PyTorch", is_weights)? {
+        return named(store, name).await;
+    }
+    Err(Error::new(ErrorKind::NotFound, "no checkpoint here").file(store.describe("")).remedy(format!(
+        "there must be {SINGLE}, {INDEX}, {PYTORCH_SINGLE}, {PYTORCH_INDEX}, or one .safetensors, .gguf or .bin file"
+    )))
+}
+
+/// What is there under the names that checkpoints are published with.
+async fn published(store: &dyn Store, single: &str, index: &'static str) -> Result<Option<Found>> {
+    if len_if_there(store, single).await?.is_some() {
+        return Ok(Some(Found::File(single.to_owned())));
+    }
+    Ok(len_if_there(store, index).await?.map(|_| Found::Index(index)))
+}
+
+/// The only file of a kind, where there is one.
+fn only<'a>(
+    store: &dyn Store,
+    names: &'a [String],
+    kind: &str,
+    is_kind: impl Fn(&str) -> bool,
+) -> Result<Option<&'a String>> {
+    let mut matching = names.iter().filter(|name| is_kind(name));
+    match (matching.next(), matching.next()) {
+        (found, None) => Ok(found),
+        (None, _) => Ok(None),
+        (Some(first), Some(second)) => {
+            let message = format!("several {kind} files and no index: {first}, {second}…");
+            let error = Error::new(ErrorKind::Argument, message).file(store.describe(""));
+            Err(error.remedy("name the one to open"))
+        }
     }
 }
 
@@ -110,17 +134,15 @@ fn has_extension(name: &str, extension: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, found)| found.eq_ignore_ascii_case(extension))
 }
 
+fn is_safetensors(name: &str) -> bool {
+    has_extension(name, "safetensors")
+}
+
 fn is_pytorch(name: &str) -> bool {
-    ["bin", "pt", "pth"].iter().any(|extension| has_extension(name, extension))
+    PYTORCH_EXTENSIONS.iter().any(|extension| has_extension(name, extension))
 }
 
-fn pytorch() -> Error {
-    Error::new(ErrorKind::Unsupported, "PyTorch checkpoints are not yet supported").remedy(
-        "convert it to safetensors: load it with transformers and call save_pretrained(folder, safe_serialization=True)",
-    )
-}
-
-/// Parses `model.safetensors.index.json`: which file holds each tensor.
+/// Parses `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which file holds each tensor.
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] for broken JSON, a tensor that comes twice, no tensors, and file names with a path.
@@ -135,22 +157,31 @@ pub fn parse_index(bytes: &[u8]) -> Result<BTreeMap<String, String>> {
         return Err(Error::new(ErrorKind::Malformed, "the weight_map is empty"));
     }
     for (tensor, file) in &map {
-        if file.is_empty() || file.contains(['/', '\\', '\0']) || !has_extension(file, "safetensors") {
-            let message = format!("'{file}' is not the name of a safetensors file");
+        if file.contains(['/', '\\', '\0']) || !(is_safetensors(file) || is_pytorch(file)) {
+            let message = format!("'{file}' is not the name of a safetensors or PyTorch file");
             return Err(Error::new(ErrorKind::Malformed, message).tensor(tensor));
         }
     }
     Ok(map)
 }
 
-/// Opens the safetensors `files` and the configs beside them; `index` says which file each tensor is taken from.
+/// The tensors of a file, from its header.
+async fn read_entries(store: &dyn Store, name: &str, len: u64) -> Result<Vec<Entry>> {
+    if is_safetensors(name) {
+        return Ok(read_header(store, name, len).await?.entries);
+    }
+    pytorch::read_entries(store, name, len).await
+}
+
+/// Opens the `files` and the configs beside them; `index`, a file's name and content, says which file each tensor is
+/// taken from.
 async fn open_folder(
     store: &dyn Store,
     files: Vec<String>,
-    index: Option<BTreeMap<String, String>>,
+    index: Option<(&str, BTreeMap<String, String>)>,
 ) -> Result<Checkpoint> {
     let config = json_if_there(store, "config.json").await?.ok_or_else(|| {
-        let error = Error::new(ErrorKind::NotFound, "a safetensors checkpoint needs its config.json");
+        let error = Error::new(ErrorKind::NotFound, "a checkpoint needs its config.json");
         error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
     })?;
     refuse_quantized(&config).map_err(|error| error.file(store.describe("config.json")))?;
@@ -171,8 +202,8 @@ async fn open_folder(
             named(error.remedy("download the checkpoint again"))
         })?;
         let file = checkpoint.files.len();
-        for entry in read_header(store, &name, len).await?.entries {
-            let here = index.as_ref().is_none_or(|index| index.get(&entry.name) == Some(&name));
+        for entry in read_entries(store, &name, len).await? {
+            let here = index.as_ref().is_none_or(|(_, index)| index.get(&entry.name) == Some(&name));
             if here && let Some(tensor) = tensor(entry, file).map_err(named)? {
                 checkpoint.tensors.push(tensor);
             }
@@ -180,8 +211,8 @@ async fn open_folder(
         checkpoint.files.push((name, len));
     }
     checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    if let Some(index) = &index {
-        check_index(index, &checkpoint.tensors).map_err(|error| error.file(store.describe(INDEX)))?;
+    if let Some((name, index)) = &index {
+        check_index(index, &checkpoint.tensors).map_err(|error| error.file(store.describe(name)))?;
     }
     Ok(checkpoint)
 }

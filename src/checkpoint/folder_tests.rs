@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::checkpoint::pytorch::testing::{archive, dict, storage, tensor};
 use crate::checkpoint::testing::{Memory, safetensors, small_llama};
 
 fn entry(name: &str, dtype: &str, shape: &[u64], start: u64, len: u64) -> String {
@@ -104,7 +105,9 @@ fn folders_without_a_checkpoint_say_what_is_missing() {
         (Memory::new([(SINGLE, single()), ("config.json", vec![])]), None, ErrorKind::Malformed, "config.json"),
         (Memory::new([(SINGLE, single()), ("config.json", b"3".to_vec())]), None, ErrorKind::Malformed, "config.json"),
         (Memory::new([config(), (SINGLE, vec![])]), None, ErrorKind::Truncated, SINGLE),
-        (Memory::new([config(), ("pytorch_model.bin", vec![1])]), None, ErrorKind::Unsupported, "save_pretrained"),
+        (Memory::new([config(), (PYTORCH_SINGLE, vec![1])]), None, ErrorKind::Malformed, PYTORCH_SINGLE),
+        (Memory::new([(PYTORCH_SINGLE, pytorch_file("a"))]), None, ErrorKind::NotFound, "config.json"),
+        (Memory::new([config(), ("training_args.bin", vec![1])]), None, ErrorKind::NotFound, "no checkpoint"),
         (
             Memory::new([("a.gguf", gguf.clone()), ("b.gguf", gguf.clone())]),
             None,
@@ -114,7 +117,13 @@ fn folders_without_a_checkpoint_say_what_is_missing() {
         (Memory::new([("a.gguf", b"GGML".to_vec())]), None, ErrorKind::Malformed, "memory/a.gguf"),
         (Memory::new([("a.txt", b"hello".to_vec())]), Some("a.txt"), ErrorKind::Unsupported, "memory/a.txt"),
         (Memory::new([]), Some("a.gguf"), ErrorKind::NotFound, "a.gguf"),
-        (Memory::new([("model.bin", vec![1; 8])]), Some("model.bin"), ErrorKind::Unsupported, "PyTorch"),
+        (Memory::new([config(), ("model.bin", vec![1; 8])]), Some("model.bin"), ErrorKind::Malformed, "PyTorch"),
+        (
+            Memory::new([config(), ("a.bin", pytorch_file("a")), ("b.pth", pytorch_file("b"))]),
+            None,
+            ErrorKind::Argument,
+            "a.bin, b.pth",
+        ),
     ];
     for (store, name, kind, says) in cases {
         let error = run(&store, name).expect_err(says);
@@ -133,6 +142,59 @@ fn a_file_can_be_named_or_be_the_only_one() -> Result<()> {
     assert_eq!(run(&gguf, Some("blob"))?.tensors.len(), 11);
     let only = Memory::new([("Model.GGUF", small_llama(1).write())]);
     assert_eq!(run(&only, None)?.tensors.len(), 11);
+    Ok(())
+}
+
+/// A PyTorch file of one bf16 tensor and a buffer.
+fn pytorch_file(name: &str) -> Vec<u8> {
+    let weights = tensor(&storage("BFloat16Storage", "0", 4), 1, &[3], &[1]);
+    let buffer = tensor(&storage("LongStorage", "1", 1), 0, &[1], &[1]);
+    archive(&dict(&[(name, weights), ("position_ids", buffer)]), &[b"01234567", b"01234567"]).write()
+}
+
+#[test]
+fn pytorch_files_are_opened_after_safetensors() -> Result<()> {
+    let (a, b) = (pytorch_file("a"), pytorch_file("b"));
+    let index = br#"{"weight_map":{"a":"pytorch_model-1.bin","b":"pytorch_model-2.bin"}}"#.to_vec();
+    let gguf = small_llama(1).write();
+    let beside = ["training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"].map(|name| (name, vec![1]));
+    // Each is preferred to those that follow.
+    let order = [
+        (SINGLE, single(), 2),
+        ("weights.safetensors", single(), 2),
+        (PYTORCH_SINGLE, a.clone(), 1),
+        (PYTORCH_INDEX, index, 2),
+        ("only.gguf", gguf, 11),
+        ("only.pth", b.clone(), 1),
+    ];
+    let mut store = Memory::new(beside);
+    let (name, bytes) = config();
+    store.objects.insert(name.to_owned(), bytes);
+    for (name, bytes, tensors) in order.into_iter().rev() {
+        store.objects.insert(name.to_owned(), bytes);
+        if name == PYTORCH_INDEX {
+            let shards = [("pytorch_model-1.bin", &a), ("pytorch_model-2.bin", &b)];
+            store.objects.extend(shards.map(|(name, bytes)| (name.to_owned(), bytes.clone())));
+        }
+        let checkpoint = run(&store, None)?;
+        assert_eq!(checkpoint.tensors.len(), tensors, "{name}");
+        assert!(name == PYTORCH_INDEX || checkpoint.files[0].0 == name, "{name}: {:?}", checkpoint.files);
+    }
+    // The first bytes decide, not the name.
+    let file = pytorch_file("w");
+    let odd = Memory::new([config(), ("blob", file.clone())]);
+    let checkpoint = run(&odd, Some("blob"))?;
+    let tensor = &checkpoint.tensors[0];
+    assert_eq!(
+        (tensor.name.as_str(), tensor.source, &tensor.shape[..]),
+        ("w", Source::Plain(Encoding::BF16), &[3][..])
+    );
+    assert_eq!(&file[tensor.offset_bytes as usize..][..tensor.len_bytes as usize], b"234567");
+    // Nothing needs to be listed, as over HTTP.
+    let index = br#"{"weight_map":{"w":"pytorch_model-1.bin"}}"#.to_vec();
+    let mut remote = Memory::new([config(), (PYTORCH_INDEX, index), ("pytorch_model-1.bin", file)]);
+    remote.lists = false;
+    assert_eq!(run(&remote, None)?.tensors.len(), 1);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
-//! Reads what people publish: headers of safetensors and GGUF files -> one table of tensors, all in Hugging Face names
+//! Reads what people publish: headers of safetensors, PyTorch and GGUF files -> one table of tensors, all in Hugging Face names
 //! and shapes. Only headers are read here, by positioned reads; tensor bytes are read by the splitter.
 
 mod folder;
 pub mod gguf;
 mod gguf_tokenizer;
+pub mod pytorch;
 mod read;
 pub mod safetensors;
 #[cfg(test)]

@@ -54,6 +54,22 @@ const CASES: &[Case] = &[
         says: &["config.json"],
     },
     Case {
+        name: "a PyTorch file of transposed weights",
+        spoil: |folder| {
+            fs::remove_file(folder.join("model.safetensors")).expect("removes");
+            fs::copy(data("pytorch/transposed.bin"), folder.join("pytorch_model.bin")).expect("copies");
+        },
+        says: &["pytorch_model.bin", "model.norm.weight", "contiguous()"],
+    },
+    Case {
+        name: "a PyTorch file of long ago",
+        spoil: |folder| {
+            fs::remove_file(folder.join("model.safetensors")).expect("removes");
+            fs::copy(data("pytorch/legacy.bin"), folder.join("pytorch_model.bin")).expect("copies");
+        },
+        says: &["pytorch_model.bin", "PyTorch before 1.6", "safetensors"],
+    },
+    Case {
         name: "weights cut off",
         spoil: |folder| edit(&folder.join("model.safetensors"), |bytes| bytes.truncate(bytes.len() - 100)),
         says: &["model.safetensors"],

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 /// Time between two looks at whether another process has finished.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// Opens a checkpoint: a Hugging Face folder, or one file (GGUF or safetensors).
+/// Opens a checkpoint: a Hugging Face folder, or one file (GGUF, safetensors or PyTorch).
 ///
 /// # Errors
 /// Those of [`checkpoint::open`].
@@ -141,12 +141,15 @@ fn cached_folder(model: &Path, shards_dir: Option<&Path>) -> Result<PathBuf> {
     Ok(parent.join(format!("{}-{:016x}", name_of(model), hash.digest())))
 }
 
+/// How the names of a checkpoint's files end.
+const EXTENSIONS: &[&str] = &["safetensors", "bin", "pt", "pth", "gguf", "json"];
+
 /// The files of a folder that a checkpoint is made of.
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|error| Error::io(error, folder.display().to_string()))?;
     let is_part = |path: &PathBuf| {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        path.is_file() && extension.is_some_and(|extension| ["safetensors", "gguf", "json"].contains(&extension))
+        path.is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
     };
     Ok(entries.flatten().map(|entry| entry.path()).filter(is_part).collect())
 }

@@ -25,7 +25,7 @@ use size::{parse_size, show_size};
 /// A split that was stopped is continued by the same command.
 #[derive(Args, Clone, Debug)]
 pub struct SplitArgs {
-    /// A Hugging Face folder (safetensors), or a GGUF file
+    /// A Hugging Face folder (safetensors or PyTorch), or a GGUF file
     pub checkpoint: PathBuf,
     /// The folder of the model: new, empty, or that of a split that was stopped
     pub out: PathBuf,
