@@ -12,7 +12,7 @@ use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::budget::Demand;
 use tilestream::model::engine::Want;
-use tilestream::plan::{self, BufferId, ModelSpec};
+use tilestream::plan::{self, Activation, BufferId, ModelSpec, NormKind};
 use tilestream::reference;
 use tilestream::shard::Model;
 use tilestream::shard::synth::{SynthOptions, preset, synth};
@@ -103,8 +103,8 @@ async fn check_rows(engine: &Engine, model: &Model, spec: &ModelSpec) {
     let read = async |name: &str| engine.read_activation(buffer(spec, name), 0).await.expect("reads");
     let embedding = row(model, plan::EMBEDDINGS, u64::from(TOKEN)).await;
     let weight = row(model, &plan::layer_tensor(0, "input_layernorm.weight"), 0).await;
-    let epsilon = spec.final_norm_epsilon;
-    let normed = floats(reference::rms_norm(&embedding, &weight, epsilon));
+    let epsilon = spec.head.epsilon;
+    let normed = floats(reference::norm(NormKind::Rms, &embedding, &weight, &vec![0.0; weight.len()], epsilon));
     for (name, short) in [("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj")] {
         compare(model, &format!("self_attn.{short}.weight"), &normed, &read(name).await, |_| 0.0).await;
     }
@@ -114,7 +114,7 @@ async fn check_rows(engine: &Engine, model: &Model, spec: &ModelSpec) {
     for index in [0, 1, 53_247] {
         let weights = row(model, &plan::layer_tensor(0, "mlp.gate_proj.weight"), index as u64).await;
         let plain = reference::matmul(&[weights], &second)[0] as f32;
-        let expected = reference::gate(&[plain], &up[index..index + 1])[0];
+        let expected = reference::gate(Activation::Silu, &[plain], &up[index..index + 1])[0];
         assert!((f64::from(gate[index]) - expected).abs() < 1e-4 * expected.abs().max(0.1), "gate row {index}");
     }
     let mut middle = Vec::new();

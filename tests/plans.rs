@@ -5,19 +5,25 @@ mod common;
 use std::fmt::Write;
 
 use expect_test::expect_file;
-use tilestream::plan::{self, LayerSpec, ModelSpec, Op};
+use tilestream::plan::{self, AttentionSpec, HeadSpec, LayerSpec, ModelSpec, NormKind, Op};
 
 /// What a person checks against the model card: sizes, tensors, ops, frequencies.
 fn summary(spec: &ModelSpec) -> String {
-    let ModelSpec { family, hidden, vocab, max_positions, tied_head, .. } = spec;
-    let head = if *tied_head { "tied" } else { "own" };
+    let ModelSpec { family, hidden, vocab, max_positions, .. } = spec;
+    let head = if spec.head.tied { "tied" } else { "own" };
     let mut text = format!("{family}: hidden {hidden}, vocabulary {vocab} ({head} head), {max_positions} positions\n");
     let buffers: Vec<_> = spec.buffers.iter().map(|buffer| format!("{} {}", buffer.name, buffer.width)).collect();
     let _ = writeln!(text, "buffers: {}", buffers.join(", "));
-    let frequencies = &spec.rope.inverse_frequencies;
-    let last = frequencies.len() - 1;
-    let shown: Vec<_> = [0, 1, last / 2, last].map(|pair| format!("[{pair}] {:e}", frequencies[pair])).into();
-    let _ = writeln!(text, "rope: {}, attention x {}", shown.join(", "), spec.rope.attention_factor);
+    for rope in &spec.ropes {
+        let frequencies = &rope.inverse_frequencies;
+        let last = frequencies.len() - 1;
+        let shown: Vec<_> = [0, 1, last / 2, last].map(|pair| format!("[{pair}] {:e}", frequencies[pair])).into();
+        let long = rope.long.as_ref().map_or(String::new(), |(from, _)| format!(", others past {from} positions"));
+        let _ = writeln!(text, "rope: {}, attention x {}{long}", shown.join(", "), rope.attention_factor);
+    }
+    if spec.embedding_scale != 1.0 {
+        let _ = writeln!(text, "embeddings x {}", spec.embedding_scale);
+    }
     let mut first = 0;
     for run in spec.layers.chunk_by(|a, b| a == b) {
         let _ = writeln!(text, "layers {first} to {}:", first + run.len() - 1);
@@ -27,7 +33,11 @@ fn summary(spec: &ModelSpec) -> String {
     let matrices = spec.layers.iter().flat_map(|layer| &layer.matrices);
     let weights: u64 = matrices.map(|matrix| u64::from(matrix.rows) * u64::from(matrix.columns)).sum();
     let head = u64::from(*vocab) * u64::from(*hidden);
-    let _ = writeln!(text, "weights: {weights} in layers, {head} in the head, epsilon {:e}", spec.final_norm_epsilon);
+    let HeadSpec { norm, epsilon, logit_scale, softcap, .. } = &spec.head;
+    let kind = if *norm == NormKind::Rms { String::new() } else { format!(", {norm:?} norm") };
+    let scale = if *logit_scale == 1.0 { String::new() } else { format!(", logits x {logit_scale}") };
+    let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
+    let _ = writeln!(text, "weights: {weights} in layers, {head} in the head, epsilon {epsilon:e}{kind}{scale}{cap}");
     text
 }
 
@@ -35,33 +45,53 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
     let name = |id: plan::BufferId| spec.buffers[usize::from(id.0)].name;
     for op in &layer.ops {
         let line = match op {
-            Op::RmsNorm { input, output, weight, epsilon } => {
-                let weight = &layer.vectors[usize::from(weight.0)];
-                format!("{} = rms_norm({}, {} [{}], {epsilon:e})", name(*output), name(*input), weight.name, weight.len)
+            Op::Norm { input, output, norm, groups, width, accumulate, scale, .. } => {
+                let vector = |id: &plan::VectorId| &layer.vectors[usize::from(id.0)];
+                let weight = norm
+                    .weight
+                    .as_ref()
+                    .map_or(String::new(), |id| format!(", {} [{}]", vector(id).name, vector(id).len));
+                let kind = if norm.kind == NormKind::Rms { "rms_norm" } else { "layer_norm" };
+                let groups = if *groups == 1 { String::new() } else { format!(", {groups} of {width}") };
+                let bias = norm.bias.as_ref().map_or(String::new(), |id| format!(" + {}", vector(id).name));
+                let sign = if *accumulate { "+=" } else { "=" };
+                let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
+                format!("{out} {sign} {kind}({from}{weight}{groups}, {epsilon:e}){bias}{}", times(*scale))
             }
-            Op::MatMul { input, output, weight, bias, accumulate } => {
+            Op::MatMul { input, output, weight, bias, accumulate, scale } => {
                 let matrix = &layer.matrices[usize::from(weight.0)];
                 let bias = bias.map_or(String::new(), |bias| format!(" + {}", layer.vectors[usize::from(bias.0)].name));
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from) = (name(*output), name(*input));
-                format!("{out} {sign} {} [{}, {}] * {from}{bias}", matrix.name, matrix.rows, matrix.columns)
+                let (rows, columns) = (matrix.rows, matrix.columns);
+                format!("{out} {sign} {} [{rows}, {columns}] * {from}{bias}{}", matrix.name, times(*scale))
             }
-            Op::Rope { target, heads, head_dim, pairs } => {
-                format!("rope({}: {heads} x {head_dim}, {pairs} pairs)", name(*target))
+            Op::Rope { target, heads, head_dim, pairs, table } => {
+                let table = if *table == 0 { String::new() } else { format!(", table {table}") };
+                format!("rope({}: {heads} x {head_dim}, {pairs} pairs{table})", name(*target))
             }
-            Op::KvWrite { key, value } => format!("cache({}, {}: {})", name(*key), name(*value), layer.kv_width),
-            Op::Attention { query, output, heads, kv_heads, head_dim, scale, window } => {
+            Op::KvWrite { key, value } => {
+                format!("cache({}, {}: {} + {})", name(*key), name(*value), layer.key_width, layer.value_width)
+            }
+            Op::Attention { query, output, attention } => {
+                let AttentionSpec { heads, kv_heads, head_dim, scale, window, softcap, .. } = attention;
                 let window = window.map_or(String::new(), |window| format!(", window {window}"));
+                let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide");
-                format!("{} = attention({}: {heads}, scale {scale}{window})", name(*output), name(*query))
+                format!("{} = attention({}: {heads}, scale {scale}{window}{cap})", name(*output), name(*query))
             }
-            Op::Gate { gate, up, output, activation } => {
-                format!("{} = {activation:?}({}) * {}", name(*output), name(*gate), name(*up))
+            Op::Gate { target, up, activation, .. } => {
+                let up = up.map_or(String::new(), |up| format!(" * {}", name(up)));
+                format!("{} = {activation:?}({}){up}", name(*target), name(*target))
             }
             other => format!("{other:?}"),
         };
         let _ = writeln!(text, "  {line}");
     }
+}
+
+fn times(scale: f32) -> String {
+    if scale == 1.0 { String::new() } else { format!(" x {scale}") }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::read::{
 use super::safetensors::{Entry, HEADER_CAP, read_header};
 use super::{Checkpoint, Source, Tensor, gguf, pytorch};
 use crate::encoding::Encoding;
-use crate::plan::RowMap;
+use crate::plan::{RowMap, TensorNames};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -214,7 +214,36 @@ async fn open_folder(
     if let Some((name, index)) = &index {
         check_index(index, &checkpoint.tensors).map_err(|error| error.file(store.describe(name)))?;
     }
+    // What is wrong with a config is for the plan to say.
+    if let Ok(names) = TensorNames::new(&checkpoint.config) {
+        checkpoint.tensors = checkpoint.tensors.iter().flat_map(|tensor| in_our_names(tensor, &names)).collect();
+        checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     Ok(checkpoint)
+}
+
+/// The tensors of a model that a checkpoint's tensor holds.
+fn in_our_names(tensor: &Tensor, names: &TensorNames) -> Vec<Tensor> {
+    let mut shape = tensor.shape.clone();
+    // Norms of heads may come as a table, a row for each head; here they are one vector.
+    if shape.len() == 2 && tensor.name.ends_with("norm.weight") {
+        shape = vec![shape[0].saturating_mul(shape[1])];
+    }
+    let Some(rows) = shape.first().copied() else { return vec![tensor.clone()] };
+    let places = names.places(&tensor.name, rows).into_iter();
+    let own = places.map(|place| Tensor {
+        name: place.name,
+        shape: match place.inverse_lengths {
+            true => vec![place.row_count],
+            false => [&[place.row_count][..], &shape[1..]].concat(),
+        },
+        inverse_lengths: place.inverse_lengths.then(|| shape.get(1).copied().unwrap_or(1)),
+        source_rows: rows,
+        rows: place.rows,
+        plus: place.plus,
+        ..tensor.clone()
+    });
+    own.collect()
 }
 
 /// Every tensor of the index is in the shard that it names.
@@ -292,6 +321,7 @@ fn tensor(entry: Entry, file: usize) -> Result<Option<Tensor>> {
         source_rows,
         rows: RowMap::ALL,
         plus: 0.0,
+        inverse_lengths: None,
     }))
 }
 

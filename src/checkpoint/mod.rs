@@ -46,6 +46,8 @@ pub struct Tensor {
     pub rows: RowMap,
     /// Added to each value: norms that are stored around 0 are meant around 1.
     pub plus: f32,
+    /// The tensor is not in the file: it is one over the length of each row of the matrix there, which has so many columns.
+    pub inverse_lengths: Option<u64>,
 }
 
 /// Everything a split needs of a checkpoint, except the tensors' bytes.

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn lines_are_those_of_the_files_and_unknown_parts_are_refused() {
         let composed = Composed::new(true, &[("LANES", 8)], &["parts/silu.wgsl", "gate.wgsl"]).expect("known parts");
-        let line = composed.source.lines().position(|line| line.contains("fn activation")).expect("there") as u32 + 1;
+        let line = composed.source.lines().position(|line| line.contains("fn gated")).expect("there") as u32 + 1;
         assert_eq!(composed.place(line), "shaders/parts/silu.wgsl:2");
         let line = composed.source.lines().position(|line| line.contains("fn gate")).expect("there") as u32 + 1;
         let real = SOURCES.iter().find(|(name, _)| *name == "gate.wgsl").expect("there").1;

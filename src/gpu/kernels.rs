@@ -190,9 +190,12 @@ impl KernelId {
             Self::MatMul(encoding) => {
                 ("matmul", matmul(encoding), &[Read, Read, Read, Read, Write], size::<MatMulParams>())
             }
-            Self::Norm => {
-                ("norm", own(&["norm.wgsl", "parts/norm_apart.wgsl", lanes]), &[Read, Read, Write], size::<NormParams>())
-            }
+            Self::Norm => (
+                "norm",
+                own(&["norm.wgsl", "parts/norm_apart.wgsl", lanes]),
+                &[Read, Read, Write],
+                size::<NormParams>(),
+            ),
             Self::NormInPlace => {
                 ("norm", own(&["norm.wgsl", "parts/norm_in_place.wgsl", lanes]), &[Read, Write], size::<NormParams>())
             }
@@ -212,7 +215,7 @@ impl KernelId {
             Self::Gate(activation) => {
                 ("gate", own(&["gate.wgsl", activation.part()]), &[Read, Write], size::<GateParams>())
             }
-            Self::Logits => ("logits", own(&["logits.wgsl"]), &[Write], size::<LogitsParams>()),
+            Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
             Self::GatherRows => {
                 ("gather_rows", own(&["gather_rows.wgsl"]), &[Read, Read, Write], size::<GatherRowsParams>())

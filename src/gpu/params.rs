@@ -43,7 +43,9 @@ params! {
     /// `shaders/gate.wgsl`.
     GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, flags: u32 }
     /// `shaders/logits.wgsl`.
-    LogitsParams { rows: u32, width: u32, stride: u32, scale: f32, cap: f32 }
+    LogitsParams {
+        rows: u32, width: u32, stride: u32, scale: f32, cap: f32, factors_offset: u32, flags: u32,
+    }
     /// `shaders/gather_rows.wgsl`.
     GatherRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, indices_offset: u32 }
     /// `shaders/argmax.wgsl`.
@@ -58,6 +60,8 @@ pub const BIAS: u32 = 2;
 pub const WEIGHT: u32 = 4;
 /// [`NormParams::flags`]: take off the mean.
 pub const LAYER: u32 = 8;
+/// [`LogitsParams::flags`]: each logit has a factor of its own.
+pub const FACTORS: u32 = 1;
 /// [`GateParams::flags`]: there is nothing to multiply with.
 pub const UNGATED: u32 = 1;
 /// [`AttentionParams::flags`]: the first segment starts the softmax.

@@ -7,9 +7,9 @@ use super::engine::{Buffers, Engine, Output, Vectors, WORK_PER_SUBMIT, Want};
 use super::layout::{MatrixLayout, VectorLayout};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
-    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FIRST_SEGMENT, GateParams, GatherRowsParams, Kernel,
-    KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams, RopeParams, SINKS, UNGATED,
-    WEIGHT, grid,
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FACTORS, FIRST_SEGMENT, GateParams, GatherRowsParams,
+    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams, RopeParams, SINKS,
+    UNGATED, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
 use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
@@ -295,23 +295,32 @@ impl Engine {
             accumulate: false,
             scale: 1.0,
         };
-        let bias = offset(plan::HEAD_BIAS);
+        let (bias, factors) = (offset(plan::HEAD_BIAS), offset(plan::HEAD_SCALE));
         self.norm(&call, heads, vectors)?;
         let matrix = self.layout.head.matrices[0].clone();
         let (input, output) = (Operand::HeadNormed, Operand::Logits);
         let call = MatMulCall { input, output, matrix, bias, accumulate: false, scale: 1.0 };
         self.matmul(&call, heads, vectors).await?;
+        self.bend_logits(heads, factors, vectors)?;
         self.read_back(heads, want).await
+    }
+
+    /// Scale, factors and cap of the logits, where there are any.
+    fn bend_logits(&mut self, rows: u32, factors: Option<u32>, vectors: Vectors) -> Result<()> {
+        let (scale, cap) = (self.spec.head.logit_scale, self.spec.head.softcap.unwrap_or(0.0));
+        if scale == 1.0 && cap == 0.0 && factors.is_none() {
+            return Ok(());
+        }
+        let (width, flags) = (self.spec.vocab, u32::from(factors.is_some()) * FACTORS);
+        let factors_offset = factors.unwrap_or(0);
+        let params = LogitsParams { rows, width, stride: width, scale, cap, factors_offset, flags };
+        let kernel = self.kernel(KernelId::Logits)?;
+        let binds = [vectors_bind(&self.stream, &self.buffers, vectors)?, (&self.buffers.logits).into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::logits(&params))
     }
 
     async fn read_back(&mut self, heads: u32, want: Want) -> Result<Output> {
         let vocab = self.spec.vocab;
-        let (scale, cap) = (self.spec.head.logit_scale, self.spec.head.softcap.unwrap_or(0.0));
-        if scale != 1.0 || cap > 0.0 {
-            let params = LogitsParams { rows: heads, width: vocab, stride: vocab, scale, cap };
-            let kernel = self.kernel(KernelId::Logits)?;
-            self.recorder.dispatch(&kernel, &[(&self.buffers.logits).into()], &params, grid::logits(&params))?;
-        }
         let params = ArgmaxParams { rows: heads, width: vocab, stride: vocab, result_offset: 0 };
         let kernel = self.kernel(KernelId::Argmax)?;
         if self.recorder.is_full() {

@@ -138,7 +138,8 @@ impl Step {
             pages.extend_from_slice(table);
         }
         let context = self.context;
-        let of_row = |row: &Row| spec.ropes.iter().flat_map(|rope| rope.angles(row.position, context)).collect::<Vec<_>>();
+        let of_row =
+            |row: &Row| spec.ropes.iter().flat_map(|rope| rope.angles(row.position, context)).collect::<Vec<_>>();
         let angles: Vec<f32> = rows.iter().flat_map(of_row).collect();
         let meta: Vec<[u32; 4]> = rows.iter().map(|row| [row.position, starts[row.sequence], 0, 0]).collect();
         let sizes = [self.sizes.angles, self.sizes.meta, self.sizes.pages, self.sizes.indices];

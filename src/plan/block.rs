@@ -63,6 +63,9 @@ fn head(shape: &Shape) -> HeadSpec {
     if shape.head_bias {
         vectors.push(VectorSpec { name: HEAD_BIAS.into(), len: shape.vocab });
     }
+    if shape.family.normalized_head {
+        vectors.push(VectorSpec { name: HEAD_SCALE.into(), len: shape.vocab });
+    }
     HeadSpec {
         norm: shape.family.norm,
         epsilon: shape.epsilon,

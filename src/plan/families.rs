@@ -10,6 +10,8 @@ use super::NormKind;
 pub(super) struct Family {
     /// The class in `architectures` of `config.json`.
     pub class: &'static str,
+    /// Fields that must be there, or must not, for this row to be the one: some families share a class.
+    pub when: &'static [(&'static str, bool)],
     pub name: &'static str,
     /// (the common name of a field, this family's).
     pub renamed: &'static [(&'static str, &'static str)],
@@ -40,6 +42,8 @@ pub(super) struct Family {
     pub intermediate_is_both: bool,
     /// Embeddings are multiplied with the root of `hidden_size`.
     pub embeddings_grow: bool,
+    /// Rows of the head are brought to length 1.
+    pub normalized_head: bool,
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
@@ -135,6 +139,7 @@ const WINDOWS_BY_LAYER: &[&str] = &["sliding_window", "use_sliding_window", "max
 // https://huggingface.co/meta-llama/Llama-3.1-405B/blob/main/config.json
 const LLAMA: Family = Family {
     class: "LlamaForCausalLM",
+    when: &[],
     name: "llama",
     renamed: &[],
     defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu"}"#,
@@ -155,6 +160,7 @@ const LLAMA: Family = Family {
     gated: true,
     intermediate_is_both: false,
     embeddings_grow: false,
+    normalized_head: false,
     layers: "model.layers.",
     tensors: &[],
 };
@@ -209,6 +215,21 @@ const GEMMA2: Family = Family {
 };
 
 const OLMO_NORMS: Norms = Norms { before_attention: None, before_mlp: None, ..SANDWICH };
+
+// https://huggingface.co/baichuan-inc/Baichuan-7B/blob/main/config.json
+const BAICHUAN: Family = Family {
+    class: "BaiChuanForCausalLM",
+    name: "baichuan",
+    harmless: &["auto_map", "gradient_checkpointing", "model_max_length", "z_loss_weight"],
+    qkv_bias: Flag::No,
+    output_bias: Flag::No,
+    mlp_bias: Flag::No,
+    tensors: &[Rule {
+        theirs: "self_attn.W_pack",
+        ours: &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
+    }],
+    ..LLAMA
+};
 
 /// The table.
 pub(super) const FAMILIES: &[Family] = &[
@@ -303,10 +324,7 @@ pub(super) const FAMILIES: &[Family] = &[
                     ("self_attn.v_proj", Part::Value),
                 ],
             },
-            Rule {
-                theirs: "mlp.gate_up_proj",
-                ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)],
-            },
+            Rule { theirs: "mlp.gate_up_proj", ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)] },
         ],
         ..LLAMA
     },
@@ -354,8 +372,15 @@ pub(super) const FAMILIES: &[Family] = &[
         defaults: r#"{"num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
             "hidden_act": "gelu_pytorch_tanh", "use_bias": true, "tie_word_embeddings": true}"#,
         reads: &["sliding_window"],
-        harmless: &["embedding_dropout", "residual_dropout", "activation_function"],
-        only: &[("norm_type", &["layer_norm"]), ("mlp_type", &["default"])],
+        harmless: &[
+            "activation_function",
+            "attention_softmax_in_fp32",
+            "embedding_dropout",
+            "layer_norm_epsilon",
+            "residual_dropout",
+            "scale_attention_softmax_in_fp32",
+        ],
+        only: &[("norm_type", &["layer_norm"]), ("mlp_type", &["default"]), ("scale_attn_weights", &["true"])],
         norm: NormKind::Layer,
         norm_bias: Flag::Yes,
         qkv_bias: Flag::Field("use_bias"),
@@ -376,6 +401,7 @@ pub(super) const FAMILIES: &[Family] = &[
         defaults: r#"{"max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "hidden_act": "silu",
             "logit_scale": 0.0625, "tie_word_embeddings": true}"#,
         reads: &["logit_scale"],
+        harmless: &["model_max_length"],
         norm: NormKind::Layer,
         norms: PARALLEL,
         parallel: Flag::Yes,
@@ -392,7 +418,7 @@ pub(super) const FAMILIES: &[Family] = &[
         defaults: r#"{"max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "hidden_act": "silu",
             "logit_scale": 0.0625, "sliding_window": 4096, "sliding_window_pattern": 4, "tie_word_embeddings": true}"#,
         reads: &["logit_scale", "sliding_window", "sliding_window_pattern", "layer_types"],
-        harmless: &["cache_implementation", "position_embedding_type", "order_of_interleaved_layers"],
+        harmless: &["cache_implementation", "layer_switch", "position_embedding_type", "order_of_interleaved_layers"],
         only: &[
             ("use_parallel_block", &["true"]),
             ("use_parallel_embedding", &["true", "false"]),
@@ -423,6 +449,8 @@ pub(super) const FAMILIES: &[Family] = &[
             "no_rope_layers",
             "no_rope_layer_interval",
         ],
+        // Published as 2, and read by nothing.
+        harmless: &["pretraining_tp"],
         ..LLAMA
     },
     // https://huggingface.co/THUDM/glm-4-9b-hf/blob/main/config.json
@@ -517,23 +545,39 @@ pub(super) const FAMILIES: &[Family] = &[
         ],
         ..LLAMA
     },
-    // https://huggingface.co/baichuan-inc/Baichuan-7B/blob/main/config.json
+    BAICHUAN,
+    // https://huggingface.co/baichuan-inc/Baichuan-13B-Base/blob/main/config.json
     Family {
-        class: "BaiChuanForCausalLM",
-        name: "baichuan",
-        renamed: &[("max_position_embeddings", "max_position_embeddings")],
-        harmless: &["auto_map", "tokenizer_class", "model_max_length", "gradient_checkpointing"],
-        qkv_bias: Flag::No,
-        output_bias: Flag::No,
-        mlp_bias: Flag::No,
-        tensors: &[W_PACK],
-        ..LLAMA
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", false), ("z_loss_weight", false)],
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
+        ..BAICHUAN
+    },
+    // https://huggingface.co/baichuan-inc/Baichuan2-7B-Base/blob/main/config.json
+    Family {
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", true)],
+        name: "baichuan2",
+        normalized_head: true,
+        ..BAICHUAN
+    },
+    // https://huggingface.co/baichuan-inc/Baichuan2-13B-Base/blob/main/config.json
+    Family {
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", false), ("z_loss_weight", true)],
+        name: "baichuan2",
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
+        normalized_head: true,
+        ..BAICHUAN
     },
     // https://huggingface.co/internlm/internlm-7b/blob/main/config.json
     Family {
         class: "InternLMForCausalLM",
         name: "internlm",
-        harmless: &["auto_map"],
+        // A growing base, past the positions that the plan allows.
+        harmless: &["auto_map", "rotary"],
         qkv_bias: Flag::Field("bias"),
         output_bias: Flag::Field("bias"),
         mlp_bias: Flag::No,
@@ -644,12 +688,3 @@ pub(super) const FAMILIES: &[Family] = &[
         ..LLAMA
     },
 ];
-
-const W_PACK: Rule = Rule {
-    theirs: "self_attn.W_pack",
-    ours: &[
-        ("self_attn.q_proj", Part::Query),
-        ("self_attn.k_proj", Part::Key),
-        ("self_attn.v_proj", Part::Value),
-    ],
-};

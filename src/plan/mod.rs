@@ -206,7 +206,8 @@ pub struct ModelSpec {
 pub struct HeadSpec {
     pub norm: NormKind,
     pub epsilon: f32,
-    /// The vectors of the head, in the order of [`FINAL_NORM`], [`FINAL_NORM_BIAS`] and [`HEAD_BIAS`], as far as it has them.
+    /// The vectors of the head, in the order of [`FINAL_NORM`], [`FINAL_NORM_BIAS`], [`HEAD_BIAS`] and [`HEAD_SCALE`], as far as
+    /// it has them.
     pub vectors: Vec<VectorSpec>,
     /// The head multiplies with the embedding matrix.
     pub tied: bool,
@@ -231,6 +232,8 @@ pub const FINAL_NORM: &str = "model.norm.weight";
 pub const FINAL_NORM_BIAS: &str = "model.norm.bias";
 /// The bias of the head, where it has one.
 pub const HEAD_BIAS: &str = "lm_head.bias";
+/// One over the length of each row of the head, where logits are multiplied with it.
+pub const HEAD_SCALE: &str = "lm_head.scale";
 /// The head; absent where it is tied to the embeddings.
 pub const HEAD: &str = "lm_head.weight";
 

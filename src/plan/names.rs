@@ -17,6 +17,8 @@ pub struct Place {
     pub rows: RowMap,
     /// Added to each value.
     pub plus: f32,
+    /// The tensor is a vector: one over the length of each row of the checkpoint's.
+    pub inverse_lengths: bool,
 }
 
 /// The names of one checkpoint.
@@ -57,8 +59,12 @@ impl TensorNames {
             let (row_count, rows) = self.rows(part, row_count);
             let rows = if layer.is_some() { self.in_halves(ours, rows, row_count) } else { rows };
             let plus = if family.unit_offset && ours.ends_with("norm") { 1.0 } else { 0.0 };
-            Place { name: full(ours), row_count, rows, plus }
+            Place { name: full(ours), row_count, rows, plus, inverse_lengths: false }
         };
+        if family.normalized_head && name == super::HEAD {
+            let lengths = Place { name: super::HEAD_SCALE.to_owned(), inverse_lengths: true, ..place(("", Part::All)) };
+            return vec![place((stem, Part::All)), lengths];
+        }
         match family.tensors.iter().find(|rule| rule.theirs == stem) {
             Some(rule) => rule.ours.iter().map(|(ours, part)| place((ours, *part))).collect(),
             None => vec![place((stem, Part::All))],
@@ -86,8 +92,7 @@ impl TensorNames {
 
     /// Queries, keys and their norms of a family whose pairs lie next to each other.
     fn in_halves(&self, ours: &str, rows: RowMap, row_count: u64) -> RowMap {
-        let rotates =
-            matches!(ours, "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.q_norm" | "self_attn.k_norm");
+        let rotates = matches!(ours, "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.q_norm" | "self_attn.k_norm");
         let head = u64::from(self.shape.head_dim);
         match self.shape.family.rope {
             Rope::Interleaved | Rope::InterleavedInWindows if rotates && row_count.is_multiple_of(head) => {

@@ -34,7 +34,9 @@ pub fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> 
     let (value, name) = if new.is_some() { (new, "rope_parameters") } else { (old, "rope_scaling") };
     let place = format!("config.json: {name}");
     let local = context.local_theta.map(|theta| RopeContext { theta, ..context });
-    if let Some((full, windowed)) = value.and_then(|value| value.get("full_attention").zip(value.get("sliding_attention"))) {
+    if let Some((full, windowed)) =
+        value.and_then(|value| value.get("full_attention").zip(value.get("sliding_attention")))
+    {
         let local = local.unwrap_or(context);
         return Ok(vec![scaled(full, &place, context, original)?, scaled(windowed, &place, local, original)?]);
     }
@@ -55,6 +57,8 @@ fn scaled(value: &Value, place: &str, context: RopeContext, original: Option<u32
     let base = plain(theta, context.rotary_dim);
     let spec = match kind {
         "default" => Ok(base),
+        // The base grows only past the positions that the plan allows.
+        "dynamic" => needed(&scaling, "factor").map(|_| base),
         "linear" => linear(&scaling, base),
         "llama3" => llama3(&scaling, base),
         "yarn" => yarn(&scaling, base, theta, context),

@@ -97,7 +97,8 @@ impl Shape {
         let fields = Fields::with_names(config, "config.json", family.renamed, &defaults)?;
         let reader = Reader { fields: &fields, family };
         let shape = reader.shape()?;
-        for (name, values) in ONLY.iter().chain(family.only) {
+        let common = ONLY.iter().filter(|(name, _)| !family.harmless.contains(name));
+        for (name, values) in common.chain(family.only) {
             reader.only(name, values)?;
         }
         fields.refuse_others(&[HARMLESS, family.harmless].concat())?;
@@ -121,8 +122,11 @@ fn family(config: &Value) -> Result<&'static Family> {
     let class = class.ok_or_else(|| {
         Error::new(ErrorKind::Missing, "field 'architectures' names no architecture").file("config.json")
     })?;
-    FAMILIES.iter().find(|row| row.class == class).ok_or_else(|| {
-        let known: Vec<_> = FAMILIES.iter().map(|row| row.class).collect();
+    let has = |field: &str| config.get(field).is_some_and(|value| !value.is_null());
+    let fits = |row: &&Family| row.class == class && row.when.iter().all(|(field, there)| has(field) == *there);
+    FAMILIES.iter().find(fits).ok_or_else(|| {
+        let mut known: Vec<_> = FAMILIES.iter().map(|row| row.class).collect();
+        known.dedup();
         Error::new(ErrorKind::Unsupported, format!("architecture '{class}' is not known"))
             .file("config.json")
             .remedy(format!("known are: {}", known.join(", ")))

@@ -49,7 +49,7 @@ fn each_wrong_field_is_named() {
         (json!({ "head_dim": 4096 }), Malformed, "head_dim"),
         (json!({ "rms_norm_eps": 0.0 }), Malformed, "rms_norm_eps"),
         (json!({ "rope_theta": -1.0 }), Malformed, "rope_theta"),
-        (json!({ "hidden_act": "gelu" }), Unsupported, "hidden_act"),
+        (json!({ "hidden_act": "spline" }), Unsupported, "hidden_act"),
         (json!({ "pretraining_tp": 2 }), Unsupported, "pretraining_tp"),
         (json!({ "attention_bias": "yes" }), Malformed, "attention_bias"),
         (json!({ "logit_scale": 0.5 }), Unsupported, "logit_scale"),
@@ -78,7 +78,7 @@ fn biases_heads_and_windows_are_data() {
     assert_eq!((wide.layers[0].matrices[0].rows, wide.layers[0].matrices[0].columns), (128, 64));
     let window = |changes: Value| {
         let spec = model_spec(&with(&changes)).expect("a plan");
-        let find = |op: &Op| if let Op::Attention { window, .. } = op { Some(*window) } else { None };
+        let find = |op: &Op| if let Op::Attention { attention, .. } = op { Some(attention.window) } else { None };
         spec.layers[0].ops.iter().find_map(find).expect("attention")
     };
     assert_eq!(window(json!({})), None);
@@ -87,7 +87,10 @@ fn biases_heads_and_windows_are_data() {
     let mut none = with(&json!({ "architectures": ["MistralForCausalLM"] }));
     none["sliding_window"] = Value::Null;
     let spec = model_spec(&none).expect("a plan");
-    assert!(spec.layers[0].ops.iter().any(|op| matches!(op, Op::Attention { window: None, .. })), "null means none");
+    assert!(
+        spec.layers[0].ops.iter().any(|op| matches!(op, Op::Attention { attention, .. } if attention.window.is_none())),
+        "null means none"
+    );
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn both_spellings_of_rope_say_the_same() {
     let new = model_spec(&with(&json!({ "rope_parameters": new, "rope_theta": null }))).expect("a plan");
     assert_eq!(old, new);
     let plain = model_spec(&with(&json!({ "rope_theta": 500.0 }))).expect("a plan");
-    let (scaled, plain) = (&old.rope.inverse_frequencies, &plain.rope.inverse_frequencies);
+    let (scaled, plain) = (&old.ropes[0].inverse_frequencies, &plain.ropes[0].inverse_frequencies);
     assert_eq!(scaled[0], plain[0], "short waves stay");
     assert_eq!(scaled[7], plain[7] / 8.0, "long waves shrink");
 }
@@ -110,7 +113,7 @@ fn both_spellings_of_rope_say_the_same() {
 #[test]
 fn angles_are_cosines_then_sines() {
     let spec = model_spec(&llama()).expect("a plan");
-    let angles: Vec<f32> = spec.rope.angles(3).collect();
+    let angles: Vec<f32> = spec.ropes[0].angles(3, 512).collect();
     assert_eq!(angles.len(), 16);
     assert_eq!((angles[0], angles[8]), (3.0_f64.cos() as f32, 3.0_f64.sin() as f32));
     // 10000^(-2/16) radians a position.
@@ -167,7 +170,7 @@ proptest! {
         }
         if let Ok(spec) = model_spec(&config) {
             prop_assert!(!spec.layers.is_empty());
-            prop_assert!(spec.rope.angles(511).all(f32::is_finite));
+            prop_assert!(spec.ropes[0].angles(511, 512).all(f32::is_finite));
         }
     }
 }

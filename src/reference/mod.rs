@@ -3,16 +3,24 @@
 //! Values are f64, rows are slices, and each function reads line by line against the formula at the head of its WGSL
 //! file. Nothing here is fast, and nothing is shared with what it judges.
 
+use crate::plan::{Activation, NormKind};
+
 /// Twin of `shaders/matmul.wgsl`: `[rows][columns]` weights times one input row.
 pub fn matmul(weights: &[Vec<f32>], input: &[f32]) -> Vec<f64> {
     weights.iter().map(|row| row.iter().zip(input).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum()).collect()
 }
 
-/// Twin of `shaders/rms_norm.wgsl`, for one row.
-pub fn rms_norm(input: &[f32], weight: &[f32], epsilon: f32) -> Vec<f64> {
-    let squares: f64 = input.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    let scale = 1.0 / (squares / input.len() as f64 + f64::from(epsilon)).sqrt();
-    input.iter().zip(weight).map(|(x, w)| f64::from(*x) * scale * f64::from(*w)).collect()
+/// Twin of `shaders/norm.wgsl`, for one group.
+pub fn norm(kind: NormKind, input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f64> {
+    let len = input.len() as f64;
+    let mean = match kind {
+        NormKind::Rms => 0.0,
+        NormKind::Layer => input.iter().map(|x| f64::from(*x)).sum::<f64>() / len,
+    };
+    let squares: f64 = input.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum();
+    let scale = 1.0 / (squares / len + f64::from(epsilon)).sqrt();
+    let normal = input.iter().map(|x| (f64::from(*x) - mean) * scale);
+    normal.zip(weight.iter().zip(bias)).map(|(x, (w, b))| x * f64::from(*w) + f64::from(*b)).collect()
 }
 
 /// Twin of `shaders/rope.wgsl`, for one head: `angles` are cos, then sin, of each pair.
@@ -28,14 +36,25 @@ pub fn rope(head: &[f32], angles: &[f32]) -> Vec<f64> {
     out
 }
 
-/// Twin of `shaders/attention.wgsl`, for one query head over the keys and values it sees, oldest first.
-pub fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32) -> Vec<f64> {
-    let dot = |key: &&[f32]| -> f64 { query.iter().zip(*key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum() };
-    let scores: Vec<f64> = keys.iter().map(|key| dot(key) * f64::from(scale)).collect();
+/// Twin of `shaders/attention.wgsl`, for one query head over the keys and values it sees, oldest first. `slope` is ALiBi's.
+pub fn attention(
+    query: &[f32],
+    keys: &[&[f32]],
+    values: &[&[f32]],
+    scale: f32,
+    softcap: Option<f32>,
+    sink: Option<f32>,
+    slope: f64,
+) -> Vec<f64> {
+    let dot = |key: &[f32]| -> f64 { query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum() };
+    let bent = |score: f64| softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+    let distance = |index: usize| (keys.len() - 1 - index) as f64;
+    let score = |(index, key): (usize, &&[f32])| bent(dot(key) * f64::from(scale)) - slope * distance(index);
+    let scores: Vec<f64> = keys.iter().enumerate().map(score).collect();
     let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = scores.iter().map(|score| (score - top).exp()).collect();
-    let total: f64 = weights.iter().sum();
-    let mut out = vec![0.0; query.len()];
+    let total = weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| (f64::from(sink) - top).exp());
+    let mut out = vec![0.0; values[0].len()];
     for (weight, value) in weights.iter().zip(values) {
         for (out, v) in out.iter_mut().zip(*value) {
             *out += weight / total * f64::from(*v);
@@ -44,10 +63,52 @@ pub fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32) 
     out
 }
 
-/// Twin of `shaders/gate.wgsl` with `shaders/parts/silu.wgsl`.
-pub fn gate(gate: &[f32], up: &[f32]) -> Vec<f64> {
-    let silu = |x: f64| x / (1.0 + (-x).exp());
-    gate.iter().zip(up).map(|(g, u)| silu(f64::from(*g)) * f64::from(*u)).collect()
+/// ALiBi's slope of a head, by the paper's recursion.
+pub fn alibi_slope(head: usize, heads: usize) -> f64 {
+    let power = 1 << heads.ilog2();
+    match head.checked_sub(power) {
+        None => 2.0_f64.powf(-8.0 * (head + 1) as f64 / power as f64),
+        // Every other slope of twice as many heads.
+        Some(rest) => alibi_slope(2 * rest, 2 * power),
+    }
+}
+
+/// Twin of `shaders/gate.wgsl` with its parts.
+pub fn gate(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f64> {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let value = |x: f64, up: f64| match activation {
+        Activation::Silu => x * sigmoid(x) * up,
+        Activation::Sigmoid => sigmoid(x) * up,
+        Activation::Gelu => x * normal_distribution(x) * up,
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh()) * up
+        }
+        Activation::ClampedSwiglu => {
+            let x = x.min(7.0);
+            x * sigmoid(1.702 * x) * (up.clamp(-7.0, 7.0) + 1.0)
+        }
+    };
+    gate.iter().zip(up).map(|(g, u)| value(f64::from(*g), f64::from(*u))).collect()
+}
+
+/// The normal distribution function, by summing its density: slow, and right to far more digits than an f32 has.
+fn normal_distribution(x: f64) -> f64 {
+    let x = x.clamp(-12.0, 12.0);
+    let (steps, start) = (20_000, -12.0);
+    let width = (x - start) / f64::from(steps);
+    let density = |at: f64| (-at * at / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    // Simpson's rule.
+    let inner: f64 =
+        (1..steps).map(|i| density(start + width * f64::from(i)) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
+    (density(start) + inner + density(x)) * width / 3.0
+}
+
+/// Twin of `shaders/logits.wgsl`, for one row.
+pub fn logits(logits: &[f32], factors: &[f32], scale: f32, cap: f32) -> Vec<f64> {
+    let scaled = logits.iter().zip(factors).map(|(x, factor)| f64::from(*x) * f64::from(scale) * f64::from(*factor));
+    let cap = f64::from(cap);
+    scaled.map(|x| if cap > 0.0 { cap * (x / cap).tanh() } else { x }).collect()
 }
 
 /// Twin of `shaders/gather_rows.wgsl`.

@@ -86,6 +86,7 @@ pub(crate) fn checkpoint(tied_head: bool, encoding: Encoding) -> (MemoryStore, C
                 source_rows: shape_rows,
                 rows: RowMap::ALL,
                 plus: 0.0,
+                inverse_lengths: None,
             });
             files[file].extend(bytes);
         }

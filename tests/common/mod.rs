@@ -41,6 +41,15 @@ pub fn small_checkpoints() -> Vec<(String, String)> {
     found
 }
 
+/// A checkpoint of each family, by the names of their folders.
+pub fn families() -> Vec<String> {
+    let folders = std::fs::read_dir(data("families")).expect("test data");
+    let name = |folder: std::io::Result<std::fs::DirEntry>| folder.expect("readable").file_name();
+    let mut found: Vec<_> = folders.map(|folder| name(folder).into_string().expect("UTF-8")).collect();
+    found.sort();
+    found
+}
+
 /// A split model in memory, and its plan.
 pub struct Files {
     pub store: Arc<MemoryStore>,
@@ -55,6 +64,18 @@ pub async fn split_small(name: &str, config: &str) -> Files {
     let text = std::fs::read(folder.join(config)).expect("config");
     checkpoint.config = serde_json::from_slice(&text).expect("JSON");
     split_checkpoint(&checkpoint, &source, &SplitOptions { name: name.into(), ..Default::default() }).await
+}
+
+/// Splits a checkpoint of a family into memory.
+pub async fn split_family(name: &str) -> tilestream::Result<Files> {
+    let source = FileStore::open(data("families").join(name))?;
+    let checkpoint = checkpoint::open(&source, None).await?;
+    let spec = plan::model_spec(&checkpoint.config)?;
+    let store = Arc::new(MemoryStore::new());
+    let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+    let options = SplitOptions { name: name.into(), ..Default::default() };
+    split(&checkpoint, &spec, &source, &*store, &options, go_on).await?;
+    Ok(Files { store, spec })
 }
 
 /// Splits an opened checkpoint into memory.

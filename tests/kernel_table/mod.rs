@@ -7,7 +7,7 @@ use tilestream::encoding::{self, ENCODINGS, Encoding};
 use tilestream::gpu::kernels::*;
 use tilestream::gpu::recorder::{Bind, Recorder};
 use tilestream::gpu::{CountedBuffer, Gpu};
-use tilestream::plan::Activation;
+use tilestream::plan::{Activation, NormKind};
 use tilestream::reference;
 
 /// A case: its name, and what runs it.
@@ -29,7 +29,9 @@ cases![
     norms_match,
     rotations_match,
     attention_matches_over_pages_windows_and_segments,
+    attention_matches_with_caps_sinks_slopes_and_narrow_values,
     gates_match_at_the_ends_of_the_range,
+    logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,
 ];
@@ -152,6 +154,7 @@ struct Product {
     weights: Vec<Vec<f32>>,
     input: Vec<f32>,
     bias: Vec<f32>,
+    scale: f32,
 }
 
 impl Product {
@@ -170,7 +173,7 @@ impl Product {
         for token in input.chunks_mut(stride) {
             token[..columns as usize].copy_from_slice(&random.floats(columns as usize));
         }
-        Self { encoding, columns, tokens, packed, weights, input, bias: random.floats(rows) }
+        Self { encoding, columns, tokens, packed, weights, input, bias: random.floats(rows), scale: 1.0 }
     }
 
     /// `[tokens][rows]`, with tiles of `tile_rows` rows a dispatch.
@@ -198,6 +201,7 @@ impl Product {
                 plane2: plane(2),
                 plane3: plane(3),
                 bias_offset: 0,
+                scale: self.scale,
                 flags,
             };
             let id = if tiled { KernelId::MatMul(self.encoding) } else { KernelId::MatVec(self.encoding) };
@@ -214,8 +218,9 @@ impl Product {
             for (row, mut sum) in
                 reference::matmul(&self.weights, &token[..self.columns as usize]).into_iter().enumerate()
             {
-                sum += if flags & ACCUMULATE != 0 { 1.0 } else { 0.0 };
                 sum += if flags & BIAS != 0 { f64::from(self.bias[row]) } else { 0.0 };
+                sum *= f64::from(self.scale);
+                sum += if flags & ACCUMULATE != 0 { 1.0 } else { 0.0 };
                 all.push(sum);
             }
         }
@@ -266,7 +271,10 @@ async fn bias_and_residual_are_added_and_a_wrong_weight_is_noticed() {
     let mut bench = Bench::new(true).await;
     let mut product = Product::new(Encoding::Q4_1, 9, 96, 3);
     for flags in [ACCUMULATE, BIAS, ACCUMULATE | BIAS] {
-        assert!(error(&product.run(&mut bench, true, 9, flags).await, &product.expected(flags)) < 1e-5);
+        for scale in [1.0, 0.37] {
+            product.scale = scale;
+            assert!(error(&product.run(&mut bench, true, 9, flags).await, &product.expected(flags)) < 1e-5);
+        }
     }
     product.packed[0] ^= 1;
     assert!(
@@ -299,40 +307,78 @@ async fn rows_past_the_largest_grid_are_computed() {
     assert!(worst < 1e-5, "{worst}");
 }
 
+/// A norm of `rows` rows of `groups` groups; in place where asked to.
+async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (usize, usize, usize), in_place: bool) {
+    let mut random = Random((width + groups) as u64);
+    let row_width = groups * width;
+    let input: Vec<f32> = random.floats(rows * row_width).iter().map(|x| x + 0.3).collect();
+    let vectors = random.floats(4 + 2 * row_width);
+    let per_group = groups > 1 && kind == NormKind::Layer;
+    let (from, vector_buffer) = (bench.buffer(&input).await, bench.buffer(&vectors).await);
+    let to = bench.buffer(&vec![1.0_f32; rows * row_width]).await;
+    let accumulate = !in_place && rows < 4;
+    let flags = WEIGHT | BIAS | u32::from(accumulate) * ACCUMULATE | u32::from(kind == NormKind::Layer) * LAYER;
+    let params = NormParams {
+        rows: rows as u32,
+        groups: groups as u32,
+        width: width as u32,
+        input_stride: row_width as u32,
+        output_stride: row_width as u32,
+        weight_offset: 4,
+        bias_offset: 4 + row_width as u32,
+        weight_stride: if per_group { width as u32 } else { 0 },
+        epsilon: 1e-3,
+        scale: 0.7,
+        flags,
+    };
+    let (id, buffers) = match in_place {
+        true => (KernelId::NormInPlace, vec![&vector_buffer, &from]),
+        false => (KernelId::Norm, vec![&from, &vector_buffer, &to]),
+    };
+    bench.run(id, &buffers, &params, grid::norm(&params)).await;
+    let mut expected = Vec::new();
+    for (index, group) in input.chunks(width).enumerate() {
+        let at = 4 + if per_group { index % groups * width } else { 0 };
+        let (weight, bias) = (&vectors[at..at + width], &vectors[at + row_width..at + row_width + width]);
+        let normal = reference::norm(kind, group, weight, bias, 1e-3);
+        expected.extend(normal.iter().map(|x| x * f64::from(0.7_f32) + if accumulate { 1.0 } else { 0.0 }));
+    }
+    let actual = bench.read(if in_place { &from } else { &to }).await;
+    let worst = error(&actual, &expected);
+    assert!(worst < 1e-5, "{kind:?} {rows} x {groups} x {width}, in place: {in_place}: {worst}");
+}
+
 async fn norms_match() {
     for mut bench in Bench::all().await {
-        for (rows, width) in [(1, 1), (2, 7), (3, 64), (5, 577), (70_000, 3)] {
-            let mut random = Random(width as u64);
-            let (input, weight) = (random.floats(rows * width), random.floats(width + 4));
-            let (from, vectors) = (bench.buffer(&input).await, bench.buffer(&weight).await);
-            let to = bench.buffer(&vec![0.0_f32; rows * width]).await;
-            let size = width as u32;
-            let params = RmsNormParams {
-                rows: rows as u32,
-                width: size,
-                input_stride: size,
-                output_stride: size,
-                weight_offset: 4,
-                epsilon: 1e-3,
-            };
-            bench.run(KernelId::RmsNorm, &[&from, &vectors, &to], &params, grid::rms_norm(&params)).await;
-            let expected: Vec<f64> =
-                input.chunks(width).flat_map(|row| reference::rms_norm(row, &weight[4..], 1e-3)).collect();
-            let worst = error(&bench.read(&to).await, &expected);
-            assert!(worst < 1e-5, "{rows}x{width}: {worst}");
+        for kind in [NormKind::Rms, NormKind::Layer] {
+            for shape in [(1, 1, 1), (2, 1, 7), (3, 5, 64), (5, 1, 577), (35_000, 2, 3)] {
+                for in_place in [false, true] {
+                    norm_case(&mut bench, kind, shape, in_place).await;
+                }
+            }
         }
     }
 }
 
 async fn rotations_match() {
     let mut bench = Bench::new(true).await;
-    for (rows, heads, head_dim, pairs) in [(1, 1, 2, 1), (3, 5, 24, 12), (2, 3, 16, 5)] {
+    for (rows, heads, head_dim, pairs) in [(1_usize, 1_usize, 2_usize, 1_usize), (3, 5, 24, 12), (2, 3, 16, 5)] {
         let mut random = Random(head_dim as u64);
         let (values, angles) = (random.floats(rows * heads * head_dim), random.floats(rows * pairs * 2));
-        let (angle, target) = (bench.buffer(&angles).await, bench.buffer(&values).await);
+        // Behind another table of three pairs.
+        let beside: Vec<f32> = angles.chunks(pairs * 2).flat_map(|row| [&[9.0; 6], row].concat()).collect();
+        let (angle, target) = (bench.buffer(&beside).await, bench.buffer(&values).await);
         let stride = (heads * head_dim) as u32;
         let (heads32, dim32) = (heads as u32, head_dim as u32);
-        let params = RopeParams { rows: rows as u32, heads: heads32, head_dim: dim32, pairs: pairs as u32, stride };
+        let params = RopeParams {
+            rows: rows as u32,
+            heads: heads32,
+            head_dim: dim32,
+            pairs: pairs as u32,
+            stride,
+            angles_stride: 6 + 2 * pairs as u32,
+            angles_offset: 6,
+        };
         bench.run(KernelId::Rope, &[&angle, &target], &params, grid::rope(&params)).await;
         let head = |(index, head): (usize, &[f32])| {
             let row = index / heads;
@@ -353,32 +399,59 @@ async fn attention_case(
     window: usize,
     segments: u32,
 ) {
+    let more = More { value_dim: shape.2, softcap: None, sinks: false, alibi: false };
+    attention_case_with(bench, kv, len, shape, window, segments, more).await;
+}
+
+/// What attention does besides.
+#[derive(Clone, Copy, Debug)]
+struct More {
+    value_dim: usize,
+    softcap: Option<f32>,
+    sinks: bool,
+    alibi: bool,
+}
+
+async fn attention_case_with(
+    bench: &mut Bench,
+    kv: KvType,
+    len: usize,
+    shape: (usize, usize, usize),
+    window: usize,
+    segments: u32,
+    more: More,
+) {
     let (heads, kv_heads, head_dim) = shape;
+    let value_dim = more.value_dim;
     let mut random = Random((len + head_dim) as u64);
-    let (kv_width, q_width) = (kv_heads * head_dim, heads * head_dim);
+    let (key_width, value_width) = (kv_heads * head_dim, kv_heads * value_dim);
+    let (q_width, out_width) = (heads * head_dim, heads * value_dim);
     let round = |value: f32| if kv == KvType::F16 { half::f16::from_f32(value).to_f32() } else { value };
     let query = random.floats(len * q_width);
-    let keys: Vec<f32> = random.floats(len * kv_width).into_iter().map(|v| round(v * 3.0)).collect();
-    let values: Vec<f32> = random.floats(len * kv_width).into_iter().map(round).collect();
+    let keys: Vec<f32> = random.floats(len * key_width).into_iter().map(|v| round(v * 3.0)).collect();
+    let values: Vec<f32> = random.floats(len * value_width).into_iter().map(round).collect();
     let pages_used = len.div_ceil(PAGE_TOKENS as usize) as u32;
     let total = pages_used.next_multiple_of(segments);
     let pages: Vec<u32> = (0..pages_used).collect();
     let meta: Vec<[u32; 4]> = (0..len as u32).map(|position| [position, 0, 0, 0]).collect();
     let (q, k, v) = (bench.buffer(&query).await, bench.buffer(&keys).await, bench.buffer(&values).await);
     let (meta, pages) = (bench.buffer(&meta).await, bench.buffer(&pages).await);
-    let output = bench.buffer(&vec![0.0_f32; len * q_width]).await;
+    let output = bench.buffer(&vec![0.0_f32; len * out_width]).await;
+    let sinks = random.floats(2 + heads);
+    let sinks_buffer = bench.buffer(&sinks).await;
     let state = bench.buffer(&vec![0.0_f32; len * heads * 2]).await;
     let per_segment = total / segments;
     let scale = 0.37;
     for segment in 0..segments {
-        let words = per_segment as usize * 2 * PAGE_TOKENS as usize * kv_width * kv.bytes() as usize / 4;
+        let words = per_segment as usize * PAGE_TOKENS as usize * (key_width + value_width) * kv.bytes() as usize / 4;
         let cache = bench.buffer(&vec![0_u32; words]).await;
         let first = segment * per_segment;
         let params = KvWriteParams {
             rows: len as u32,
-            kv_width: kv_width as u32,
-            key_stride: kv_width as u32,
-            value_stride: kv_width as u32,
+            key_width: key_width as u32,
+            value_width: value_width as u32,
+            key_stride: key_width as u32,
+            value_stride: value_width as u32,
             segment_first_page: first,
             segment_pages: per_segment,
         };
@@ -388,16 +461,23 @@ async fn attention_case(
             heads: heads as u32,
             kv_heads: kv_heads as u32,
             head_dim: head_dim as u32,
-            kv_width: kv_width as u32,
+            value_dim: value_dim as u32,
+            key_width: key_width as u32,
+            value_width: value_width as u32,
             scale,
             window: window as u32,
             query_stride: q_width as u32,
-            output_stride: q_width as u32,
+            output_stride: out_width as u32,
             segment_first_page: first,
             segment_pages: per_segment,
-            flags: (u32::from(segment == 0) * FIRST_SEGMENT) | (u32::from(segment + 1 == segments) * LAST_SEGMENT),
+            softcap: more.softcap.unwrap_or(0.0),
+            sinks_offset: 2,
+            flags: (u32::from(segment == 0) * FIRST_SEGMENT)
+                | (u32::from(segment + 1 == segments) * LAST_SEGMENT)
+                | (u32::from(more.sinks) * SINKS)
+                | (u32::from(more.alibi) * ALIBI),
         };
-        let buffers = [&q, &meta, &pages, &cache, &output, &state];
+        let buffers = [&q, &meta, &pages, &cache, &sinks_buffer, &output, &state];
         bench.run(KernelId::Attention(kv), &buffers, &params, grid::attention(&params)).await;
     }
     let mut expected = Vec::new();
@@ -405,20 +485,30 @@ async fn attention_case(
         let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window) };
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);
-            let slice = |all: &'_ [f32], j: usize| {
-                let at = j * kv_width + kv_head * head_dim;
-                all[at..at + head_dim].to_vec()
+            let slice = |all: &'_ [f32], dim: usize, j: usize| {
+                let at = (j * kv_heads + kv_head) * dim;
+                all[at..at + dim].to_vec()
             };
-            let ks: Vec<_> = (first..=position).map(|j| slice(&keys, j)).collect();
-            let vs: Vec<_> = (first..=position).map(|j| slice(&values, j)).collect();
+            let ks: Vec<_> = (first..=position).map(|j| slice(&keys, head_dim, j)).collect();
+            let vs: Vec<_> = (first..=position).map(|j| slice(&values, value_dim, j)).collect();
+            let sink = more.sinks.then(|| sinks[2 + head]);
+            let slope = if more.alibi { reference::alibi_slope(head, heads) } else { 0.0 };
             let at = position * q_width + head * head_dim;
             let (ks, vs): (Vec<&[f32]>, Vec<&[f32]>) =
                 (ks.iter().map(|k| &k[..]).collect(), vs.iter().map(|v| &v[..]).collect());
-            expected.extend(reference::attention(&query[at..at + head_dim], &ks, &vs, scale));
+            expected.extend(reference::attention(
+                &query[at..at + head_dim],
+                &ks,
+                &vs,
+                scale,
+                more.softcap,
+                sink,
+                slope,
+            ));
         }
     }
     let worst = error(&bench.read(&output).await, &expected);
-    assert!(worst < 1e-5, "{kv:?} {len} positions, {shape:?}, window {window}, {segments} segments: {worst}");
+    assert!(worst < 1e-5, "{kv:?} {len} positions, {shape:?}, window {window}, {segments} segments, {more:?}: {worst}");
 }
 
 async fn attention_matches_over_pages_windows_and_segments() {
@@ -432,17 +522,63 @@ async fn attention_matches_over_pages_windows_and_segments() {
     }
 }
 
+async fn attention_matches_with_caps_sinks_slopes_and_narrow_values() {
+    let mut bench = Bench::new(true).await;
+    let plain = More { value_dim: 16, softcap: None, sinks: false, alibi: false };
+    for more in [
+        More { softcap: Some(1.5), ..plain },
+        More { sinks: true, ..plain },
+        More { alibi: true, ..plain },
+        More { value_dim: 10, ..plain },
+        More { value_dim: 24, softcap: Some(2.0), sinks: true, alibi: true },
+    ] {
+        for kv in [KvType::F32, KvType::F16] {
+            attention_case_with(&mut bench, kv, 70, (6, 2, 16), 40, 3, more).await;
+        }
+    }
+}
+
 async fn gates_match_at_the_ends_of_the_range() {
     let mut bench = Bench::new(true).await;
     let mut random = Random(5);
-    let mut gate: Vec<f32> = random.floats(3 * 67);
+    let mut gate: Vec<f32> = random.floats(3 * 67).iter().map(|x| x * 4.0).collect();
     gate[..6].copy_from_slice(&[0.0, -100.0, 100.0, -87.5, 30.0, -1e4]);
-    let up = random.floats(gate.len());
-    let (up_buffer, target) = (bench.buffer(&up).await, bench.buffer(&gate).await);
-    let params = GateParams { rows: 3, width: 67, stride: 67 };
-    bench.run(KernelId::Gate(Activation::Silu), &[&up_buffer, &target], &params, grid::gate(&params)).await;
-    let worst = error(&bench.read(&target).await, &reference::gate(&gate, &up));
-    assert!(worst < 1e-5, "{worst}");
+    let up: Vec<f32> = random.floats(3 * 80).iter().map(|x| x * 9.0).collect();
+    let up_of_row: Vec<f32> = up.chunks(80).flat_map(|row| row[..67].to_vec()).collect();
+    for activation in Activation::ALL {
+        for flags in [0, UNGATED] {
+            let (up_buffer, target) = (bench.buffer(&up).await, bench.buffer(&gate).await);
+            let params = GateParams { rows: 3, width: 67, stride: 67, up_stride: 80, flags };
+            bench.run(KernelId::Gate(activation), &[&up_buffer, &target], &params, grid::gate(&params)).await;
+            let factors = if flags == UNGATED { vec![1.0; 3 * 67] } else { up_of_row.clone() };
+            let actual: Vec<f32> = bench.read(&target).await;
+            for ((index, actual), expected) in
+                actual.iter().enumerate().zip(reference::gate(activation, &gate, &factors))
+            {
+                // Large and small values stand side by side: each is compared with its own size.
+                let distance = (f64::from(*actual) - expected).abs() / expected.abs().max(0.1);
+                assert!(distance < 2e-6, "{activation:?}({}) * {}: {actual}", gate[index], factors[index]);
+            }
+        }
+    }
+}
+
+async fn logits_are_scaled_and_capped() {
+    let mut bench = Bench::new(true).await;
+    let mut logits: Vec<f32> = Random(7).floats(3 * 67).iter().map(|x| x * 60.0).collect();
+    logits[..3].copy_from_slice(&[0.0, -1e4, 1e4]);
+    let vectors = Random(8).floats(5 + 67);
+    let vector_buffer = bench.buffer(&vectors).await;
+    for (scale, cap, flags) in [(0.25, 0.0, 0), (1.0, 30.0, 0), (3.0, 5.0, FACTORS)] {
+        let target = bench.buffer(&logits).await;
+        let params = LogitsParams { rows: 3, width: 67, stride: 67, scale, cap, factors_offset: 5, flags };
+        bench.run(KernelId::Logits, &[&vector_buffer, &target], &params, grid::logits(&params)).await;
+        let factors = if flags == FACTORS { vectors[5..].to_vec() } else { vec![1.0; 67] };
+        let expected: Vec<f64> =
+            logits.chunks(67).flat_map(|row| reference::logits(row, &factors, scale, cap)).collect();
+        let worst = error(&bench.read(&target).await, &expected);
+        assert!(worst < 1e-6, "x {scale}, capped at {cap}: {worst}");
+    }
 }
 
 async fn argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite() {

@@ -128,6 +128,7 @@ impl ModelShape {
             source_rows: info.shape.first().copied().unwrap_or(1),
             rows: heads.map_or(RowMap::ALL, |_| RowMap::ALL.in_halves(self.head_dim, self.head_dim)),
             plus: 0.0,
+            inverse_lengths: None,
         })
     }
 

@@ -28,10 +28,7 @@ fn a_llama_file_becomes_a_checkpoint() -> Result<()> {
     assert_eq!((query.source_name.as_str(), query.rows), ("blk.1.attn_q.weight", RowMap::ALL.in_halves(4, 4)));
     assert_eq!(find("model.layers.0.self_attn.k_proj.weight").rows, RowMap::ALL.in_halves(4, 4));
     let down = find("model.layers.0.mlp.down_proj.weight");
-    assert_eq!(
-        (&down.shape[..], down.rows, down.source),
-        (&[8, 12][..], RowMap::ALL, Source::Plain(Encoding::F32))
-    );
+    assert_eq!((&down.shape[..], down.rows, down.source), (&[8, 12][..], RowMap::ALL, Source::Plain(Encoding::F32)));
     assert!(!checkpoint.quantized && checkpoint.gguf_tokenizer.is_none() && checkpoint.tokenizer_config.is_none());
     let expected = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 8,
@@ -69,7 +66,8 @@ fn heads_biases_and_the_head_are_found() -> Result<()> {
 #[test]
 fn interleaved_rows_are_found_again() -> Result<()> {
     let checkpoint = opened(&small_llama(1))?;
-    let query = checkpoint.tensors.iter().find(|tensor| tensor.name.ends_with("q_proj.weight")).expect("a query matrix");
+    let query =
+        checkpoint.tensors.iter().find(|tensor| tensor.name.ends_with("q_proj.weight")).expect("a query matrix");
     // The permutation that the converter applies: [heads, 2, n] -> [heads, n, 2].
     let mut file_rows = Vec::new();
     for head in 0..2 {

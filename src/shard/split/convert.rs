@@ -35,8 +35,9 @@ impl TensorPlan {
     /// # Errors
     /// [`ErrorKind::Malformed`] where its bytes are not those of its shape.
     pub(super) fn new(tensor: &Tensor, spec: &TensorSpec) -> Result<Self> {
-        let columns = match spec.shape[..] {
-            [_, columns] => columns,
+        let columns = match (&spec.shape[..], tensor.inverse_lengths) {
+            ([_, columns], None) => *columns,
+            (_, Some(columns)) => columns,
             // A vector is one row, of which a part may be wanted.
             _ => tensor.source_rows,
         };
@@ -44,7 +45,8 @@ impl TensorPlan {
             Source::Plain(encoding) => columns.saturating_mul(value_len(encoding)?),
             Source::GgufBlocks(encoding) => gguf::row_len(encoding, columns)?,
         };
-        let source_rows = if spec.shape.len() == 1 { 1 } else { tensor.source_rows };
+        let is_row = spec.shape.len() == 1 && tensor.inverse_lengths.is_none();
+        let source_rows = if is_row { 1 } else { tensor.source_rows };
         if source_rows.checked_mul(source_row_bytes) != Some(tensor.len_bytes) {
             let message = format!("{} bytes are not those of shape {:?}", tensor.len_bytes, tensor.shape);
             return Err(Error::new(ErrorKind::Malformed, message));
@@ -115,6 +117,9 @@ impl<'a> CheckpointRows<'a> {
     }
 
     async fn convert(&mut self, tensor: usize, rows: Range<u64>, out: &mut Vec<u8>) -> Result<()> {
+        if self.plans[tensor].tensor.inverse_lengths.is_some() {
+            return self.inverse_lengths(tensor, out).await;
+        }
         let plan = &self.plans[tensor];
         let (file, _) = self.files.get(plan.file()).ok_or_else(|| malformed("lies in no file"))?;
         let (stride, source_stride) = (plan.row_bytes as usize, plan.source_row_bytes as usize);
@@ -132,6 +137,29 @@ impl<'a> CheckpointRows<'a> {
                 convert_row(plan, &self.raw[at..at + source_stride], &mut self.floats, out)?;
             }
             row = end;
+        }
+        Ok(())
+    }
+}
+
+impl CheckpointRows<'_> {
+    /// One over the length of each row of a matrix, the matrix read in chunks.
+    async fn inverse_lengths(&mut self, tensor: usize, out: &mut Vec<u8>) -> Result<()> {
+        let plan = &self.plans[tensor];
+        let (file, _) = self.files.get(plan.file()).ok_or_else(|| malformed("lies in no file"))?;
+        let at_once = (CHUNK_BYTES / plan.source_row_bytes.max(1)).max(1);
+        let mut row = 0;
+        while row < plan.tensor.source_rows {
+            let count = at_once.min(plan.tensor.source_rows - row);
+            self.raw.resize((count * plan.source_row_bytes) as usize, 0);
+            let offset = plan.tensor.offset_bytes + row * plan.source_row_bytes;
+            self.source.read_at(file, offset, &mut self.raw).await?;
+            for raw in self.raw.chunks_exact(plan.source_row_bytes as usize) {
+                to_floats(plan.tensor.source, raw, plan.columns, &mut self.floats)?;
+                let squares: f64 = self.floats.iter().map(|value| f64::from(*value).powi(2)).sum();
+                out.extend(((1.0 / squares.sqrt().max(1e-12)) as f32).to_le_bytes());
+            }
+            row += count;
         }
         Ok(())
     }

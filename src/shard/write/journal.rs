@@ -71,6 +71,7 @@ struct SavedTensor {
     source_rows: u64,
     rows: RowMap,
     plus: f32,
+    inverse_lengths: Option<u64>,
 }
 
 impl Journal {
@@ -192,6 +193,7 @@ impl SavedTensor {
             source_rows: tensor.source_rows,
             rows: tensor.rows,
             plus: tensor.plus,
+            inverse_lengths: tensor.inverse_lengths,
         }
     }
 
@@ -208,6 +210,7 @@ impl SavedTensor {
             source_rows: self.source_rows,
             rows: self.rows,
             plus: self.plus,
+            inverse_lengths: self.inverse_lengths,
         })
     }
 }

@@ -58,7 +58,7 @@ pub fn inspect(args: &InspectArgs, stop: &Arc<AtomicBool>) -> Result<()> {
             spec.hidden,
             spec.vocab,
             spec.max_positions,
-            if spec.tied_head { ", head tied to the embeddings" } else { "" }
+            if spec.head.tied { ", head tied to the embeddings" } else { "" }
         );
         for (name, (count, bytes)) in &encodings {
             text += &format!("  {name:<6} {count} tensors, {}\n", show_size(*bytes));

@@ -1,0 +1,96 @@
+//! A small random checkpoint of each family against the logits of its reference implementation, at the smallest budget
+//! and resident.
+
+mod common;
+
+use common::{Golden, block_on, demand, families, gpu, open, relative_error, smallest, split_family};
+use tilestream::model::Engine;
+use tilestream::model::batch::{self, Next, Sequence};
+use tilestream::model::budget::Demand;
+use tilestream::model::engine::Want;
+
+/// Relative error of each position's logits, ‖a−b‖/‖b‖.
+const TOLERANCE: f64 = 1e-3;
+
+/// Checkpoints whose family is not supported yet, and what the refusal names.
+const REFUSED: &[(&str, &str)] = &[
+    ("deepseek-v2", "DeepseekV2ForCausalLM"),
+    ("deepseek-v2-lite", "DeepseekV2ForCausalLM"),
+    ("deepseek-v3", "DeepseekV3ForCausalLM"),
+    ("gpt-oss", "GptOssForCausalLM"),
+    ("gpt-oss-mxfp4", "mxfp4"),
+    ("llama4-text", "Llama4ForCausalLM"),
+    ("mixtral", "MixtralForCausalLM"),
+    ("qwen2-moe", "Qwen2MoeForCausalLM"),
+    ("qwen3-moe", "Qwen3MoeForCausalLM"),
+    ("qwen3-moe-dense-layers", "Qwen3MoeForCausalLM"),
+    ("qwen3-next", "Qwen3NextForCausalLM"),
+    ("stablelm-2-12b", "qk_layernorm"),
+];
+
+/// Names of checkpoints to try: those in TILESTREAM_FAMILIES, or all.
+fn wanted() -> Vec<String> {
+    let only = std::env::var("TILESTREAM_FAMILIES").unwrap_or_default();
+    let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
+    families().into_iter().filter(|name| only.is_empty() || only.contains(&name.as_str())).collect()
+}
+
+#[test]
+fn each_family_gives_the_logits_and_ids_of_its_reference() {
+    let mut wrong = Vec::new();
+    for name in wanted() {
+        let outcome = block_on(check(&name));
+        let good = match REFUSED.iter().find(|(refused, _)| *refused == name) {
+            None => outcome.is_ok(),
+            Some((_, says)) => outcome.as_ref().is_err_and(|message| message.contains(says)),
+        };
+        if !good {
+            println!("{name}: {outcome:?}");
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join(", "));
+}
+
+async fn check(name: &str) -> Result<(), String> {
+    let folder = common::data("families").join(name);
+    let files = split_family(name).await.map_err(|error| error.to_string())?;
+    let golden = Golden::read_file(&folder.join("golden.safetensors"));
+    // LongRoPE chooses by the context: as many positions as the reference saw.
+    let demand = Demand { kv_pages: 2, rows: Some(5), ..demand() };
+    let least = smallest(&files, &Demand { direct: false, ..demand.clone() }).await;
+    for budget_bytes in [least, demand.budget_bytes] {
+        let demand = Demand { budget_bytes, ..demand.clone() };
+        let mut model = open(&files, gpu(budget_bytes).await, demand).await.map_err(|error| error.to_string())?;
+        let mut worst = 0.0_f64;
+        let compare = |position, logits: &[f32]| {
+            worst = worst.max(relative_error(logits, golden.logits(position)));
+            Ok(())
+        };
+        batch::score(&mut model, &golden.ids, compare).await.map_err(|error| error.to_string())?;
+        println!("{name} in {} KiB: {worst:.2e}", budget_bytes >> 10);
+        if worst.is_nan() || worst >= TOLERANCE {
+            return Err(format!("relative error {worst}"));
+        }
+        follow(&mut model, &golden).await?;
+    }
+    Ok(())
+}
+
+/// Greedy ids are those of the reference. Only a tie of it may be broken the other way; it is then forced, and compared on.
+async fn follow(model: &mut Engine, golden: &Golden) -> Result<(), String> {
+    let mut sequence = Sequence::new(golden.ids.clone());
+    assert!(model.kv().reserve(&mut sequence.pages, 64));
+    for (step, (expected, margin)) in golden.greedy.iter().zip(&golden.margins).enumerate() {
+        let mut next = vec![Next::Nothing];
+        // The prompt takes several sweeps.
+        while next == [Next::Nothing] {
+            next = batch::sweep(model, &mut [&mut sequence], Want::Best).await.map_err(|error| error.to_string())?;
+        }
+        if next != [Next::Best(*expected)] && *margin >= 1e-3 {
+            return Err(format!("step {step}: {next:?} instead of {expected}, margin {margin}"));
+        }
+        sequence.ids.push(*expected);
+    }
+    Ok(())
+}
