@@ -1,9 +1,9 @@
 """Makes small random checkpoints of many model families under tests/data/families, with the logits of their reference.
 
 Each folder is what the family publishes, only smaller: config.json in the family's own spelling, tensors under their
-published names. `families.py` lists those that transformers reads as they are; `rearranged.py` lists those whose code
-it does not have, with the checkpoint of a family it has that means the same. Everything is seeded by the folder's name:
-adding one changes no other.
+published names. `families.py` and `families_moe.py` list those that transformers reads as they are; `rearranged.py`
+lists those whose code it does not have, each with the checkpoint of a family it has that means the same. Everything is
+seeded by the folder's name: adding one changes no other.
 
     python make_families.py [--out DIR] [--only NAME]...
 """
@@ -21,12 +21,15 @@ import transformers
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from families import FAMILIES
+import families
+import families_moe
+import rearranged
 from reference import describe, golden_logits, greedy, logits_of, save_tensors, spread
 
 TOKENS = 24
 STEPS = 16
 FIRST_ID = 3
+FAMILIES = families.FAMILIES | families_moe.FAMILIES | rearranged.FAMILIES
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 GREEDY_MARGIN = 0.01
 DISTINCT = 4  # of the new ids, at least
@@ -130,7 +133,8 @@ def choices(model, ids):
         return None, float("inf")
     chosen, margins = [], []
     for module, output in calls:
-        logits, indices = output[0], next(part for part in output[1:] if part.dtype == torch.int64)
+        logits = output[1] if type(module).__name__ == "Llama4Router" else output[0]
+        indices = next((part for part in output if part.dtype == torch.int64), logits.topk(module.top_k).indices)
         chosen.append(indices.sort(dim=-1).values.to(torch.int32))
         margins.append(router_margin(module, logits.float()))
     return torch.stack(chosen), min(margins)
@@ -177,21 +181,19 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def make(folder, name):
-    case = FAMILIES[name]
-    config = case["config"]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(zlib.crc32(f"family {name}".encode()))
-    write_json(folder / "config.json", config)
+def dtype_of(config):
+    return DTYPES[config.get("torch_dtype") or "bfloat16"]
 
+
+def read_as_published(folder, name, rng):
+    """Fills `folder` with a checkpoint that the reference reads itself."""
+    case = FAMILIES[name]
     understood = AutoConfig.from_pretrained(folder)
     expect(understood, case.get("expect", {}))
     case = case | {"tied": understood.tie_word_embeddings}
-    dtype = DTYPES[config.get("torch_dtype") or config["dtype"]]
     tensors = {}
     for tensor, value in published(AutoModelForCausalLM.from_config(understood)).items():
-        kept = torch.float32 if tensor.endswith("e_score_correction_bias") else dtype
+        kept = torch.float32 if tensor.endswith("e_score_correction_bias") else dtype_of(case["config"])
         tensors[tensor] = torch.from_numpy(fill(tensor, tuple(value.shape), rng, case)).to(kept)
     assert set(case.get("has", [])) <= set(tensors), sorted(tensors)
     save_tensors(folder / "model.safetensors", tensors)
@@ -199,6 +201,39 @@ def make(folder, name):
     model = read(folder)
     again = published(model)
     assert again.keys() == tensors.keys() and all(torch.equal(again[key], tensors[key].float()) for key in tensors)
+    return model
+
+
+def read_rearranged(folder, name, rng):
+    """Fills `folder` with a checkpoint that the reference only reads as one of another family."""
+    case = FAMILIES[name] | {"tied": False}
+    config = case["config"]
+    tensors = {
+        tensor: torch.from_numpy(fill(tensor, shape, rng, case)).to(dtype_of(config))
+        for tensor, shape in case["shapes"](config).items()
+    }
+    tensors |= case["fixed"](config) if "fixed" in case else {}
+    tensors |= case["codes"](config, rng) if "codes" in case else {}
+    save_tensors(folder / "model.safetensors", tensors)
+
+    wide = {tensor: value.float() if value.is_floating_point() else value for tensor, value in tensors.items()}
+    if case.get("reference"):
+        return case["reference"](config, wide)
+    with tempfile.TemporaryDirectory() as other:
+        other = Path(other)
+        config, wide = case["equivalent"](config, wide)
+        write_json(other / "config.json", config)
+        save_tensors(other / "model.safetensors", wide)
+        return read(other)
+
+
+def make(folder, name):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(zlib.crc32(f"family {name}".encode()))
+    write_json(folder / "config.json", FAMILIES[name]["config"])
+    rearrange = name in rearranged.FAMILIES
+    model = (read_rearranged if rearrange else read_as_published)(folder, name, rng)
     golden = draw(model, rng)
     save_tensors(folder / "golden.safetensors", golden)
     describe(name, golden, sum(file.stat().st_size for file in folder.iterdir()))

@@ -81,9 +81,10 @@ def golden_tensors(model, ids, steps):
     """The tensors of a golden file of the Llama family: the logits, and what led to them layer by layer."""
     trace = Trace(model)
     logits_of(model, ids)
+    states = trace.close()
     rotary = model.model.rotary_emb
     return golden_logits(model, ids, steps) | {
-        "residual": trace.close().contiguous(),
+        "residual": states.contiguous(),
         "inv_freq": rotary.inv_freq.float().contiguous(),
         "rope_scale": torch.tensor([float(rotary.attention_scaling)]),
     }
