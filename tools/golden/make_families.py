@@ -227,6 +227,20 @@ def read_rearranged(folder, name, rng):
         return read(other)
 
 
+def respell(folder, golden):
+    """Writes the config once more as transformers 5 spells it, and checks that it means the same.
+
+    Checkpoints saved anew have that spelling: rope inside `rope_parameters`, layers named one by one, `dtype`.
+    """
+    with tempfile.TemporaryDirectory() as other:
+        other = Path(other)
+        AutoConfig.from_pretrained(folder).save_pretrained(other)
+        shutil.copy(folder / "model.safetensors", other)
+        again = logits_of(read(other), golden["ids"].tolist())
+        assert torch.equal(again, golden["logits"]), "the two spellings differ"
+        write_json(folder / "config.rope_parameters.json", json.loads((other / "config.json").read_text()))
+
+
 def make(folder, name):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -235,6 +249,8 @@ def make(folder, name):
     rearrange = name in rearranged.FAMILIES
     model = (read_rearranged if rearrange else read_as_published)(folder, name, rng)
     golden = draw(model, rng)
+    if not rearrange:
+        respell(folder, golden)
     save_tensors(folder / "golden.safetensors", golden)
     describe(name, golden, sum(file.stat().st_size for file in folder.iterdir()))
 

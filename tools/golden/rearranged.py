@@ -492,7 +492,7 @@ INTERNLM2 = {
         "hidden_act": "silu",
         "hidden_size": 96,
         "initializer_range": 0.02,
-        "intermediate_size": 68,
+        "intermediate_size": 52,
         "max_position_embeddings": 64,
         "model_type": "internlm2",
         "num_attention_heads": 6,
@@ -645,4 +645,18 @@ FAMILIES = {
         },
     },
     "baichuan-13b": BAICHUAN_13B,
+    # baichuan-inc/Baichuan2-13B-Chat
+    "baichuan2-13b": {
+        **BAICHUAN_13B,
+        "config": {
+            **BAICHUAN_13B["config"],
+            "hidden_size": 80,
+            "intermediate_size": 76,
+            "num_attention_heads": 5,
+            "tokenizer_class": "BaichuanTokenizer",
+            "transformers_version": "4.29.2",
+            "vocab_size": 190,
+            "z_loss_weight": 0,
+        },
+    },
 }
