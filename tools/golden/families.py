@@ -733,8 +733,8 @@ FAMILIES = {
     "glm4": more(GLM, has=["model.layers.0.post_self_attn_layernorm.weight"], architectures=["Glm4ForCausalLM"],
                  model_type="glm4", rms_norm_eps=1e-05, num_key_value_heads=2),
     # THUDM/GLM-4-32B-0414: no biases.
-    "glm4-32b": more(GLM, has=["model.layers.0.post_mlp_layernorm.weight"], architectures=["Glm4ForCausalLM"], attention_bias=False, model_type="glm4",
-                     rms_norm_eps=1e-05, num_key_value_heads=2, head_dim=16),
+    "glm4-32b": more(GLM, has=["model.layers.0.post_mlp_layernorm.weight"], architectures=["Glm4ForCausalLM"],
+                     model_type="glm4", attention_bias=False, rms_norm_eps=1e-05, num_key_value_heads=2, head_dim=16),
     "yi": YI,
     "internlm3": INTERNLM3,
 }  # fmt: skip

@@ -411,7 +411,8 @@ FAMILIES = {
     "qwen2-moe": QWEN2_MOE,
     "qwen3-moe": QWEN3_MOE,
     # Only the second of these layers has experts: the first and third by decoder_sparse_step, the last by name.
-    "qwen3-moe-dense-layers": more(QWEN3_MOE, has=["model.layers.1.mlp.gate.weight", "model.layers.3.mlp.up_proj.weight"],
+    "qwen3-moe-dense-layers": more(QWEN3_MOE,
+                                   has=["model.layers.1.mlp.gate.weight", "model.layers.3.mlp.up_proj.weight"],
                                    decoder_sparse_step=2, mlp_only_layers=[3], num_hidden_layers=4, head_dim=16,
                                    norm_topk_prob=False),
     "gpt-oss": GPT_OSS,
