@@ -66,19 +66,25 @@ def draw_ids(model, rng, low, count, steps, clear_margin=0.01):
     raise ValueError("every draw leads to a near tie")
 
 
-def golden_tensors(model, ids, steps):
-    """The tensors every small checkpoint's golden file holds; see the README of this folder."""
-    trace = Trace(model)
-    logits = logits_of(model, ids)
-    states = trace.close()
+def golden_logits(model, ids, steps):
+    """What every golden file holds, whatever the parts of the model are called: the logits and the continuation."""
     new, margins = greedy(model, ids, steps)
-    rotary = model.model.rotary_emb
     return {
         "ids": torch.tensor(ids, dtype=torch.int64),
-        "logits": logits.contiguous(),
-        "residual": states.contiguous(),
+        "logits": logits_of(model, ids).contiguous(),
         "greedy": torch.tensor(new, dtype=torch.int64),
         "greedy_margin": torch.tensor(margins, dtype=torch.float32),
+    }
+
+
+def golden_tensors(model, ids, steps):
+    """The tensors of a golden file of the Llama family: the logits, and what led to them layer by layer."""
+    trace = Trace(model)
+    logits_of(model, ids)
+    states = trace.close()
+    rotary = model.model.rotary_emb
+    return golden_logits(model, ids, steps) | {
+        "residual": states.contiguous(),
         "inv_freq": rotary.inv_freq.float().contiguous(),
         "rope_scale": torch.tensor([float(rotary.attention_scaling)]),
     }
