@@ -58,9 +58,9 @@ async fn check(name: &str) -> Result<(), String> {
     let golden = Golden::read_file(&folder.join("golden.safetensors"));
     // LongRoPE chooses by the context: as many positions as the reference saw.
     let demand = Demand { kv_pages: 2, rows: Some(5), ..demand() };
-    let least = smallest(&files, &Demand { direct: false, ..demand.clone() }).await;
+    let least = smallest(&files, &Demand { direct: false, ..demand }).await;
     for budget_bytes in [least, demand.budget_bytes] {
-        let demand = Demand { budget_bytes, ..demand.clone() };
+        let demand = Demand { budget_bytes, ..demand };
         let mut model = open(&files, gpu(budget_bytes).await, demand).await.map_err(|error| error.to_string())?;
         let mut worst = 0.0_f64;
         let compare = |position, logits: &[f32]| {

@@ -29,7 +29,9 @@ tests![
     norms_match,
     rotations_match,
     attention_matches_over_pages_windows_and_segments,
+    attention_matches_with_caps_sinks_slopes_and_narrow_values,
     gates_match_at_the_ends_of_the_range,
+    logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,
 ];

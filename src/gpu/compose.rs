@@ -98,9 +98,9 @@ mod tests {
         let composed = Composed::new(true, &[("LANES", 8)], &["parts/silu.wgsl", "gate.wgsl"]).expect("known parts");
         let line = composed.source.lines().position(|line| line.contains("fn gated")).expect("there") as u32 + 1;
         assert_eq!(composed.place(line), "shaders/parts/silu.wgsl:2");
-        let line = composed.source.lines().position(|line| line.contains("fn gate")).expect("there") as u32 + 1;
+        let line = composed.source.lines().position(|line| line.contains("fn gate(")).expect("there") as u32 + 1;
         let real = SOURCES.iter().find(|(name, _)| *name == "gate.wgsl").expect("there").1;
-        let real = real.lines().position(|line| line.contains("fn gate")).expect("there") + 1;
+        let real = real.lines().position(|line| line.contains("fn gate(")).expect("there") + 1;
         assert_eq!(composed.place(line), format!("shaders/gate.wgsl:{real}"));
         let error = Composed::new(false, &[], &["gone.wgsl"]).expect_err("unknown");
         assert!(error.to_string().contains("gone.wgsl"));

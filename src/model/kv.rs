@@ -20,7 +20,7 @@ impl KvGeometry {
     /// # Errors
     /// [`ErrorKind::Unsupported`] where a layer's width does not pack into `kind`.
     pub fn new(spec: &ModelSpec, kind: KvType) -> Result<Self> {
-        let odd = |layer: &LayerSpec| layer.key_width % 2 != 0 || layer.value_width % 2 != 0;
+        let odd = |layer: &LayerSpec| !layer.key_width.is_multiple_of(2) || !layer.value_width.is_multiple_of(2);
         if kind == KvType::F16 && spec.layers.iter().any(odd) {
             return Err(Error::new(ErrorKind::Unsupported, "f16 needs an even width of keys and values")
                 .remedy("choose --kv f32"));

@@ -101,13 +101,13 @@ impl Block<'_> {
     fn norm(&mut self, name: &str, input: BufferId, output: BufferId) {
         let width = self.shape.hidden;
         let norm = self.norm_spec(name, width, self.shape.norm_bias);
-        let (accumulate, scale) = self.into_residual(output);
+        let (accumulate, scale) = self.added(output);
         let op = Op::Norm { input, output, norm, groups: 1, width, per_group: false, accumulate, scale };
         self.layer.ops.push(op);
     }
 
     /// What goes to the residual is added to it, scaled.
-    fn into_residual(&self, output: BufferId) -> (bool, f32) {
+    fn added(&self, output: BufferId) -> (bool, f32) {
         if output == X { (true, self.shape.residual_scale) } else { (false, 1.0) }
     }
 
@@ -129,7 +129,7 @@ impl Block<'_> {
         self.layer.matrices.push(MatrixSpec { name: format!("{name}.weight"), rows, columns });
         let weight = MatrixId(self.layer.matrices.len() as u16 - 1);
         let bias = bias.then(|| self.vector(format!("{name}.bias"), rows));
-        let (accumulate, scale) = self.into_residual(output);
+        let (accumulate, scale) = self.added(output);
         self.layer.ops.push(Op::MatMul { input, output, weight, bias, accumulate, scale });
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::families::{FAMILIES, Family, Flag, HeadNorm, Rope};
+use super::families::{self, Family, Flag, HeadNorm, Rope};
 use super::fields::Fields;
 use super::rope::{RopeContext, rope_specs};
 use super::{Activation, RopeSpec};
@@ -92,6 +92,8 @@ impl Shape {
     /// [`ErrorKind::Unsupported`] for an unknown architecture or field, [`ErrorKind::Missing`] and
     /// [`ErrorKind::Malformed`] naming the field.
     pub fn read(config: &Value) -> Result<Self> {
+        // Tells what is no object.
+        Fields::new(config, "config.json")?;
         let family = family(config)?;
         let defaults = serde_json::from_str(family.defaults).expect("the table holds JSON");
         let fields = Fields::with_names(config, "config.json", family.renamed, &defaults)?;
@@ -124,8 +126,8 @@ fn family(config: &Value) -> Result<&'static Family> {
     })?;
     let has = |field: &str| config.get(field).is_some_and(|value| !value.is_null());
     let fits = |row: &&Family| row.class == class && row.when.iter().all(|(field, there)| has(field) == *there);
-    FAMILIES.iter().find(fits).ok_or_else(|| {
-        let mut known: Vec<_> = FAMILIES.iter().map(|row| row.class).collect();
+    families::families().find(fits).ok_or_else(|| {
+        let mut known: Vec<_> = families::families().map(|row| row.class).collect();
         known.dedup();
         Error::new(ErrorKind::Unsupported, format!("architecture '{class}' is not known"))
             .file("config.json")
@@ -135,7 +137,7 @@ fn family(config: &Value) -> Result<&'static Family> {
 
 /// The names of the families, in the order of the table.
 pub fn families() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FAMILIES.iter().map(|row| (row.name, row.class))
+    families::families().map(|row| (row.name, row.class))
 }
 
 struct Reader<'a> {
@@ -199,19 +201,19 @@ impl Reader<'_> {
         let fields = self.fields;
         let heads = fields.needed_count("num_attention_heads", MOST_WIDTH)?;
         let kv_heads = fields.count("num_key_value_heads", MOST_WIDTH)?.unwrap_or(heads);
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             let message = format_args!("is {kv_heads}, which does not divide {heads} heads");
             return Err(fields.wrong("num_key_value_heads", message));
         }
         let head_dim = match fields.count("head_dim", MOST_HEAD_DIM)? {
             Some(head_dim) => head_dim,
-            None if hidden % heads == 0 => hidden / heads,
+            None if hidden.is_multiple_of(heads) => hidden / heads,
             None => {
                 let message = format_args!("is {heads}, which does not divide {hidden}");
                 return Err(fields.wrong("num_attention_heads", message));
             }
         };
-        if head_dim % 2 != 0 || head_dim > MOST_HEAD_DIM || heads.saturating_mul(head_dim) > MOST_WIDTH {
+        if !head_dim.is_multiple_of(2) || head_dim > MOST_HEAD_DIM || heads.saturating_mul(head_dim) > MOST_WIDTH {
             let message = format_args!("comes to {head_dim}; an even number up to {MOST_HEAD_DIM} is needed");
             return Err(fields.wrong("head_dim", message));
         }
@@ -226,7 +228,7 @@ impl Reader<'_> {
         let own = self.fields.positive("partial_rotary_factor")?;
         let factor = nested.and_then(Value::as_f64).or(own).unwrap_or(1.0);
         let rotary_dim = (f64::from(head_dim) * factor) as u32;
-        if rotary_dim % 2 != 0 || rotary_dim == 0 || rotary_dim > head_dim {
+        if !rotary_dim.is_multiple_of(2) || rotary_dim == 0 || rotary_dim > head_dim {
             let message = format_args!("rotates {rotary_dim} of {head_dim} values; an even part of them is needed");
             return Err(self.fields.wrong("partial_rotary_factor", message));
         }
@@ -276,7 +278,7 @@ impl Reader<'_> {
                     Some("full_attention") => Ok(false),
                     _ => Err(fields.wrong("layer_types", format_args!("holds {}", kinds[layer]))),
                 },
-                (None, Some(pattern), _) => Ok((layer as u32 + 1) % pattern != 0),
+                (None, Some(pattern), _) => Ok(!(layer as u32 + 1).is_multiple_of(pattern)),
                 (None, None, Some(first)) => Ok(layer as f64 >= first),
                 _ => Ok(true),
             }
@@ -308,7 +310,7 @@ impl Reader<'_> {
         let list = if self.reads("no_rope_layers") { self.list("no_rope_layers", layers as u32)? } else { None };
         let rotates = |layer: usize| match (list, interval) {
             (Some(list), _) => list[layer].as_u64() != Some(0),
-            (None, Some(interval)) => (layer as u32 + 1) % interval != 0,
+            (None, Some(interval)) => !(layer as u32 + 1).is_multiple_of(interval),
             _ => true,
         };
         let in_windows = matches!(self.family.rope, Rope::InterleavedInWindows);

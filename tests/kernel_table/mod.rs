@@ -10,6 +10,12 @@ use tilestream::gpu::{CountedBuffer, Gpu};
 use tilestream::plan::{Activation, NormKind};
 use tilestream::reference;
 
+mod attention;
+
+use attention::{
+    attention_matches_over_pages_windows_and_segments, attention_matches_with_caps_sinks_slopes_and_narrow_values,
+};
+
 /// A case: its name, and what runs it.
 pub type Case = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
 
@@ -317,7 +323,8 @@ async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (us
     let (from, vector_buffer) = (bench.buffer(&input).await, bench.buffer(&vectors).await);
     let to = bench.buffer(&vec![1.0_f32; rows * row_width]).await;
     let accumulate = !in_place && rows < 4;
-    let flags = WEIGHT | BIAS | u32::from(accumulate) * ACCUMULATE | u32::from(kind == NormKind::Layer) * LAYER;
+    let set = [(true, WEIGHT), (true, BIAS), (accumulate, ACCUMULATE), (kind == NormKind::Layer, LAYER)];
+    let flags = set.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum();
     let params = NormParams {
         rows: rows as u32,
         groups: groups as u32,
@@ -387,154 +394,6 @@ async fn rotations_match() {
         let expected: Vec<f64> = values.chunks(head_dim).enumerate().flat_map(head).collect();
         let worst = error(&bench.read(&target).await, &expected);
         assert!(worst < 1e-5, "{worst}");
-    }
-}
-
-/// One sequence of `len` positions, all of whose rows attend, with pages in a scrambled order over `segments`.
-async fn attention_case(
-    bench: &mut Bench,
-    kv: KvType,
-    len: usize,
-    shape: (usize, usize, usize),
-    window: usize,
-    segments: u32,
-) {
-    let more = More { value_dim: shape.2, softcap: None, sinks: false, alibi: false };
-    attention_case_with(bench, kv, len, shape, window, segments, more).await;
-}
-
-/// What attention does besides.
-#[derive(Clone, Copy, Debug)]
-struct More {
-    value_dim: usize,
-    softcap: Option<f32>,
-    sinks: bool,
-    alibi: bool,
-}
-
-async fn attention_case_with(
-    bench: &mut Bench,
-    kv: KvType,
-    len: usize,
-    shape: (usize, usize, usize),
-    window: usize,
-    segments: u32,
-    more: More,
-) {
-    let (heads, kv_heads, head_dim) = shape;
-    let value_dim = more.value_dim;
-    let mut random = Random((len + head_dim) as u64);
-    let (key_width, value_width) = (kv_heads * head_dim, kv_heads * value_dim);
-    let (q_width, out_width) = (heads * head_dim, heads * value_dim);
-    let round = |value: f32| if kv == KvType::F16 { half::f16::from_f32(value).to_f32() } else { value };
-    let query = random.floats(len * q_width);
-    let keys: Vec<f32> = random.floats(len * key_width).into_iter().map(|v| round(v * 3.0)).collect();
-    let values: Vec<f32> = random.floats(len * value_width).into_iter().map(round).collect();
-    let pages_used = len.div_ceil(PAGE_TOKENS as usize) as u32;
-    let total = pages_used.next_multiple_of(segments);
-    let pages: Vec<u32> = (0..pages_used).collect();
-    let meta: Vec<[u32; 4]> = (0..len as u32).map(|position| [position, 0, 0, 0]).collect();
-    let (q, k, v) = (bench.buffer(&query).await, bench.buffer(&keys).await, bench.buffer(&values).await);
-    let (meta, pages) = (bench.buffer(&meta).await, bench.buffer(&pages).await);
-    let output = bench.buffer(&vec![0.0_f32; len * out_width]).await;
-    let sinks = random.floats(2 + heads);
-    let sinks_buffer = bench.buffer(&sinks).await;
-    let state = bench.buffer(&vec![0.0_f32; len * heads * 2]).await;
-    let per_segment = total / segments;
-    let scale = 0.37;
-    for segment in 0..segments {
-        let words = per_segment as usize * PAGE_TOKENS as usize * (key_width + value_width) * kv.bytes() as usize / 4;
-        let cache = bench.buffer(&vec![0_u32; words]).await;
-        let first = segment * per_segment;
-        let params = KvWriteParams {
-            rows: len as u32,
-            key_width: key_width as u32,
-            value_width: value_width as u32,
-            key_stride: key_width as u32,
-            value_stride: value_width as u32,
-            segment_first_page: first,
-            segment_pages: per_segment,
-        };
-        bench.run(KernelId::KvWrite(kv), &[&k, &v, &meta, &pages, &cache], &params, grid::kv_write(&params)).await;
-        let params = AttentionParams {
-            rows: len as u32,
-            heads: heads as u32,
-            kv_heads: kv_heads as u32,
-            head_dim: head_dim as u32,
-            value_dim: value_dim as u32,
-            key_width: key_width as u32,
-            value_width: value_width as u32,
-            scale,
-            window: window as u32,
-            query_stride: q_width as u32,
-            output_stride: out_width as u32,
-            segment_first_page: first,
-            segment_pages: per_segment,
-            softcap: more.softcap.unwrap_or(0.0),
-            sinks_offset: 2,
-            flags: (u32::from(segment == 0) * FIRST_SEGMENT)
-                | (u32::from(segment + 1 == segments) * LAST_SEGMENT)
-                | (u32::from(more.sinks) * SINKS)
-                | (u32::from(more.alibi) * ALIBI),
-        };
-        let buffers = [&q, &meta, &pages, &cache, &sinks_buffer, &output, &state];
-        bench.run(KernelId::Attention(kv), &buffers, &params, grid::attention(&params)).await;
-    }
-    let mut expected = Vec::new();
-    for position in 0..len {
-        let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window) };
-        for head in 0..heads {
-            let kv_head = head / (heads / kv_heads);
-            let slice = |all: &'_ [f32], dim: usize, j: usize| {
-                let at = (j * kv_heads + kv_head) * dim;
-                all[at..at + dim].to_vec()
-            };
-            let ks: Vec<_> = (first..=position).map(|j| slice(&keys, head_dim, j)).collect();
-            let vs: Vec<_> = (first..=position).map(|j| slice(&values, value_dim, j)).collect();
-            let sink = more.sinks.then(|| sinks[2 + head]);
-            let slope = if more.alibi { reference::alibi_slope(head, heads) } else { 0.0 };
-            let at = position * q_width + head * head_dim;
-            let (ks, vs): (Vec<&[f32]>, Vec<&[f32]>) =
-                (ks.iter().map(|k| &k[..]).collect(), vs.iter().map(|v| &v[..]).collect());
-            expected.extend(reference::attention(
-                &query[at..at + head_dim],
-                &ks,
-                &vs,
-                scale,
-                more.softcap,
-                sink,
-                slope,
-            ));
-        }
-    }
-    let worst = error(&bench.read(&output).await, &expected);
-    assert!(worst < 1e-5, "{kv:?} {len} positions, {shape:?}, window {window}, {segments} segments, {more:?}: {worst}");
-}
-
-async fn attention_matches_over_pages_windows_and_segments() {
-    let mut bench = Bench::new(true).await;
-    for kv in [KvType::F32, KvType::F16] {
-        attention_case(&mut bench, kv, 1, (1, 1, 2), 0, 1).await;
-        attention_case(&mut bench, kv, 33, (4, 2, 24), 0, 1).await;
-        attention_case(&mut bench, kv, 70, (3, 1, 16), 7, 1).await;
-        attention_case(&mut bench, kv, 100, (2, 2, 10), 0, 2).await;
-        attention_case(&mut bench, kv, 100, (2, 1, 256), 40, 4).await;
-    }
-}
-
-async fn attention_matches_with_caps_sinks_slopes_and_narrow_values() {
-    let mut bench = Bench::new(true).await;
-    let plain = More { value_dim: 16, softcap: None, sinks: false, alibi: false };
-    for more in [
-        More { softcap: Some(1.5), ..plain },
-        More { sinks: true, ..plain },
-        More { alibi: true, ..plain },
-        More { value_dim: 10, ..plain },
-        More { value_dim: 24, softcap: Some(2.0), sinks: true, alibi: true },
-    ] {
-        for kv in [KvType::F32, KvType::F16] {
-            attention_case_with(&mut bench, kv, 70, (6, 2, 16), 40, 3, more).await;
-        }
     }
 }
 

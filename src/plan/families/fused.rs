@@ -1,0 +1,257 @@
+//! Families with names of their own, most of them with fused matrices.
+
+use super::plain::LLAMA;
+use super::{Family, Flag, Norms, Part, Rope, Rule};
+
+// https://huggingface.co/baichuan-inc/Baichuan-7B/blob/main/config.json
+const BAICHUAN: Family = Family {
+    class: "BaiChuanForCausalLM",
+    name: "baichuan",
+    harmless: &["auto_map", "gradient_checkpointing", "model_max_length", "z_loss_weight"],
+    qkv_bias: Flag::No,
+    output_bias: Flag::No,
+    mlp_bias: Flag::No,
+    tensors: &[Rule {
+        theirs: "self_attn.W_pack",
+        ours: &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
+    }],
+    ..LLAMA
+};
+
+/// The rows.
+pub(super) const ROWS: &[Family] = &[
+    // https://huggingface.co/THUDM/glm-4-9b-hf/blob/main/config.json
+    Family {
+        class: "GlmForCausalLM",
+        name: "glm",
+        defaults: r#"{"num_key_value_heads": 2, "head_dim": 128, "max_position_embeddings": 131072,
+            "rms_norm_eps": 1.5625e-7, "hidden_act": "silu", "partial_rotary_factor": 0.5, "attention_bias": true}"#,
+        output_bias: Flag::No,
+        mlp_bias: Flag::No,
+        rope: Rope::Interleaved,
+        tensors: &[Rule {
+            theirs: "mlp.gate_up_proj",
+            ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)],
+        }],
+        ..LLAMA
+    },
+    // https://huggingface.co/THUDM/GLM-4-9B-0414/blob/main/config.json
+    Family {
+        class: "Glm4ForCausalLM",
+        name: "glm4",
+        defaults: r#"{"num_key_value_heads": 2, "head_dim": 128, "max_position_embeddings": 131072,
+            "rms_norm_eps": 1.5625e-7, "hidden_act": "silu", "partial_rotary_factor": 0.5, "attention_bias": true}"#,
+        output_bias: Flag::No,
+        mlp_bias: Flag::No,
+        norms: Norms {
+            before_attention: Some("input_layernorm"),
+            after_attention: Some("post_self_attn_layernorm"),
+            before_mlp: Some("post_attention_layernorm"),
+            after_mlp: Some("post_mlp_layernorm"),
+        },
+        rope: Rope::Interleaved,
+        tensors: &[Rule {
+            theirs: "mlp.gate_up_proj",
+            ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)],
+        }],
+        ..LLAMA
+    },
+    // https://huggingface.co/Qwen/Qwen-7B/blob/main/config.json
+    Family {
+        class: "QWenLMHeadModel",
+        name: "qwen",
+        renamed: &[
+            ("rms_norm_eps", "layer_norm_epsilon"),
+            ("max_position_embeddings", "seq_length"),
+            ("rope_theta", "rotary_emb_base"),
+            ("head_dim", "kv_channels"),
+        ],
+        defaults: r#"{"rms_norm_eps": 1e-6, "max_position_embeddings": 8192, "hidden_act": "silu"}"#,
+        harmless: &[
+            "attn_dropout_prob",
+            "auto_map",
+            "bf16",
+            "emb_dropout_prob",
+            "fp16",
+            "fp32",
+            "max_position_embeddings",
+            "onnx_safe",
+            "softmax_in_fp32",
+            "tokenizer_class",
+            "tokenizer_type",
+            // Both change numbers only past the positions that the plan allows.
+            "use_dynamic_ntk",
+            "use_logn_attn",
+            "use_cache_kernel",
+            "use_cache_quantization",
+            "use_flash_attn",
+        ],
+        only: &[("no_bias", &["true"]), ("scale_attn_weights", &["true"]), ("rotary_pct", &["1.0"])],
+        qkv_bias: Flag::Yes,
+        output_bias: Flag::No,
+        mlp_bias: Flag::No,
+        intermediate_is_both: true,
+        layers: "transformer.h.",
+        tensors: &[
+            Rule { theirs: "ln_1", ours: &[("input_layernorm", Part::All)] },
+            Rule { theirs: "ln_2", ours: &[("post_attention_layernorm", Part::All)] },
+            Rule {
+                theirs: "attn.c_attn",
+                ours: &[
+                    ("self_attn.q_proj", Part::Query),
+                    ("self_attn.k_proj", Part::Key),
+                    ("self_attn.v_proj", Part::Value),
+                ],
+            },
+            Rule { theirs: "attn.c_proj", ours: &[("self_attn.o_proj", Part::All)] },
+            Rule { theirs: "mlp.w1", ours: &[("mlp.up_proj", Part::All)] },
+            Rule { theirs: "mlp.w2", ours: &[("mlp.gate_proj", Part::All)] },
+            Rule { theirs: "mlp.c_proj", ours: &[("mlp.down_proj", Part::All)] },
+            Rule { theirs: "transformer.wte", ours: &[("model.embed_tokens", Part::All)] },
+            Rule { theirs: "transformer.ln_f", ours: &[("model.norm", Part::All)] },
+        ],
+        ..LLAMA
+    },
+    BAICHUAN,
+    // https://huggingface.co/baichuan-inc/Baichuan-13B-Base/blob/main/config.json
+    Family {
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", false), ("z_loss_weight", false)],
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
+        ..BAICHUAN
+    },
+    // https://huggingface.co/baichuan-inc/Baichuan2-7B-Base/blob/main/config.json
+    Family {
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", true)],
+        name: "baichuan2",
+        normalized_head: true,
+        ..BAICHUAN
+    },
+    // https://huggingface.co/baichuan-inc/Baichuan2-13B-Base/blob/main/config.json
+    Family {
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", false), ("z_loss_weight", true)],
+        name: "baichuan2",
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
+        normalized_head: true,
+        ..BAICHUAN
+    },
+    // https://huggingface.co/internlm/internlm-7b/blob/main/config.json
+    Family {
+        class: "InternLMForCausalLM",
+        name: "internlm",
+        // A growing base, past the positions that the plan allows.
+        harmless: &["auto_map", "rotary"],
+        qkv_bias: Flag::Field("bias"),
+        output_bias: Flag::Field("bias"),
+        mlp_bias: Flag::No,
+        ..LLAMA
+    },
+    // https://huggingface.co/internlm/internlm2_5-7b/blob/main/config.json
+    Family {
+        class: "InternLM2ForCausalLM",
+        name: "internlm2",
+        harmless: &["auto_map", "attn_implementation"],
+        only: &[("bias", &["false"])],
+        qkv_bias: Flag::No,
+        output_bias: Flag::No,
+        mlp_bias: Flag::No,
+        tensors: &[
+            Rule { theirs: "attention_norm", ours: &[("input_layernorm", Part::All)] },
+            Rule { theirs: "ffn_norm", ours: &[("post_attention_layernorm", Part::All)] },
+            Rule {
+                theirs: "attention.wqkv",
+                ours: &[
+                    ("self_attn.q_proj", Part::GroupedQuery),
+                    ("self_attn.k_proj", Part::GroupedKey),
+                    ("self_attn.v_proj", Part::GroupedValue),
+                ],
+            },
+            Rule { theirs: "attention.wo", ours: &[("self_attn.o_proj", Part::All)] },
+            Rule { theirs: "feed_forward.w1", ours: &[("mlp.gate_proj", Part::All)] },
+            Rule { theirs: "feed_forward.w3", ours: &[("mlp.up_proj", Part::All)] },
+            Rule { theirs: "feed_forward.w2", ours: &[("mlp.down_proj", Part::All)] },
+            Rule { theirs: "model.tok_embeddings", ours: &[("model.embed_tokens", Part::All)] },
+            Rule { theirs: "output", ours: &[("lm_head", Part::All)] },
+        ],
+        ..LLAMA
+    },
+    // https://huggingface.co/internlm/internlm3-8b-instruct/blob/main/config.json
+    Family {
+        class: "InternLM3ForCausalLM",
+        name: "internlm3",
+        harmless: &["auto_map"],
+        qkv_bias: Flag::Field("qkv_bias"),
+        output_bias: Flag::Field("bias"),
+        mlp_bias: Flag::Field("bias"),
+        ..LLAMA
+    },
+    // https://huggingface.co/THUDM/chatglm3-6b/blob/main/config.json
+    Family {
+        class: "ChatGLMModel",
+        name: "chatglm",
+        renamed: &[
+            ("intermediate_size", "ffn_hidden_size"),
+            ("num_hidden_layers", "num_layers"),
+            ("num_key_value_heads", "multi_query_group_num"),
+            ("head_dim", "kv_channels"),
+            ("rms_norm_eps", "layernorm_epsilon"),
+            ("vocab_size", "padded_vocab_size"),
+            ("max_position_embeddings", "seq_length"),
+        ],
+        defaults: r#"{"rms_norm_eps": 1e-5, "max_position_embeddings": 2048, "hidden_act": "silu",
+            "partial_rotary_factor": 0.5, "rope_ratio": 1.0}"#,
+        reads: &["rope_ratio"],
+        harmless: &[
+            "apply_query_key_layer_scaling",
+            "attention_softmax_in_fp32",
+            "auto_map",
+            "bias_dropout_fusion",
+            "classifier_dropout",
+            "fp32_residual_connection",
+            "interleaved_qkv",
+            "pre_seq_len",
+            "prefix_projection",
+            "quantization_bit",
+            "vocab_size",
+        ],
+        only: &[
+            ("add_bias_linear", &["false"]),
+            ("apply_residual_connection_post_layernorm", &["false"]),
+            ("multi_query_attention", &["true"]),
+            ("original_rope", &["true"]),
+            ("post_layer_norm", &["true"]),
+            ("rmsnorm", &["true"]),
+        ],
+        qkv_bias: Flag::Field("add_qkv_bias"),
+        output_bias: Flag::No,
+        mlp_bias: Flag::No,
+        rope: Rope::Interleaved,
+        layers: "transformer.encoder.layers.",
+        tensors: &[
+            Rule {
+                theirs: "self_attention.query_key_value",
+                ours: &[
+                    ("self_attn.q_proj", Part::Query),
+                    ("self_attn.k_proj", Part::Key),
+                    ("self_attn.v_proj", Part::Value),
+                ],
+            },
+            Rule { theirs: "self_attention.dense", ours: &[("self_attn.o_proj", Part::All)] },
+            Rule {
+                theirs: "mlp.dense_h_to_4h",
+                ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)],
+            },
+            Rule { theirs: "mlp.dense_4h_to_h", ours: &[("mlp.down_proj", Part::All)] },
+            Rule { theirs: "transformer.embedding.word_embeddings", ours: &[("model.embed_tokens", Part::All)] },
+            Rule { theirs: "transformer.encoder.final_layernorm", ours: &[("model.norm", Part::All)] },
+            Rule { theirs: "transformer.output_layer", ours: &[("lm_head", Part::All)] },
+            // A buffer, not a weight.
+            Rule { theirs: "transformer.rotary_pos_emb.inv_freq", ours: &[] },
+        ],
+        ..LLAMA
+    },
+];

@@ -1,0 +1,125 @@
+//! The table of families: each row is data, under the address of the config it was read from.
+//!
+//! Fields have the names of Llama's config; a row says where its family spells one otherwise, and what the family's
+//! configuration class in the reference implementation takes where a file says nothing.
+
+use super::NormKind;
+
+mod fused;
+mod plain;
+
+/// A family of decoders.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Family {
+    /// The class in `architectures` of `config.json`.
+    pub class: &'static str,
+    /// Fields that must be there, or must not, for this row to be the one: some families share a class.
+    pub when: &'static [(&'static str, bool)],
+    pub name: &'static str,
+    /// (the common name of a field, this family's).
+    pub renamed: &'static [(&'static str, &'static str)],
+    /// The reference's defaults, as a JSON object of common names.
+    pub defaults: &'static str,
+    /// Fields that change the numbers of this family, besides those of every family.
+    pub reads: &'static [&'static str],
+    /// Fields that never do, besides those of every family.
+    pub harmless: &'static [&'static str],
+    /// Fields that may only have one of the values for which the plan is right.
+    pub only: &'static [(&'static str, &'static [&'static str])],
+    pub norm: NormKind,
+    pub norm_bias: Flag,
+    /// Norm weights are stored around 0 and meant around 1.
+    pub unit_offset: bool,
+    pub norms: Norms,
+    /// Attention and feed-forward read the same norm, and both add to the residual.
+    pub parallel: Flag,
+    pub qkv_bias: Flag,
+    pub output_bias: Flag,
+    pub mlp_bias: Flag,
+    pub head_bias: Flag,
+    pub head_norm: HeadNorm,
+    pub rope: Rope,
+    /// Whether the feed-forward block has a gate.
+    pub gated: bool,
+    /// `intermediate_size` counts gate and up together.
+    pub intermediate_is_both: bool,
+    /// Embeddings are multiplied with the root of `hidden_size`.
+    pub embeddings_grow: bool,
+    /// Rows of the head are brought to length 1.
+    pub normalized_head: bool,
+    /// What stands before the number of a layer in the names of its tensors.
+    pub layers: &'static str,
+    pub tensors: &'static [Rule],
+}
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Flag {
+    No,
+    Yes,
+    /// As a truth value of the config says; not where it is silent.
+    Field(&'static str),
+}
+
+/// Names of a layer's norms; `None` where there is none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Norms {
+    pub before_attention: Option<&'static str>,
+    pub after_attention: Option<&'static str>,
+    pub before_mlp: Option<&'static str>,
+    pub after_mlp: Option<&'static str>,
+}
+
+/// Norms of queries and keys (`self_attn.q_norm`, `self_attn.k_norm`).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HeadNorm {
+    None,
+    /// One weight for all heads, each head normalized alone.
+    Shared,
+    /// A weight for each head, where the field is true.
+    EachIf(&'static str),
+    /// All heads normalized as one row.
+    Whole,
+}
+
+/// How positions enter.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rope {
+    /// Pairs (i, i + half).
+    Halves,
+    /// Pairs (2 i, 2 i + 1).
+    Interleaved,
+    /// Pairs (2 i, 2 i + 1), and only where the window is.
+    InterleavedInWindows,
+    /// No rotation: scores fall with distance.
+    Alibi,
+}
+
+/// What becomes of a tensor of the checkpoint, by its name without prefix and without `.weight` or `.bias`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub theirs: &'static str,
+    pub ours: &'static [(&'static str, Part)],
+}
+
+/// Which rows of a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    All,
+    /// Of queries, keys and values one after the other.
+    Query,
+    Key,
+    Value,
+    /// Of groups, each the queries of a key head, its key and its value.
+    GroupedQuery,
+    GroupedKey,
+    GroupedValue,
+    /// Of two halves.
+    First,
+    Second,
+}
+
+/// Every row.
+pub(super) fn families() -> impl Iterator<Item = &'static Family> {
+    plain::ROWS.iter().chain(fused::ROWS)
+}
