@@ -1,4 +1,5 @@
-// values[r, i] = gated(values[r, i], up[r, i]), in place; with UNGATED gated(values[r, i], 1).
+// values[r, i] = gated(values[r, i], up[r, i]), in place; with UNGATED gated(values[r, i], 1), with ONE_FACTOR
+// gated(values[r, i], up[r, 0]).
 //
 // Both [rows, stride] f32, `width` values of each row; `gated` is the part that is composed in.
 // Grid: one invocation a value, folded over x and y. CPU twin: reference::gate.
@@ -15,6 +16,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> values: array<f32>;
 
 const UNGATED = 1u;
+const ONE_FACTOR = 2u;
 
 @compute @workgroup_size(64)
 fn gate(
@@ -31,7 +33,7 @@ fn gate(
     let at = row * params.stride + column;
     var factor = 1.0;
     if (params.flags & UNGATED) == 0u {
-        factor = up[row * params.up_stride + column];
+        factor = up[row * params.up_stride + select(column, 0u, (params.flags & ONE_FACTOR) != 0u)];
     }
     values[at] = gated(values[at], factor);
 }

@@ -20,10 +20,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("gpt-oss", "GptOssForCausalLM"),
     ("gpt-oss-mxfp4", "mxfp4"),
     ("llama4-text", "Llama4ForCausalLM"),
-    ("mixtral", "MixtralForCausalLM"),
-    ("qwen2-moe", "Qwen2MoeForCausalLM"),
-    ("qwen3-moe", "Qwen3MoeForCausalLM"),
-    ("qwen3-moe-dense-layers", "Qwen3MoeForCausalLM"),
     ("qwen3-next", "Qwen3NextForCausalLM"),
     ("stablelm-2-12b", "qk_layernorm"),
 ];

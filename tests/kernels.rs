@@ -34,4 +34,5 @@ tests![
     logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,
+    rows_are_scattered_with_their_factors,
 ];

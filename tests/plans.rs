@@ -32,6 +32,16 @@ fn summary(spec: &ModelSpec) -> String {
     }
     let matrices = spec.layers.iter().flat_map(|layer| &layer.matrices);
     let weights: u64 = matrices.map(|matrix| u64::from(matrix.rows) * u64::from(matrix.columns)).sum();
+    let each = |layer: &LayerSpec| {
+        layer.experts.as_ref().map_or(0, |experts| {
+            let matrices = experts.matrices(0).into_iter();
+            u64::from(experts.count) * matrices.map(|m| u64::from(m.rows) * u64::from(m.columns)).sum::<u64>()
+        })
+    };
+    let experts: u64 = spec.layers.iter().map(each).sum();
+    if experts > 0 {
+        let _ = writeln!(text, "weights of experts: {experts}");
+    }
     let head = u64::from(*vocab) * u64::from(*hidden);
     let HeadSpec { norm, epsilon, logit_scale, softcap, .. } = &spec.head;
     let kind = if *norm == NormKind::Rms { String::new() } else { format!(", {norm:?} norm") };
@@ -80,9 +90,25 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide");
                 format!("{} = attention({}: {heads}, scale {scale}{window}{cap})", name(*output), name(*query))
             }
-            Op::Gate { target, up, activation, .. } => {
-                let up = up.map_or(String::new(), |up| format!(" * {}", name(up)));
+            Op::Gate { target, up, activation, one_factor, .. } => {
+                let first = if *one_factor { "[0]" } else { "" };
+                let up = up.map_or(String::new(), |up| format!(" * {}{first}", name(up)));
                 format!("{} = {activation:?}({}){up}", name(*target), name(*target))
+            }
+            Op::Route { scores } => {
+                let routing = layer.experts.as_ref().expect("a router has experts").routing;
+                let sum = if routing.normalize { ", normalized" } else { "" };
+                format!("choose {} by {}{sum}", routing.chosen, name(*scores))
+            }
+            Op::Experts { input, output, scale } => {
+                let experts = layer.experts.as_ref().expect("there are some");
+                let (count, width, activation) = (experts.count, experts.width, experts.activation);
+                format!(
+                    "{} += {count} experts({}: {width} wide, {activation:?}){}",
+                    name(*output),
+                    name(*input),
+                    times(*scale)
+                )
             }
             other => format!("{other:?}"),
         };

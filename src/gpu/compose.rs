@@ -43,8 +43,10 @@ sources![
     "parts/norm_apart.wgsl",
     "parts/norm_in_place.wgsl",
     "parts/sigmoid.wgsl",
+    "parts/sigmoid_factor.wgsl",
     "parts/silu.wgsl",
     "rope.wgsl",
+    "scatter_rows.wgsl",
 ];
 
 /// A composed shader.

@@ -18,7 +18,8 @@ pub const ROWS: u32 = 4;
 
 impl Activation {
     /// Every one there is.
-    pub const ALL: [Self; 5] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Sigmoid, Self::ClampedSwiglu];
+    pub const ALL: [Self; 6] =
+        [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Sigmoid, Self::SigmoidFactor, Self::ClampedSwiglu];
 
     /// The WGSL part that computes it.
     fn part(self) -> &'static str {
@@ -27,6 +28,7 @@ impl Activation {
             Self::Gelu => "parts/gelu.wgsl",
             Self::GeluTanh => "parts/gelu_tanh.wgsl",
             Self::Sigmoid => "parts/sigmoid.wgsl",
+            Self::SigmoidFactor => "parts/sigmoid_factor.wgsl",
             Self::ClampedSwiglu => "parts/clamped_swiglu.wgsl",
         }
     }
@@ -67,6 +69,7 @@ pub enum KernelId {
     Logits,
     Argmax,
     GatherRows,
+    ScatterRows,
 }
 
 /// Sizes that depend on the kind of adapter.
@@ -135,7 +138,15 @@ pub struct Kernel {
 impl KernelId {
     /// Every kernel there is.
     pub fn all() -> Vec<Self> {
-        let mut ids = vec![Self::Norm, Self::NormInPlace, Self::Rope, Self::Logits, Self::Argmax, Self::GatherRows];
+        let mut ids = vec![
+            Self::Norm,
+            Self::NormInPlace,
+            Self::Rope,
+            Self::Logits,
+            Self::Argmax,
+            Self::GatherRows,
+            Self::ScatterRows,
+        ];
         ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
             ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);
@@ -217,6 +228,9 @@ impl KernelId {
             }
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
+            Self::ScatterRows => {
+                ("scatter_rows", own(&["scatter_rows.wgsl"]), &[Read, Read, Read, Write], size::<ScatterRowsParams>())
+            }
             Self::GatherRows => {
                 ("gather_rows", own(&["gather_rows.wgsl"]), &[Read, Read, Write], size::<GatherRowsParams>())
             }

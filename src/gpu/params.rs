@@ -48,6 +48,8 @@ params! {
     }
     /// `shaders/gather_rows.wgsl`.
     GatherRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, indices_offset: u32 }
+    /// `shaders/scatter_rows.wgsl`.
+    ScatterRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, first: u32 }
     /// `shaders/argmax.wgsl`.
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
@@ -64,6 +66,8 @@ pub const LAYER: u32 = 8;
 pub const FACTORS: u32 = 1;
 /// [`GateParams::flags`]: there is nothing to multiply with.
 pub const UNGATED: u32 = 1;
+/// [`GateParams::flags`]: one factor serves all values of a row.
+pub const ONE_FACTOR: u32 = 2;
 /// [`AttentionParams::flags`]: the first segment starts the softmax.
 pub const FIRST_SEGMENT: u32 = 1;
 /// [`AttentionParams::flags`]: the last segment ends it.
@@ -131,6 +135,11 @@ pub mod grid {
 
     /// An invocation a value.
     pub fn gather_rows(params: &GatherRowsParams) -> [u32; 3] {
+        flat(params.rows, params.width)
+    }
+
+    /// An invocation a value.
+    pub fn scatter_rows(params: &ScatterRowsParams) -> [u32; 3] {
         flat(params.rows, params.width)
     }
 

@@ -79,7 +79,7 @@ impl StepSizes {
     }
 }
 
-fn align(bytes: u64) -> u64 {
+pub(super) fn align(bytes: u64) -> u64 {
     bytes.max(16).next_multiple_of(16)
 }
 
@@ -101,7 +101,14 @@ fn fixed_bytes(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: 
     let state = align(rows * most_heads(spec) * 8);
     let head = heads * (2 * padded(spec.hidden) * 4 + 2 * (u64::from(spec.vocab) * 4 + 16)) + 64;
     let vectors = layout.largest_vectors_bytes() + 16;
-    activations + step + state + head + vectors + RECORDER_BYTES + kv.bytes(demand.kv_pages)
+    activations
+        + super::experts::step_bytes(spec, rows)
+        + step
+        + state
+        + head
+        + vectors
+        + RECORDER_BYTES
+        + kv.bytes(demand.kv_pages)
 }
 
 fn smallest_window(layout: &ModelLayout) -> u64 {

@@ -1,11 +1,13 @@
 //! Walks the plan: one sweep of ops over tiles, whatever the model's family.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{self, Demand, Shares, StepSizes, padded};
 use super::cancel::CancelToken;
+use super::experts::ExpertStep;
 use super::kv::{KvCache, KvGeometry, SequencePages};
-use super::layout::ModelLayout;
+use super::layout::{LayerLayout, ModelLayout};
 use super::readback::Readback;
 use super::step::{Row, Step, StepInput};
 use crate::gpu::kernels::{KernelId, Kernels, KvType, PAGE_TOKENS, Tuning};
@@ -17,10 +19,6 @@ use crate::shard::Model;
 use crate::store::Window;
 use crate::stream::{Profile, Stage, StreamOptions, TileSource, TileStates, TileStream, TileTable};
 use crate::{Error, ErrorKind, Result};
-
-/// Section numbers of the stream.
-const LAYERS: usize = 0;
-const HEAD: usize = 1;
 
 /// Multiply-adds in one submit, about: a slow GPU does them in well under the two seconds after which drivers reset.
 pub(super) const WORK_PER_SUBMIT: u64 = 2_000_000_000;
@@ -40,6 +38,52 @@ pub enum Output {
     Best(Vec<u32>),
     /// `[rows][vocab]`.
     Logits(Vec<Vec<f32>>),
+}
+
+/// The sections of the stream: what every sweep needs, the head, and each expert by itself.
+#[derive(Clone, Debug, Default)]
+struct Sections {
+    tiles: Vec<Range<usize>>,
+    /// Sections that every sweep needs, in order.
+    dense: Vec<usize>,
+    head: usize,
+    /// The section of each layer's first expert; the others follow.
+    experts: Vec<usize>,
+}
+
+impl Sections {
+    fn new(layout: &ModelLayout, table: &TileTable) -> Self {
+        let mut sections = Self::default();
+        let mut start = 0;
+        for layer in &layout.layers {
+            let mut experts = ModelLayout::expert_pieces(layer).map(|pieces| table.tiles_of(pieces)).peekable();
+            if let Some(first) = experts.peek() {
+                sections.push_dense(start..first.start);
+            }
+            sections.experts.push(sections.tiles.len());
+            for tiles in experts {
+                start = tiles.end;
+                sections.tiles.push(tiles);
+            }
+        }
+        let end = table.tiles_of(layout.layer_pieces.clone()).end;
+        sections.push_dense(start..end);
+        sections.head = sections.tiles.len();
+        sections.tiles.push(end..table.len());
+        sections
+    }
+
+    fn push_dense(&mut self, tiles: Range<usize>) {
+        if !tiles.is_empty() {
+            self.dense.push(self.tiles.len());
+            self.tiles.push(tiles);
+        }
+    }
+
+    /// What a sweep needs of them for certain.
+    fn of_sweep(&self, with_head: bool) -> Vec<usize> {
+        self.dense.iter().copied().chain(with_head.then_some(self.head)).collect()
+    }
 }
 
 struct ModelSource(Arc<Model>);
@@ -84,6 +128,9 @@ pub struct Engine {
     pub(super) step: Step,
     pub(super) readback: Readback,
     pub(super) kv: KvCache,
+    /// What experts need; none in a model without them.
+    pub(super) experts: Option<ExpertStep>,
+    sections: Sections,
     kv_pages: u64,
     shares: Shares,
     cancel: CancelToken,
@@ -125,7 +172,8 @@ impl Engine {
         let mut kv = KvCache::new(geometry);
         kv.grow(&gpu, demand.kv_pages).await?;
         let profile = Profile::default();
-        let stream = open_stream(&gpu, &model, &layout, &shares, &profile).await?;
+        let experts = ExpertStep::new(&gpu, &spec, u64::from(shares.rows)).await?;
+        let (stream, sections) = open_stream(&gpu, &model, &layout, &shares, &profile).await?;
         let (cancel, kv_pages) = (CancelToken::default(), demand.kv_pages);
         Ok(Self {
             gpu,
@@ -140,6 +188,8 @@ impl Engine {
             step,
             readback,
             kv,
+            experts,
+            sections,
             kv_pages,
             shares,
             cancel,
@@ -185,7 +235,7 @@ impl Engine {
 
     /// The first tile of each layer, and of the head at the end.
     pub fn layer_tiles(&self) -> Vec<usize> {
-        let first = |layer: &super::layout::LayerLayout| {
+        let first = |layer: &LayerLayout| {
             let matrix = layer.matrices.first().map(|matrix| matrix.first_piece);
             layer.vectors.piece.into_iter().chain(matrix).min().unwrap_or(0)
         };
@@ -199,9 +249,22 @@ impl Engine {
         self
     }
 
-    /// Bytes of tiles that stay on the GPU, and bytes that a warm sweep with the head reads.
+    /// Bytes of tiles that stay on the GPU, and bytes that a warm sweep of one row with the head reads (of experts, what
+    /// the chosen ones have on average).
     pub fn residency(&self) -> (u64, u64) {
-        (self.stream.pinned_bytes(), self.stream.streamed_bytes())
+        let dense = self.sections.of_sweep(true).into_iter();
+        let mut streamed: u64 = dense.map(|section| self.stream.streamed_bytes(section)).sum();
+        for (layer, first) in self.spec.layers.iter().zip(&self.sections.experts) {
+            let Some(experts) = &layer.experts else { continue };
+            let all: u64 = (0..experts.count as usize).map(|i| self.stream.streamed_bytes(first + i)).sum();
+            streamed += all * u64::from(experts.routing.chosen) / u64::from(experts.count);
+        }
+        (self.stream.pinned_bytes(), streamed)
+    }
+
+    /// The stream's section of an expert.
+    pub(super) fn expert_section(&self, layer: usize, expert: usize) -> usize {
+        self.sections.experts[layer] + expert
     }
 
     /// Bytes of all tiles.
@@ -295,9 +358,8 @@ impl Engine {
             return Err(Error::new(ErrorKind::Argument, format!("a sweep of {} rows", rows.len())));
         }
         self.cancel.check()?;
-        let next: &[usize] = if next_has_head { &[LAYERS, HEAD] } else { &[LAYERS] };
-        let sections: &[usize] = if heads.is_empty() { &[LAYERS] } else { &[LAYERS, HEAD] };
-        self.stream.begin_sweep(sections, next).await?;
+        let (sections, next) = (self.sections.of_sweep(!heads.is_empty()), self.sections.of_sweep(next_has_head));
+        self.stream.begin_sweep(&sections, &next).await?;
         let tables: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.pages[..]).collect();
         let residual = &self.buffers.activations[usize::from(self.spec.residual.0)];
         let input = StepInput { rows, tables: &tables, heads };
@@ -418,16 +480,20 @@ async fn open_stream(
     layout: &ModelLayout,
     shares: &Shares,
     profile: &Profile,
-) -> Result<TileStream> {
+) -> Result<(TileStream, Sections)> {
     let table = TileTable::new(layout.pieces.clone(), shares.window_bytes);
-    let layers = table.tiles_of(layout.layer_pieces.clone());
+    let sections = Sections::new(layout, &table);
+    let has_experts = layout.layers.iter().any(|layer| !layer.experts.is_empty());
     let options = StreamOptions {
         window_bytes: shares.window_bytes,
         windows: shares.windows,
         pinned_bytes: shares.pinned_bytes,
-        sections: vec![layers.clone(), layers.end..table.len()],
+        sections: sections.tiles.clone(),
+        // Half of the windows: what a router asks for must not wait for what it did not ask for.
+        reserved_windows: if has_experts { shares.windows / 2 } else { 0 },
     };
-    TileStream::new(gpu, Arc::new(ModelSource(Arc::clone(model))), table, options, profile.clone()).await
+    let source = Arc::new(ModelSource(Arc::clone(model)));
+    Ok((TileStream::new(gpu, source, table, options, profile.clone()).await?, sections))
 }
 
 fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
@@ -438,14 +504,16 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
             Op::Gate { activation, .. } => KernelId::Gate(*activation),
             Op::Rope { .. } => KernelId::Rope,
             Op::Norm { input, output, .. } if input == output => KernelId::NormInPlace,
+            Op::Experts { .. } => KernelId::ScatterRows,
             _ => continue,
         };
         if !ids.contains(&id) {
             ids.push(id);
         }
     }
-    let matrices = layout.layers.iter().chain([&layout.head]).flat_map(|layer| &layer.matrices);
-    let mut encodings: Vec<_> = matrices.map(|matrix| matrix.encoding).collect();
+    let activations = spec.layers.iter().filter_map(|layer| layer.experts.as_ref());
+    ids.extend(activations.map(|experts| KernelId::Gate(experts.activation)));
+    let mut encodings: Vec<_> = layout.matrices().map(|matrix| matrix.encoding).collect();
     encodings.sort_unstable();
     encodings.dedup();
     ids.extend(encodings.into_iter().flat_map(|encoding| [KernelId::MatVec(encoding), KernelId::MatMul(encoding)]));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::encoding::Encoding;
-use crate::plan::{self, LayerSpec, MatrixId, ModelSpec};
+use crate::plan::{self, LayerSpec, MatrixId, MatrixSpec, ModelSpec};
 use crate::shard::{Model, StoredTensor};
 use crate::stream::Piece;
 use crate::{Error, ErrorKind, Result};
@@ -40,6 +40,8 @@ pub struct VectorLayout {
 pub struct LayerLayout {
     pub vectors: VectorLayout,
     pub matrices: Vec<MatrixLayout>,
+    /// Gate, up and down of each expert.
+    pub experts: Vec<[MatrixLayout; 3]>,
 }
 
 impl LayerLayout {
@@ -81,8 +83,19 @@ impl ModelLayout {
         let matrices = vec![builder.matrix(name, shape)?];
         let embeddings = model.tensor(plan::EMBEDDINGS)?.clone();
         check_shape(plan::EMBEDDINGS, &embeddings, &[shape.0, shape.1])?;
-        let head = LayerLayout { vectors, matrices };
+        let head = LayerLayout { vectors, matrices, experts: Vec::new() };
         Ok(Self { pieces: builder.pieces, layers, head, layer_pieces, embeddings })
+    }
+
+    /// Every matrix, experts and head included.
+    pub fn matrices(&self) -> impl Iterator<Item = &MatrixLayout> {
+        let layers = self.layers.iter().chain([&self.head]);
+        layers.flat_map(|layer| layer.matrices.iter().chain(layer.experts.iter().flatten()))
+    }
+
+    /// Pieces of a layer's experts, one run for each.
+    pub fn expert_pieces(layer: &LayerLayout) -> impl Iterator<Item = Range<usize>> + '_ {
+        layer.experts.iter().map(|[gate, _, down]| gate.first_piece..down.pieces().end)
     }
 
     /// Bytes of the largest row: no window can be smaller.
@@ -111,7 +124,17 @@ impl Builder<'_> {
         for matrix in &layer.matrices {
             matrices.push(self.matrix(&full(&matrix.name), (u64::from(matrix.rows), u64::from(matrix.columns)))?);
         }
-        Ok(LayerLayout { vectors, matrices })
+        let mut experts = Vec::new();
+        if let Some(spec) = &layer.experts {
+            for expert in 0..spec.count {
+                let [gate, up, down] = spec.matrices(expert);
+                let mut place = |matrix: MatrixSpec| {
+                    self.matrix(&full(&matrix.name), (u64::from(matrix.rows), u64::from(matrix.columns)))
+                };
+                experts.push([place(gate)?, place(up)?, place(down)?]);
+            }
+        }
+        Ok(LayerLayout { vectors, matrices, experts })
     }
 
     /// Vectors lie together in one file, so that they travel as one tile.

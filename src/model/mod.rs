@@ -4,6 +4,7 @@ pub mod batch;
 pub mod budget;
 mod cancel;
 pub mod engine;
+mod experts;
 pub mod kv;
 pub mod layout;
 mod ops;

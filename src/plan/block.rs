@@ -1,7 +1,7 @@
 //! The ops of a layer: what a family's row and a config's numbers come to.
 
 use super::families::{HeadNorm, Rope};
-use super::shape::Shape;
+use super::shape::{ExpertsShape, Shape};
 use super::*;
 use crate::Result;
 
@@ -36,6 +36,12 @@ const UP: BufferId = BufferId(6);
 const GATE: BufferId = BufferId(7);
 /// What a block adds to the residual, where a norm comes between.
 const BRANCH: BufferId = BufferId(8);
+/// A score for each expert.
+const SCORES: BufferId = BufferId(9);
+/// The gate of the shared expert: one value a row.
+const SHARED_GATE: BufferId = BufferId(10);
+/// Rows of one expert: input, gate, up, output.
+const EXPERT: [BufferId; 4] = [BufferId(11), BufferId(12), BufferId(13), BufferId(14)];
 
 fn buffers(shape: &Shape) -> Vec<BufferSpec> {
     let mut widths = vec![
@@ -49,8 +55,16 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
         ("gate", if shape.family.gated { shape.intermediate } else { 1 }),
     ];
     let norms = shape.family.norms;
-    if norms.after_attention.is_some() || norms.after_mlp.is_some() {
-        widths.push(("branch", shape.hidden));
+    let branches = norms.after_attention.is_some() || norms.after_mlp.is_some();
+    if branches || shape.experts.is_some() {
+        widths.push(("branch", if branches { shape.hidden } else { 1 }));
+    }
+    if let Some(experts) = &shape.experts {
+        let shared = experts.shared_width.unwrap_or(1);
+        widths[usize::from(UP.0)].1 = shape.intermediate.max(shared);
+        widths[usize::from(GATE.0)].1 = shape.intermediate.max(shared);
+        widths.extend([("scores", experts.count), ("shared gate", 1), ("expert input", shape.hidden)]);
+        widths.extend([("expert gate", experts.width), ("expert up", experts.width), ("expert output", shape.hidden)]);
     }
     widths.into_iter().map(|(name, width)| BufferSpec { name, width }).collect()
 }
@@ -166,17 +180,47 @@ impl Block<'_> {
         self.matmul("self_attn.o_proj", shape.output_bias, (hidden, q), ATTENDED, output);
     }
 
-    fn feed_forward(&mut self, input: BufferId, output: BufferId) {
+    /// The experts that a router chooses, and the one that every token uses.
+    fn experts(&mut self, experts: &ExpertsShape, input: BufferId, output: BufferId) {
+        let (hidden, activation) = (self.shape.hidden, self.shape.activation);
+        self.matmul("mlp.gate", false, (experts.count, hidden), input, SCORES);
+        // The chosen ones are on their way while the shared one is computed.
+        self.layer.ops.push(Op::Route { scores: SCORES });
+        if let Some(width) = experts.shared_width {
+            self.matmul("mlp.shared_expert_gate", false, (1, hidden), input, SHARED_GATE);
+            self.matmul("mlp.shared_expert.gate_proj", false, (width, hidden), input, GATE);
+            self.matmul("mlp.shared_expert.up_proj", false, (width, hidden), input, UP);
+            self.gate(GATE, Some(UP), width, activation);
+            // What a factor does to a product's input it does to the product.
+            let up = Some(SHARED_GATE);
+            let activation = Activation::SigmoidFactor;
+            self.layer.ops.push(Op::Gate { target: GATE, up, width, activation, one_factor: true });
+            self.matmul("mlp.shared_expert.down_proj", false, (hidden, width), GATE, output);
+        }
+        let (_, scale) = self.added(output);
+        self.layer.ops.push(Op::Experts { input, output, scale });
+        let (count, width, routing) = (experts.count, experts.width, experts.routing);
+        self.layer.experts = Some(ExpertsSpec { count, width, hidden, activation, routing, buffers: EXPERT });
+    }
+
+    fn gate(&mut self, target: BufferId, up: Option<BufferId>, width: u32, activation: Activation) {
+        self.layer.ops.push(Op::Gate { target, up, width, activation, one_factor: false });
+    }
+
+    fn feed_forward(&mut self, index: usize, input: BufferId, output: BufferId) {
+        if let Some(experts) = self.shape.experts.as_ref().filter(|experts| experts.layers[index]) {
+            return self.experts(experts, input, output);
+        }
         let (width, hidden, bias) = (self.shape.intermediate, self.shape.hidden, self.shape.mlp_bias);
         let activation = self.shape.activation;
         let inner = if self.shape.family.gated {
             self.matmul("mlp.gate_proj", bias, (width, hidden), input, GATE);
             self.matmul("mlp.up_proj", bias, (width, hidden), input, UP);
-            self.layer.ops.push(Op::Gate { target: GATE, up: Some(UP), width, activation });
+            self.gate(GATE, Some(UP), width, activation);
             GATE
         } else {
             self.matmul("mlp.up_proj", bias, (width, hidden), input, UP);
-            self.layer.ops.push(Op::Gate { target: UP, up: None, width, activation });
+            self.gate(UP, None, width, activation);
             UP
         };
         self.matmul("mlp.down_proj", bias, (hidden, width), inner, output);
@@ -185,7 +229,8 @@ impl Block<'_> {
 
 fn layer(shape: &Shape, index: usize) -> LayerSpec {
     let (key_width, value_width) = (shape.kv_width(), shape.kv_width());
-    let layer = LayerSpec { vectors: Vec::new(), matrices: Vec::new(), ops: Vec::new(), key_width, value_width };
+    let layer =
+        LayerSpec { vectors: Vec::new(), matrices: Vec::new(), ops: Vec::new(), experts: None, key_width, value_width };
     let mut block = Block { shape, layer };
     let norms = shape.family.norms;
     let mut normed = X;
@@ -211,10 +256,10 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
     }
     match norms.after_mlp {
         Some(name) => {
-            block.feed_forward(normed, BRANCH);
+            block.feed_forward(index, normed, BRANCH);
             block.norm(name, BRANCH, X);
         }
-        None => block.feed_forward(normed, X),
+        None => block.feed_forward(index, normed, X),
     }
     block.layer
 }

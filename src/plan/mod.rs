@@ -65,8 +65,10 @@ pub enum Activation {
     Gelu,
     /// The same by a tanh: `gelu_new`, `gelu_pytorch_tanh`.
     GeluTanh,
-    /// `sigmoid(x)`.
+    /// `sigmoid(x)`, times up.
     Sigmoid,
+    /// `x * sigmoid(up)`.
+    SigmoidFactor,
     /// gpt-oss: `g * sigmoid(1.702 g) * (up + 1)`, both sides held within 7.
     ClampedSwiglu,
 }
@@ -134,8 +136,51 @@ pub enum Op {
     KvWrite { key: BufferId, value: BufferId },
     /// Causal grouped attention of `query` over this layer's KV cache.
     Attention { query: BufferId, output: BufferId, attention: AttentionSpec },
-    /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`.
-    Gate { target: BufferId, up: Option<BufferId>, width: u32, activation: Activation },
+    /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`. With
+    /// `one_factor` the first value of `up` serves the whole row.
+    Gate { target: BufferId, up: Option<BufferId>, width: u32, activation: Activation, one_factor: bool },
+    /// Chooses the experts of each row by the `scores` `[rows, experts]`, and has their weights fetched.
+    Route { scores: BufferId },
+    /// `output += scale * sum over the chosen experts e of factor[e] * down_e(activation(gate_e(input)) * up_e(input))`.
+    Experts { input: BufferId, output: BufferId, scale: f32 },
+}
+
+/// The experts of a layer: alike in shape, and only some are used by each row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertsSpec {
+    pub count: u32,
+    /// Values between an expert's matrices.
+    pub width: u32,
+    pub hidden: u32,
+    pub activation: Activation,
+    pub routing: Routing,
+    /// Buffers of the rows of one expert: input, gate, up, output.
+    pub buffers: [BufferId; 4],
+}
+
+impl ExpertsSpec {
+    /// Gate, up and down of an expert, in sweep order.
+    pub fn matrices(&self, expert: u32) -> [MatrixSpec; 3] {
+        let matrix = |name: &str, rows, columns| MatrixSpec {
+            name: format!("mlp.experts.{expert}.{name}_proj.weight"),
+            rows,
+            columns,
+        };
+        [
+            matrix("gate", self.width, self.hidden),
+            matrix("up", self.width, self.hidden),
+            matrix("down", self.hidden, self.width),
+        ]
+    }
+}
+
+/// How scores become a choice of experts and their factors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Routing {
+    /// Experts of each row.
+    pub chosen: u32,
+    /// The factors of the chosen ones are divided by their sum.
+    pub normalize: bool,
 }
 
 /// One layer: its tensors in sweep order, and its ops.
@@ -144,6 +189,7 @@ pub struct LayerSpec {
     pub vectors: Vec<VectorSpec>,
     pub matrices: Vec<MatrixSpec>,
     pub ops: Vec<Op>,
+    pub experts: Option<ExpertsSpec>,
     /// Values in a row of the layer's keys.
     pub key_width: u32,
     /// Values in a row of the layer's values.

@@ -65,10 +65,21 @@ impl TensorNames {
             let lengths = Place { name: super::HEAD_SCALE.to_owned(), inverse_lengths: true, ..place(("", Part::All)) };
             return vec![place((stem, Part::All)), lengths];
         }
+        if let Some(ours) = self.expert(stem) {
+            return vec![place((&ours, Part::All))];
+        }
         match family.tensors.iter().find(|rule| rule.theirs == stem) {
             Some(rule) => rule.ours.iter().map(|(ours, part)| place((ours, *part))).collect(),
             None => vec![place((stem, Part::All))],
         }
+    }
+
+    /// Our name of an expert's matrix.
+    fn expert(&self, stem: &str) -> Option<String> {
+        let (prefix, names) = self.shape.family.experts?.names;
+        let (expert, name) = stem.strip_prefix(prefix)?.split_once('.')?;
+        let which = names.iter().position(|theirs| *theirs == name)?;
+        Some(format!("mlp.experts.{expert}.{}_proj", ["gate", "up", "down"][which]))
     }
 
     fn rows(&self, part: Part, all: u64) -> (u64, RowMap) {

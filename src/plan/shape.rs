@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::families::{self, Family, Flag, HeadNorm, Rope};
 use super::fields::Fields;
 use super::rope::{RopeContext, rope_specs};
-use super::{Activation, RopeSpec};
+use super::{Activation, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
 
 /// Fields that never change a logit.
@@ -47,6 +47,7 @@ const MOST_WIDTH: u32 = 1 << 20;
 const MOST_LAYERS: u32 = 10_000;
 const MOST_VOCAB: u32 = 1 << 24;
 const MOST_HEAD_DIM: u32 = 512;
+const MOST_EXPERTS: u32 = 4096;
 
 /// Everything that the ops of a model depend on.
 #[derive(Clone, Debug)]
@@ -83,6 +84,19 @@ pub(super) struct Shape {
     pub embedding_scale: f32,
     pub logit_scale: f32,
     pub logit_softcap: Option<f32>,
+    pub experts: Option<ExpertsShape>,
+}
+
+/// The numbers of a model's experts.
+#[derive(Clone, Debug)]
+pub(super) struct ExpertsShape {
+    pub count: u32,
+    pub width: u32,
+    /// Width of the expert that every token uses.
+    pub shared_width: Option<u32>,
+    pub routing: Routing,
+    /// Which layers have experts.
+    pub layers: Vec<bool>,
 }
 
 impl Shape {
@@ -194,6 +208,10 @@ impl Reader<'_> {
                 (None, None) => 1.0,
             },
             logit_softcap: self.number("final_logit_softcapping")?.map(|cap| cap as f32),
+            experts: match family.experts {
+                Some(experts) => Some(self.experts(experts, layers)?),
+                None => None,
+            },
         })
     }
 
@@ -218,6 +236,26 @@ impl Reader<'_> {
             return Err(fields.wrong("head_dim", message));
         }
         Ok((heads, kv_heads, head_dim))
+    }
+
+    fn experts(&self, experts: families::Experts, layers: u32) -> Result<ExpertsShape> {
+        let fields = self.fields;
+        let count = fields.needed_count(experts.count, MOST_EXPERTS)?;
+        let chosen = fields.needed_count("num_experts_per_tok", count)?;
+        let shared_width = match experts.shared_width {
+            Some(field) => Some(fields.needed_count(field, MOST_WIDTH)?),
+            None => None,
+        };
+        let step = fields.count("decoder_sparse_step", MOST_LAYERS)?.unwrap_or(1);
+        let dense = fields.get("mlp_only_layers").and_then(Value::as_array);
+        let is_dense = |layer: u32| dense.is_some_and(|list| list.iter().any(|entry| entry == layer));
+        Ok(ExpertsShape {
+            count,
+            width: fields.needed_count(experts.width, MOST_WIDTH)?,
+            shared_width,
+            routing: Routing { chosen, normalize: self.flag(experts.normalize)? },
+            layers: (0..layers).map(|layer| (layer + 1).is_multiple_of(step) && !is_dense(layer)).collect(),
+        })
     }
 
     fn rotary_dim(&self, head_dim: u32) -> Result<u32> {

@@ -79,6 +79,7 @@ pub fn gate(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f64> {
     let value = |x: f64, up: f64| match activation {
         Activation::Silu => x * sigmoid(x) * up,
         Activation::Sigmoid => sigmoid(x) * up,
+        Activation::SigmoidFactor => x * sigmoid(up),
         Activation::Gelu => x * normal_distribution(x) * up,
         Activation::GeluTanh => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
@@ -114,6 +115,17 @@ pub fn logits(logits: &[f32], factors: &[f32], scale: f32, cap: f32) -> Vec<f64>
 /// Twin of `shaders/gather_rows.wgsl`.
 pub fn gather_rows(rows: &[Vec<f32>], indices: &[u32]) -> Vec<Vec<f32>> {
     indices.iter().map(|index| rows[*index as usize].clone()).collect()
+}
+
+/// Twin of `shaders/scatter_rows.wgsl`: `output` with the rows added.
+pub fn scatter_rows(output: &[Vec<f32>], rows: &[Vec<f32>], indices: &[u32], factors: &[f32]) -> Vec<Vec<f64>> {
+    let mut sums: Vec<Vec<f64>> = output.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
+    for (row, (index, factor)) in rows.iter().zip(indices.iter().zip(factors)) {
+        for (sum, x) in sums[*index as usize].iter_mut().zip(row) {
+            *sum += f64::from(*factor) * f64::from(*x);
+        }
+    }
+    sums
 }
 
 /// Twin of `shaders/argmax.wgsl`: the best id, its value, and how many values are not finite.

@@ -25,6 +25,7 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
             matrix("mlp.down_proj.weight", 64, 40),
         ],
         ops: Vec::new(),
+        experts: None,
         key_width: 8,
         value_width: 8,
     };

@@ -37,8 +37,10 @@ pub struct StreamOptions {
     pub windows: usize,
     /// Bytes of tiles that stay on the GPU.
     pub pinned_bytes: u64,
-    /// Tile ranges that a sweep may take or leave as a whole, in order.
+    /// Tile ranges that a sweep may take or leave as a whole, in order; together all tiles.
     pub sections: Vec<Range<usize>>,
+    /// Windows that reading ahead leaves for sections which a sweep asks for on its way. Fewer than `windows`.
+    pub reserved_windows: usize,
 }
 
 /// Where a tile lies now.
@@ -82,6 +84,8 @@ struct Run {
 
 struct Pending {
     load: Load,
+    /// Whether the tiles that stay have to be copied home.
+    cold: bool,
     number: u64,
     sweep: u64,
     window: usize,
@@ -105,6 +109,8 @@ pub struct TileStream {
     table: Arc<TileTable>,
     states: TileStates,
     sections: Vec<Section>,
+    /// The section of each tile.
+    section_of: Vec<u32>,
     homes: Vec<Option<Home>>,
     segments: Vec<CountedBuffer>,
     windows: Vec<CountedBuffer>,
@@ -114,6 +120,10 @@ pub struct TileStream {
     /// Windows without a read: mapped, or on their way to it.
     idle: Vec<(usize, Mapping)>,
     pending: VecDeque<Pending>,
+    /// Loads of sections that the sweep asked for on its way, not read yet; and those that are being read.
+    urgent: VecDeque<(Load, bool)>,
+    urgent_pending: VecDeque<Pending>,
+    reserved_windows: usize,
     current: Option<Current>,
     /// Passes of this sweep and the next, in order; `reading` points at the next load to read.
     runs: VecDeque<Run>,
@@ -166,6 +176,7 @@ impl TileStream {
             states: (0..table.len()).map(|_| AtomicU8::new(AWAY)).collect(),
             table: Arc::new(table),
             sections: Vec::new(),
+            section_of: Vec::new(),
             segments: Vec::new(),
             idle: Vec::new(),
             windows,
@@ -173,6 +184,9 @@ impl TileStream {
             ring,
             ring_next: 0,
             pending: VecDeque::new(),
+            urgent: VecDeque::new(),
+            urgent_pending: VecDeque::new(),
+            reserved_windows: options.reserved_windows,
             current: None,
             runs: VecDeque::new(),
             reading: (0, 0),
@@ -183,6 +197,10 @@ impl TileStream {
         let after = gpu.queue.submit([]);
         (0..options.windows).for_each(|window| stream.release(window, after.clone()));
         stream.pin(options.pinned_bytes).await?;
+        stream.section_of = vec![0; stream.table.len()];
+        for (index, tiles) in (0..).zip(&options.sections) {
+            stream.section_of[tiles.clone()].fill(index);
+        }
         stream.sections = options.sections.into_iter().map(|tiles| stream.section(tiles)).collect();
         Ok(stream)
     }
@@ -246,9 +264,9 @@ impl TileStream {
         pinned.map(|(index, _)| self.table.tile(index).len_bytes).sum()
     }
 
-    /// Bytes that a warm sweep over every section reads.
-    pub fn streamed_bytes(&self) -> u64 {
-        self.sections.iter().flat_map(|section| &section.streamed).map(|load| load.len_bytes).sum()
+    /// Bytes that a warm pass over a section reads.
+    pub fn streamed_bytes(&self, section: usize) -> u64 {
+        self.sections[section].streamed.iter().map(|load| load.len_bytes).sum()
     }
 
     /// Begins a sweep over `sections`; `next` is the best guess of the sweep after it, to read ahead for.
@@ -283,9 +301,11 @@ impl TileStream {
             let after = self.gpu.queue.submit([]);
             self.release(window, after);
         }
-        while let Some(pending) = self.pending.pop_front() {
+        self.urgent.clear();
+        let mut under_way: Vec<Pending> = self.urgent_pending.drain(..).chain(self.pending.drain(..)).collect();
+        for pending in &mut under_way {
             // An error here belongs to bytes that nobody wants any more.
-            let _ = pending.result.await;
+            let _ = (&mut pending.result).await;
             self.recycle(pending.window);
         }
         self.runs.clear();
@@ -297,22 +317,71 @@ impl TileStream {
         if run.cold { &section.all } else { &section.streamed }
     }
 
-    /// Starts a read for every idle window.
+    /// Has sections read next, whatever was to come; the sweep uses them in this order, and then says so by
+    /// [`TileStream::end_sections`].
+    pub fn bring_sections(&mut self, sections: impl Iterator<Item = usize>) {
+        for section in sections {
+            let section = &self.sections[section];
+            let loads = if section.warm { &section.streamed } else { &section.all };
+            self.urgent.extend(loads.iter().map(|load| (*load, !section.warm)));
+        }
+        self.fill();
+    }
+
+    /// The tiles of these sections were all used: those that stay are home.
+    pub fn end_sections(&mut self, sections: impl Iterator<Item = usize>) {
+        sections.for_each(|section| self.sections[section].warm = true);
+    }
+
+    /// Starts a read for every idle window, but for those that are reserved.
     fn fill(&mut self) {
+        while let Some((load, cold)) = self.urgent.front().copied().filter(|_| !self.idle.is_empty()) {
+            self.urgent.pop_front();
+            let pending = self.start(load, cold, self.sweep);
+            self.urgent_pending.push_back(pending);
+        }
+        while self.idle.len() > self.reserved_windows && self.read_ahead() {}
+    }
+
+    /// Starts the next read of the plan; false where there is none, or no window.
+    fn read_ahead(&mut self) -> bool {
         while let Some(run) = self.runs.get(self.reading.0).copied() {
             let Some(load) = self.loads(run).get(self.reading.1).copied() else {
                 self.reading = (self.reading.0 + 1, 0);
                 continue;
             };
             if self.idle.is_empty() {
-                return;
+                return false;
             }
-            let (window, mapping) = self.idle.remove(0);
             self.reading.1 += 1;
-            let result = self.read(window, mapping, load, run.sweep);
-            self.pending.push_back(Pending { load, number: self.next_number, sweep: run.sweep, window, result });
-            self.next_number += 1;
+            let pending = self.start(load, run.cold, run.sweep);
+            self.pending.push_back(pending);
+            return true;
         }
+        false
+    }
+
+    /// Starts a read into the window that has been idle for longest.
+    fn start(&mut self, load: Load, cold: bool, sweep: u64) -> Pending {
+        let (window, mapping) = self.idle.remove(0);
+        let (number, result) = (self.next_number, self.read(window, mapping, load, sweep));
+        self.next_number += 1;
+        Pending { load, cold, number, sweep, window, result }
+    }
+
+    /// The read that brings `tile`, if it was begun.
+    fn next_pending(&mut self, tile: usize) -> Option<Pending> {
+        let brings = |pending: &Pending| {
+            let load = &pending.load;
+            (load.first_tile..load.first_tile + load.tiles).contains(&tile)
+        };
+        if self.urgent_pending.front().is_some_and(brings) {
+            return self.urgent_pending.pop_front();
+        }
+        if self.pending.is_empty() {
+            self.read_ahead();
+        }
+        self.pending.pop_front()
     }
 
     fn read(&self, window: usize, mapping: Mapping, load: Load, sweep: u64) -> oneshot::Receiver<Result<()>> {
@@ -341,7 +410,7 @@ impl TileStream {
 
     fn pinned_place(&self, tile: usize) -> Option<Placement<'_>> {
         let home = self.homes[tile]?;
-        let warm = self.sections.iter().any(|section| section.warm && section.tiles.contains(&tile));
+        let warm = self.sections[self.section_of[tile] as usize].warm;
         let buffer = &self.segments[home.segment];
         warm.then_some(Placement { buffer, offset_bytes: home.offset_bytes })
     }
@@ -368,7 +437,7 @@ impl TileStream {
     /// Those of the read: a missing file, a checksum that does not match, a lost device.
     pub async fn advance(&mut self, tile: usize, after: wgpu::SubmissionIndex) -> Result<()> {
         self.finish_current(after);
-        let Some(mut pending) = self.pending.pop_front() else {
+        let Some(mut pending) = self.next_pending(tile) else {
             return Err(Error::new(ErrorKind::Gpu, "the sweep asked for a tile that its plan does not hold"));
         };
         let lost = || Error::new(ErrorKind::Io, "a reader thread died");
@@ -393,10 +462,7 @@ impl TileStream {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let window = &self.windows[pending.window];
         let mut copies = false;
-        let cold = self.runs.iter().any(|run| {
-            run.cold && run.sweep == pending.sweep && self.sections[run.section].tiles.contains(&load.first_tile)
-        });
-        for tile in (load.first_tile..load.first_tile + load.tiles).filter(|_| cold) {
+        for tile in (load.first_tile..load.first_tile + load.tiles).filter(|_| pending.cold) {
             if let Some(home) = self.homes[tile] {
                 let tile = self.table.tile(tile);
                 let from = tile.offset_bytes - load.offset_bytes;

@@ -40,6 +40,7 @@ cases![
     logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,
+    rows_are_scattered_with_their_factors,
 ];
 
 struct Bench {
@@ -405,11 +406,15 @@ async fn gates_match_at_the_ends_of_the_range() {
     let up: Vec<f32> = random.floats(3 * 80).iter().map(|x| x * 9.0).collect();
     let up_of_row: Vec<f32> = up.chunks(80).flat_map(|row| row[..67].to_vec()).collect();
     for activation in Activation::ALL {
-        for flags in [0, UNGATED] {
+        for flags in [0, UNGATED, ONE_FACTOR] {
             let (up_buffer, target) = (bench.buffer(&up).await, bench.buffer(&gate).await);
             let params = GateParams { rows: 3, width: 67, stride: 67, up_stride: 80, flags };
             bench.run(KernelId::Gate(activation), &[&up_buffer, &target], &params, grid::gate(&params)).await;
-            let factors = if flags == UNGATED { vec![1.0; 3 * 67] } else { up_of_row.clone() };
+            let factors = match flags {
+                UNGATED => vec![1.0; 3 * 67],
+                ONE_FACTOR => up.chunks(80).flat_map(|row| vec![row[0]; 67]).collect(),
+                _ => up_of_row.clone(),
+            };
             let actual: Vec<f32> = bench.read(&target).await;
             for ((index, actual), expected) in
                 actual.iter().enumerate().zip(reference::gate(activation, &gate, &factors))
@@ -476,4 +481,18 @@ async fn rows_are_gathered() {
         assert_eq!(row[..33], expected);
         assert_eq!(row[33..], [0.0; 7], "what is between rows stays");
     }
+}
+
+async fn rows_are_scattered_with_their_factors() {
+    let mut bench = Bench::new(true).await;
+    let (before, rows) = ([0, 1, 2, 3].map(|row| Random(row).floats(40)), [7, 8].map(|row| Random(row).floats(33)));
+    let (indices, factors) = ([9_u32, 3, 1], [9.0_f32, 0.25, -2.0]);
+    let (input, index) = (bench.buffer(&rows.concat()).await, bench.buffer(&indices).await);
+    let (factor, output) = (bench.buffer(&factors).await, bench.buffer(&before.concat()).await);
+    let params = ScatterRowsParams { rows: 2, width: 33, input_stride: 33, output_stride: 40, first: 1 };
+    let buffers = [&input, &index, &factor, &output];
+    bench.run(KernelId::ScatterRows, &buffers, &params, grid::scatter_rows(&params)).await;
+    let expected = reference::scatter_rows(&before, &rows, &indices[1..], &factors[1..]).concat();
+    let worst = error(&bench.read(&output).await, &expected);
+    assert!(worst < 1e-6, "{worst}");
 }

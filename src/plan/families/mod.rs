@@ -47,6 +47,7 @@ pub(super) struct Family {
     pub embeddings_grow: bool,
     /// Rows of the head are brought to length 1.
     pub normalized_head: bool,
+    pub experts: Option<Experts>,
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
@@ -93,6 +94,21 @@ pub(super) enum Rope {
     InterleavedInWindows,
     /// No rotation: scores fall with distance.
     Alibi,
+}
+
+/// Experts, of which each token uses a few.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Experts {
+    /// Field with their number.
+    pub count: &'static str,
+    /// Field with the width between an expert's matrices.
+    pub width: &'static str,
+    /// Whether the factors of the chosen ones are divided by their sum.
+    pub normalize: Flag,
+    /// Field with the width of an expert that every token uses.
+    pub shared_width: Option<&'static str>,
+    /// What stands before an expert's number, and its gate, up and down.
+    pub names: (&'static str, [&'static str; 3]),
 }
 
 /// What becomes of a tensor of the checkpoint, by its name without prefix and without `.weight` or `.bias`.

@@ -1,6 +1,6 @@
 //! Families whose checkpoints name their tensors as Llama's do, or nearly.
 
-use super::{Family, Flag, HeadNorm, Norms, Part, Rope, Rule};
+use super::{Experts, Family, Flag, HeadNorm, Norms, Part, Rope, Rule};
 use crate::plan::NormKind;
 
 /// The names of Llama, which are ours.
@@ -48,6 +48,7 @@ pub(super) const LLAMA: Family = Family {
     intermediate_is_both: false,
     embeddings_grow: false,
     normalized_head: false,
+    experts: None,
     layers: "model.layers.",
     tensors: &[],
 };
@@ -64,6 +65,30 @@ const QWEN2: Family = Family {
     mlp_bias: Flag::No,
     ..LLAMA
 };
+
+// https://huggingface.co/Qwen/Qwen3-8B/blob/main/config.json
+const QWEN3: Family = Family {
+    class: "Qwen3ForCausalLM",
+    name: "qwen3",
+    defaults: r#"{"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6, "hidden_act": "silu", "use_sliding_window": false, "sliding_window": 4096,
+        "max_window_layers": 28}"#,
+    qkv_bias: Flag::Field("attention_bias"),
+    output_bias: Flag::Field("attention_bias"),
+    head_norm: HeadNorm::Shared,
+    ..QWEN2
+};
+
+const QWEN_EXPERTS: Experts = Experts {
+    count: "num_experts",
+    width: "moe_intermediate_size",
+    normalize: Flag::Field("norm_topk_prob"),
+    shared_width: None,
+    names: ("mlp.experts.", ["gate_proj", "up_proj", "down_proj"]),
+};
+
+/// What the training of a router reads.
+const ROUTER_TRAINING: &[&str] = &["output_router_logits", "router_aux_loss_coef", "router_jitter_noise"];
 
 // https://huggingface.co/google/gemma-7b/blob/main/config.json
 const GEMMA: Family = Family {
@@ -116,17 +141,48 @@ pub(super) const ROWS: &[Family] = &[
         ..LLAMA
     },
     QWEN2,
-    // https://huggingface.co/Qwen/Qwen3-8B/blob/main/config.json
+    QWEN3,
+    // https://huggingface.co/mistralai/Mixtral-8x7B-v0.1/blob/main/config.json
     Family {
-        class: "Qwen3ForCausalLM",
-        name: "qwen3",
-        defaults: r#"{"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-6, "hidden_act": "silu", "use_sliding_window": false, "sliding_window": 4096,
-            "max_window_layers": 28}"#,
-        qkv_bias: Flag::Field("attention_bias"),
-        output_bias: Flag::Field("attention_bias"),
-        head_norm: HeadNorm::Shared,
+        class: "MixtralForCausalLM",
+        name: "mixtral",
+        defaults: r#"{"num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5,
+            "hidden_act": "silu", "rope_theta": 1000000.0, "num_experts_per_tok": 2, "num_local_experts": 8}"#,
+        reads: &["sliding_window"],
+        harmless: ROUTER_TRAINING,
+        experts: Some(Experts {
+            count: "num_local_experts",
+            width: "intermediate_size",
+            normalize: Flag::Yes,
+            shared_width: None,
+            names: ("block_sparse_moe.experts.", ["w1", "w3", "w2"]),
+        }),
+        tensors: &[Rule { theirs: "block_sparse_moe.gate", ours: &[("mlp.gate", Part::All)] }],
+        ..LLAMA
+    },
+    // https://huggingface.co/Qwen/Qwen1.5-MoE-A2.7B/blob/main/config.json
+    Family {
+        class: "Qwen2MoeForCausalLM",
+        name: "qwen2_moe",
+        defaults: r#"{"num_key_value_heads": 16, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6,
+            "hidden_act": "silu", "use_sliding_window": false, "sliding_window": 4096, "max_window_layers": 28,
+            "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408,
+            "shared_expert_intermediate_size": 5632, "decoder_sparse_step": 1}"#,
+        harmless: ROUTER_TRAINING,
+        qkv_bias: Flag::Yes,
+        experts: Some(Experts { shared_width: Some("shared_expert_intermediate_size"), ..QWEN_EXPERTS }),
         ..QWEN2
+    },
+    // https://huggingface.co/Qwen/Qwen3-235B-A22B/blob/main/config.json
+    Family {
+        class: "Qwen3MoeForCausalLM",
+        name: "qwen3_moe",
+        defaults: r#"{"num_key_value_heads": 4, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6,
+            "hidden_act": "silu", "use_sliding_window": false, "sliding_window": 4096, "max_window_layers": 28,
+            "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "decoder_sparse_step": 1}"#,
+        harmless: ROUTER_TRAINING,
+        experts: Some(QWEN_EXPERTS),
+        ..QWEN3
     },
     GEMMA,
     GEMMA2,

@@ -38,7 +38,14 @@ pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String, Vec<u64>)
         let vectors = layer.vectors.iter().map(|vector| (&vector.name, vec![u64::from(vector.len)]));
         let matrices = layer.matrices.iter().map(|m| (&m.name, vec![u64::from(m.rows), u64::from(m.columns)]));
         let tensors = vectors.chain(matrices).map(|(name, shape)| (layer_tensor(index, name), shape));
-        groups.push((Stem::Layer(index), tensors.collect()));
+        let mut tensors: Vec<_> = tensors.collect();
+        if let Some(experts) = &layer.experts {
+            let matrices = (0..experts.count).flat_map(|expert| experts.matrices(expert));
+            tensors.extend(
+                matrices.map(|m| (layer_tensor(index, &m.name), vec![u64::from(m.rows), u64::from(m.columns)])),
+            );
+        }
+        groups.push((Stem::Layer(index), tensors));
     }
     let table = vec![u64::from(spec.vocab), u64::from(spec.hidden)];
     let vectors = spec.head.vectors.iter();
