@@ -1,6 +1,5 @@
 //! Walks the plan: one sweep of ops over tiles, whatever the model's family.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{self, Demand, Shares, StepSizes, padded};
@@ -9,6 +8,7 @@ use super::experts::ExpertStep;
 use super::kv::{KvCache, KvGeometry, SequencePages};
 use super::layout::{LayerLayout, ModelLayout};
 use super::readback::Readback;
+use super::sections::Sections;
 use super::step::{Row, Step, StepInput};
 use crate::gpu::kernels::{KernelId, Kernels, KvType, PAGE_TOKENS, Tuning};
 use crate::gpu::recorder::Recorder;
@@ -38,52 +38,6 @@ pub enum Output {
     Best(Vec<u32>),
     /// `[rows][vocab]`.
     Logits(Vec<Vec<f32>>),
-}
-
-/// The sections of the stream: what every sweep needs, the head, and each expert by itself.
-#[derive(Clone, Debug, Default)]
-struct Sections {
-    tiles: Vec<Range<usize>>,
-    /// Sections that every sweep needs, in order.
-    dense: Vec<usize>,
-    head: usize,
-    /// The section of each layer's first expert; the others follow.
-    experts: Vec<usize>,
-}
-
-impl Sections {
-    fn new(layout: &ModelLayout, table: &TileTable) -> Self {
-        let mut sections = Self::default();
-        let mut start = 0;
-        for layer in &layout.layers {
-            let mut experts = ModelLayout::expert_pieces(layer).map(|pieces| table.tiles_of(pieces)).peekable();
-            if let Some(first) = experts.peek() {
-                sections.push_dense(start..first.start);
-            }
-            sections.experts.push(sections.tiles.len());
-            for tiles in experts {
-                start = tiles.end;
-                sections.tiles.push(tiles);
-            }
-        }
-        let end = table.tiles_of(layout.layer_pieces.clone()).end;
-        sections.push_dense(start..end);
-        sections.head = sections.tiles.len();
-        sections.tiles.push(end..table.len());
-        sections
-    }
-
-    fn push_dense(&mut self, tiles: Range<usize>) {
-        if !tiles.is_empty() {
-            self.dense.push(self.tiles.len());
-            self.tiles.push(tiles);
-        }
-    }
-
-    /// What a sweep needs of them for certain.
-    fn of_sweep(&self, with_head: bool) -> Vec<usize> {
-        self.dense.iter().copied().chain(with_head.then_some(self.head)).collect()
-    }
 }
 
 struct ModelSource(Arc<Model>);

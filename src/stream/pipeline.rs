@@ -7,6 +7,8 @@
 //! Where the adapter maps its own buffers, shaders read the window itself. Elsewhere a window is copied into the ring,
 //! and reuse of the ring follows queue order: a copy runs after the dispatches that were submitted before it.
 
+mod reading;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use futures::channel::oneshot;
 
 use super::profile::{Profile, Stage};
 use super::tiles::{Load, TileTable, group_loads, pin_evenly};
-use crate::gpu::device::{MappedBytes, Mapping};
+use crate::gpu::device::Mapping;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::platform::{BoxFuture, MaybeSend, Spawner};
 use crate::store::Window;
@@ -269,140 +271,6 @@ impl TileStream {
         self.sections[section].streamed.iter().map(|load| load.len_bytes).sum()
     }
 
-    /// Begins a sweep over `sections`; `next` is the best guess of the sweep after it, to read ahead for.
-    ///
-    /// # Errors
-    /// Those of reads that were under way for another sweep than this one.
-    pub async fn begin_sweep(&mut self, sections: &[usize], next: &[usize]) -> Result<()> {
-        let expected: Vec<_> = self.runs.iter().map(|run| run.section).collect();
-        // The guess made for the sweep before has to hold; what it read for another sweep is thrown away.
-        if self.current.is_some() || expected != sections {
-            self.reset().await;
-            for section in sections {
-                self.append(*section, self.sweep);
-            }
-        }
-        for section in next {
-            self.append(*section, self.sweep + 1);
-        }
-        self.fill();
-        Ok(())
-    }
-
-    fn append(&mut self, section: usize, sweep: u64) {
-        let warmed = self.runs.iter().any(|run| run.section == section);
-        let cold = !self.sections[section].warm && !warmed;
-        self.runs.push_back(Run { section, cold, sweep });
-    }
-
-    /// Waits for the reads under way, and forgets them and the plan.
-    async fn reset(&mut self) {
-        if let Some(Current { window: Some(window), .. }) = self.current.take() {
-            let after = self.gpu.queue.submit([]);
-            self.release(window, after);
-        }
-        self.urgent.clear();
-        let mut under_way: Vec<Pending> = self.urgent_pending.drain(..).chain(self.pending.drain(..)).collect();
-        for pending in &mut under_way {
-            // An error here belongs to bytes that nobody wants any more.
-            let _ = (&mut pending.result).await;
-            self.recycle(pending.window);
-        }
-        self.runs.clear();
-        self.reading = (0, 0);
-    }
-
-    fn loads(&self, run: Run) -> &[Load] {
-        let section = &self.sections[run.section];
-        if run.cold { &section.all } else { &section.streamed }
-    }
-
-    /// Has sections read next, whatever was to come; the sweep uses them in this order, and then says so by
-    /// [`TileStream::end_sections`].
-    pub fn bring_sections(&mut self, sections: impl Iterator<Item = usize>) {
-        for section in sections {
-            let section = &self.sections[section];
-            let loads = if section.warm { &section.streamed } else { &section.all };
-            self.urgent.extend(loads.iter().map(|load| (*load, !section.warm)));
-        }
-        self.fill();
-    }
-
-    /// The tiles of these sections were all used: those that stay are home.
-    pub fn end_sections(&mut self, sections: impl Iterator<Item = usize>) {
-        sections.for_each(|section| self.sections[section].warm = true);
-    }
-
-    /// Starts a read for every idle window, but for those that are reserved.
-    fn fill(&mut self) {
-        while let Some((load, cold)) = self.urgent.front().copied().filter(|_| !self.idle.is_empty()) {
-            self.urgent.pop_front();
-            let pending = self.start(load, cold, self.sweep);
-            self.urgent_pending.push_back(pending);
-        }
-        while self.idle.len() > self.reserved_windows && self.read_ahead() {}
-    }
-
-    /// Starts the next read of the plan; false where there is none, or no window.
-    fn read_ahead(&mut self) -> bool {
-        while let Some(run) = self.runs.get(self.reading.0).copied() {
-            let Some(load) = self.loads(run).get(self.reading.1).copied() else {
-                self.reading = (self.reading.0 + 1, 0);
-                continue;
-            };
-            if self.idle.is_empty() {
-                return false;
-            }
-            self.reading.1 += 1;
-            let pending = self.start(load, run.cold, run.sweep);
-            self.pending.push_back(pending);
-            return true;
-        }
-        false
-    }
-
-    /// Starts a read into the window that has been idle for longest.
-    fn start(&mut self, load: Load, cold: bool, sweep: u64) -> Pending {
-        let (window, mapping) = self.idle.remove(0);
-        let (number, result) = (self.next_number, self.read(window, mapping, load, sweep));
-        self.next_number += 1;
-        Pending { load, cold, number, sweep, window, result }
-    }
-
-    /// The read that brings `tile`, if it was begun.
-    fn next_pending(&mut self, tile: usize) -> Option<Pending> {
-        let brings = |pending: &Pending| {
-            let load = &pending.load;
-            (load.first_tile..load.first_tile + load.tiles).contains(&tile)
-        };
-        if self.urgent_pending.front().is_some_and(brings) {
-            return self.urgent_pending.pop_front();
-        }
-        if self.pending.is_empty() {
-            self.read_ahead();
-        }
-        self.pending.pop_front()
-    }
-
-    fn read(&self, window: usize, mapping: Mapping, load: Load, sweep: u64) -> oneshot::Receiver<Result<()>> {
-        let (sender, receiver) = oneshot::channel();
-        let (source, profile, buffer) =
-            (Arc::clone(&self.source), self.profile.clone(), wgpu::Buffer::clone(&self.windows[window]));
-        let number = self.next_number;
-        self.spawner.spawn(async move {
-            let result = async {
-                mapping.ready().await?;
-                profile.mark(Stage::Read, true, number, sweep);
-                let result = fill_window(&*source, &buffer, load).await;
-                profile.mark(Stage::Read, false, number, sweep);
-                result
-            };
-            // The stream may have been dropped meanwhile.
-            let _ = sender.send(result.await);
-        });
-        receiver
-    }
-
     /// Whether `tile` is in its home now, and will stay there for this sweep.
     pub fn is_pinned(&self, tile: usize) -> bool {
         self.pinned_place(tile).is_some()
@@ -552,10 +420,4 @@ impl TileStream {
         self.sections = ranges.into_iter().map(|(tiles, warm)| Section { warm, ..self.section(tiles) }).collect();
         freed
     }
-}
-
-async fn fill_window(source: &dyn TileSource, buffer: &wgpu::Buffer, load: Load) -> Result<()> {
-    let mut bytes = MappedBytes::new(buffer, load.len_bytes)?;
-    let mut window = bytes.window(load.len_bytes as usize);
-    source.read(load.file, load.offset_bytes, &mut window).await
 }

@@ -1,0 +1,52 @@
+//! Which tiles a sweep takes together.
+
+use std::ops::Range;
+
+use super::layout::ModelLayout;
+use crate::stream::TileTable;
+
+/// The sections of the stream: what every sweep needs, the head, and each expert by itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sections {
+    pub tiles: Vec<Range<usize>>,
+    /// Sections that every sweep needs, in order.
+    dense: Vec<usize>,
+    head: usize,
+    /// The section of each layer's first expert; the others follow.
+    pub experts: Vec<usize>,
+}
+
+impl Sections {
+    pub fn new(layout: &ModelLayout, table: &TileTable) -> Self {
+        let mut sections = Self::default();
+        let mut start = 0;
+        for layer in &layout.layers {
+            let mut experts = ModelLayout::expert_pieces(layer).map(|pieces| table.tiles_of(pieces)).peekable();
+            if let Some(first) = experts.peek() {
+                sections.push_dense(start..first.start);
+            }
+            sections.experts.push(sections.tiles.len());
+            for tiles in experts {
+                start = tiles.end;
+                sections.tiles.push(tiles);
+            }
+        }
+        let end = table.tiles_of(layout.layer_pieces.clone()).end;
+        sections.push_dense(start..end);
+        sections.head = sections.tiles.len();
+        sections.tiles.push(end..table.len());
+        sections
+    }
+
+    fn push_dense(&mut self, tiles: Range<usize>) {
+        if !tiles.is_empty() {
+            self.dense.push(self.tiles.len());
+            self.tiles.push(tiles);
+        }
+    }
+
+    /// What a sweep needs of them for certain.
+    pub fn of_sweep(&self, with_head: bool) -> Vec<usize> {
+        self.dense.iter().copied().chain(with_head.then_some(self.head)).collect()
+    }
+}
