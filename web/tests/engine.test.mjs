@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browser, native, open, scripted, small, smollm2, temporary, cpSync, join } from "./support.mjs";
+import { browser, cpSync, families, join, native, open, scripted, small, smollm2, temporary, tensors, tilestream } from "./support.mjs";
 
 const ENCODINGS = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"];
 let chromium, server, page, models;
@@ -55,6 +55,31 @@ test("SmolLM2 answers alike at a quarter of its size, resident, and natively", a
     assert.equal(ours.profile.streamedBytesPerSweep > ours.profile.modelBytes / 2, streams, budget);
     assert.equal(ours.profile.streamedBytesPerSweep === 0, !streams, budget);
     assert.ok(ours.tiles > 30 && ours.layers === 31, `${ours.tiles} tiles`);
+  }
+});
+
+// Norms, caps, windows, rotations and experts of other families: the ids of their reference implementations.
+const FAMILIES = ["gemma2", "gemma3", "cohere", "phi-2", "phi3", "stablelm", "baichuan-13b", "mixtral", "qwen2-moe"];
+
+test("families give the ids of their references, streamed and resident", async () => {
+  for (const family of FAMILIES) {
+    tilestream("split", join(families, family), join(models, family));
+    const { ids, greedy } = tensors(join(families, family, "golden.safetensors"));
+    for (const budget of ["12MiB", "64MiB"]) {
+      const ours = await page.evaluate(
+        async (address, prompt, budget, maxTokens) => {
+          const model = await tilestream.AutoModel.fromPretrained(address, { budget, cache: "none", context: 64 });
+          const { ids } = await answer(model, { ids: prompt }, { maxTokens });
+          await model.dispose();
+          return ids;
+        },
+        `models/${family}/`,
+        ids,
+        budget,
+        greedy.length,
+      );
+      assert.deepEqual(ours, greedy, `${family}, ${budget}`);
+    }
   }
 });
 

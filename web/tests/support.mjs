@@ -14,6 +14,20 @@ const data = resolve(web, "../tests/data/small-gguf");
 /** The npm package, as `cargo xtask web` built it. */
 export const packed = join(web, "package");
 
+/** A small random checkpoint of each family, with what its reference says about it. */
+export const families = resolve(web, "../tests/data/families");
+
+/** The tensors of whole numbers in a safetensors file. */
+export function tensors(file) {
+  const bytes = readFileSync(file);
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.toString("utf8", 8, start));
+  const values = ({ data_offsets: [first, end] }) =>
+    Array.from({ length: (end - first) / 8 }, (_, i) => Number(bytes.readBigInt64LE(start + first + 8 * i)));
+  const whole = Object.entries(header).filter(([, { dtype }]) => dtype === "I64");
+  return Object.fromEntries(whole.map(([name, entry]) => [name, values(entry)]));
+}
+
 /** A variable that names a file which is there. */
 function needed(name, what) {
   const path = process.env[name];
