@@ -14,9 +14,6 @@ const TOLERANCE: f64 = 1e-3;
 
 /// Checkpoints whose family is not supported yet, and what the refusal names.
 const REFUSED: &[(&str, &str)] = &[
-    ("deepseek-v2", "DeepseekV2ForCausalLM"),
-    ("deepseek-v2-lite", "DeepseekV2ForCausalLM"),
-    ("deepseek-v3", "DeepseekV3ForCausalLM"),
     ("gpt-oss", "GptOssForCausalLM"),
     ("gpt-oss-mxfp4", "mxfp4"),
     ("llama4-text", "Llama4ForCausalLM"),

@@ -35,4 +35,5 @@ tests![
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,
     rows_are_scattered_with_their_factors,
+    columns_are_placed_in_groups,
 ];

@@ -12,7 +12,8 @@ fn summary(spec: &ModelSpec) -> String {
     let ModelSpec { family, hidden, vocab, max_positions, .. } = spec;
     let head = if spec.head.tied { "tied" } else { "own" };
     let mut text = format!("{family}: hidden {hidden}, vocabulary {vocab} ({head} head), {max_positions} positions\n");
-    let buffers: Vec<_> = spec.buffers.iter().map(|buffer| format!("{} {}", buffer.name, buffer.width)).collect();
+    let used = spec.buffers.iter().filter(|buffer| buffer.width > 0);
+    let buffers: Vec<_> = used.map(|buffer| format!("{} {}", buffer.name, buffer.width)).collect();
     let _ = writeln!(text, "buffers: {}", buffers.join(", "));
     for rope in &spec.ropes {
         let frequencies = &rope.inverse_frequencies;
@@ -79,6 +80,9 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             Op::Rope { target, heads, head_dim, pairs, table } => {
                 let table = if *table == 0 { String::new() } else { format!(", table {table}") };
                 format!("rope({}: {heads} x {head_dim}, {pairs} pairs{table})", name(*target))
+            }
+            Op::Place { input, output, groups, width, first, .. } => {
+                format!("{}[{groups} x {first}..] = {}[{width}]", name(*output), name(*input))
             }
             Op::KvWrite { key, value } => {
                 format!("cache({}, {}: {} + {})", name(*key), name(*value), layer.key_width, layer.value_width)

@@ -45,6 +45,7 @@ sources![
     "parts/sigmoid.wgsl",
     "parts/sigmoid_factor.wgsl",
     "parts/silu.wgsl",
+    "place_columns.wgsl",
     "rope.wgsl",
     "scatter_rows.wgsl",
 ];

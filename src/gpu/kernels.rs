@@ -70,6 +70,7 @@ pub enum KernelId {
     Argmax,
     GatherRows,
     ScatterRows,
+    PlaceColumns,
 }
 
 /// Sizes that depend on the kind of adapter.
@@ -147,6 +148,7 @@ impl KernelId {
             Self::GatherRows,
             Self::ScatterRows,
         ];
+        ids.push(Self::PlaceColumns);
         ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
             ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);
@@ -228,6 +230,9 @@ impl KernelId {
             }
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
+            Self::PlaceColumns => {
+                ("place_columns", own(&["place_columns.wgsl"]), &[Read, Write], size::<PlaceColumnsParams>())
+            }
             Self::ScatterRows => {
                 ("scatter_rows", own(&["scatter_rows.wgsl"]), &[Read, Read, Read, Write], size::<ScatterRowsParams>())
             }

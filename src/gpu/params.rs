@@ -50,6 +50,11 @@ params! {
     GatherRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, indices_offset: u32 }
     /// `shaders/scatter_rows.wgsl`.
     ScatterRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, first: u32 }
+    /// `shaders/place_columns.wgsl`.
+    PlaceColumnsParams {
+        rows: u32, groups: u32, width: u32, input_stride: u32, input_group: u32, output_stride: u32, output_group: u32,
+        first: u32,
+    }
     /// `shaders/argmax.wgsl`.
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
@@ -141,6 +146,11 @@ pub mod grid {
     /// An invocation a value.
     pub fn scatter_rows(params: &ScatterRowsParams) -> [u32; 3] {
         flat(params.rows, params.width)
+    }
+
+    /// An invocation a value.
+    pub fn place_columns(params: &PlaceColumnsParams) -> [u32; 3] {
+        flat(params.rows, params.groups * params.width)
     }
 
     /// A workgroup a row.

@@ -459,6 +459,7 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
             Op::Rope { .. } => KernelId::Rope,
             Op::Norm { input, output, .. } if input == output => KernelId::NormInPlace,
             Op::Experts { .. } => KernelId::ScatterRows,
+            Op::Place { .. } => KernelId::PlaceColumns,
             _ => continue,
         };
         if !ids.contains(&id) {

@@ -1,10 +1,13 @@
 //! Experts: a router's scores come back, the chosen ones are fetched, and each is computed once for all of its rows.
 
+use std::collections::HashMap;
+
 use super::budget::{align, padded};
 use super::engine::Engine;
 use crate::gpu::device::Mapping;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::{BufferId, ExpertsSpec, ModelSpec, Op, Routing};
+use crate::plan::{BufferId, ExpertsSpec, ModelSpec, Op, Routing, layer_tensor};
+use crate::store::Window;
 use crate::{Error, ErrorKind, Result};
 
 /// Which rows an expert has in a sweep: a run of the lists that are on the GPU.
@@ -28,14 +31,16 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Chooses by `scores` `[rows, experts]`; each row `stride` values from the one before.
+    /// Chooses by `scores` `[rows, experts]`; each row `stride` values from the one before. `bias` `[experts]` is added for
+    /// the choice.
     ///
     /// # Errors
     /// [`ErrorKind::Gpu`] where a score is not a number: the weights or a kernel are broken.
-    pub fn new(scores: &[f32], stride: usize, experts: usize, routing: &Routing) -> Result<Self> {
+    pub fn new(scores: &[f32], stride: usize, bias: &[f32], routing: &Routing) -> Result<Self> {
+        let experts = bias.len();
         let mut uses: Vec<Vec<(u32, f32)>> = vec![Vec::new(); experts];
         for (row, scores) in scores.chunks(stride).enumerate() {
-            for (expert, factor) in route(&scores[..experts], routing)? {
+            for (expert, factor) in route(&scores[..experts], bias, routing)? {
                 uses[expert].push((row as u32, factor));
             }
         }
@@ -49,8 +54,8 @@ impl Choice {
     }
 }
 
-/// The experts of one row with their factors: the softmax of all scores, the largest of it, of equals the first.
-fn route(scores: &[f32], routing: &Routing) -> Result<Vec<(usize, f32)>> {
+/// The experts of one row with their factors: those with the largest shares, of equals the first.
+fn route(scores: &[f32], bias: &[f32], routing: &Routing) -> Result<Vec<(usize, f32)>> {
     if let Some(expert) = scores.iter().position(|score| !score.is_finite()) {
         return Err(Error::new(
             ErrorKind::Gpu,
@@ -58,15 +63,50 @@ fn route(scores: &[f32], routing: &Routing) -> Result<Vec<(usize, f32)>> {
         )
         .remedy("run `tilestream verify` on the model; if it is sound, try another adapter"));
     }
+    let shares = if routing.sigmoid { sigmoid(scores) } else { softmax(scores) };
+    let mut ranks: Vec<f32> = shares.iter().zip(bias).map(|(share, bias)| share + bias).collect();
+    if let Some((groups, kept)) = routing.groups {
+        keep_best_groups(&mut ranks, groups as usize, kept as usize, routing.sigmoid);
+    }
+    let chosen = best(&ranks, routing.chosen as usize);
+    let kept: f32 = chosen.iter().map(|expert| shares[*expert]).sum();
+    // Sigmoids may all vanish; the reference then divides by this.
+    let divisor = if routing.normalize { kept.max(1e-20) } else { 1.0 };
+    Ok(chosen.into_iter().map(|expert| (expert, shares[expert] / divisor * routing.scale)).collect())
+}
+
+fn softmax(scores: &[f32]) -> Vec<f32> {
     let top = scores.iter().copied().fold(f32::MIN, f32::max);
-    let shares: Vec<f32> = scores.iter().map(|score| (score - top).exp()).collect();
-    let total: f32 = shares.iter().sum();
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
-    order.truncate(routing.chosen as usize);
-    let kept: f32 = order.iter().map(|expert| shares[*expert]).sum();
-    let divisor = if routing.normalize { kept } else { total };
-    Ok(order.into_iter().map(|expert| (expert, shares[expert] / divisor)).collect())
+    let powers: Vec<f32> = scores.iter().map(|score| (score - top).exp()).collect();
+    let total: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / total).collect()
+}
+
+fn sigmoid(scores: &[f32]) -> Vec<f32> {
+    scores.iter().map(|score| 1.0 / (1.0 + (-score).exp())).collect()
+}
+
+/// The indices of the `count` largest values, the largest first, of equals the first.
+fn best(values: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]).then(a.cmp(b)));
+    order.truncate(count);
+    order
+}
+
+/// Takes all but the best groups out of the choice. A group is as good as its best expert, or (`by_two`) its best two
+/// together.
+fn keep_best_groups(ranks: &mut [f32], groups: usize, kept: usize, by_two: bool) {
+    let size = ranks.len() / groups;
+    let worth =
+        |group: &[f32]| -> f32 { best(group, if by_two { 2 } else { 1 }).into_iter().map(|index| group[index]).sum() };
+    let worths: Vec<f32> = ranks.chunks(size).map(worth).collect();
+    let kept = best(&worths, kept);
+    for (index, group) in ranks.chunks_mut(size).enumerate() {
+        if !kept.contains(&index) {
+            group.fill(f32::NEG_INFINITY);
+        }
+    }
 }
 
 /// The buffers that a router's choice travels through.
@@ -77,6 +117,8 @@ pub struct ExpertStep {
     scores: CountedBuffer,
     staging: CountedBuffer,
     mapping: Option<Mapping>,
+    /// What is added for the choice, by layer; read when first needed.
+    biases: HashMap<usize, Vec<f32>>,
     /// The choice of the layer under way.
     pub choice: Choice,
 }
@@ -114,6 +156,7 @@ impl ExpertStep {
             scores: gpu.buffer("router scores", align(scores * 4), Usage::MAP_READ | Usage::COPY_DST).await?,
             staging: gpu.mapped_buffer("expert staging", 2 * list, Usage::MAP_WRITE | Usage::COPY_SRC).await?,
             mapping: None,
+            biases: HashMap::new(),
             choice: Choice::default(),
         }))
     }
@@ -124,7 +167,7 @@ impl Engine {
     pub(super) async fn route(&mut self, layer: usize, scores: BufferId, rows: u32) -> Result<()> {
         let Some(experts) = self.spec.layers[layer].experts.clone() else { return Ok(()) };
         let Some(mut step) = self.experts.take() else { return Ok(()) };
-        let result = self.choose(&experts, scores, rows, &mut step).await;
+        let result = self.choose(layer, &experts, scores, rows, &mut step).await;
         if result.is_ok() {
             let first = self.expert_section(layer, 0);
             self.stream.bring_sections(step.choice.groups.iter().map(|group| first + group.expert));
@@ -133,7 +176,30 @@ impl Engine {
         result
     }
 
-    async fn choose(&mut self, spec: &ExpertsSpec, scores: BufferId, rows: u32, step: &mut ExpertStep) -> Result<()> {
+    /// What a router adds for its choice: zeros, where it adds nothing.
+    async fn router_bias(&self, layer: usize, spec: &ExpertsSpec) -> Result<Vec<f32>> {
+        let mut bias = vec![0.0; spec.count as usize];
+        if let Some(id) = spec.routing.bias {
+            let name = layer_tensor(layer, &self.spec.layers[layer].vectors[usize::from(id.0)].name);
+            let mut window = Window::from_slice(bytemuck::cast_slice_mut(&mut bias));
+            self.model().read_rows(&name, 0..1, &mut window).await?;
+        }
+        Ok(bias)
+    }
+
+    async fn choose(
+        &mut self,
+        layer: usize,
+        spec: &ExpertsSpec,
+        scores: BufferId,
+        rows: u32,
+        step: &mut ExpertStep,
+    ) -> Result<()> {
+        if !step.biases.contains_key(&layer) {
+            let bias = self.router_bias(layer, spec).await?;
+            step.biases.insert(layer, bias);
+        }
+        let bias = &step.biases[&layer];
         let stride = padded(self.spec.buffers[usize::from(scores.0)].width);
         let bytes = u64::from(rows) * stride * 4;
         let from = wgpu::Buffer::clone(&self.buffers.activations[usize::from(scores.0)]);
@@ -141,9 +207,11 @@ impl Engine {
         let after = self.submit_with(|encoder| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes)).await?;
         self.gpu.map(&step.scores, wgpu::MapMode::Read, after).ready().await?;
         let unmapped = |error| Error::new(ErrorKind::Gpu, "the router's scores are not mapped").source(error);
-        let choice = step.scores.get_mapped_range(..bytes).map_err(unmapped).and_then(|view| {
-            Choice::new(bytemuck::cast_slice(&view), stride as usize, spec.count as usize, &spec.routing)
-        });
+        let choice = step
+            .scores
+            .get_mapped_range(..bytes)
+            .map_err(unmapped)
+            .and_then(|view| Choice::new(bytemuck::cast_slice(&view), stride as usize, bias, &spec.routing));
         step.scores.unmap();
         step.choice = choice?;
         if let Some(mapping) = step.mapping.take() {
@@ -188,19 +256,33 @@ mod tests {
 
     #[test]
     fn each_row_gets_its_best_experts_and_each_expert_its_rows() {
-        let routing = Routing { chosen: 2, normalize: true };
+        let routing = Routing { chosen: 2, normalize: true, sigmoid: false, scale: 1.0, groups: None, bias: None };
         // Rows of four scores, in a buffer of six.
         let scores = [1.0, 3.0, 2.0, 0.0, 9.0, 9.0, 5.0, 5.0, 5.0, -1.0, 9.0, 9.0];
-        let choice = Choice::new(&scores, 6, 4, &routing).expect("chooses");
+        let choice = Choice::new(&scores, 6, &[0.0; 4], &routing).expect("chooses");
         let groups: Vec<_> = choice.groups.iter().map(|group| (group.expert, group.first, group.len)).collect();
         assert_eq!(groups, [(0, 0, 1), (1, 1, 2), (2, 3, 1)], "of equals the first ones");
         assert_eq!(choice.rows, [1, 0, 1, 0]);
         let e = std::f32::consts::E;
         let expected = [0.5, e / (e + 1.0), 0.5, 1.0 / (e + 1.0)];
         assert!(choice.factors.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", choice.factors);
-        let whole = Choice::new(&scores[..6], 6, 4, &Routing { normalize: false, ..routing }).expect("chooses");
+        let whole = Choice::new(&scores[..6], 6, &[0.0; 4], &Routing { normalize: false, ..routing }).expect("chooses");
         let total: f32 = [1.0_f32, 3.0, 2.0, 0.0].iter().map(|score| score.exp()).sum();
         assert!((whole.factors[0] - 3.0_f32.exp() / total).abs() < 1e-6);
-        assert!(Choice::new(&[0.0, f32::NAN], 2, 2, &routing).is_err());
+        assert!(Choice::new(&[0.0, f32::NAN], 2, &[0.0; 2], &routing).is_err());
+    }
+
+    #[test]
+    fn groups_and_biases_change_the_choice_and_not_the_factors() {
+        let routing =
+            Routing { chosen: 2, normalize: false, sigmoid: true, scale: 2.0, groups: Some((3, 1)), bias: None };
+        let scores = [3.0, -3.0, 1.0, 1.5, 0.0, 0.0];
+        let chosen = |bias: [f32; 6], routing: &Routing| route(&scores, &bias, routing).expect("chooses");
+        let experts = |chosen: Vec<(usize, f32)>| chosen.into_iter().map(|(expert, _)| expert).collect::<Vec<_>>();
+        assert_eq!(experts(chosen([0.0; 6], &routing)), [3, 2], "the best two of the second group");
+        let biased = chosen([0.0, 0.0, 0.0, 0.0, 1.0, 1.0], &routing);
+        assert_eq!(biased, [(4, 1.0), (5, 1.0)], "twice one half");
+        let by_best = Routing { sigmoid: false, ..routing };
+        assert_eq!(experts(chosen([0.0; 6], &by_best)), [0, 1], "the best one is in the first group");
     }
 }

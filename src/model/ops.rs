@@ -10,7 +10,7 @@ use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FACTORS, FIRST_SEGMENT, GateParams, GatherRowsParams,
     Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams, ONE_FACTOR,
-    RopeParams, SINKS, ScatterRowsParams, UNGATED, WEIGHT, grid,
+    PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
 use crate::plan::{self, Activation, BufferId, ExpertsSpec, ModelSpec, NormKind, Op, VectorId};
@@ -53,6 +53,9 @@ impl Engine {
             }
             Op::Rope { target, heads, head_dim, pairs, table } => {
                 self.rope(target, (heads, head_dim, pairs), table, rows)
+            }
+            Op::Place { input, output, groups, width, first, shared } => {
+                self.place((input, output), (groups, width, first), shared, rows)
             }
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
@@ -185,6 +188,29 @@ impl Engine {
         let kernel = self.kernel(KernelId::Rope)?;
         let binds = [(&self.step.angles).into(), buffer.into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::rope(&params))
+    }
+
+    fn place(
+        &mut self,
+        (input, output): (BufferId, BufferId),
+        (groups, width, first): (u32, u32, u32),
+        shared: bool,
+        rows: u32,
+    ) -> Result<()> {
+        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
+        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
+        let params = PlaceColumnsParams {
+            rows,
+            groups,
+            width,
+            input_stride: input_stride as u32,
+            input_group: if shared { 0 } else { width },
+            output_stride: output_stride as u32,
+            output_group: self.spec.buffers[usize::from(output.0)].width / groups,
+            first,
+        };
+        let kernel = self.kernel(KernelId::PlaceColumns)?;
+        self.recorder.dispatch(&kernel, &[from.into(), to.into()], &params, grid::place_columns(&params))
     }
 
     fn kv_write(&mut self, layer: usize, key: BufferId, value: BufferId, rows: u32) -> Result<()> {

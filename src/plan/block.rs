@@ -1,7 +1,7 @@
 //! The ops of a layer: what a family's row and a config's numbers come to.
 
 use super::families::{HeadNorm, Rope};
-use super::shape::{ExpertsShape, Shape};
+use super::shape::{ExpertsShape, Latent, Shape};
 use super::*;
 use crate::Result;
 
@@ -42,30 +42,41 @@ const SCORES: BufferId = BufferId(9);
 const SHARED_GATE: BufferId = BufferId(10);
 /// Rows of one expert: input, gate, up, output.
 const EXPERT: [BufferId; 4] = [BufferId(11), BufferId(12), BufferId(13), BufferId(14)];
+/// Latent rows of queries, and of keys and values; the parts of keys that rotate and that do not.
+const Q_LATENT: BufferId = BufferId(15);
+const LATENT: BufferId = BufferId(16);
+const K_ROTARY: BufferId = BufferId(17);
+const K_PLAIN: BufferId = BufferId(18);
 
+/// What a plan may need; a width of 0 is none.
 fn buffers(shape: &Shape) -> Vec<BufferSpec> {
-    let mut widths = vec![
+    let norms = shape.family.norms;
+    let branches = norms.after_attention.is_some() || norms.after_mlp.is_some();
+    let shared = shape.experts.as_ref().and_then(|experts| experts.shared);
+    let experts = shape.experts.as_ref().map_or((0, 0, 0), |experts| (experts.count, experts.width, shape.hidden));
+    let wide = shape.intermediate.max(shared.map_or(0, |(width, _)| width));
+    let latent = |width: fn(&Latent) -> u32| shape.latent.as_ref().map_or(0, width);
+    let widths = [
         ("x", shape.hidden),
         ("normed", shape.hidden),
         ("q", shape.q_width()),
-        ("k", shape.kv_width()),
-        ("v", shape.kv_width()),
-        ("attended", shape.q_width()),
-        ("up", shape.intermediate),
-        ("gate", if shape.family.gated { shape.intermediate } else { 1 }),
+        ("k", shape.key_width()),
+        ("v", shape.value_width()),
+        ("attended", shape.heads * shape.value_dim),
+        ("up", wide),
+        ("gate", if shape.family.gated { wide } else { 0 }),
+        ("branch", if branches { shape.hidden } else { 0 }),
+        ("scores", experts.0),
+        ("shared gate", u32::from(shared.is_some_and(|(_, gated)| gated))),
+        ("expert input", experts.2),
+        ("expert gate", experts.1),
+        ("expert up", experts.1),
+        ("expert output", experts.2),
+        ("q latent", latent(|latent| latent.query.unwrap_or(0))),
+        ("latent", latent(|latent| latent.key_value)),
+        ("k rotary", if shape.latent.is_some() { shape.rotary_dim } else { 0 }),
+        ("k plain", shape.heads * latent(|latent| latent.plain_dim)),
     ];
-    let norms = shape.family.norms;
-    let branches = norms.after_attention.is_some() || norms.after_mlp.is_some();
-    if branches || shape.experts.is_some() {
-        widths.push(("branch", if branches { shape.hidden } else { 1 }));
-    }
-    if let Some(experts) = &shape.experts {
-        let shared = experts.shared_width.unwrap_or(1);
-        widths[usize::from(UP.0)].1 = shape.intermediate.max(shared);
-        widths[usize::from(GATE.0)].1 = shape.intermediate.max(shared);
-        widths.extend([("scores", experts.count), ("shared gate", 1), ("expert input", shape.hidden)]);
-        widths.extend([("expert gate", experts.width), ("expert up", experts.width), ("expert output", shape.hidden)]);
-    }
     widths.into_iter().map(|(name, width)| BufferSpec { name, width }).collect()
 }
 
@@ -147,29 +158,25 @@ impl Block<'_> {
         self.layer.ops.push(Op::MatMul { input, output, weight, bias, accumulate, scale });
     }
 
-    fn rope(&mut self, target: BufferId, heads: u32, table: Option<usize>) {
+    fn rope(&mut self, target: BufferId, (heads, head_dim): (u32, u32), table: Option<usize>) {
         if let Some(table) = table {
-            let (head_dim, pairs) = (self.shape.head_dim, self.shape.rotary_dim / 2);
+            let pairs = self.shape.rotary_dim / 2;
             self.layer.ops.push(Op::Rope { target, heads, head_dim, pairs, table });
         }
     }
 
     fn attention(&mut self, index: usize, input: BufferId, output: BufferId) {
         let shape = self.shape;
-        let (q, kv, hidden, bias) = (shape.q_width(), shape.kv_width(), shape.hidden, shape.qkv_bias);
-        self.matmul("self_attn.q_proj", bias, (q, hidden), input, Q);
-        self.matmul("self_attn.k_proj", bias, (kv, hidden), input, K);
-        self.matmul("self_attn.v_proj", bias, (kv, hidden), input, V);
-        self.head_norm("self_attn.q_norm", Q, shape.heads);
-        self.head_norm("self_attn.k_norm", K, shape.kv_heads);
-        self.rope(Q, shape.heads, shape.rope_tables[index]);
-        self.rope(K, shape.kv_heads, shape.rope_tables[index]);
+        match shape.latent {
+            Some(latent) => self.latent(latent, index, input),
+            None => self.queries_keys_values(index, input),
+        }
         self.layer.ops.push(Op::KvWrite { key: K, value: V });
         let attention = AttentionSpec {
             heads: shape.heads,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
-            value_dim: shape.head_dim,
+            value_dim: shape.value_dim,
             scale: shape.attention_scale,
             window: shape.windows[index],
             softcap: shape.attention_softcap,
@@ -177,7 +184,54 @@ impl Block<'_> {
             alibi: matches!(shape.family.rope, Rope::Alibi),
         };
         self.layer.ops.push(Op::Attention { query: Q, output: ATTENDED, attention });
-        self.matmul("self_attn.o_proj", shape.output_bias, (hidden, q), ATTENDED, output);
+        let attended = shape.heads * shape.value_dim;
+        self.matmul("self_attn.o_proj", shape.output_bias, (shape.hidden, attended), ATTENDED, output);
+    }
+
+    fn queries_keys_values(&mut self, index: usize, input: BufferId) {
+        let shape = self.shape;
+        let (hidden, bias, table) = (shape.hidden, shape.qkv_bias, shape.rope_tables[index]);
+        self.matmul("self_attn.q_proj", bias, (shape.q_width(), hidden), input, Q);
+        self.matmul("self_attn.k_proj", bias, (shape.key_width(), hidden), input, K);
+        self.matmul("self_attn.v_proj", bias, (shape.value_width(), hidden), input, V);
+        self.head_norm("self_attn.q_norm", Q, shape.heads);
+        self.head_norm("self_attn.k_norm", K, shape.kv_heads);
+        self.rope(Q, (shape.heads, shape.head_dim), table);
+        self.rope(K, (shape.kv_heads, shape.head_dim), table);
+    }
+
+    /// Multi-head latent attention (DeepSeek-V2, 2024): keys and values of all heads come from one short row, and a part
+    /// of each key, which rotates, is the same for all heads.
+    fn latent(&mut self, latent: Latent, index: usize, input: BufferId) {
+        let shape = self.shape;
+        let (hidden, heads, rotary) = (shape.hidden, shape.heads, shape.rotary_dim);
+        let (rank, plain, table) = (latent.key_value, latent.plain_dim, shape.rope_tables[index]);
+        match latent.query {
+            Some(rank) => {
+                self.matmul("self_attn.q_a_proj", false, (rank, hidden), input, Q_LATENT);
+                self.latent_norm("self_attn.q_a_layernorm", Q_LATENT, rank);
+                self.matmul("self_attn.q_b_proj", false, (shape.q_width(), rank), Q_LATENT, Q);
+            }
+            None => self.matmul("self_attn.q_proj", false, (shape.q_width(), hidden), input, Q),
+        }
+        self.matmul("self_attn.kv_a_proj", false, (rank, hidden), input, LATENT);
+        self.matmul("self_attn.k_rope_proj", false, (rotary, hidden), input, K_ROTARY);
+        self.latent_norm("self_attn.kv_a_layernorm", LATENT, rank);
+        self.matmul("self_attn.k_b_proj", false, (heads * plain, rank), LATENT, K_PLAIN);
+        self.matmul("self_attn.v_b_proj", false, (shape.value_width(), rank), LATENT, V);
+        self.rope(Q, (heads, shape.head_dim), table);
+        self.rope(K_ROTARY, (1, rotary), table);
+        let place = |input, width, first, shared| Op::Place { input, output: K, groups: heads, width, first, shared };
+        self.layer.ops.push(place(K_ROTARY, rotary, 0, true));
+        self.layer.ops.push(place(K_PLAIN, plain, rotary, false));
+    }
+
+    /// The reference norms latent rows with an epsilon of its own.
+    fn latent_norm(&mut self, name: &str, target: BufferId, width: u32) {
+        let norm = NormSpec { epsilon: 1e-6, ..self.norm_spec(name, width, false) };
+        let (input, output) = (target, target);
+        let op = Op::Norm { input, output, norm, groups: 1, width, per_group: false, accumulate: false, scale: 1.0 };
+        self.layer.ops.push(op);
     }
 
     /// The experts that a router chooses, and the one that every token uses.
@@ -186,20 +240,26 @@ impl Block<'_> {
         self.matmul("mlp.gate", false, (experts.count, hidden), input, SCORES);
         // The chosen ones are on their way while the shared one is computed.
         self.layer.ops.push(Op::Route { scores: SCORES });
-        if let Some(width) = experts.shared_width {
-            self.matmul("mlp.shared_expert_gate", false, (1, hidden), input, SHARED_GATE);
-            self.matmul("mlp.shared_expert.gate_proj", false, (width, hidden), input, GATE);
-            self.matmul("mlp.shared_expert.up_proj", false, (width, hidden), input, UP);
+        if let Some((width, gated)) = experts.shared {
+            let name = if gated { "mlp.shared_expert" } else { "mlp.shared_experts" };
+            if gated {
+                self.matmul("mlp.shared_expert_gate", false, (1, hidden), input, SHARED_GATE);
+            }
+            self.matmul(&format!("{name}.gate_proj"), false, (width, hidden), input, GATE);
+            self.matmul(&format!("{name}.up_proj"), false, (width, hidden), input, UP);
             self.gate(GATE, Some(UP), width, activation);
-            // What a factor does to a product's input it does to the product.
-            let up = Some(SHARED_GATE);
-            let activation = Activation::SigmoidFactor;
-            self.layer.ops.push(Op::Gate { target: GATE, up, width, activation, one_factor: true });
-            self.matmul("mlp.shared_expert.down_proj", false, (hidden, width), GATE, output);
+            if gated {
+                // What a factor does to a product's input it does to the product.
+                let (up, activation) = (Some(SHARED_GATE), Activation::SigmoidFactor);
+                self.layer.ops.push(Op::Gate { target: GATE, up, width, activation, one_factor: true });
+            }
+            self.matmul(&format!("{name}.down_proj"), false, (hidden, width), GATE, output);
         }
         let (_, scale) = self.added(output);
         self.layer.ops.push(Op::Experts { input, output, scale });
-        let (count, width, routing) = (experts.count, experts.width, experts.routing);
+        let (count, width) = (experts.count, experts.width);
+        let bias = experts.bias.then(|| self.vector("mlp.gate.bias".to_owned(), count));
+        let routing = Routing { bias, ..experts.routing };
         self.layer.experts = Some(ExpertsSpec { count, width, hidden, activation, routing, buffers: EXPERT });
     }
 
@@ -228,7 +288,7 @@ impl Block<'_> {
 }
 
 fn layer(shape: &Shape, index: usize) -> LayerSpec {
-    let (key_width, value_width) = (shape.kv_width(), shape.kv_width());
+    let (key_width, value_width) = (shape.key_width(), shape.value_width());
     let layer =
         LayerSpec { vectors: Vec::new(), matrices: Vec::new(), ops: Vec::new(), experts: None, key_width, value_width };
     let mut block = Block { shape, layer };

@@ -63,6 +63,11 @@ impl<'a> Fields<'a> {
         Some(value).filter(|value| !value.is_null())
     }
 
+    /// The default of a field.
+    pub fn default(&self, name: &str) -> Option<&'a Value> {
+        self.defaults?.get(name)
+    }
+
     /// A number of any size and sign.
     ///
     /// # Errors

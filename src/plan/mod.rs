@@ -132,6 +132,9 @@ pub enum Op {
     /// Rotates the first `2 * pairs` values of each head in place; value i pairs with i + pairs ("rotate half").
     /// `table` is an index in [`ModelSpec::ropes`].
     Rope { target: BufferId, heads: u32, head_dim: u32, pairs: u32, table: usize },
+    /// Copies each of `groups` groups of `width` values to where `first` values of a group of `output` end; with `shared`
+    /// the one group of `input` goes to all.
+    Place { input: BufferId, output: BufferId, groups: u32, width: u32, first: u32, shared: bool },
     /// Appends the rows' keys and values to the KV cache of this layer.
     KvWrite { key: BufferId, value: BufferId },
     /// Causal grouped attention of `query` over this layer's KV cache.
@@ -181,6 +184,14 @@ pub struct Routing {
     pub chosen: u32,
     /// The factors of the chosen ones are divided by their sum.
     pub normalize: bool,
+    /// Each score by itself, not their softmax.
+    pub sigmoid: bool,
+    /// Factors are multiplied with this.
+    pub scale: f32,
+    /// Experts lie in so many groups, of which only the best so many are looked at.
+    pub groups: Option<(u32, u32)>,
+    /// `[experts]`: added for the choice, not to the factors.
+    pub bias: Option<VectorId>,
 }
 
 /// One layer: its tensors in sweep order, and its ops.

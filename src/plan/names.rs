@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::RowMap;
 use super::families::{Family, Part, Rope};
-use super::shape::Shape;
+use super::shape::{Latent, Shape};
+use super::{RotaryRows, RowMap};
 use crate::Result;
 
 /// A tensor of a model, and where in a checkpoint's tensor it lies.
@@ -85,7 +85,11 @@ impl TensorNames {
     fn rows(&self, part: Part, all: u64) -> (u64, RowMap) {
         let Shape { head_dim, heads, kv_heads, .. } = self.shape;
         let (head, q) = (u64::from(head_dim), u64::from(self.shape.q_width()));
-        let kv = u64::from(self.shape.kv_width());
+        let kv = u64::from(self.shape.key_width());
+        let latent = |number: fn(&Latent) -> u32| u64::from(self.shape.latent.as_ref().map_or(0, number));
+        let (rank, plain) = (latent(|latent| latent.key_value), latent(|latent| latent.plain_dim));
+        let (value, rotary) = (u64::from(self.shape.value_dim), u64::from(self.shape.rotary_dim));
+        let of_heads = |first, run| RowMap { first, run, stride: plain + value, rotary: None };
         let queries = u64::from(heads / kv_heads) * head;
         let grouped = |first, run| RowMap { first, run, stride: queries + 2 * head, rotary: None };
         match part {
@@ -98,11 +102,26 @@ impl TensorNames {
             Part::GroupedValue => (kv, grouped(queries + head, head)),
             Part::First => (all / 2, RowMap::from_row(0)),
             Part::Second => (all / 2, RowMap::from_row(all / 2)),
+            Part::Latent => (rank, RowMap::from_row(0)),
+            Part::LatentRotary => (rotary, RowMap::from_row(rank).in_halves(rotary, rotary)),
+            Part::LatentKey => (u64::from(heads) * plain, of_heads(0, plain)),
+            Part::LatentValue => (u64::from(heads) * value, of_heads(plain, value)),
         }
     }
 
     /// Queries, keys and their norms of a family whose pairs lie next to each other.
     fn in_halves(&self, ours: &str, rows: RowMap, row_count: u64) -> RowMap {
+        if let Some(latent) = self.shape.latent {
+            // Here the part that rotates is the last of a head; it becomes the first.
+            let head = u64::from(self.shape.head_dim);
+            let (first, count) = (u64::from(latent.plain_dim), u64::from(self.shape.rotary_dim));
+            return match ours {
+                "self_attn.q_proj" | "self_attn.q_b_proj" => {
+                    RowMap { rotary: Some(RotaryRows { head, first, count }), ..rows }
+                }
+                _ => rows,
+            };
+        }
         let rotates = matches!(ours, "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.q_norm" | "self_attn.k_norm");
         let head = u64::from(self.shape.head_dim);
         match self.shape.family.rope {

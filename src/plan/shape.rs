@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::families::{self, Family, Flag, HeadNorm, Rope};
+use super::families::{self, Family, Flag, HeadNorm, Rope, Shared, When};
 use super::fields::Fields;
 use super::rope::{RopeContext, rope_specs};
 use super::{Activation, RopeSpec, Routing};
@@ -27,6 +27,8 @@ const HARMLESS: &[&str] = &[
     "output_attentions",
     "output_hidden_states",
     "pad_token_id",
+    // How training cut the matrices: the products are the same.
+    "pretraining_tp",
     "return_dict",
     "tokenizer_class",
     "torch_dtype",
@@ -39,8 +41,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Fields that may have only these values, in every family.
-const ONLY: &[(&str, &[&str])] =
-    &[("is_decoder", &["true", "false"]), ("pretraining_tp", &["1"]), ("rope_interleaved", &["false"])];
+const ONLY: &[(&str, &[&str])] = &[("is_decoder", &["true", "false"]), ("rope_interleaved", &["false"])];
 
 /// Sizes beyond these are no language model, but a config that lies.
 const MOST_WIDTH: u32 = 1 << 20;
@@ -61,6 +62,9 @@ pub(super) struct Shape {
     pub heads: u32,
     pub kv_heads: u32,
     pub head_dim: u32,
+    /// Values of a value's head.
+    pub value_dim: u32,
+    pub latent: Option<Latent>,
     /// Values of a head that rotate; 0 where positions enter otherwise.
     pub rotary_dim: u32,
     pub epsilon: f32,
@@ -87,13 +91,26 @@ pub(super) struct Shape {
     pub experts: Option<ExpertsShape>,
 }
 
+/// The ranks of multi-head latent attention.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latent {
+    /// Rank of the queries; whole where none.
+    pub query: Option<u32>,
+    /// Rank of keys and values.
+    pub key_value: u32,
+    /// Values of a head that do not rotate.
+    pub plain_dim: u32,
+}
+
 /// The numbers of a model's experts.
 #[derive(Clone, Debug)]
 pub(super) struct ExpertsShape {
     pub count: u32,
     pub width: u32,
-    /// Width of the expert that every token uses.
-    pub shared_width: Option<u32>,
+    /// Width of the expert that every token uses, and whether it has a gate of its own.
+    pub shared: Option<(u32, bool)>,
+    /// Whether the choice has a bias.
+    pub bias: bool,
     pub routing: Routing,
     /// Which layers have experts.
     pub layers: Vec<bool>,
@@ -127,8 +144,13 @@ impl Shape {
     }
 
     /// Values of all keys of a row.
-    pub fn kv_width(&self) -> u32 {
+    pub fn key_width(&self) -> u32 {
         self.kv_heads * self.head_dim
+    }
+
+    /// Values of all values of a row.
+    pub fn value_width(&self) -> u32 {
+        self.kv_heads * self.value_dim
     }
 }
 
@@ -138,8 +160,13 @@ fn family(config: &Value) -> Result<&'static Family> {
     let class = class.ok_or_else(|| {
         Error::new(ErrorKind::Missing, "field 'architectures' names no architecture").file("config.json")
     })?;
-    let has = |field: &str| config.get(field).is_some_and(|value| !value.is_null());
-    let fits = |row: &&Family| row.class == class && row.when.iter().all(|(field, there)| has(field) == *there);
+    let value = |field: &str| config.get(field).filter(|value| !value.is_null());
+    let holds = |(field, when): &(&str, When)| match when {
+        When::There => value(field).is_some(),
+        When::Absent => value(field).is_none(),
+        When::AtLeast(least) => value(field).and_then(Value::as_u64).is_some_and(|number| number >= *least),
+    };
+    let fits = |row: &&Family| row.class == class && row.when.iter().all(holds);
     families::families().find(fits).ok_or_else(|| {
         let mut known: Vec<_> = families::families().map(|row| row.class).collect();
         known.dedup();
@@ -164,10 +191,17 @@ impl Reader<'_> {
         let (fields, family) = (self.fields, self.family);
         let hidden = fields.needed_count("hidden_size", MOST_WIDTH)?;
         let both = fields.needed_count("intermediate_size", MOST_WIDTH)?;
-        let (heads, kv_heads, head_dim) = self.heads(hidden)?;
+        let latent = if family.latent { Some(self.latent()?) } else { None };
+        let (heads, kv_heads, head_dim, value_dim) = match &latent {
+            Some(latent) => self.latent_heads(latent)?,
+            None => self.heads(hidden)?,
+        };
         let layers = fields.needed_count("num_hidden_layers", MOST_LAYERS)?;
         let max_positions = fields.needed_count("max_position_embeddings", u32::MAX)?;
-        let rotary_dim = self.rotary_dim(head_dim)?;
+        let rotary_dim = match &latent {
+            Some(latent) => head_dim - latent.plain_dim,
+            None => self.rotary_dim(head_dim)?,
+        };
         let (windows, ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
         let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
         let grow = if family.embeddings_grow { f64::from(hidden).sqrt() } else { 1.0 };
@@ -181,6 +215,8 @@ impl Reader<'_> {
             heads,
             kv_heads,
             head_dim,
+            value_dim,
+            latent,
             rotary_dim,
             epsilon: fields.needed_positive("rms_norm_eps")? as f32,
             activation: self.activation()?,
@@ -198,7 +234,8 @@ impl Reader<'_> {
             rope_tables: self.rope_tables(&windows, ropes.len())?,
             windows,
             ropes,
-            attention_scale: self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt()) as f32,
+            attention_scale: (self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt())
+                * self.attention_growth()) as f32,
             attention_softcap: self.number("attn_logit_softcapping")?.map(|cap| cap as f32),
             residual_scale: self.number("residual_multiplier")?.unwrap_or(1.0) as f32,
             embedding_scale: self.number("embedding_multiplier")?.unwrap_or(grow) as f32,
@@ -215,7 +252,7 @@ impl Reader<'_> {
         })
     }
 
-    fn heads(&self, hidden: u32) -> Result<(u32, u32, u32)> {
+    fn heads(&self, hidden: u32) -> Result<(u32, u32, u32, u32)> {
         let fields = self.fields;
         let heads = fields.needed_count("num_attention_heads", MOST_WIDTH)?;
         let kv_heads = fields.count("num_key_value_heads", MOST_WIDTH)?.unwrap_or(heads);
@@ -235,27 +272,88 @@ impl Reader<'_> {
             let message = format_args!("comes to {head_dim}; an even number up to {MOST_HEAD_DIM} is needed");
             return Err(fields.wrong("head_dim", message));
         }
-        Ok((heads, kv_heads, head_dim))
+        Ok((heads, kv_heads, head_dim, head_dim))
+    }
+
+    fn latent(&self) -> Result<Latent> {
+        let fields = self.fields;
+        let rotary = fields.needed_count("qk_rope_head_dim", MOST_HEAD_DIM)?;
+        if !rotary.is_multiple_of(2) {
+            return Err(fields.wrong("qk_rope_head_dim", format_args!("is {rotary}; an even number is needed")));
+        }
+        Ok(Latent {
+            query: fields.count("q_lora_rank", MOST_WIDTH)?,
+            key_value: fields.needed_count("kv_lora_rank", MOST_WIDTH)?,
+            plain_dim: fields.needed_count("qk_nope_head_dim", MOST_HEAD_DIM)?,
+        })
+    }
+
+    /// Every head has keys and values of its own, made of the latent row.
+    fn latent_heads(&self, latent: &Latent) -> Result<(u32, u32, u32, u32)> {
+        let fields = self.fields;
+        let heads = fields.needed_count("num_attention_heads", MOST_WIDTH)?;
+        let head_dim = latent.plain_dim + fields.needed_count("qk_rope_head_dim", MOST_HEAD_DIM)?;
+        let value_dim = fields.needed_count("v_head_dim", MOST_HEAD_DIM)?;
+        if head_dim > MOST_HEAD_DIM || heads.saturating_mul(head_dim.max(value_dim)) > MOST_WIDTH {
+            let message = format_args!("makes heads of {head_dim} values; at most {MOST_HEAD_DIM} are known");
+            return Err(fields.wrong("qk_nope_head_dim", message));
+        }
+        Ok((heads, heads, head_dim, value_dim))
+    }
+
+    /// YaRN as DeepSeek has it: scores grow with the factor by which positions do.
+    fn attention_growth(&self) -> f64 {
+        let scaling = self.fields.get("rope_parameters").or_else(|| self.fields.get("rope_scaling"));
+        let number = |name: &str| scaling.and_then(|scaling| scaling.get(name)).and_then(Value::as_f64);
+        match (self.family.latent, number("factor"), number("mscale_all_dim")) {
+            (true, Some(factor), Some(mscale)) if factor > 1.0 => (0.1 * mscale * factor.ln() + 1.0).powi(2),
+            _ => 1.0,
+        }
     }
 
     fn experts(&self, experts: families::Experts, layers: u32) -> Result<ExpertsShape> {
         let fields = self.fields;
         let count = fields.needed_count(experts.count, MOST_EXPERTS)?;
         let chosen = fields.needed_count("num_experts_per_tok", count)?;
-        let shared_width = match experts.shared_width {
-            Some(field) => Some(fields.needed_count(field, MOST_WIDTH)?),
-            None => None,
+        let width = fields.needed_count(experts.width, MOST_WIDTH)?;
+        let shared = match experts.shared {
+            Shared::None => None,
+            Shared::Gated(field) => Some((fields.needed_count(field, MOST_WIDTH)?, true)),
+            Shared::Several(field) => {
+                fields.count(field, MOST_EXPERTS)?.map(|count| (count.saturating_mul(width), false))
+            }
         };
         let step = fields.count("decoder_sparse_step", MOST_LAYERS)?.unwrap_or(1);
+        let first = fields.number("first_k_dense_replace")?.unwrap_or(0.0);
         let dense = fields.get("mlp_only_layers").and_then(Value::as_array);
         let is_dense = |layer: u32| dense.is_some_and(|list| list.iter().any(|entry| entry == layer));
+        let sparse = |layer: u32| (layer + 1).is_multiple_of(step) && !is_dense(layer) && f64::from(layer) >= first;
+        let sigmoid = fields.text("scoring_func")? == Some("sigmoid");
         Ok(ExpertsShape {
             count,
-            width: fields.needed_count(experts.width, MOST_WIDTH)?,
-            shared_width,
-            routing: Routing { chosen, normalize: self.flag(experts.normalize)? },
-            layers: (0..layers).map(|layer| (layer + 1).is_multiple_of(step) && !is_dense(layer)).collect(),
+            width,
+            shared,
+            bias: sigmoid,
+            routing: Routing {
+                chosen,
+                normalize: self.flag(experts.normalize)?,
+                sigmoid,
+                scale: fields.positive("routed_scaling_factor")?.unwrap_or(1.0) as f32,
+                groups: self.expert_groups(count)?,
+                bias: None,
+            },
+            layers: (0..layers).map(sparse).collect(),
         })
+    }
+
+    fn expert_groups(&self, count: u32) -> Result<Option<(u32, u32)>> {
+        let groups = self.fields.count("n_group", count)?.unwrap_or(1);
+        let kept = self.fields.count("topk_group", groups)?.unwrap_or(groups);
+        if !count.is_multiple_of(groups) {
+            let message = format_args!("is {groups}, which does not divide {count} experts");
+            return Err(self.fields.wrong("n_group", message));
+        }
+        Ok((groups > 1).then_some((groups, kept)))
     }
 
     fn rotary_dim(&self, head_dim: u32) -> Result<u32> {
@@ -287,7 +385,9 @@ impl Reader<'_> {
     }
 
     fn activation(&self) -> Result<Activation> {
-        let name = self.fields.text("hidden_act")?.unwrap_or("silu");
+        // A null means the family's own here: the reference takes it for "not said".
+        let own = self.fields.default("hidden_act").and_then(Value::as_str);
+        let name = self.fields.text("hidden_act")?.or(own).unwrap_or("silu");
         match name {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" => Ok(Activation::Gelu),

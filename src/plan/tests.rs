@@ -50,7 +50,6 @@ fn each_wrong_field_is_named() {
         (json!({ "rms_norm_eps": 0.0 }), Malformed, "rms_norm_eps"),
         (json!({ "rope_theta": -1.0 }), Malformed, "rope_theta"),
         (json!({ "hidden_act": "spline" }), Unsupported, "hidden_act"),
-        (json!({ "pretraining_tp": 2 }), Unsupported, "pretraining_tp"),
         (json!({ "attention_bias": "yes" }), Malformed, "attention_bias"),
         (json!({ "logit_scale": 0.5 }), Unsupported, "logit_scale"),
         (json!({ "rope_scaling": 3 }), Malformed, "rope_scaling"),

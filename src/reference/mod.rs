@@ -117,6 +117,17 @@ pub fn gather_rows(rows: &[Vec<f32>], indices: &[u32]) -> Vec<Vec<f32>> {
     indices.iter().map(|index| rows[*index as usize].clone()).collect()
 }
 
+/// Twin of `shaders/place_columns.wgsl`, for one row: each group of `input` (or the one it has) behind `first` values of
+/// a group of `output`.
+pub fn place_columns(output: &[f32], input: &[f32], groups: usize, width: usize, first: usize) -> Vec<f32> {
+    let (mut out, group) = (output.to_vec(), output.len() / groups);
+    for index in 0..groups {
+        let from = if input.len() == width { 0 } else { index * width };
+        out[index * group + first..][..width].copy_from_slice(&input[from..from + width]);
+    }
+    out
+}
+
 /// Twin of `shaders/scatter_rows.wgsl`: `output` with the rows added.
 pub fn scatter_rows(output: &[Vec<f32>], rows: &[Vec<f32>], indices: &[u32], factors: &[f32]) -> Vec<Vec<f64>> {
     let mut sums: Vec<Vec<f64>> = output.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();

@@ -41,6 +41,7 @@ cases![
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,
     rows_are_scattered_with_their_factors,
+    columns_are_placed_in_groups,
 ];
 
 struct Bench {
@@ -495,4 +496,29 @@ async fn rows_are_scattered_with_their_factors() {
     let expected = reference::scatter_rows(&before, &rows, &indices[1..], &factors[1..]).concat();
     let worst = error(&bench.read(&output).await, &expected);
     assert!(worst < 1e-6, "{worst}");
+}
+
+async fn columns_are_placed_in_groups() {
+    let mut bench = Bench::new(true).await;
+    for (groups, width, shared) in [(1, 5, false), (4, 16, true), (3, 12, false)] {
+        let (rows, group, first) = (3, width + 9, 7);
+        let in_width = if shared { width } else { groups * width };
+        let (input, before) = (Random(1).floats(rows * in_width), Random(2).floats(rows * groups * group));
+        let (from, to) = (bench.buffer(&input).await, bench.buffer(&before).await);
+        let params = PlaceColumnsParams {
+            rows: rows as u32,
+            groups: groups as u32,
+            width: width as u32,
+            input_stride: in_width as u32,
+            input_group: if shared { 0 } else { width as u32 },
+            output_stride: (groups * group) as u32,
+            output_group: group as u32,
+            first: first as u32,
+        };
+        bench.run(KernelId::PlaceColumns, &[&from, &to], &params, grid::place_columns(&params)).await;
+        let pairs = before.chunks(groups * group).zip(input.chunks(in_width));
+        let expected: Vec<f32> =
+            pairs.flat_map(|(out, row)| reference::place_columns(out, row, groups, width, first)).collect();
+        assert_eq!(bench.read::<f32>(&to).await, expected, "{groups} x {width}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Families with names of their own, most of them with fused matrices.
 
 use super::plain::LLAMA;
-use super::{Family, Flag, Norms, Part, Rope, Rule};
+use super::{Experts, Family, Flag, Norms, Part, Rope, Rule, Shared, When};
 
 // https://huggingface.co/baichuan-inc/Baichuan-7B/blob/main/config.json
 const BAICHUAN: Family = Family {
@@ -15,6 +15,51 @@ const BAICHUAN: Family = Family {
         theirs: "self_attn.W_pack",
         ours: &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
     }],
+    ..LLAMA
+};
+
+// https://huggingface.co/deepseek-ai/DeepSeek-V2-Lite/blob/main/config.json
+const DEEPSEEK: Family = Family {
+    class: "DeepseekV2ForCausalLM",
+    name: "deepseek_v2",
+    defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu", "n_group": 1,
+        "topk_group": 1, "routed_scaling_factor": 1.0, "scoring_func": "softmax", "first_k_dense_replace": 0,
+        "num_experts_per_tok": 6, "n_routed_experts": 64, "n_shared_experts": 2, "moe_intermediate_size": 1407}"#,
+    harmless: &[
+        "auto_map",
+        "aux_loss_alpha",
+        "ep_size",
+        // The reference of V2 does not look at it.
+        "norm_topk_prob",
+        "num_key_value_heads",
+        "num_nextn_predict_layers",
+        "seq_aux",
+        "topk_method",
+    ],
+    only: &[("attention_bias", &["false"]), ("moe_layer_freq", &["1"]), ("scoring_func", &["softmax"])],
+    qkv_bias: Flag::No,
+    output_bias: Flag::No,
+    mlp_bias: Flag::No,
+    latent: true,
+    rope: Rope::Interleaved,
+    experts: Some(Experts {
+        count: "n_routed_experts",
+        width: "moe_intermediate_size",
+        normalize: Flag::No,
+        shared: Shared::Several("n_shared_experts"),
+        names: ("mlp.experts.", ["gate_proj", "up_proj", "down_proj"]),
+    }),
+    tensors: &[
+        Rule {
+            theirs: "self_attn.kv_a_proj_with_mqa",
+            ours: &[("self_attn.kv_a_proj", Part::Latent), ("self_attn.k_rope_proj", Part::LatentRotary)],
+        },
+        Rule {
+            theirs: "self_attn.kv_b_proj",
+            ours: &[("self_attn.k_b_proj", Part::LatentKey), ("self_attn.v_b_proj", Part::LatentValue)],
+        },
+        Rule { theirs: "mlp.gate.e_score_correction_bias", ours: &[("mlp.gate.bias", Part::All)] },
+    ],
     ..LLAMA
 };
 
@@ -76,6 +121,8 @@ pub(super) const ROWS: &[Family] = &[
             "fp32",
             "max_position_embeddings",
             "onnx_safe",
+            "padded_vocab_size",
+            "rope_theta",
             "softmax_in_fp32",
             "tokenizer_class",
             "tokenizer_type",
@@ -113,18 +160,10 @@ pub(super) const ROWS: &[Family] = &[
         ..LLAMA
     },
     BAICHUAN,
-    // https://huggingface.co/baichuan-inc/Baichuan-13B-Base/blob/main/config.json
-    Family {
-        class: "BaichuanForCausalLM",
-        when: &[("max_position_embeddings", false), ("z_loss_weight", false)],
-        renamed: &[("max_position_embeddings", "model_max_length")],
-        rope: Rope::Alibi,
-        ..BAICHUAN
-    },
     // https://huggingface.co/baichuan-inc/Baichuan2-7B-Base/blob/main/config.json
     Family {
         class: "BaichuanForCausalLM",
-        when: &[("max_position_embeddings", true)],
+        when: &[("max_position_embeddings", When::There)],
         name: "baichuan2",
         normalized_head: true,
         ..BAICHUAN
@@ -132,11 +171,29 @@ pub(super) const ROWS: &[Family] = &[
     // https://huggingface.co/baichuan-inc/Baichuan2-13B-Base/blob/main/config.json
     Family {
         class: "BaichuanForCausalLM",
-        when: &[("max_position_embeddings", false), ("z_loss_weight", true)],
+        when: &[("max_position_embeddings", When::Absent), ("z_loss_weight", When::There)],
         name: "baichuan2",
         renamed: &[("max_position_embeddings", "model_max_length")],
         rope: Rope::Alibi,
         normalized_head: true,
+        ..BAICHUAN
+    },
+    // https://huggingface.co/baichuan-inc/Baichuan2-13B-Chat/blob/main/config.json
+    Family {
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", When::Absent), ("vocab_size", When::AtLeast(100_000))],
+        name: "baichuan2",
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
+        normalized_head: true,
+        ..BAICHUAN
+    },
+    // https://huggingface.co/baichuan-inc/Baichuan-13B-Base/blob/main/config.json
+    Family {
+        class: "BaichuanForCausalLM",
+        when: &[("max_position_embeddings", When::Absent)],
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
         ..BAICHUAN
     },
     // https://huggingface.co/internlm/internlm-7b/blob/main/config.json
@@ -207,12 +264,14 @@ pub(super) const ROWS: &[Family] = &[
         reads: &["rope_ratio"],
         harmless: &[
             "apply_query_key_layer_scaling",
+            "attn_implementation",
             "attention_softmax_in_fp32",
             "auto_map",
             "bias_dropout_fusion",
             "classifier_dropout",
             "fp32_residual_connection",
             "interleaved_qkv",
+            "num_hidden_layers",
             "pre_seq_len",
             "prefix_projection",
             "quantization_bit",
@@ -253,5 +312,26 @@ pub(super) const ROWS: &[Family] = &[
             Rule { theirs: "transformer.rotary_pos_emb.inv_freq", ours: &[] },
         ],
         ..LLAMA
+    },
+    DEEPSEEK,
+    // https://huggingface.co/deepseek-ai/DeepSeek-V3/blob/main/config.json
+    Family {
+        class: "DeepseekV3ForCausalLM",
+        name: "deepseek_v3",
+        defaults: r#"{"max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "hidden_act": "silu", "n_group": 8,
+            "topk_group": 4, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "first_k_dense_replace": 3,
+            "num_experts_per_tok": 8, "n_routed_experts": 256, "n_shared_experts": 1,
+            "moe_intermediate_size": 2048, "norm_topk_prob": true}"#,
+        only: &[
+            ("attention_bias", &["false"]),
+            ("moe_layer_freq", &["1"]),
+            ("scoring_func", &["sigmoid"]),
+            ("topk_method", &["noaux_tc"]),
+        ],
+        experts: match DEEPSEEK.experts {
+            Some(experts) => Some(Experts { normalize: Flag::Field("norm_topk_prob"), ..experts }),
+            None => None,
+        },
+        ..DEEPSEEK
     },
 ];

@@ -13,8 +13,8 @@ mod plain;
 pub(super) struct Family {
     /// The class in `architectures` of `config.json`.
     pub class: &'static str,
-    /// Fields that must be there, or must not, for this row to be the one: some families share a class.
-    pub when: &'static [(&'static str, bool)],
+    /// What must hold of fields for this row to be the one: some families share a class.
+    pub when: &'static [(&'static str, When)],
     pub name: &'static str,
     /// (the common name of a field, this family's).
     pub renamed: &'static [(&'static str, &'static str)],
@@ -38,6 +38,8 @@ pub(super) struct Family {
     pub mlp_bias: Flag,
     pub head_bias: Flag,
     pub head_norm: HeadNorm,
+    /// Keys and values come from one latent row (multi-head latent attention).
+    pub latent: bool,
     pub rope: Rope,
     /// Whether the feed-forward block has a gate.
     pub gated: bool,
@@ -51,6 +53,14 @@ pub(super) struct Family {
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
+}
+
+/// What holds of a field.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    There,
+    Absent,
+    AtLeast(u64),
 }
 
 /// Whether something is there.
@@ -105,10 +115,20 @@ pub(super) struct Experts {
     pub width: &'static str,
     /// Whether the factors of the chosen ones are divided by their sum.
     pub normalize: Flag,
-    /// Field with the width of an expert that every token uses.
-    pub shared_width: Option<&'static str>,
+    /// The expert that every token uses.
+    pub shared: Shared,
     /// What stands before an expert's number, and its gate, up and down.
     pub names: (&'static str, [&'static str; 3]),
+}
+
+/// An expert that every token uses.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shared {
+    None,
+    /// As wide as the field says, and weighed by a gate of its own.
+    Gated(&'static str),
+    /// As wide as so many of the others, as the field says.
+    Several(&'static str),
 }
 
 /// What becomes of a tensor of the checkpoint, by its name without prefix and without `.weight` or `.bias`.
@@ -133,6 +153,12 @@ pub(super) enum Part {
     /// Of two halves.
     First,
     Second,
+    /// Of the latent row and the part of the keys that rotates.
+    Latent,
+    LatentRotary,
+    /// Of heads, each the part of a key that does not rotate, and its value.
+    LatentKey,
+    LatentValue,
 }
 
 /// Every row.

@@ -1,6 +1,6 @@
 //! Families whose checkpoints name their tensors as Llama's do, or nearly.
 
-use super::{Experts, Family, Flag, HeadNorm, Norms, Part, Rope, Rule};
+use super::{Experts, Family, Flag, HeadNorm, Norms, Part, Rope, Rule, Shared};
 use crate::plan::NormKind;
 
 /// The names of Llama, which are ours.
@@ -43,6 +43,7 @@ pub(super) const LLAMA: Family = Family {
     mlp_bias: Flag::Field("mlp_bias"),
     head_bias: Flag::No,
     head_norm: HeadNorm::None,
+    latent: false,
     rope: Rope::Halves,
     gated: true,
     intermediate_is_both: false,
@@ -60,6 +61,8 @@ const QWEN2: Family = Family {
     defaults: r#"{"num_key_value_heads": 32, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6,
         "hidden_act": "silu", "use_sliding_window": false, "sliding_window": 4096, "max_window_layers": 28}"#,
     reads: WINDOWS_BY_LAYER,
+    harmless: &["rotary_emb_base", "seq_length"],
+    only: &[("use_mrope", &["false"])],
     qkv_bias: Flag::Yes,
     output_bias: Flag::No,
     mlp_bias: Flag::No,
@@ -83,7 +86,7 @@ const QWEN_EXPERTS: Experts = Experts {
     count: "num_experts",
     width: "moe_intermediate_size",
     normalize: Flag::Field("norm_topk_prob"),
-    shared_width: None,
+    shared: Shared::None,
     names: ("mlp.experts.", ["gate_proj", "up_proj", "down_proj"]),
 };
 
@@ -121,7 +124,7 @@ const GEMMA2: Family = Family {
         "final_logit_softcapping",
         "attn_logit_softcapping",
     ],
-    harmless: &["hidden_act", "cache_implementation", "use_bidirectional_attention"],
+    harmless: &["hidden_act", "cache_implementation", "sliding_window_size", "use_bidirectional_attention"],
     norms: SANDWICH,
     ..GEMMA
 };
@@ -154,7 +157,7 @@ pub(super) const ROWS: &[Family] = &[
             count: "num_local_experts",
             width: "intermediate_size",
             normalize: Flag::Yes,
-            shared_width: None,
+            shared: Shared::None,
             names: ("block_sparse_moe.experts.", ["w1", "w3", "w2"]),
         }),
         tensors: &[Rule { theirs: "block_sparse_moe.gate", ours: &[("mlp.gate", Part::All)] }],
@@ -170,7 +173,7 @@ pub(super) const ROWS: &[Family] = &[
             "shared_expert_intermediate_size": 5632, "decoder_sparse_step": 1}"#,
         harmless: ROUTER_TRAINING,
         qkv_bias: Flag::Yes,
-        experts: Some(Experts { shared_width: Some("shared_expert_intermediate_size"), ..QWEN_EXPERTS }),
+        experts: Some(Experts { shared: Shared::Gated("shared_expert_intermediate_size"), ..QWEN_EXPERTS }),
         ..QWEN2
     },
     // https://huggingface.co/Qwen/Qwen3-235B-A22B/blob/main/config.json
@@ -306,6 +309,7 @@ pub(super) const ROWS: &[Family] = &[
             "embedding_dropout",
             "layer_norm_epsilon",
             "residual_dropout",
+            "rms_norm_eps",
             "scale_attention_softmax_in_fp32",
         ],
         only: &[("norm_type", &["layer_norm"]), ("mlp_type", &["default"]), ("scale_attn_weights", &["true"])],
@@ -377,8 +381,6 @@ pub(super) const ROWS: &[Family] = &[
             "no_rope_layers",
             "no_rope_layer_interval",
         ],
-        // Published as 2, and read by nothing.
-        harmless: &["pretraining_tp"],
         ..LLAMA
     },
 ];
