@@ -195,11 +195,11 @@ impl Engine {
         rows: u32,
         step: &mut ExpertStep,
     ) -> Result<()> {
-        if !step.biases.contains_key(&layer) {
-            let bias = self.router_bias(layer, spec).await?;
-            step.biases.insert(layer, bias);
-        }
-        let bias = &step.biases[&layer];
+        let known = step.biases.remove(&layer);
+        let bias = match known {
+            Some(bias) => bias,
+            None => self.router_bias(layer, spec).await?,
+        };
         let stride = padded(self.spec.buffers[usize::from(scores.0)].width);
         let bytes = u64::from(rows) * stride * 4;
         let from = wgpu::Buffer::clone(&self.buffers.activations[usize::from(scores.0)]);
@@ -211,8 +211,9 @@ impl Engine {
             .scores
             .get_mapped_range(..bytes)
             .map_err(unmapped)
-            .and_then(|view| Choice::new(bytemuck::cast_slice(&view), stride as usize, bias, &spec.routing));
+            .and_then(|view| Choice::new(bytemuck::cast_slice(&view), stride as usize, &bias, &spec.routing));
         step.scores.unmap();
+        step.biases.insert(layer, bias);
         step.choice = choice?;
         if let Some(mapping) = step.mapping.take() {
             mapping.ready().await?;

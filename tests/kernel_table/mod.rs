@@ -11,10 +11,13 @@ use tilestream::plan::{Activation, NormKind};
 use tilestream::reference;
 
 mod attention;
+mod rows;
 
 use attention::{
     attention_matches_over_pages_windows_and_segments, attention_matches_with_caps_sinks_slopes_and_narrow_values,
 };
+
+use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_with_their_factors};
 
 /// A case: its name, and what runs it.
 pub type Case = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
@@ -466,59 +469,5 @@ async fn argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite() {
             let (id, value, broken) = reference::argmax(row);
             assert_eq!(*actual, [id, value.to_bits(), broken, 0], "width {width}");
         }
-    }
-}
-
-async fn rows_are_gathered() {
-    let mut bench = Bench::new(true).await;
-    let rows: Vec<Vec<f32>> = (0..6).map(|row| Random(row).floats(33)).collect();
-    let indices = [5_u32, 0, 0, 3];
-    let (input, index) = (bench.buffer(&rows.concat()).await, bench.buffer(&[&[9, 9][..], &indices].concat()).await);
-    let output = bench.buffer(&[0.0_f32; 4 * 40]).await;
-    let params = GatherRowsParams { rows: 4, width: 33, input_stride: 33, output_stride: 40, indices_offset: 2 };
-    bench.run(KernelId::GatherRows, &[&input, &index, &output], &params, grid::gather_rows(&params)).await;
-    let actual: Vec<f32> = bench.read(&output).await;
-    for (row, expected) in actual.chunks(40).zip(reference::gather_rows(&rows, &indices)) {
-        assert_eq!(row[..33], expected);
-        assert_eq!(row[33..], [0.0; 7], "what is between rows stays");
-    }
-}
-
-async fn rows_are_scattered_with_their_factors() {
-    let mut bench = Bench::new(true).await;
-    let (before, rows) = ([0, 1, 2, 3].map(|row| Random(row).floats(40)), [7, 8].map(|row| Random(row).floats(33)));
-    let (indices, factors) = ([9_u32, 3, 1], [9.0_f32, 0.25, -2.0]);
-    let (input, index) = (bench.buffer(&rows.concat()).await, bench.buffer(&indices).await);
-    let (factor, output) = (bench.buffer(&factors).await, bench.buffer(&before.concat()).await);
-    let params = ScatterRowsParams { rows: 2, width: 33, input_stride: 33, output_stride: 40, first: 1 };
-    let buffers = [&input, &index, &factor, &output];
-    bench.run(KernelId::ScatterRows, &buffers, &params, grid::scatter_rows(&params)).await;
-    let expected = reference::scatter_rows(&before, &rows, &indices[1..], &factors[1..]).concat();
-    let worst = error(&bench.read(&output).await, &expected);
-    assert!(worst < 1e-6, "{worst}");
-}
-
-async fn columns_are_placed_in_groups() {
-    let mut bench = Bench::new(true).await;
-    for (groups, width, shared) in [(1, 5, false), (4, 16, true), (3, 12, false)] {
-        let (rows, group, first) = (3, width + 9, 7);
-        let in_width = if shared { width } else { groups * width };
-        let (input, before) = (Random(1).floats(rows * in_width), Random(2).floats(rows * groups * group));
-        let (from, to) = (bench.buffer(&input).await, bench.buffer(&before).await);
-        let params = PlaceColumnsParams {
-            rows: rows as u32,
-            groups: groups as u32,
-            width: width as u32,
-            input_stride: in_width as u32,
-            input_group: if shared { 0 } else { width as u32 },
-            output_stride: (groups * group) as u32,
-            output_group: group as u32,
-            first: first as u32,
-        };
-        bench.run(KernelId::PlaceColumns, &[&from, &to], &params, grid::place_columns(&params)).await;
-        let pairs = before.chunks(groups * group).zip(input.chunks(in_width));
-        let expected: Vec<f32> =
-            pairs.flat_map(|(out, row)| reference::place_columns(out, row, groups, width, first)).collect();
-        assert_eq!(bench.read::<f32>(&to).await, expected, "{groups} x {width}");
     }
 }
