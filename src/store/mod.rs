@@ -24,6 +24,8 @@ pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderSink;
 pub use http::{HttpCounters, HttpOptions, HttpStore};
+#[cfg(not(target_arch = "wasm32"))]
+pub use http::{HubRepo, HubStore, HubToken};
 pub use memory::MemoryStore;
 #[cfg(target_arch = "wasm32")]
 pub use picked::PickedFiles;
@@ -113,6 +115,11 @@ pub trait Store: MaybeSend {
     fn read_through<'a>(&'a self, name: &'a str, _visit: &'a mut Visit<'a>) -> BoxFuture<'a, Result<u64>> {
         let error = Error::new(ErrorKind::Unsupported, "is read by ranges").file(self.describe(name));
         Box::pin(std::future::ready(Err(error)))
+    }
+
+    /// What stands for the object's content, where the store was told: the same text, the same bytes.
+    fn content_id(&self, _name: &str) -> Option<String> {
+        None
     }
 
     /// The names of all objects, sorted; [`ErrorKind::Unsupported`](crate::ErrorKind) where a store cannot list.

@@ -48,6 +48,7 @@ impl Client {
             content_length: text("Content-Length").and_then(|length| length.parse().ok()),
             retry_after: text("Retry-After"),
             decoded: true,
+            ..Head::default()
         };
         let reader = match response.body() {
             None => None,
