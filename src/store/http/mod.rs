@@ -328,7 +328,7 @@ impl HttpStore {
 
     async fn send(&self, ask: &Ask<'_>) -> Result<host::Response, Trouble> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(self.client.get(ask).await?)
+        self.client.get(ask).await
     }
 
     async fn next_chunk<'a>(&self, response: &'a mut host::Response) -> Result<Option<&'a [u8]>, Trouble> {

@@ -123,6 +123,7 @@ async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>)
         match checkpoint::open(&args.checkpoint).await {
             // The last run was stopped after its very last step but one.
             Err(error) if error.kind() == ErrorKind::NotFound && args.delete_original => {
+                let error = error.remedy("--delete-original is for a checkpoint on this machine");
                 return Manifest::load(sink).await.map_err(|_| error);
             }
             opened => opened?,
