@@ -2,6 +2,7 @@
 //!
 //! A store knows nothing of tensors or layers. Objects are flat names such as `layer-00003.safetensors`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::platform::{BoxFuture, MaybeSend, Visit};
@@ -116,6 +117,9 @@ pub trait Store: MaybeSend {
         let error = Error::new(ErrorKind::Unsupported, "is read by ranges").file(self.describe(name));
         Box::pin(std::future::ready(Err(error)))
     }
+
+    /// Says that a range will be read next, in order and in pieces, so that a store may ask for all of it at once. A hint.
+    fn announce(&self, _name: &str, _range: Range<u64>) {}
 
     /// What stands for the object's content, where the store was told: the same text, the same bytes.
     fn content_id(&self, _name: &str) -> Option<String> {

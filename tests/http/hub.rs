@@ -87,6 +87,36 @@ fn a_signed_address_is_used_until_it_expires_and_then_renewed() {
 }
 
 #[test]
+fn what_is_announced_is_asked_for_at_once() {
+    let hub = Hub::new(one(0));
+    let store = open(&hub, REPO, None).expect("opens");
+    let all = large(0);
+    let ranges = |hub: &Hub| hub.take_stored().iter().filter_map(|seen| seen.range).collect::<Vec<_>>();
+    let read_from = |start: u64, end: u64| {
+        for offset in (start..end).step_by(5_000) {
+            assert!(read(&store, offset, 5_000).expect("reads") == all[offset as usize..][..5_000], "{offset}");
+        }
+    };
+    store.announce("model.bin", 5_000..45_000);
+    read_from(5_000, 45_000);
+    assert_eq!(ranges(&hub), [(5_000, 45_000)]);
+    // Out of order, and beyond what was announced.
+    store.announce("model.bin", 0..20_000);
+    read_from(10_000, 30_000);
+    assert_eq!(ranges(&hub), [(10_000, 20_000), (20_000, 25_000), (25_000, 30_000)]);
+    // An answer that breaks off is continued where it was.
+    store.announce("model.bin", 0..50_000);
+    hub.cut(32_000);
+    read_from(0, 50_000);
+    assert_eq!(ranges(&hub), [(0, 50_000), (18_000, 20_000), (20_000, 50_000)]);
+    // A range that the file does not have is nobody's promise.
+    store.announce("model.bin", 0..50_001);
+    read_from(0, 10_000);
+    hub.sign_for(0);
+    assert_eq!(read(&store, 0, 5_000).expect_err("refused").kind(), ErrorKind::Network);
+}
+
+#[test]
 fn a_storage_that_always_refuses_is_an_error_without_its_signature() {
     let hub = Hub::new(one(0));
     let store = open(&hub, REPO, None).expect("opens");

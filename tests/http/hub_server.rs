@@ -39,6 +39,7 @@ struct State {
     used: BTreeMap<String, u64>,
     signatures: u64,
     slow_ms: u64,
+    cut: Option<usize>,
 }
 
 #[derive(Default)]
@@ -108,6 +109,11 @@ impl Hub {
         self.state().slow_ms = milliseconds;
     }
 
+    /// The next answer of the storage breaks off before its last so many bytes.
+    pub fn cut(&self, bytes: usize) {
+        self.state().cut = Some(bytes);
+    }
+
     /// The requests since the last call.
     pub fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state().seen)
@@ -152,15 +158,17 @@ fn converse(stream: &TcpStream, shared: &Shared, at_storage: bool) {
         if shared.stop.load(SeqCst) {
             return;
         }
-        let (wait, answer) = {
+        let (wait, answer, cut) = {
             let mut state = shared.state.lock().expect("unpoisoned");
             state.seen.push(seen.clone());
             let storage = shared.storage.lock().expect("unpoisoned").clone();
             let answer = if at_storage { state.stored(&seen) } else { state.hub(&seen, &storage) };
-            (if at_storage { state.slow_ms } else { 0 }, answer)
+            let cut = if at_storage { state.cut.take() } else { None };
+            (if at_storage { state.slow_ms } else { 0 }, answer, cut)
         };
         std::thread::sleep(Duration::from_millis(wait));
-        if (&*stream).write_all(&answer).is_err() {
+        let sent = &answer[..answer.len() - cut.unwrap_or(0)];
+        if (&*stream).write_all(sent).is_err() || cut.is_some() {
             return;
         }
     }

@@ -4,6 +4,7 @@
 //! middle of a download cannot mix. Lengths and hashes stand in the listing.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::access::{Access, Token};
 use super::address::{Address, encode_part};
@@ -15,8 +16,10 @@ use crate::{Error, ErrorKind, Result};
 
 mod listing;
 mod refusal;
+mod run;
 
 use listing::Entry;
+use run::Runs;
 
 /// Where the Hub is, unless a mirror is named.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -122,6 +125,7 @@ pub struct HubStore {
     http: HttpStore,
     commit: String,
     files: BTreeMap<String, Entry>,
+    runs: Runs,
 }
 
 impl HubStore {
@@ -159,7 +163,7 @@ impl HubStore {
         let commit = commit(&http, &api, &repo.revision).await.map_err(named)?;
         let files = list(&http, &api, &commit).await.map_err(named)?;
         http.address = Address::parse(&format!("{page}/resolve/{commit}/"))?;
-        Ok(Self { http, commit, files })
+        Ok(Self { http, commit, files, runs: Runs::default() })
     }
 
     /// The commit that is read.
@@ -218,8 +222,15 @@ impl Store for HubStore {
                 let wanted = offset_bytes..end.unwrap_or(u64::MAX);
                 return Err(past_the_end(&wanted).file(self.describe(name)));
             }
-            self.http.read_at(name, offset_bytes, buffer).await
+            let filled = self.runs.fill(&self.http, name, offset_bytes, buffer).await;
+            self.http.read_at(name, offset_bytes + filled as u64, &mut buffer[filled..]).await
         })
+    }
+
+    fn announce(&self, name: &str, range: Range<u64>) {
+        if self.entry(name).is_ok_and(|entry| range.end <= entry.len_bytes) {
+            self.runs.announce(name, range);
+        }
     }
 
     fn is_local(&self) -> bool {
