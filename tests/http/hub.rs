@@ -1,7 +1,9 @@
 //! The store of a hub's repository: commits, pages, tokens, and signed addresses that expire.
 
 use pollster::block_on;
-use tilestream::store::{HubRepo, HubStore, HubToken, Store, conformance};
+use serde_json::Value;
+use tilestream::shard::split::{SplitOptions, split};
+use tilestream::store::{HubRepo, HubStore, HubToken, MemoryStore, Store, conformance};
 use tilestream::{ErrorKind, Result};
 
 use crate::hasty;
@@ -161,4 +163,58 @@ fn a_host_that_is_no_hub_says_so() {
     assert!(opened(&server.url()).expect_err("an empty host").to_string().contains("no such model"));
     assert_eq!(opened("https://h/?key=1").expect_err("signed").kind(), ErrorKind::Argument);
     assert_eq!(opened("huggingface.co").expect_err("no scheme").kind(), ErrorKind::Argument);
+}
+
+/// A checkpoint with embeddings of eleven megabytes.
+fn wide() -> Vec<(String, Vec<u8>)> {
+    const ROWS: u64 = 60_000;
+    let read = |name: &str| std::fs::read(crate::common::data("small/tied").join(name)).expect("test data");
+    let mut config: Value = serde_json::from_slice(&read("config.json")).expect("JSON");
+    config["vocab_size"] = ROWS.into();
+    let old = read("model.safetensors");
+    let start = 8 + u64::from_le_bytes(old[..8].try_into().expect("eight bytes")) as usize;
+    let mut header: Value = serde_json::from_slice(&old[8..start]).expect("JSON");
+    let name = "model.embed_tokens.weight";
+    let before = header[name]["data_offsets"][1].as_u64().expect("a number");
+    let after = ROWS * 96 * 2;
+    for (_, entry) in header.as_object_mut().expect("an object").iter_mut().filter(|(key, _)| *key != "__metadata__") {
+        for offset in entry["data_offsets"].as_array_mut().expect("two offsets") {
+            let old = offset.as_u64().expect("a number");
+            *offset = (if old < before { old } else { old - before + after }).into();
+        }
+    }
+    header[name]["shape"][0] = ROWS.into();
+    let mut header = header.to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    bytes.extend((0..after as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8));
+    bytes.extend(&old[start + before as usize..]);
+    vec![("config.json".to_owned(), config.to_string().into_bytes()), ("model.safetensors".to_owned(), bytes)]
+}
+
+#[test]
+fn a_split_fetches_a_large_tensor_by_one_request() {
+    let files = wide();
+    let local = MemoryStore::new();
+    files.iter().for_each(|(name, bytes)| local.insert(name.as_str(), bytes.clone()));
+    let hub = Hub::new(files);
+    let remote = open(&hub, REPO, None).expect("opens");
+    let split_from = |source: &dyn Store| {
+        block_on(async {
+            let checkpoint = tilestream::checkpoint::open(source, None).await.expect("opens");
+            let spec = tilestream::plan::model_spec(&checkpoint.config).expect("a spec");
+            let sink = MemoryStore::new();
+            let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+            split(&checkpoint, &spec, source, &sink, &SplitOptions::default(), go_on).await.expect("splits");
+            sink
+        })
+    };
+    let (expected, got) = (split_from(&local), split_from(&remote));
+    for name in block_on(expected.list()).expect("lists").iter().filter(|name| name.ends_with(".safetensors")) {
+        let read = |store: &MemoryStore| block_on(store.read_small(name, 1 << 30)).expect("reads");
+        assert!(read(&got) == read(&expected), "{name}");
+    }
+    let large = |seen: &crate::hub_server::Seen| seen.range.is_some_and(|(first, end)| end - first > 1 << 20);
+    assert_eq!(hub.take_stored().iter().filter(|seen| large(seen)).count(), 1);
 }
