@@ -21,6 +21,8 @@ const INDEX: &str = "model.safetensors.index.json";
 const PYTORCH_SINGLE: &str = "pytorch_model.bin";
 const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 const PYTORCH_EXTENSIONS: &[&str] = &["bin", "pt", "pth"];
+/// Files of one kind that an error lists at most.
+const MOST_SHOWN: usize = 40;
 /// What training leaves beside a checkpoint, in files that are called like one: how these names start.
 const BESIDE: &[&str] = &["training_args", "optimizer", "scheduler", "scaler", "rng_state"];
 
@@ -118,14 +120,16 @@ fn only<'a>(
     kind: &str,
     is_kind: impl Fn(&str) -> bool,
 ) -> Result<Option<&'a String>> {
-    let mut matching = names.iter().filter(|name| is_kind(name));
-    match (matching.next(), matching.next()) {
-        (found, None) => Ok(found),
-        (None, _) => Ok(None),
-        (Some(first), Some(second)) => {
-            let message = format!("several {kind} files and no index: {first}, {second}…");
+    let matching: Vec<&String> = names.iter().filter(|name| is_kind(name)).collect();
+    match matching[..] {
+        [] => Ok(None),
+        [only] => Ok(Some(only)),
+        _ => {
+            let shown: Vec<&str> = matching.iter().take(MOST_SHOWN).map(|name| name.as_str()).collect();
+            let more = if matching.len() > shown.len() { "…" } else { "" };
+            let message = format!("several {kind} files and no index: {}{more}", shown.join(", "));
             let error = Error::new(ErrorKind::Argument, message).file(store.describe(""));
-            Err(error.remedy("name the one to open"))
+            Err(error.remedy("name the one to open: by its path, or by --file NAME for a model on the Hub"))
         }
     }
 }

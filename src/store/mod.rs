@@ -2,6 +2,7 @@
 //!
 //! A store knows nothing of tensors or layers. Objects are flat names such as `layer-00003.safetensors`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::platform::{BoxFuture, MaybeSend, Visit};
@@ -24,6 +25,8 @@ pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::FolderSink;
 pub use http::{HttpCounters, HttpOptions, HttpStore};
+#[cfg(not(target_arch = "wasm32"))]
+pub use http::{HubRepo, HubStore, HubToken};
 pub use memory::MemoryStore;
 #[cfg(target_arch = "wasm32")]
 pub use picked::PickedFiles;
@@ -113,6 +116,14 @@ pub trait Store: MaybeSend {
     fn read_through<'a>(&'a self, name: &'a str, _visit: &'a mut Visit<'a>) -> BoxFuture<'a, Result<u64>> {
         let error = Error::new(ErrorKind::Unsupported, "is read by ranges").file(self.describe(name));
         Box::pin(std::future::ready(Err(error)))
+    }
+
+    /// Says that a range will be read next, in order and in pieces, so that a store may ask for all of it at once. A hint.
+    fn announce(&self, _name: &str, _range: Range<u64>) {}
+
+    /// What stands for the object's content, where the store was told: the same text, the same bytes.
+    fn content_id(&self, _name: &str) -> Option<String> {
+        None
     }
 
     /// The names of all objects, sorted; [`ErrorKind::Unsupported`](crate::ErrorKind) where a store cannot list.

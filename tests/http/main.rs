@@ -3,6 +3,8 @@
 mod cached;
 #[path = "../common/mod.rs"]
 mod common;
+mod hub;
+mod hub_server;
 mod server;
 
 use std::ops::ControlFlow;

@@ -96,6 +96,18 @@ impl TensorPlan {
         }
     }
 
+    /// The bytes of the file from a row to the end of the tensor, where they are read in order and without gaps.
+    fn run_from(&self, row: u64) -> Option<Range<u64>> {
+        let map = &self.tensor.rows;
+        let whole = |head: u64| head.saturating_mul(self.source_row_bytes) <= MAX_HEAD_BYTES;
+        if self.is_vector() || map.run != u64::MAX || !self.head_rows().is_none_or(whole) {
+            return None;
+        }
+        let first = self.head_rows().map_or(row, |head| row / head * head);
+        let at = |row: u64| self.tensor.offset_bytes + row * self.source_row_bytes;
+        Some(at(map.start_of(first))..at(map.end(self.tensor.shape[0])))
+    }
+
     /// Index in the checkpoint's files.
     pub(super) fn file(&self) -> usize {
         self.tensor.file
@@ -123,6 +135,9 @@ impl<'a> CheckpointRows<'a> {
         let plan = &self.plans[tensor];
         let (file, _) = self.files.get(plan.file()).ok_or_else(|| malformed("lies in no file"))?;
         let (stride, source_stride) = (plan.row_bytes as usize, plan.source_row_bytes as usize);
+        if let Some(run) = plan.run_from(rows.start) {
+            self.source.announce(file, run);
+        }
         let mut row = rows.start;
         while row < rows.end {
             let (end, source_rows) = plan.next_read(row..rows.end);

@@ -157,7 +157,7 @@ fn origins(checkpoint: &Checkpoint, plans: &[convert::TensorPlan], job: &Job) ->
 const SAMPLE_BYTES: u64 = 4096;
 const SAMPLES: usize = 64;
 
-/// A hash of samples from the tensors of each file that is (still) there.
+/// For each file that is (still) there what its store knows its content by, or a hash of samples from its tensors.
 async fn samples(checkpoint: &Checkpoint, source: &dyn Store) -> Result<BTreeMap<String, String>> {
     let mut samples = BTreeMap::new();
     for (index, (name, len_bytes)) in checkpoint.files.iter().enumerate() {
@@ -171,6 +171,10 @@ async fn samples(checkpoint: &Checkpoint, source: &dyn Store) -> Result<BTreeMap
             }
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
+        }
+        if let Some(id) = source.content_id(name) {
+            samples.insert(name.clone(), id);
+            continue;
         }
         for tensor in tensors.iter().step_by(tensors.len().div_ceil(SAMPLES).max(1)) {
             let mut sample = vec![0; SAMPLE_BYTES.min(tensor.len_bytes) as usize];

@@ -50,6 +50,11 @@ impl Address {
         Ok(Self { folder, query })
     }
 
+    /// Whether a query string goes with every request.
+    pub(super) fn is_signed(&self) -> bool {
+        self.query.is_some()
+    }
+
     /// The address of an object, to send.
     ///
     /// # Errors
@@ -62,14 +67,18 @@ impl Address {
 
     /// The address of an object for messages: without the query string, which may be a secret.
     pub(super) fn shown(&self, name: &str) -> String {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-        format!("{}{}", self.folder, encode(name, plain))
+        format!("{}{}", self.folder, encode_part(name))
     }
 
     /// The folder's address, for messages.
     pub(super) fn folder(&self) -> &str {
         &self.folder
     }
+}
+
+/// Percent-encodes one part of a path, slashes included.
+pub(super) fn encode_part(text: &str) -> String {
+    encode(text, |b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
 }
 
 /// Percent-encodes every byte that is not `plain`.

@@ -12,6 +12,12 @@ pub(super) struct Head {
     pub content_encoding: Option<String>,
     pub content_length: Option<u64>,
     pub retry_after: Option<String>,
+    /// Where else the object is, for a redirect that the client does not follow by itself.
+    pub location: Option<String>,
+    /// Where a list goes on.
+    pub link: Option<String>,
+    /// What a hub says beside its status: `GatedRepo`.
+    pub error_code: Option<String>,
     /// The host undoes a content encoding before it hands out the body, as browsers do.
     pub decoded: bool,
 }

@@ -12,8 +12,12 @@ use super::{Store, check_name};
 use crate::platform::{BoxFuture, Visit};
 use crate::{Error, ErrorKind, Result};
 
+#[cfg(not(target_arch = "wasm32"))]
+mod access;
 mod address;
 mod answer;
+#[cfg(not(target_arch = "wasm32"))]
+mod hub;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 mod retry;
@@ -26,7 +30,9 @@ use native as host;
 use web as host;
 
 use address::Address;
-use answer::{Body, Trouble, judge, past_the_end};
+use answer::{Body, Head, Trouble, judge, past_the_end};
+#[cfg(not(target_arch = "wasm32"))]
+pub use hub::{HubRepo, HubStore, HubToken};
 use retry::Attempts;
 
 /// Seconds that a host has to answer where something else can stand in for it.
@@ -127,9 +133,14 @@ impl HttpStore {
     }
 
     fn of_address(address: Address, options: HttpOptions) -> Self {
+        let client = host::Client::new(&options);
+        Self::with_client(address, client, options)
+    }
+
+    fn with_client(address: Address, client: host::Client, options: HttpOptions) -> Self {
         Self {
             address,
-            client: host::Client::new(&options),
+            client,
             places: Semaphore::new(options.concurrent),
             options,
             ignores_ranges: AtomicBool::new(false),
@@ -179,7 +190,7 @@ impl HttpStore {
             let outcome = self.stream_once(&url, &mut at, false, visit).await;
             attempts.progress(at - before);
             match outcome {
-                Ok(()) => return Ok(at),
+                Ok(_) => return Ok(at),
                 Err(trouble) => self.again(&mut attempts, trouble).await.map_err(|error| self.place(error, name))?,
             }
         }
@@ -191,6 +202,12 @@ impl HttpStore {
     /// Those of [`Store::read_at`]; [`ErrorKind::Malformed`] where the object has more than `most_bytes`.
     pub async fn read_all(&self, name: &str, most_bytes: u64) -> Result<Vec<u8>> {
         let url = self.address.of(name)?;
+        let whole = self.whole(&url, most_bytes).await;
+        whole.map(|(all, _)| all).map_err(|error| self.place(error, name))
+    }
+
+    /// All that lies at an address, and the head of the answer; the error names no place.
+    async fn whole(&self, url: &str, most_bytes: u64) -> Result<(Vec<u8>, Head)> {
         let mut attempts = Attempts::new(&self.options);
         loop {
             // From the start each time: half of one version and half of the next would be neither.
@@ -203,15 +220,15 @@ impl HttpStore {
                 all.extend_from_slice(bytes);
                 Ok(ControlFlow::Continue(()))
             };
-            match self.stream_once(&url, &mut at, true, &mut keep).await {
-                Ok(()) => return Ok(all),
-                Err(trouble) => self.again(&mut attempts, trouble).await.map_err(|error| self.place(error, name))?,
+            match self.stream_once(url, &mut at, true, &mut keep).await {
+                Ok(head) => return Ok((all, head)),
+                Err(trouble) => self.again(&mut attempts, trouble).await?,
             }
         }
     }
 
     /// One request for all of an object from `at` on, which moves with the bytes visited.
-    async fn stream_once<F>(&self, url: &str, at: &mut u64, fresh: bool, visit: &mut F) -> Result<(), Trouble>
+    async fn stream_once<F>(&self, url: &str, at: &mut u64, fresh: bool, visit: &mut F) -> Result<Head, Trouble>
     where
         F: FnMut(u64, &[u8]) -> Result<ControlFlow<()>> + ?Sized,
     {
@@ -221,7 +238,7 @@ impl HttpStore {
         let mut response = self.send(&Ask { url, range, fresh }).await?;
         if response.head.status == 416 && wanted.is_some() {
             // The connection broke after the last byte.
-            return Ok(());
+            return Ok(response.head);
         }
         let mut skip = match judge(&response.head, wanted.as_ref())? {
             Body::Range => 0,
@@ -240,10 +257,10 @@ impl HttpStore {
             let flow = visit(*at, chunk).map_err(Trouble::Final)?;
             *at += chunk.len() as u64;
             if flow.is_break() {
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        Ok(response.head)
     }
 
     /// Fills a buffer, with as many requests as it takes.
@@ -311,7 +328,7 @@ impl HttpStore {
 
     async fn send(&self, ask: &Ask<'_>) -> Result<host::Response, Trouble> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(self.client.get(ask).await?)
+        self.client.get(ask).await
     }
 
     async fn next_chunk<'a>(&self, response: &'a mut host::Response) -> Result<Option<&'a [u8]>, Trouble> {

@@ -8,10 +8,13 @@ use std::io::{self, Read};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderMap, header};
+use ureq::config::ConfigBuilder;
+use ureq::http::{HeaderMap, HeaderName, header};
+use ureq::typestate::AgentScope;
 use ureq::{Agent, BodyReader};
 
-use super::answer::Head;
+use super::access::{Access, Token};
+use super::answer::{Head, Trouble};
 use super::{Ask, Failure, HttpOptions};
 
 /// What to do about a network that fails.
@@ -24,34 +27,43 @@ const SLICE: Duration = Duration::from_millis(50);
 
 /// The client with its open connections.
 #[derive(Debug)]
-pub(super) struct Client(Agent);
+pub(super) struct Client {
+    agent: Agent,
+    access: Option<Access>,
+}
 
 impl Client {
     pub(super) fn new(options: &HttpOptions) -> Self {
-        let stall = Some(Duration::from_secs_f64(options.stall_s.clamp(0.01, 86_400.0)));
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(concat!("tilestream/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .max_idle_connections_per_host(options.concurrent)
-            .timeout_resolve(stall)
-            .timeout_connect(stall)
-            .timeout_recv_response(stall)
-            .timeout_per_read(stall)
-            .timeout_per_write(stall)
-            .build();
-        Self(Agent::new_with_config(config))
+        Self { agent: Agent::new_with_config(config(options).build()), access: None }
+    }
+
+    /// A client of a host that takes a token and redirects to signed addresses.
+    pub(super) fn with_access(options: &HttpOptions, access: Access) -> Self {
+        // A redirect is an answer like any other: `access` says where it leads, and what goes along.
+        let config = config(options).max_redirects(0).build();
+        Self { agent: Agent::new_with_config(config), access: Some(access) }
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn get(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
+    pub(super) async fn get(&self, ask: &Ask<'_>) -> Result<Response, Trouble> {
+        match &self.access {
+            Some(access) => access.get(self, ask).await,
+            None => Ok(self.send(ask.url, ask, None).await?),
+        }
+    }
+
+    /// Sends a request to an address, which need not be the one that was asked for at first.
+    pub(super) async fn send(&self, url: &str, ask: &Ask<'_>, token: Option<&Token>) -> Result<Response, Failure> {
         turn().await;
-        let mut request = self.0.get(ask.url);
+        let mut request = self.agent.get(url);
         if let Some(range) = &ask.range {
             request = request.header(header::RANGE, range);
         }
         if ask.fresh {
             request = request.header(header::CACHE_CONTROL, "no-cache");
+        }
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, token.bearer());
         }
         let response = request.call().map_err(failure)?;
         let head = head(response.status().as_u16(), response.headers());
@@ -59,14 +71,31 @@ impl Client {
     }
 }
 
+fn config(options: &HttpOptions) -> ConfigBuilder<AgentScope> {
+    let stall = Some(Duration::from_secs_f64(options.stall_s.clamp(0.01, 86_400.0)));
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("tilestream/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .max_idle_connections_per_host(options.concurrent)
+        .timeout_resolve(stall)
+        .timeout_connect(stall)
+        .timeout_recv_response(stall)
+        .timeout_per_read(stall)
+        .timeout_per_write(stall)
+}
+
 fn head(status: u16, headers: &HeaderMap) -> Head {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Head {
         status,
         content_range: text(header::CONTENT_RANGE),
         content_encoding: text(header::CONTENT_ENCODING),
         content_length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         retry_after: text(header::RETRY_AFTER),
+        location: text(header::LOCATION),
+        link: text(header::LINK),
+        error_code: text(HeaderName::from_static("x-error-code")),
         decoded: false,
     }
 }

@@ -10,7 +10,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, ReadableStreamDefaultReader, RequestCache};
 
-use super::answer::Head;
+use super::answer::{Head, Trouble};
 use super::{Ask, Failure, HttpOptions};
 
 /// What to do about a network that fails. A browser does not tell a host that allows no other origins from a cut wire.
@@ -29,7 +29,11 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn get(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
+    pub(super) async fn get(&self, ask: &Ask<'_>) -> Result<Response, Trouble> {
+        Ok(self.send(ask).await?)
+    }
+
+    async fn send(&self, ask: &Ask<'_>) -> Result<Response, Failure> {
         let abort = AbortOnDrop(AbortController::new().map_err(|error| hopeless("no AbortController", &error))?);
         // The browser's own cache would hold the bytes a second time, and lets one range request of an address wait for
         // another.
@@ -48,6 +52,7 @@ impl Client {
             content_length: text("Content-Length").and_then(|length| length.parse().ok()),
             retry_after: text("Retry-After"),
             decoded: true,
+            ..Head::default()
         };
         let reader = match response.body() {
             None => None,

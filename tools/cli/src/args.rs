@@ -3,21 +3,24 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tilestream_split::HubArgs;
 use tilestream_split::size::parse_size;
 
 /// Runs language models that are larger than the GPU's memory, by streaming their weights through it in tiles.
 #[derive(Debug, Parser)]
 #[command(name = "tilestream", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "\
-MODEL is a split model's folder, its address on a web server (https://host/model/), a Hugging Face checkpoint folder, or \
-a GGUF file. The last two are split on first use into a cache folder (or --shards-dir) and found there the next time; \
-what is fetched from a server is kept there too.
+MODEL is a split model's folder, its address on a web server (https://host/model/), a Hugging Face checkpoint folder, a \
+GGUF file, or a model on the Hugging Face Hub (ORG/NAME or ORG/NAME@REVISION, unless a local path has that name). The \
+last three are split on first use into a cache folder (or --shards-dir) and found there the next time; what is fetched \
+from a server is kept there too. HF_ENDPOINT names a mirror of the Hub, HF_TOKEN a token for gated and private models.
 
 Sizes take KB, KiB, MB, MiB, GB, GiB. Results go to stdout, messages to stderr.
 
 Examples:
   tilestream run model.gguf --prompt 'What is a tile?' --budget 256MiB
   tilestream chat model.gguf
+  tilestream chat Qwen/Qwen2.5-7B-Instruct
   tilestream split checkpoint/ model/ --weights q4
   tilestream inspect model/
   tilestream serve models/")]
@@ -54,7 +57,7 @@ pub enum Command {
 /// Where the model comes from and what it may use.
 #[derive(Clone, Debug, Args)]
 pub struct ModelArgs {
-    /// A split model's folder or web address, a Hugging Face checkpoint folder, or a GGUF file.
+    /// A split model's folder or web address, a Hugging Face checkpoint folder, a GGUF file, or ORG/NAME on the Hub.
     pub model: PathBuf,
     /// GPU memory for everything: weights, KV cache, activations, staging.
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
@@ -68,6 +71,8 @@ pub struct ModelArgs {
     /// Where a checkpoint is split to on first use, instead of the cache folder.
     #[arg(long, value_name = "DIR")]
     pub shards_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub hub: HubArgs,
 }
 
 /// How keys and values are stored.

@@ -15,7 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::args::{GenerationArgs, Kv, ModelArgs};
 
-/// Opens the split model that MODEL stands for: at a web address, in a folder, or made of a checkpoint first.
+/// Opens the split model that MODEL stands for: at a web address, in a folder, or made of a checkpoint first, which may
+/// lie on a hub.
 pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
     if let Some(address) =
         args.model.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"))
@@ -24,7 +25,8 @@ pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles
     }
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
     let mut update = |progress: tilestream::shard::Progress<'_>| reporter.update(progress);
-    let folder = tilestream_split::open_or_split(&args.model, args.shards_dir.as_deref(), &mut update).await?;
+    let split = tilestream_split::open_or_split(&args.model, &args.hub, args.shards_dir.as_deref(), &mut update);
+    let folder = tilestream_split::stoppable(stop, split).await?;
     drop(reporter);
     ModelFiles::open(Arc::new(FileStore::open(folder)?)).await
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use tilestream::checkpoint::{self, Checkpoint};
 use tilestream::shard::split::{SplitOptions, saved_checkpoint, split};
 use tilestream::shard::{MANIFEST, OnProgress};
-use tilestream::store::{FileStore, FolderSink};
+use tilestream::store::{FileStore, FolderSink, Store};
 use tilestream::text::{ChatTemplate, Tokenizer};
 use tilestream::{Error, ErrorKind, Result, plan};
 use xxhash_rust::xxh3::Xxh3;
+
+use crate::hub::{self, HubArgs};
 
 /// Time between two looks at whether another process has finished.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -21,7 +23,13 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// Those of [`checkpoint::open`].
 pub async fn open(path: &Path) -> Result<(FileStore, Checkpoint)> {
     let (store, name) = store_of(path)?;
-    let mut checkpoint = checkpoint::open(&store, name.as_deref()).await?;
+    let checkpoint = open_in(&store, name.as_deref()).await?;
+    Ok((store, checkpoint))
+}
+
+/// The same in a store.
+pub(crate) async fn open_in(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
+    let mut checkpoint = checkpoint::open(store, name).await?;
     if let (None, Some(fields)) = (&checkpoint.tokenizer, &checkpoint.gguf_tokenizer) {
         checkpoint.tokenizer = Some(tilestream::text::tokenizer_json(fields)?);
     }
@@ -32,7 +40,7 @@ pub async fn open(path: &Path) -> Result<(FileStore, Checkpoint)> {
     if let Some(config) = &checkpoint.tokenizer_config {
         ChatTemplate::from_config(config)?;
     }
-    Ok((store, checkpoint))
+    Ok(checkpoint)
 }
 
 /// The store of a checkpoint's folder, and the file in it that was named.
@@ -55,29 +63,57 @@ pub(crate) fn name_of(path: &Path) -> String {
     cached.or(last).unwrap_or("model").to_owned()
 }
 
-/// The folder of the split model that `model` stands for: itself where it is one, else a checkpoint, which is split into
-/// a cache folder when it is first used and found there the next time.
+/// The folder of the split model that `model` stands for: itself where it is one, else a checkpoint, on this machine or on
+/// a hub, which is split into a cache folder when it is first used and found there the next time.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] where there is nothing, and those of opening and splitting a checkpoint.
-pub async fn open_or_split(model: &Path, shards_dir: Option<&Path>, progress: &mut OnProgress<'_>) -> Result<PathBuf> {
+pub async fn open_or_split(
+    model: &Path,
+    hub: &HubArgs,
+    shards_dir: Option<&Path>,
+    progress: &mut OnProgress<'_>,
+) -> Result<PathBuf> {
     if model.join(MANIFEST).is_file() {
         return Ok(model.to_owned());
     }
+    if let Some(repo) = hub::repo_of(model)? {
+        return hub::open_or_split(&repo, hub, &parent(shards_dir)?, progress).await;
+    }
+    hub.check_unused()?;
     let folder = cached_folder(model, shards_dir)?;
     if folder.join(MANIFEST).is_file() {
         return Ok(folder);
     }
     let (store, checkpoint) = open(model).await?;
+    let names = Names { name: name_of(model), shown: model.display().to_string() };
+    split_once(&store, &checkpoint, &folder, names, progress).await?;
+    Ok(folder)
+}
+
+/// What people call a checkpoint.
+pub(crate) struct Names {
+    /// In the model.
+    pub name: String,
+    /// In messages.
+    pub shown: String,
+}
+
+/// Splits a checkpoint into a cache folder, unless another process does, which is then waited for.
+pub(crate) async fn split_once(
+    store: &dyn Store,
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    names: Names,
+    progress: &mut OnProgress<'_>,
+) -> Result<()> {
     let spec = plan::model_spec(&checkpoint.config)?;
-    let Some(sink) = wait_for(&folder, progress)? else {
-        return Ok(folder);
-    };
-    let options = SplitOptions { name: name_of(model), ..SplitOptions::default() };
-    eprintln!("splitting {} into {}, once", model.display(), folder.display());
-    let result = split(&checkpoint, &spec, &store, &sink, &options, progress).await;
+    let Some(sink) = wait_for(folder, progress)? else { return Ok(()) };
+    let options = SplitOptions { name: names.name, ..SplitOptions::default() };
+    eprintln!("splitting {} into {}, once", names.shown, folder.display());
+    let result = split(checkpoint, &spec, store, &sink, &options, progress).await;
     remove_if_empty(sink);
-    result.map(|_| folder)
+    result.map(drop)
 }
 
 /// Waits until nobody else writes to the folder; `None` where the model has been finished meanwhile.
@@ -134,15 +170,16 @@ fn cached_folder(model: &Path, shards_dir: Option<&Path>) -> Result<PathBuf> {
         hash.update(&metadata.len().to_le_bytes());
         hash.update(&modified.unwrap_or_default().as_nanos().to_le_bytes());
     }
-    let parent = match shards_dir {
-        Some(folder) => folder.to_owned(),
-        None => cache_dir()?,
-    };
-    Ok(parent.join(format!("{}-{:016x}", name_of(model), hash.digest())))
+    Ok(parent(shards_dir)?.join(format!("{}-{:016x}", name_of(model), hash.digest())))
+}
+
+/// Where cache folders lie.
+fn parent(shards_dir: Option<&Path>) -> Result<PathBuf> {
+    shards_dir.map_or_else(cache_dir, |folder| Ok(folder.to_owned()))
 }
 
 /// How the names of a checkpoint's files end.
-const EXTENSIONS: &[&str] = &["safetensors", "bin", "pt", "pth", "gguf", "json"];
+pub(crate) const EXTENSIONS: &[&str] = &["safetensors", "bin", "pt", "pth", "gguf", "json"];
 
 /// The files of a folder that a checkpoint is made of.
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {

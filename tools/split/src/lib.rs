@@ -6,17 +6,20 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use pollster::block_on;
+use tilestream::checkpoint::Checkpoint;
 use tilestream::shard::split::{SplitOptions, Weights, has_deleted, split};
 use tilestream::shard::synth::{SynthOptions, preset, synth};
 use tilestream::shard::{MANIFEST, Manifest, verify};
-use tilestream::store::{FileStore, FolderSink, Originals};
+use tilestream::store::{FileStore, FolderSink, Originals, Store};
 use tilestream::{Error, ErrorKind, Result, plan};
 
 mod checkpoint;
+mod hub;
 mod progress;
 pub mod size;
 
 pub use checkpoint::{cache_dir, open as open_checkpoint, open_or_split};
+pub use hub::{HubArgs, stoppable};
 pub use progress::Reporter;
 use size::{parse_size, show_size};
 
@@ -25,7 +28,7 @@ use size::{parse_size, show_size};
 /// A split that was stopped is continued by the same command.
 #[derive(Args, Clone, Debug)]
 pub struct SplitArgs {
-    /// A Hugging Face folder (safetensors or PyTorch), or a GGUF file
+    /// A Hugging Face folder (safetensors or PyTorch), a GGUF file, or a model on the Hub: ORG/NAME or ORG/NAME@REVISION
     pub checkpoint: PathBuf,
     /// The folder of the model: new, empty, or that of a split that was stopped
     pub out: PathBuf,
@@ -38,6 +41,8 @@ pub struct SplitArgs {
     /// Delete each file of the checkpoint once all that came from it is on disk and verified
     #[arg(long)]
     pub delete_original: bool,
+    #[command(flatten)]
+    pub hub: HubArgs,
 }
 
 /// Makes a model of random weights in a published shape, as fast as the disk writes.
@@ -96,34 +101,52 @@ impl From<WeightsArg> for Weights {
 /// Those of opening a checkpoint and of [`split`].
 pub fn run_split(args: &SplitArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let sink = FolderSink::create(&args.out)?;
-    let result = block_on(split_into(args, &sink, stop));
+    let result = block_on(stoppable(stop, split_into(args, &sink, stop)));
     checkpoint::remove_if_empty(sink);
-    let manifest = stoppable(result, "split")?;
+    let manifest = to_continue(result, "split")?;
     tell_end("split", &manifest, args.out.display());
     Ok(())
 }
 
 async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>) -> Result<Manifest> {
+    if !args.delete_original
+        && let Some(repo) = hub::repo_of(&args.checkpoint)?
+    {
+        let store = hub::open(&repo, &args.hub).await?;
+        let checkpoint = hub::checkpoint(&store, &args.hub).await?;
+        return split_from(args, &store, None, &checkpoint, repo.name().to_owned(), sink, stop).await;
+    }
+    args.hub.check_unused()?;
     let (store, checkpoint) = if has_deleted(sink).await? {
         checkpoint::open_saved(&args.checkpoint, sink).await?
     } else {
         match checkpoint::open(&args.checkpoint).await {
             // The last run was stopped after its very last step but one.
             Err(error) if error.kind() == ErrorKind::NotFound && args.delete_original => {
+                let error = error.remedy("--delete-original is for a checkpoint on this machine");
                 return Manifest::load(sink).await.map_err(|_| error);
             }
             opened => opened?,
         }
     };
+    let originals = args.delete_original.then_some(&store as &dyn Originals);
+    let name = checkpoint::name_of(&args.checkpoint);
+    split_from(args, &store, originals, &checkpoint, name, sink, stop).await
+}
+
+async fn split_from(
+    args: &SplitArgs,
+    store: &dyn Store,
+    originals: Option<&dyn Originals>,
+    checkpoint: &Checkpoint,
+    name: String,
+    sink: &FolderSink,
+    stop: &Arc<AtomicBool>,
+) -> Result<Manifest> {
     let spec = plan::model_spec(&checkpoint.config)?;
-    let options = SplitOptions {
-        name: checkpoint::name_of(&args.checkpoint),
-        weights: args.weights.into(),
-        max_file_bytes: args.max_file_size,
-        originals: args.delete_original.then_some(&store as &dyn Originals),
-    };
+    let options = SplitOptions { name, weights: args.weights.into(), max_file_bytes: args.max_file_size, originals };
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
-    split(&checkpoint, &spec, &store, sink, &options, &mut |progress| reporter.update(progress)).await
+    split(checkpoint, &spec, store, sink, &options, &mut |progress| reporter.update(progress)).await
 }
 
 /// Runs `synth`.
@@ -144,7 +167,7 @@ pub fn run_synth(args: &SynthArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let result = block_on(synth(&config, &spec, &sink, &options, &mut |progress| reporter.update(progress)));
     drop(reporter);
     checkpoint::remove_if_empty(sink);
-    let manifest = stoppable(result, "synth")?;
+    let manifest = to_continue(result, "synth")?;
     tell_end("wrote", &manifest, args.out.display());
     Ok(())
 }
@@ -170,7 +193,7 @@ pub fn run_verify(args: &VerifyArgs, stop: &Arc<AtomicBool>) -> Result<()> {
 }
 
 /// Says how to continue what was stopped.
-fn stoppable<T>(result: Result<T>, command: &str) -> Result<T> {
+fn to_continue<T>(result: Result<T>, command: &str) -> Result<T> {
     result.map_err(|error| match error.kind() {
         ErrorKind::Cancelled => error.remedy(format!("the same {command} command continues it")),
         _ => error,

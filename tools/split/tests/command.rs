@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use tilestream_split::open_or_split;
+use tilestream_split::{HubArgs, open_or_split};
 
 const HIDDEN: usize = 64;
 const LAYERS: usize = 3;
@@ -193,7 +193,7 @@ fn concurrent_first_uses_split_once() {
     let cache = folder.path().join("cache");
     let first_use = || {
         let mut go = |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
-        pollster::block_on(open_or_split(&source, Some(&cache), &mut go)).expect("split or found")
+        pollster::block_on(open_or_split(&source, &HubArgs::default(), Some(&cache), &mut go)).expect("split or found")
     };
     let found: Vec<PathBuf> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(first_use)).collect();
@@ -206,7 +206,8 @@ fn concurrent_first_uses_split_once() {
     ok(&["verify", text(&found[0])]);
     assert_eq!(first_use(), found[0], "found again");
     let mut go = |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
-    let itself = pollster::block_on(open_or_split(&found[0], Some(&cache), &mut go)).expect("a model");
+    let itself =
+        pollster::block_on(open_or_split(&found[0], &HubArgs::default(), Some(&cache), &mut go)).expect("a model");
     assert_eq!(itself, found[0]);
 
     // Another checkpoint at the same place.
