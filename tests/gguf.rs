@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::{Golden, block_on, data, load, relative_error, split_checkpoint};
-use tilestream::model::batch;
+use common::{Golden, block_on, data, demand, gpu, load, open, relative_error, split_checkpoint};
+use tilestream::model::batch::{self, Next, Sequence};
+use tilestream::model::budget::Demand;
+use tilestream::model::engine::Want;
 use tilestream::shard::split::SplitOptions;
 use tilestream::store::FileStore;
 use tilestream::text::Tokenizer;
@@ -36,6 +38,67 @@ fn every_block_type_matches_the_reference() {
             assert!(worst < 1e-3, "{file}: relative error {worst}");
         });
     }
+}
+
+/// Names in TILESTREAM_FAMILIES, or all.
+fn families() -> Vec<String> {
+    let only = std::env::var("TILESTREAM_FAMILIES").unwrap_or_default();
+    let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
+    let files = std::fs::read_dir(data("families-gguf")).expect("test data");
+    let name = |file: std::io::Result<std::fs::DirEntry>| file.expect("readable").path();
+    let names = files.map(|file| name(file).file_stem().expect("named").to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| only.is_empty() || only.contains(&name.as_str())).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn each_architecture_gives_the_logits_and_ids_of_its_family() {
+    let names = families();
+    assert!(names.len() >= 23 || std::env::var("TILESTREAM_FAMILIES").is_ok(), "{names:?}");
+    let mut wrong = Vec::new();
+    for name in names {
+        if let Err(error) = block_on(check_family(&name)) {
+            println!("{name}: {error}");
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join(", "));
+}
+
+async fn check_family(name: &str) -> Result<(), String> {
+    let failed = |error: tilestream::Error| error.to_string();
+    let source = FileStore::open(data("families-gguf")).map_err(failed)?;
+    let checkpoint = checkpoint::open(&source, Some(&format!("{name}.gguf"))).await.map_err(failed)?;
+    tilestream::plan::model_spec(&checkpoint.config).map_err(failed)?;
+    let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
+    let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));
+    // LongRoPE chooses by the context: as many positions as the reference saw.
+    let demand = Demand { kv_pages: 2, ..demand() };
+    let mut model = open(&files, gpu(demand.budget_bytes).await, demand).await.map_err(failed)?;
+    let mut worst = 0.0_f64;
+    let compare = |position, logits: &[f32]| {
+        worst = worst.max(relative_error(logits, golden.logits(position)));
+        Ok(())
+    };
+    batch::score(&mut model, &golden.ids, compare).await.map_err(failed)?;
+    println!("{name}: {worst:.2e}");
+    if worst.is_nan() || worst >= 1e-3 {
+        return Err(format!("relative error {worst}"));
+    }
+    let mut sequence = Sequence::new(golden.ids.clone());
+    assert!(model.kv().reserve(&mut sequence.pages, 64));
+    for (step, (expected, margin)) in golden.greedy.iter().zip(&golden.margins).enumerate() {
+        let mut next = vec![Next::Nothing];
+        while next == [Next::Nothing] {
+            next = batch::sweep(&mut model, &mut [&mut sequence], Want::Best).await.map_err(failed)?;
+        }
+        if next != [Next::Best(*expected)] && *margin >= 1e-3 {
+            return Err(format!("step {step}: {next:?} instead of {expected}, margin {margin}"));
+        }
+        sequence.ids.push(*expected);
+    }
+    Ok(())
 }
 
 #[test]

@@ -1,91 +1,125 @@
 //! GGUF architectures as rows: how tensors and metadata map to Hugging Face's names.
 //!
-//! Names and keys are those that `convert_hf_to_gguf.py` of llama.cpp writes. A new architecture is a row here.
+//! Names and keys are those that `convert_hf_to_gguf.py` of llama.cpp writes. A new architecture is a row of the table.
 
+use super::architectures::ARCHITECTURES;
 use crate::{Error, ErrorKind, Result};
 
-/// What a tensor's rows need undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heads {
-    /// Nothing.
-    Plain,
-    /// The two halves of each query head are interleaved.
-    Query,
-    /// The two halves of each key head are interleaved.
-    Key,
-}
-
 /// One `general.architecture`.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Architecture {
     /// `general.architecture`, and the prefix of its keys.
     pub name: &'static str,
-    /// `architectures[0]` and `model_type` of the config.
-    pub config: (&'static str, &'static str),
-    /// The same where the file has a sliding window.
-    pub windowed_config: (&'static str, &'static str),
-    /// Tensors outside the layers: GGUF's name, Hugging Face's.
-    pub tensors: &'static [(&'static str, &'static str)],
-    /// Tensors of `blk.N.` and `model.layers.N.`: GGUF's stem, Hugging Face's, and the order of their rows. Each has a
-    /// `.weight` and may have a `.bias`.
-    pub layer_tensors: &'static [(&'static str, &'static str, Heads)],
-    /// Keys under `name.` that are read.
+    /// The first whose condition holds is the config's class.
+    pub classes: &'static [Class],
+    pub activation: &'static str,
+    /// The key of the norms' epsilon.
+    pub epsilon: &'static str,
+    /// Fields of the config besides those of every architecture.
+    pub fields: &'static [(&'static str, Field)],
+    /// Tensors outside the layers: GGUF's name, ours.
+    pub tensors: &'static [&'static [(&'static str, &'static str)]],
+    /// Tensors of `blk.N.` and `model.layers.N.`. Each has a `.weight` and may have a `.bias`.
+    pub layer_tensors: &'static [&'static [Rule]],
+    /// Rotary pairs are neighbours (2 i, 2 i + 1) in the rows of queries and keys.
+    pub interleaved: bool,
+    /// `rope.dimension_count` may be less than a head.
+    pub partial_rotation: bool,
+    /// Keys under `name.` that are read besides those of every architecture, of `epsilon` and of `fields`.
     pub keys: &'static [&'static str],
-    /// Keys under `name.` that change no number.
+    /// Keys under `name.` that change no number, besides those of every architecture.
     pub harmless_keys: &'static [&'static str],
-    /// Keys under `name.` that change no number while they are zero.
-    pub zero_keys: &'static [&'static str],
+}
+
+/// A class in `architectures` of the config.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Class {
+    pub when: When,
+    pub class: &'static str,
+    pub model_type: &'static str,
+    /// (the common name of a field, this class's).
+    pub renamed: &'static [(&'static str, &'static str)],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    Always,
+    /// The file has a sliding window.
+    Windowed,
+    /// The model has so many layers: nothing else in the file tells.
+    Layers(u64),
+}
+
+/// Where a field of the config comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Field {
+    /// The number of a key that has to be there.
+    Needed(&'static str),
+    /// The number of a key; no field where it is absent or 0.
+    Optional(&'static str),
+    /// The number of a key, or this one where it is absent or 0.
+    Or(&'static str, f64),
+    /// Whether layer 0 has a tensor.
+    Has(&'static str),
+    /// Whether it has not.
+    Lacks(&'static str),
+    /// What queries are divided by the root of: of `attention.scale`, or the size of a head; with so many layers, of a
+    /// head that were as wide as its part of the row.
+    QueryScalar { wide_layers: u64 },
+    /// Which layers have a window: a list of truth values, or that every n-th has none.
+    WindowPattern,
+}
+
+/// What becomes of a tensor, by its stem.
+pub(super) type Rule = (&'static str, &'static [(&'static str, Part)]);
+
+/// Which rows of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    /// Of queries, keys and values one after the other.
+    Query,
+    Key,
+    Value,
+    /// Of two halves.
+    First,
+    Second,
 }
 
 /// The factors of Llama 3's RoPE; they become part of the config.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// LongRoPE's, for contexts beyond the trained one and within it.
+pub(super) const LONG_FACTORS: &str = "rope_factors_long.weight";
+pub(super) const SHORT_FACTORS: &str = "rope_factors_short.weight";
 
-pub(super) const ARCHITECTURES: &[Architecture] = &[Architecture {
-    name: "llama",
-    config: ("LlamaForCausalLM", "llama"),
-    windowed_config: ("MistralForCausalLM", "mistral"),
-    tensors: &[
-        ("token_embd.weight", crate::plan::EMBEDDINGS),
-        ("output_norm.weight", crate::plan::FINAL_NORM),
-        ("output.weight", crate::plan::HEAD),
-    ],
-    layer_tensors: &[
-        ("attn_norm", "input_layernorm", Heads::Plain),
-        ("attn_q", "self_attn.q_proj", Heads::Query),
-        ("attn_k", "self_attn.k_proj", Heads::Key),
-        ("attn_v", "self_attn.v_proj", Heads::Plain),
-        ("attn_output", "self_attn.o_proj", Heads::Plain),
-        ("ffn_norm", "post_attention_layernorm", Heads::Plain),
-        ("ffn_gate", "mlp.gate_proj", Heads::Plain),
-        ("ffn_up", "mlp.up_proj", Heads::Plain),
-        ("ffn_down", "mlp.down_proj", Heads::Plain),
-    ],
-    keys: &[
-        "context_length",
-        "embedding_length",
-        "block_count",
-        "feed_forward_length",
-        "attention.head_count",
-        "attention.head_count_kv",
-        "attention.key_length",
-        "attention.value_length",
-        "attention.layer_norm_rms_epsilon",
-        "attention.sliding_window",
-        "rope.dimension_count",
-        "rope.freq_base",
-        "rope.scale_linear",
-        "rope.scaling.type",
-        "rope.scaling.factor",
-        "rope.scaling.original_context_length",
-        "rope.scaling.attn_factor",
-        "rope.scaling.yarn_ext_factor",
-        "rope.scaling.yarn_attn_factor",
-        "rope.scaling.yarn_beta_fast",
-        "rope.scaling.yarn_beta_slow",
-    ],
-    harmless_keys: &["vocab_size", "rope.scaling.finetuned", "tensor_data_layout"],
-    zero_keys: &["expert_count", "expert_used_count", "rope.scaling.yarn_log_multiplier"],
-}];
+/// Keys that every architecture reads.
+const KEYS: &[&str] = &[
+    "context_length",
+    "embedding_length",
+    "block_count",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_ext_factor",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+];
+
+const HARMLESS_KEYS: &[&str] = &["vocab_size", "rope.scaling.finetuned", "tensor_data_layout"];
+
+/// Keys that change no number while they are zero.
+const ZERO_KEYS: &[&str] =
+    &["expert_count", "expert_used_count", "nextn_predict_layers", "rope.scaling.yarn_log_multiplier"];
 
 /// The row of `general.architecture`.
 ///
@@ -99,11 +133,41 @@ pub(super) fn architecture(name: &str) -> Result<&'static Architecture> {
     })
 }
 
+impl Field {
+    fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Needed(key) | Self::Optional(key) | Self::Or(key, _) => Some(key),
+            Self::QueryScalar { .. } => Some("attention.scale"),
+            Self::WindowPattern => Some("attention.sliding_window_pattern"),
+            Self::Has(_) | Self::Lacks(_) => None,
+        }
+    }
+}
+
+/// Whether a key may be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Yes,
+    /// Only with the value 0.
+    Zero,
+    No,
+}
+
 impl Architecture {
-    /// Hugging Face's name of a tensor, and what its rows need undone; `None` for one that has no place in the model.
-    pub fn tensor(&self, name: &str, layers: u64) -> Option<(String, Heads)> {
-        if let Some((_, theirs)) = self.tensors.iter().find(|row| row.0 == name) {
-            return Some(((*theirs).to_owned(), Heads::Plain));
+    /// Whether the key `name.key` is known.
+    pub fn knows(&self, key: &str) -> Known {
+        let lists = [KEYS, HARMLESS_KEYS, self.keys, self.harmless_keys];
+        let of_fields = self.fields.iter().any(|(_, field)| field.key() == Some(key));
+        if self.epsilon == key || of_fields || lists.iter().any(|list| list.contains(&key)) {
+            return Known::Yes;
+        }
+        if ZERO_KEYS.contains(&key) { Known::Zero } else { Known::No }
+    }
+
+    /// Our names for the parts of a tensor; `None` for one that has no place in the model.
+    pub fn parts(&self, name: &str, layers: u64) -> Option<Vec<(String, Part)>> {
+        if let Some((_, ours)) = self.tensors.concat().iter().find(|row| row.0 == name) {
+            return Some(vec![((*ours).to_owned(), Part::All)]);
         }
         let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
         let (stem, suffix) = rest.rsplit_once('.')?;
@@ -112,8 +176,9 @@ impl Architecture {
         if index >= layers || index.to_string() != layer || !matches!(suffix, "weight" | "bias") {
             return None;
         }
-        let (_, theirs, heads) = self.layer_tensors.iter().find(|row| row.0 == stem)?;
-        Some((format!("model.layers.{index}.{theirs}.{suffix}"), *heads))
+        let (_, ours) = self.layer_tensors.iter().copied().flatten().find(|row| row.0 == stem)?;
+        let full = |(ours, part): &(&str, Part)| (format!("model.layers.{index}.{ours}.{suffix}"), *part);
+        Some(ours.iter().map(full).collect())
     }
 }
 
@@ -121,25 +186,56 @@ impl Architecture {
 mod tests {
     use super::*;
 
+    fn whole(name: &str) -> Option<Vec<(String, Part)>> {
+        Some(vec![(name.to_owned(), Part::All)])
+    }
+
     #[test]
     fn tensors_get_their_names() -> Result<()> {
         let llama = architecture("llama")?;
-        for (ours, theirs, heads) in [
-            ("token_embd.weight", "model.embed_tokens.weight", Heads::Plain),
-            ("output.weight", "lm_head.weight", Heads::Plain),
-            ("blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight", Heads::Query),
-            ("blk.29.attn_k.bias", "model.layers.29.self_attn.k_proj.bias", Heads::Key),
-            ("blk.3.ffn_down.weight", "model.layers.3.mlp.down_proj.weight", Heads::Plain),
+        for (theirs, ours) in [
+            ("token_embd.weight", "model.embed_tokens.weight"),
+            ("output.weight", "lm_head.weight"),
+            ("blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight"),
+            ("blk.29.attn_k.bias", "model.layers.29.self_attn.k_proj.bias"),
+            ("blk.3.ffn_down.weight", "model.layers.3.mlp.down_proj.weight"),
         ] {
-            assert_eq!(llama.tensor(ours, 30), Some((theirs.to_owned(), heads)));
+            assert_eq!(llama.parts(theirs, 30), whole(ours));
         }
         for unknown in ["blk.30.attn_q.weight", "blk.01.attn_q.weight", "blk.+1.attn_q.weight", "blk.1.attn_q"] {
-            assert_eq!(llama.tensor(unknown, 30), None, "{unknown}");
+            assert_eq!(llama.parts(unknown, 30), None, "{unknown}");
         }
         for unknown in ["blk.1.attn_qkv.weight", "blk.1.attn_q.scale", "rope_factors_long.weight", "blk..weight", ""] {
-            assert_eq!(llama.tensor(unknown, 30), None, "{unknown}");
+            assert_eq!(llama.parts(unknown, 30), None, "{unknown}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn fused_tensors_are_cut_and_norms_keep_their_places() -> Result<()> {
+        let phi3 = architecture("phi3")?.parts("blk.1.ffn_up.weight", 2).expect("a place");
+        let gate = ("model.layers.1.mlp.gate_proj.weight".to_owned(), Part::First);
+        assert_eq!(phi3, [gate, ("model.layers.1.mlp.up_proj.weight".to_owned(), Part::Second)]);
+        let qkv = architecture("chatglm")?.parts("blk.0.attn_qkv.bias", 1).expect("a place");
+        assert_eq!(qkv.iter().map(|part| part.1).collect::<Vec<_>>(), [Part::Query, Part::Key, Part::Value]);
+        let gemma = architecture("gemma2")?.parts("blk.0.post_attention_norm.weight", 1);
+        assert_eq!(gemma, whole("model.layers.0.post_attention_layernorm.weight"));
+        let glm = architecture("glm4")?.parts("blk.0.post_attention_norm.weight", 1);
+        assert_eq!(glm, whole("model.layers.0.post_self_attn_layernorm.weight"));
+        assert_eq!(architecture("qwen2")?.parts("output_norm.bias", 1), None);
+        Ok(())
+    }
+
+    #[test]
+    fn names_stand_once() {
+        for row in ARCHITECTURES {
+            let of_layers = row.layer_tensors.concat();
+            for (index, (stem, _)) in of_layers.iter().enumerate() {
+                assert!(of_layers[..index].iter().all(|other| other.0 != *stem), "{}: {stem}", row.name);
+            }
+            assert_eq!(ARCHITECTURES.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+            assert!(row.classes.iter().any(|class| matches!(class.when, When::Always)), "{}", row.name);
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod architecture;
+mod architectures;
 mod cursor;
+mod fields;
 mod metadata;
 mod model;
 mod rope;

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::architecture::{Architecture, Heads, ROPE_FACTORS, architecture};
+use super::architecture::{Architecture, Known, LONG_FACTORS, Part, ROPE_FACTORS, SHORT_FACTORS, When, architecture};
 use super::metadata::Metadata;
-use super::{Header, TensorInfo, read_header, rope};
+use super::rope::Factors;
+use super::{Header, TensorInfo, fields, read_header, rope};
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
 use crate::encoding;
 use crate::plan::RowMap;
@@ -20,17 +21,21 @@ pub(in crate::checkpoint) async fn open(store: &dyn Store, name: &str, file_len:
     let header = read_header(store, name, file_len).await?;
     let named = |error: Error| error.file(store.describe(name));
     let shape = ModelShape::read(&header.metadata).map_err(named)?;
-    let factors = rope::read_factors(store, name, &header, shape.head_dim).await?;
-    let mut checkpoint = assemble(&header, &shape, factors.as_deref()).map_err(named)?;
+    let factors = rope::read_factors(store, name, &header, shape.rotated).await?;
+    let mut checkpoint = assemble(&header, &shape, &factors).map_err(named)?;
     checkpoint.files = vec![(name.to_owned(), file_len)];
     Ok(checkpoint)
 }
 
 /// The checkpoint of a header, without its files. Nothing is read.
-fn assemble(header: &Header, shape: &ModelShape, factors: Option<&[f32]>) -> Result<Checkpoint> {
+fn assemble(header: &Header, shape: &ModelShape, factors: &Factors) -> Result<Checkpoint> {
     refuse_unknown_keys(&header.metadata, shape.architecture)?;
-    let tensors = header.tensors.iter().filter(|tensor| tensor.name != ROPE_FACTORS);
-    let mut tensors = tensors.map(|tensor| shape.tensor(tensor)).collect::<Result<Vec<_>>>()?;
+    let mut tensors = Vec::with_capacity(header.tensors.len());
+    for tensor in &header.tensors {
+        if ![ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS].contains(&tensor.name.as_str()) {
+            tensors.extend(shape.tensors(tensor)?);
+        }
+    }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let tokenizer = GgufTokenizer::from_metadata(&header.metadata)?;
     let config = shape.config(&header.metadata, &tensors, tokenizer.as_ref(), factors)?;
@@ -46,15 +51,19 @@ fn assemble(header: &Header, shape: &ModelShape, factors: Option<&[f32]>) -> Res
     })
 }
 
+const WINDOW: &str = "attention.sliding_window";
+
 /// The numbers that names, shapes and the config need.
-struct ModelShape {
-    architecture: &'static Architecture,
-    layers: u64,
-    hidden: u64,
+pub(super) struct ModelShape {
+    pub architecture: &'static Architecture,
+    pub layers: u64,
+    pub hidden: u64,
     intermediate: u64,
-    heads: u64,
+    pub heads: u64,
     kv_heads: u64,
-    head_dim: u64,
+    pub head_dim: u64,
+    /// Values of a head that rotate.
+    rotated: u64,
     context: u64,
     epsilon: f64,
     rope_theta: f64,
@@ -73,6 +82,7 @@ impl ModelShape {
             value => value.ok_or_else(|| missing(&key(name))),
         };
         let (hidden, heads) = (needed("embedding_length")?, needed("attention.head_count")?);
+        let (head_dim, rotated) = head_dim(metadata, architecture, hidden, heads)?;
         let shape = Self {
             architecture,
             layers: needed("block_count")?,
@@ -80,13 +90,12 @@ impl ModelShape {
             intermediate: needed("feed_forward_length")?,
             heads,
             kv_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
-            head_dim: head_dim(metadata, &key, hidden, heads)?,
+            head_dim,
+            rotated,
             context: needed("context_length")?,
-            epsilon: metadata
-                .f64(&key("attention.layer_norm_rms_epsilon"))?
-                .ok_or_else(|| missing(&key("attention.layer_norm_rms_epsilon")))?,
+            epsilon: metadata.f64(&key(architecture.epsilon))?.ok_or_else(|| missing(&key(architecture.epsilon)))?,
             rope_theta: metadata.f64(&key("rope.freq_base"))?.unwrap_or(10_000.0),
-            window: optional("attention.sliding_window")?.filter(|window| *window > 0),
+            window: optional(WINDOW)?.filter(|window| *window > 0),
         };
         if shape.kv_heads == 0 || !heads.is_multiple_of(shape.kv_heads) {
             let message = format!("{heads} heads do not share {} key heads evenly", shape.kv_heads);
@@ -95,41 +104,80 @@ impl ModelShape {
         Ok(shape)
     }
 
-    fn tensor(&self, info: &TensorInfo) -> Result<Tensor> {
+    /// The model's tensors that a tensor of the file holds.
+    fn tensors(&self, info: &TensorInfo) -> Result<Vec<Tensor>> {
         let unknown = || {
             let message = format!("has no place in the architecture '{}'", self.architecture.name);
             Error::new(ErrorKind::Unsupported, message).tensor(&info.name)
         };
-        let (name, order) = self.architecture.tensor(&info.name, self.layers).ok_or_else(unknown)?;
-        let heads = match order {
-            Heads::Plain => None,
-            Heads::Query => Some(self.heads),
-            Heads::Key => Some(self.kv_heads),
-        };
-        if let Some(heads) = heads {
-            let rows = heads.checked_mul(self.head_dim);
-            if info.shape.first().copied() != rows || !self.head_dim.is_multiple_of(2) {
-                let message = format!("shape {:?} does not hold {heads} heads of {}", info.shape, self.head_dim);
-                return Err(Error::new(ErrorKind::Malformed, message).tensor(&info.name));
-            }
+        let parts = self.architecture.parts(&info.name, self.layers).ok_or_else(unknown)?;
+        let mut shape = info.shape.clone();
+        // Norms of heads may come as a table, a row for each head; here they are one vector.
+        if shape.len() == 2 && info.name.ends_with("norm.weight") {
+            shape = vec![shape[0].saturating_mul(shape[1])];
         }
+        let source_rows = shape.first().copied().unwrap_or(1);
         let source = match encoding::gguf::block(info.encoding) {
             Some(_) => Source::GgufBlocks(info.encoding),
             None => Source::Plain(info.encoding),
         };
-        Ok(Tensor {
-            name,
-            source_name: info.name.clone(),
-            shape: info.shape.clone(),
-            source,
-            file: 0,
-            offset_bytes: info.offset_bytes,
-            len_bytes: info.len_bytes,
-            source_rows: info.shape.first().copied().unwrap_or(1),
-            rows: heads.map_or(RowMap::ALL, |_| RowMap::ALL.in_halves(self.head_dim, self.head_dim)),
-            plus: 0.0,
-            inverse_lengths: None,
+        let tensor = |(name, part): (String, Part)| {
+            let wrong = |what: String| {
+                let message = format!("shape {:?} does not hold {what}", info.shape);
+                Error::new(ErrorKind::Malformed, message).tensor(&info.name)
+            };
+            let (row_count, rows) = self.rows(part, source_rows).map_err(wrong)?;
+            Ok(Tensor {
+                rows: self.in_halves(&name, rows, row_count).map_err(wrong)?,
+                name,
+                source_name: info.name.clone(),
+                shape: [&[row_count][..], shape.get(1..).unwrap_or_default()].concat(),
+                source,
+                file: 0,
+                offset_bytes: info.offset_bytes,
+                len_bytes: info.len_bytes,
+                source_rows,
+                plus: 0.0,
+                inverse_lengths: None,
+            })
+        };
+        parts.into_iter().map(tensor).collect()
+    }
+
+    /// How many rows a part has, and which; or what the tensor ought to hold.
+    fn rows(&self, part: Part, all: u64) -> Result<(u64, RowMap), String> {
+        let q = self.heads.saturating_mul(self.head_dim);
+        let kv = self.kv_heads.saturating_mul(self.head_dim);
+        let fused = || match q.saturating_add(kv.saturating_mul(2)) == all {
+            true => Ok(()),
+            false => Err(format!("{} query and 2 x {} key heads of {}", self.heads, self.kv_heads, self.head_dim)),
+        };
+        let halves = || if all.is_multiple_of(2) { Ok(()) } else { Err("two halves".to_owned()) };
+        Ok(match part {
+            Part::All => (all, RowMap::ALL),
+            Part::Query => fused().map(|()| (q, RowMap::from_row(0)))?,
+            Part::Key => fused().map(|()| (kv, RowMap::from_row(q)))?,
+            Part::Value => fused().map(|()| (kv, RowMap::from_row(q + kv)))?,
+            Part::First => halves().map(|()| (all / 2, RowMap::from_row(0)))?,
+            Part::Second => halves().map(|()| (all / 2, RowMap::from_row(all / 2)))?,
         })
+    }
+
+    /// Queries, keys and their norms with neighbouring pairs put in halves; or what the tensor ought to hold.
+    fn in_halves(&self, name: &str, rows: RowMap, row_count: u64) -> Result<RowMap, String> {
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let heads = match stem.rsplit('.').next() {
+            Some("q_proj" | "q_norm") => self.heads,
+            Some("k_proj" | "k_norm") => self.kv_heads,
+            _ => return Ok(rows),
+        };
+        if !self.architecture.interleaved {
+            return Ok(rows);
+        }
+        if heads.checked_mul(self.head_dim) != Some(row_count) || !self.rotated.is_multiple_of(2) {
+            return Err(format!("{heads} heads of {}", self.head_dim));
+        }
+        Ok(rows.in_halves(self.head_dim, self.rotated))
     }
 
     /// `config.json` with the fields that the architecture's own would have.
@@ -138,20 +186,22 @@ impl ModelShape {
         metadata: &Metadata,
         tensors: &[Tensor],
         tokenizer: Option<&GgufTokenizer>,
-        factors: Option<&[f32]>,
+        factors: &Factors,
     ) -> Result<Value> {
         let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
-        let has = |name: &str| find(name).is_some();
         let embeddings = find(crate::plan::EMBEDDINGS)
             .ok_or_else(|| Error::new(ErrorKind::Missing, "this tensor is missing").tensor("token_embd.weight"))?;
-        let (class, model_type) = match self.window {
-            Some(_) => self.architecture.windowed_config,
-            None => self.architecture.config,
+        let fits = |when: When| match when {
+            When::Always => true,
+            When::Windowed => self.window.is_some(),
+            When::Layers(layers) => self.layers == layers,
         };
+        let class = self.architecture.classes.iter().find(|class| fits(class.when));
+        let class = class.ok_or_else(|| Error::new(ErrorKind::Unsupported, "no class of the architecture fits"))?;
         let mut config = json!({
-            "architectures": [class],
-            "model_type": model_type,
-            "hidden_act": "silu",
+            "architectures": [class.class],
+            "model_type": class.model_type,
+            "hidden_act": self.architecture.activation,
             "hidden_size": self.hidden,
             "intermediate_size": self.intermediate,
             "num_hidden_layers": self.layers,
@@ -162,12 +212,11 @@ impl ModelShape {
             "rms_norm_eps": self.epsilon,
             "rope_theta": self.rope_theta,
             "vocab_size": embeddings.shape[0],
-            "tie_word_embeddings": !has(crate::plan::HEAD),
-            "attention_bias": has("model.layers.0.self_attn.q_proj.bias"),
-            "mlp_bias": has("model.layers.0.mlp.gate_proj.bias"),
+            "tie_word_embeddings": find(crate::plan::HEAD).is_none(),
         });
+        let partial = (self.rotated != self.head_dim).then(|| fields::share(self.rotated, self.head_dim));
         let optional = [
-            ("sliding_window", self.window.map(Value::from)),
+            ("partial_rotary_factor", partial.map(Value::from)),
             ("rope_scaling", rope::scaling(metadata, self.architecture.name, factors)?),
             ("bos_token_id", tokenizer.and_then(|tokenizer| tokenizer.bos).map(Value::from)),
             ("eos_token_id", tokenizer.and_then(|tokenizer| tokenizer.eos).map(Value::from)),
@@ -178,14 +227,34 @@ impl ModelShape {
                 config[key] = value;
             }
         }
+        if self.architecture.keys.contains(&WINDOW) {
+            match self.window {
+                Some(window) => config["sliding_window"] = window.into(),
+                // A family may take a window where the config is silent.
+                None if !self.architecture.classes.iter().any(|class| matches!(class.when, When::Windowed)) => {
+                    config["sliding_window"] = Value::Null;
+                }
+                None => {}
+            }
+        }
+        for (name, field) in self.architecture.fields {
+            fields::add(&mut config, name, *field, self, metadata, &|name| find(name).is_some())?;
+        }
+        for (common, theirs) in class.renamed {
+            if let Some(value) = config.as_object_mut().and_then(|config| config.remove(*common)) {
+                config[*theirs] = value;
+            }
+        }
         Ok(config)
     }
 }
 
-/// Values in a head. RoPE over a part of the head, and values narrower than keys, have no place in the config made here.
-fn head_dim(metadata: &Metadata, key: &dyn Fn(&str) -> String, hidden: u64, heads: u64) -> Result<u64> {
+/// Values in a head, and how many of them rotate. Values narrower than keys have no place in the config made here.
+fn head_dim(metadata: &Metadata, architecture: &Architecture, hidden: u64, heads: u64) -> Result<(u64, u64)> {
+    let key = |key: &str| format!("{}.{key}", architecture.name);
     let rotated = metadata.u64(&key("rope.dimension_count"))?;
-    let head_dim = match metadata.u64(&key("attention.key_length"))?.or(rotated) {
+    let given = metadata.u64(&key("attention.key_length"))?;
+    let head_dim = match given.or(if architecture.partial_rotation { None } else { rotated }) {
         Some(head_dim) => head_dim,
         None if hidden.is_multiple_of(heads) => hidden / heads,
         None => return Err(missing(&key("attention.key_length"))),
@@ -194,14 +263,16 @@ fn head_dim(metadata: &Metadata, key: &dyn Fn(&str) -> String, hidden: u64, head
     if head_dim == 0 {
         return Err(Error::new(ErrorKind::Malformed, "heads of 0 values"));
     }
-    if rotated.is_some_and(|rotated| rotated != head_dim) || value_len != head_dim {
+    let rotates = rotated.unwrap_or(head_dim);
+    let fits = rotates == head_dim || (architecture.partial_rotation && (2..head_dim).contains(&rotates));
+    if !fits || value_len != head_dim {
         let message = format!("heads of {head_dim} keys, {value_len} values, {rotated:?} of them rotated");
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    Ok(head_dim)
+    Ok((head_dim, rotates))
 }
 
-fn missing(key: &str) -> Error {
+pub(super) fn missing(key: &str) -> Error {
     Error::new(ErrorKind::Missing, format!("the metadata has no '{key}'")).remedy("convert the model again")
 }
 
@@ -209,11 +280,10 @@ fn missing(key: &str) -> Error {
 fn refuse_unknown_keys(metadata: &Metadata, architecture: &Architecture) -> Result<()> {
     for key in metadata.keys() {
         let Some(short) = key.strip_prefix(architecture.name).and_then(|rest| rest.strip_prefix('.')) else { continue };
-        if architecture.keys.contains(&short) || architecture.harmless_keys.contains(&short) {
-            continue;
-        }
-        if architecture.zero_keys.contains(&short) && metadata.f64(key)? == Some(0.0) {
-            continue;
+        match architecture.knows(short) {
+            Known::Yes => continue,
+            Known::Zero if metadata.f64(key)? == Some(0.0) => continue,
+            _ => {}
         }
         return Err(Error::new(ErrorKind::Unsupported, format!("the metadata key '{key}' is not supported")));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::architecture::ROPE_FACTORS;
+use super::architecture::{LONG_FACTORS, ROPE_FACTORS, SHORT_FACTORS};
 use super::metadata::Metadata;
 use super::{Header, TensorInfo};
 use crate::checkpoint::read::read_range;
@@ -13,21 +13,49 @@ use crate::{Error, ErrorKind, Result};
 /// Heads of more values than this do not exist; it bounds the read of the factors.
 const HEAD_DIM_CAP: u64 = 1 << 16;
 
-/// Reads the factors that divide the frequencies, `[head_dim / 2]`, where the file has them.
+/// Factors that divide the frequencies, `[rotated / 2]` each.
+#[derive(Debug, Default)]
+pub(super) struct Factors {
+    /// For all contexts.
+    all: Option<Vec<f32>>,
+    /// LongRoPE's, for contexts within the trained one and beyond it.
+    short_long: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// Reads the factors that the file has, for heads of which `rotated` values rotate.
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`] for another shape, type, or a factor that is not positive; the store's.
-pub(super) async fn read_factors(
+/// [`ErrorKind::Malformed`] for another shape, type, or a factor that is not positive; [`ErrorKind::Missing`] for one of
+/// LongRoPE's without the other; the store's.
+pub(super) async fn read_factors(store: &dyn Store, file: &str, header: &Header, rotated: u64) -> Result<Factors> {
+    let all = read_tensor(store, file, header, rotated, ROPE_FACTORS).await?;
+    let short = read_tensor(store, file, header, rotated, SHORT_FACTORS).await?;
+    let long = read_tensor(store, file, header, rotated, LONG_FACTORS).await?;
+    let missing = |name: &str| {
+        let error = Error::new(ErrorKind::Missing, "this tensor is missing").file(store.describe(file));
+        error.tensor(name).remedy("convert the model again")
+    };
+    let short_long = match (short, long) {
+        (None, None) => None,
+        (Some(short), Some(long)) => Some((short, long)),
+        (None, Some(_)) => return Err(missing(SHORT_FACTORS)),
+        (Some(_), None) => return Err(missing(LONG_FACTORS)),
+    };
+    Ok(Factors { all, short_long })
+}
+
+async fn read_tensor(
     store: &dyn Store,
     file: &str,
     header: &Header,
-    head_dim: u64,
+    rotated: u64,
+    name: &'static str,
 ) -> Result<Option<Vec<f32>>> {
-    let Some(tensor) = header.tensors.iter().find(|tensor| tensor.name == ROPE_FACTORS) else { return Ok(None) };
-    let named = |error: Error| error.file(store.describe(file)).tensor(ROPE_FACTORS);
-    check_factors(tensor, head_dim).map_err(named)?;
+    let Some(tensor) = header.tensors.iter().find(|tensor| tensor.name == name) else { return Ok(None) };
+    let named = |error: Error| error.file(store.describe(file)).tensor(name);
+    check_factors(tensor, rotated).map_err(named)?;
     let bytes = read_range(store, file, tensor.offset_bytes, tensor.len_bytes).await?;
-    let mut factors = vec![0.0; (head_dim / 2) as usize];
+    let mut factors = vec![0.0; (rotated / 2) as usize];
     plain::widen(Encoding::F32, &bytes, &mut factors).map_err(named)?;
     if let Some(bad) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
         return Err(named(Error::new(ErrorKind::Malformed, format!("the factor {bad} is not positive"))));
@@ -35,15 +63,19 @@ pub(super) async fn read_factors(
     Ok(Some(factors))
 }
 
-fn check_factors(tensor: &TensorInfo, head_dim: u64) -> Result<()> {
-    if head_dim > HEAD_DIM_CAP {
-        return Err(Error::new(ErrorKind::Malformed, format!("a head of {head_dim} values is too large")));
+fn check_factors(tensor: &TensorInfo, rotated: u64) -> Result<()> {
+    if rotated > HEAD_DIM_CAP {
+        return Err(Error::new(ErrorKind::Malformed, format!("a head of {rotated} values is too large")));
     }
-    if tensor.encoding != Encoding::F32 || tensor.shape != [head_dim / 2] {
-        let message = format!("{} {:?} where f32 [{}] is needed", tensor.encoding.name(), tensor.shape, head_dim / 2);
+    if tensor.encoding != Encoding::F32 || tensor.shape != [rotated / 2] {
+        let message = format!("{} {:?} where f32 [{}] is needed", tensor.encoding.name(), tensor.shape, rotated / 2);
         return Err(Error::new(ErrorKind::Malformed, message));
     }
     Ok(())
+}
+
+fn list(factors: &[f32]) -> Vec<f64> {
+    factors.iter().map(|factor| f64::from(*factor)).collect()
 }
 
 /// The config's `rope_scaling`, or `None` for plain RoPE. `prefix` is the architecture's name.
@@ -51,7 +83,7 @@ fn check_factors(tensor: &TensorInfo, head_dim: u64) -> Result<()> {
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a scaling or a parameter that Tilestream does not know, [`ErrorKind::Malformed`] for
 /// numbers that make no sense.
-pub(super) fn scaling(metadata: &Metadata, prefix: &str, factors: Option<&[f32]>) -> Result<Option<Value>> {
+pub(super) fn scaling(metadata: &Metadata, prefix: &str, factors: &Factors) -> Result<Option<Value>> {
     let keys = Keys { metadata, prefix };
     let linear = keys.factor("rope.scale_linear")?;
     let kind = match metadata.string(&keys.name("rope.scaling.type"))? {
@@ -60,22 +92,28 @@ pub(super) fn scaling(metadata: &Metadata, prefix: &str, factors: Option<&[f32]>
         None => linear.map(|_| "linear"),
         kind => kind,
     };
-    match (kind, factors) {
-        (None, None) => Ok(None),
-        (None, Some(factors)) => {
-            let factors: Vec<f64> = factors.iter().map(|factor| f64::from(*factor)).collect();
-            Ok(Some(json!({ "rope_type": "factors", "factors": factors })))
+    match (kind, &factors.all, &factors.short_long) {
+        (None, None, None) => Ok(None),
+        (None, Some(factors), None) => Ok(Some(json!({ "rope_type": "factors", "factors": list(factors) }))),
+        (None | Some("longrope"), None, Some((short, long))) => {
+            let attention = keys.factor("rope.scaling.attn_factor")?.unwrap_or(1.0);
+            let (short, long) = (list(short), list(long));
+            Ok(Some(json!({
+                "rope_type": "longrope", "short_factor": short, "long_factor": long, "attention_factor": attention,
+            })))
         }
-        (Some("linear"), None) => {
+        (Some("linear"), None, None) => {
             let factor = keys.factor("rope.scaling.factor")?.or(linear).unwrap_or(1.0);
             Ok(Some(json!({ "rope_type": "linear", "factor": factor })))
         }
-        (Some("yarn"), None) => keys.yarn().map(Some),
-        (Some(kind), None) => {
+        (Some("yarn"), None, None) => keys.yarn().map(Some),
+        (Some(kind), None, None) => {
             Err(Error::new(ErrorKind::Unsupported, format!("the RoPE scaling '{kind}' is not supported")))
         }
-        (Some(kind), Some(_)) => {
-            let message = format!("the RoPE scaling '{kind}' together with {ROPE_FACTORS} is not supported");
+        (kind, ..) => {
+            let kind = kind.unwrap_or("none");
+            let tensors = "the RoPE factors that the file has as tensors";
+            let message = format!("the RoPE scaling '{kind}' together with {tensors} is not supported");
             Err(Error::new(ErrorKind::Unsupported, message))
         }
     }

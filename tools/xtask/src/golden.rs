@@ -31,6 +31,7 @@ const SCRIPTS: &[Script] = &[
     Script { name: "small", file: "make_small.py", takes_model: false },
     Script { name: "pytorch", file: "make_pytorch.py", takes_model: false },
     Script { name: "small-gguf", file: "make_small_gguf.py", takes_model: false },
+    Script { name: "families-gguf", file: "make_families_gguf.py", takes_model: false },
     Script { name: "smollm2", file: "make_smollm2.py", takes_model: true },
     Script { name: "text", file: "make_text.py", takes_model: false },
 ];

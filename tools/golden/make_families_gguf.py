@@ -1,0 +1,257 @@
+"""Makes GGUF files of the small checkpoints in tests/data/families, with the same weights.
+
+Tensors get the names, the order of rows and the offsets that llama.cpp's converter gives them; values are not rounded, so
+that the golden logits of a family hold for its file. What the format cannot say (a family's number of layers or of heads
+stands for it) is said by keys that the published files do not need.
+
+    python make_families_gguf.py [--out DIR] [--only NAME]...
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+from gguf import MODEL_ARCH as Arch
+from safetensors.torch import load_file
+
+from llama_gguf import permute
+
+# What comes behind `model.layers.N.`, and GGUF's stem.
+LLAMA = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+SANDWICH = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+FUSED = {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"}
+PHI = {"self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down"}
+STARCODER = {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
+GLM4 = {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
+CHATGLM = {
+    "self_attention.query_key_value": "attn_qkv",
+    "self_attention.dense": "attn_output",
+    "mlp.dense_h_to_4h": "ffn_up",
+    "mlp.dense_4h_to_h": "ffn_down",
+}
+INTERNLM2 = {
+    "attention_norm": "attn_norm",
+    "ffn_norm": "ffn_norm",
+    "attention.wo": "attn_output",
+    "feed_forward.w1": "ffn_gate",
+    "feed_forward.w3": "ffn_up",
+    "feed_forward.w2": "ffn_down",
+}
+QWEN = {
+    "ln_1": "attn_norm",
+    "ln_2": "ffn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "mlp.w1": "ffn_up",
+    "mlp.w2": "ffn_gate",
+    "mlp.c_proj": "ffn_down",
+}
+OUTER = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "model.final_layernorm": "output_norm",
+    "lm_head": "output",
+    "model.tok_embeddings": "token_embd",
+    "output": "output",
+    "transformer.wte": "token_embd",
+    "transformer.ln_f": "output_norm",
+    "transformer.embedding.word_embeddings": "token_embd",
+    "transformer.encoder.final_layernorm": "output_norm",
+    "transformer.output_layer": "output",
+}
+LAYERS = ("model.layers.", "transformer.encoder.layers.", "transformer.h.")
+
+# permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms.
+FAMILIES = {
+    "baichuan-7b": {"arch": Arch.BAICHUAN, "permuted": True},
+    "chatglm3": {"arch": Arch.CHATGLM, "names": CHATGLM, "rotated": 0.5},
+    "cohere": {"arch": Arch.COMMAND_R},
+    "cohere-qk-norm": {"arch": Arch.COMMAND_R},
+    "cohere2": {"arch": Arch.COHERE2},
+    "gemma": {"arch": Arch.GEMMA, "unit": True},
+    "gemma2": {"arch": Arch.GEMMA2, "names": SANDWICH, "unit": True},
+    "gemma3": {"arch": Arch.GEMMA3, "names": SANDWICH, "unit": True},
+    "gemma3-layer-types": {"arch": Arch.GEMMA3, "names": SANDWICH, "unit": True},
+    "glm": {"arch": Arch.CHATGLM, "names": FUSED},
+    "glm4": {"arch": Arch.GLM4, "names": FUSED | GLM4},
+    "granite": {"arch": Arch.GRANITE, "permuted": True},
+    "internlm2": {"arch": Arch.INTERNLM2, "names": INTERNLM2, "permuted": True},
+    "olmo2": {"arch": Arch.OLMO2, "names": SANDWICH},
+    "phi-2": {"arch": Arch.PHI2, "names": PHI},
+    "phi3": {"arch": Arch.PHI3, "names": FUSED},
+    "phi3-longrope-long": {"arch": Arch.PHI3, "names": FUSED},
+    "qwen": {"arch": Arch.QWEN, "names": QWEN},
+    "qwen2": {"arch": Arch.QWEN2},
+    "qwen3": {"arch": Arch.QWEN3},
+    "smollm3": {"arch": Arch.SMOLLM3, "permuted": True},
+    "stablelm": {"arch": Arch.STABLELM},
+    "starcoder2": {"arch": Arch.STARCODER2, "names": STARCODER},
+}
+
+
+def first(config, *names, default=None):
+    """The first of some fields that the config has."""
+    return next((config[name] for name in names if config.get(name) is not None), default)
+
+
+def sizes(config):
+    heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    kv_heads = first(config, "num_key_value_heads", "multi_query_group_num", default=heads)
+    return heads, kv_heads, first(config, "head_dim", "kv_channels", default=hidden // heads)
+
+
+def write_metadata(writer, name, config, case):
+    heads, kv_heads, head_dim = sizes(config)
+    arch = case["arch"]
+    writer.add_context_length(first(config, "seq_length", "max_position_embeddings"))
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(first(config, "num_hidden_layers", "num_layers"))
+    writer.add_feed_forward_length(first(config, "intermediate_size", "ffn_hidden_size"))
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    if "head_dim" in config:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    if eps := first(config, "rms_norm_eps", "layernorm_epsilon"):
+        writer.add_layer_norm_rms_eps(eps)
+    elif arch is Arch.QWEN:
+        writer.add_layer_norm_rms_eps(config["layer_norm_epsilon"])
+    else:
+        writer.add_layer_norm_eps(first(config, "layer_norm_eps", "norm_epsilon"))
+    theta = first(config, "rope_theta", "rotary_emb_base", default=10000.0) * config.get("rope_ratio", 1.0)
+    writer.add_rope_freq_base(float(theta))
+    rotated = first(config, "partial_rotary_factor", default=case.get("rotated"))
+    if rotated is not None:
+        writer.add_rope_dimension_count(int(head_dim * rotated))
+    if "sliding_window" in config and arch not in (Arch.QWEN2, Arch.QWEN3, Arch.SMOLLM3):
+        writer.add_sliding_window(config["sliding_window"])
+    for field, add in [
+        ("logit_scale", writer.add_logit_scale),
+        ("attn_logit_softcapping", writer.add_attn_logit_softcapping),
+        ("final_logit_softcapping", writer.add_final_logit_softcapping),
+        ("attention_multiplier", writer.add_attention_scale),
+        ("residual_multiplier", writer.add_residual_scale),
+        ("embedding_multiplier", writer.add_embedding_scale),
+        ("logits_scaling", writer.add_logit_scale),
+    ]:
+        if config.get(field) is not None:
+            add(config[field])
+    if "query_pre_attn_scalar" in config:
+        writer.add_attention_scale(config["query_pre_attn_scalar"] ** -0.5)
+    if arch is Arch.GEMMA3:
+        kinds = config.get("layer_types")
+        pattern = [kind == "sliding_attention" for kind in kinds] if kinds else config["sliding_window_pattern"]
+        key = gguf.Keys.Attention.SLIDING_WINDOW_PATTERN.format(arch=gguf.MODEL_ARCH_NAMES[arch])
+        writer.add_array(key, pattern) if kinds else writer.add_uint32(key, pattern)
+        writer.add_key_value("gemma3.rope.freq_base_swa", config["rope_local_base_freq"], gguf.GGUFValueType.FLOAT32)
+    if arch is Arch.STABLELM:
+        writer.add_parallel_residual(True)  # as the converter writes it where the config is silent
+    scaling = config.get("rope_scaling") or {}
+    if scaling.get("rope_type") == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling["factor"])
+    if "long_factor" in scaling:
+        original, positions = config["original_max_position_embeddings"], config["max_position_embeddings"]
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors((1 + np.log(positions / original) / np.log(original)) ** 0.5)
+        writer.add_tensor("rope_factors_long.weight", np.array(scaling["long_factor"], dtype=np.float32))
+        writer.add_tensor("rope_factors_short.weight", np.array(scaling["short_factor"], dtype=np.float32))
+
+
+def renamed(name, names):
+    """(GGUF's name, stem) of a tensor."""
+    stem, kind = name.rsplit(".", 1)
+    for prefix in LAYERS:
+        if stem.startswith(prefix):
+            layer, stem = stem.removeprefix(prefix).split(".", 1)
+            stem = names[stem]
+            return f"blk.{layer}.{stem}.{kind}", stem
+    return f"{OUTER[stem]}.{kind}", OUTER[stem]
+
+
+def split(name, value, config):
+    """The published tensor, or the parts that the converter makes of it."""
+    heads, kv_heads, head_dim = sizes(config)
+    if name.endswith("W_pack.weight"):
+        for part, rows in zip("qkv", value.chunk(3)):
+            yield name.replace("W_pack", f"{part}_proj"), rows
+    elif name.endswith("wqkv.weight"):
+        groups = value.reshape(kv_heads, heads // kv_heads + 2, head_dim, -1)
+        for part, rows in {"q": groups[:, :-2], "k": groups[:, -2:-1], "v": groups[:, -1:]}.items():
+            yield name.replace("attention.wqkv", f"self_attn.{part}_proj"), rows.reshape(-1, value.shape[1])
+    else:
+        yield name, value
+
+
+def make(source, out, name):
+    case = FAMILIES[name]
+    config = json.loads((source / name / "config.json").read_text())
+    heads, kv_heads, _ = sizes(config)
+    names = LLAMA | case.get("names", {})
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{name}.gguf"
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[case["arch"]])
+    write_metadata(writer, name, config, case)
+    for published, whole in load_file(source / name / "model.safetensors").items():
+        if published.endswith("inv_freq"):
+            continue
+        for part, value in split(published, whole, config):
+            theirs, stem = renamed(part, names)
+            value = value.float().numpy()
+            if case.get("permuted") and stem in ("attn_q", "attn_k"):
+                value = permute(value, heads if stem == "attn_q" else kv_heads)
+            if case.get("unit") and stem.endswith("norm"):
+                value = value + 1
+            if value.ndim == 1 or stem.endswith("norm"):
+                writer.add_tensor(theirs, np.ascontiguousarray(value, dtype=np.float32))
+            else:
+                write_matrix(writer, theirs, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    print(f"{name}: {path.stat().st_size} bytes")
+
+
+def write_matrix(writer, name, value):
+    """A matrix in the smallest type that keeps every value."""
+    narrow = torch.from_numpy(np.ascontiguousarray(value)).bfloat16()
+    if torch.equal(narrow.float(), torch.from_numpy(value.copy())):
+        data = narrow.view(torch.uint16).numpy().view(np.uint8)
+        return writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.BF16)
+    half = value.astype(np.float16)
+    exact = np.array_equal(half.astype(np.float32), value)
+    return writer.add_tensor(name, half if exact else np.ascontiguousarray(value))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = Path(__file__).resolve().parents[2] / "tests/data"
+    parser.add_argument("--out", type=Path, default=data / "families-gguf", help="where the files go")
+    parser.add_argument("--only", action="append", choices=FAMILIES, help="make only this one; may be repeated")
+    arguments = parser.parse_args()
+    for name in arguments.only or FAMILIES:
+        make(data / "families", arguments.out, name)
+
+
+if __name__ == "__main__":
+    main()
