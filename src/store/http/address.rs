@@ -50,11 +50,6 @@ impl Address {
         Ok(Self { folder, query })
     }
 
-    /// Whether a query string goes with every request.
-    pub(super) fn is_signed(&self) -> bool {
-        self.query.is_some()
-    }
-
     /// The address of an object, to send.
     ///
     /// # Errors

@@ -6,6 +6,10 @@ use crate::{Error, ErrorKind};
 
 /// The head of an answer. A header that another origin hides from a browser is `None`.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    target_arch = "wasm32",
+    allow(dead_code, reason = "a browser follows redirects by itself, and reads no hubs")
+)]
 pub(super) struct Head {
     pub status: u16,
     pub content_range: Option<String>,

@@ -141,8 +141,9 @@ impl HubStore {
         token: Option<HubToken>,
         options: HttpOptions,
     ) -> Result<Self> {
-        let endpoint = Address::parse(endpoint.unwrap_or(ENDPOINT))?;
-        if endpoint.is_signed() {
+        let given = endpoint.unwrap_or(ENDPOINT);
+        let endpoint = Address::parse(given)?;
+        if given.contains('?') {
             let error = Error::new(ErrorKind::Argument, "a hub's address has no query string");
             return Err(error.file(endpoint.folder()));
         }
