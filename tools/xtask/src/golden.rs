@@ -1,5 +1,7 @@
 //! `cargo xtask golden`: makes the reference data again.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::process::{command, root, run};
@@ -23,17 +25,18 @@ pub struct Args {
 struct Script {
     name: &'static str,
     file: &'static str,
-    /// Whether it takes the test model's path.
-    takes_model: bool,
+    /// Sets up the model whose path it takes.
+    model: Option<fn() -> Result<PathBuf>>,
 }
 
 const SCRIPTS: &[Script] = &[
-    Script { name: "small", file: "make_small.py", takes_model: false },
-    Script { name: "pytorch", file: "make_pytorch.py", takes_model: false },
-    Script { name: "small-gguf", file: "make_small_gguf.py", takes_model: false },
-    Script { name: "families-gguf", file: "make_families_gguf.py", takes_model: false },
-    Script { name: "smollm2", file: "make_smollm2.py", takes_model: true },
-    Script { name: "text", file: "make_text.py", takes_model: false },
+    Script { name: "small", file: "make_small.py", model: None },
+    Script { name: "pytorch", file: "make_pytorch.py", model: None },
+    Script { name: "small-gguf", file: "make_small_gguf.py", model: None },
+    Script { name: "families-gguf", file: "make_families_gguf.py", model: None },
+    Script { name: "gemma3", file: "make_gemma3.py", model: Some(setup::model::set_up_gemma3) },
+    Script { name: "smollm2", file: "make_smollm2.py", model: Some(setup::model::set_up) },
+    Script { name: "text", file: "make_text.py", model: None },
 ];
 
 pub fn main(args: &Args) -> Result<()> {
@@ -45,8 +48,8 @@ pub fn main(args: &Args) -> Result<()> {
     for script in SCRIPTS.iter().filter(|script| args.what.as_deref().is_none_or(|name| name == script.name)) {
         let mut make = command(&python);
         make.arg(folder.join(script.file));
-        if script.takes_model {
-            make.arg(setup::model::set_up()?);
+        if let Some(set_up) = script.model {
+            make.arg(set_up()?);
         }
         run(make.args(&args.more))?;
     }

