@@ -147,8 +147,8 @@ impl KernelId {
             Self::Argmax,
             Self::GatherRows,
             Self::ScatterRows,
+            Self::PlaceColumns,
         ];
-        ids.push(Self::PlaceColumns);
         ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
             ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);

@@ -32,11 +32,13 @@ params! {
     }
     /// `shaders/kv_write.wgsl`.
     KvWriteParams {
-        rows: u32, key_width: u32, value_width: u32, key_stride: u32, value_stride: u32, segment_first_page: u32, segment_pages: u32,
+        rows: u32, key_width: u32, value_width: u32, key_stride: u32, value_stride: u32, segment_first_page: u32,
+        segment_pages: u32,
     }
     /// `shaders/attention.wgsl`.
     AttentionParams {
-        rows: u32, heads: u32, kv_heads: u32, head_dim: u32, value_dim: u32, key_width: u32, value_width: u32, scale: f32, window: u32,
+        rows: u32, heads: u32, kv_heads: u32, head_dim: u32, value_dim: u32, key_width: u32, value_width: u32,
+        scale: f32, window: u32,
         query_stride: u32, output_stride: u32, segment_first_page: u32, segment_pages: u32, softcap: f32,
         sinks_offset: u32, flags: u32,
     }

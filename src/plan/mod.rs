@@ -15,7 +15,6 @@ mod tests;
 pub use block::model_spec;
 pub use names::{Place, TensorNames};
 pub use rows::{RotaryRows, RowMap};
-pub use shape::families;
 
 /// Index of an activation buffer in [`ModelSpec::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

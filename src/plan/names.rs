@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::families::{Family, Part, Rope};
+use super::families::{Part, Rope};
 use super::shape::{Latent, Shape};
 use super::{RotaryRows, RowMap};
 use crate::Result;
@@ -130,11 +130,5 @@ impl TensorNames {
             }
             _ => rows,
         }
-    }
-
-    /// The family, for messages.
-    pub fn family(&self) -> &'static str {
-        let Family { name, .. } = self.shape.family;
-        name
     }
 }

@@ -49,6 +49,8 @@ const MOST_LAYERS: u32 = 10_000;
 const MOST_VOCAB: u32 = 1 << 24;
 const MOST_HEAD_DIM: u32 = 512;
 const MOST_EXPERTS: u32 = 4096;
+/// Each is a name and a place in memory before a byte of it is read.
+const MOST_EXPERTS_OF_ALL: u64 = 1 << 18;
 
 /// Everything that the ops of a model depend on.
 #[derive(Clone, Debug)]
@@ -174,11 +176,6 @@ fn family(config: &Value) -> Result<&'static Family> {
             .file("config.json")
             .remedy(format!("known are: {}", known.join(", ")))
     })
-}
-
-/// The names of the families, in the order of the table.
-pub fn families() -> impl Iterator<Item = (&'static str, &'static str)> {
-    families::families().map(|row| (row.name, row.class))
 }
 
 struct Reader<'a> {
@@ -313,7 +310,13 @@ impl Reader<'_> {
 
     fn experts(&self, experts: families::Experts, layers: u32) -> Result<ExpertsShape> {
         let fields = self.fields;
-        let count = fields.needed_count(experts.count, MOST_EXPERTS)?;
+        // transformers 5 writes this name for families that publish another.
+        let field = fields.get("num_local_experts").map_or(experts.count, |_| "num_local_experts");
+        let count = fields.needed_count(field, MOST_EXPERTS)?;
+        if u64::from(count) * u64::from(layers) > MOST_EXPERTS_OF_ALL {
+            let message = format_args!("is {count}, which {layers} layers make too many to be a model");
+            return Err(fields.wrong(field, message));
+        }
         let chosen = fields.needed_count("num_experts_per_tok", count)?;
         let width = fields.needed_count(experts.width, MOST_WIDTH)?;
         let shared = match experts.shared {
@@ -405,9 +408,13 @@ impl Reader<'_> {
     fn windows(&self, layers: u32) -> Result<Vec<Option<u32>>> {
         let fields = self.fields;
         let used = !self.reads("use_sliding_window") || fields.truth("use_sliding_window")?.unwrap_or(false);
-        let window = if self.reads("sliding_window") { fields.count("sliding_window", u32::MAX)? } else { None };
+        // A window that is not used may hold anything.
+        let window = match self.reads("sliding_window") && fields.get("sliding_window").is_some() && used {
+            true => fields.count("sliding_window", u32::MAX)?,
+            false => None,
+        };
         let first = if self.reads("max_window_layers") { fields.number("max_window_layers")? } else { None };
-        let pattern = if self.reads("sliding_window_pattern") { self.pattern()? } else { None };
+        let pattern = self.count("sliding_window_pattern")?;
         let kinds = if self.reads("layer_types") { self.list("layer_types", layers)? } else { None };
         let windowed = |layer: usize| -> Result<bool> {
             match (kinds, pattern, first) {
@@ -421,14 +428,7 @@ impl Reader<'_> {
                 _ => Ok(true),
             }
         };
-        let window = window.filter(|_| used);
         (0..layers as usize).map(|layer| Ok(if windowed(layer)? { window } else { None })).collect()
-    }
-
-    fn pattern(&self) -> Result<Option<u32>> {
-        // transformers 5 writes it with an underscore, beside the list that says the same.
-        self.fields.get("_sliding_window_pattern");
-        self.fields.count("sliding_window_pattern", MOST_LAYERS)
     }
 
     /// A list with an entry for each layer.

@@ -173,3 +173,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn more_experts_than_any_model_has_are_refused() {
+    let mixture = |layers: u32, experts: u32| {
+        model_spec(&with(&json!({
+            "architectures": ["MixtralForCausalLM"], "num_hidden_layers": layers, "num_local_experts": experts,
+        })))
+    };
+    assert_eq!(mixture(3, 8).expect("a plan").layers[0].experts.as_ref().map(|experts| experts.count), Some(8));
+    let error = mixture(10_000, 4096).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(error.to_string().contains("num_local_experts"), "{error}");
+}

@@ -68,7 +68,16 @@ pub async fn split_small(name: &str, config: &str) -> Files {
 
 /// Splits a checkpoint of a family into memory.
 pub async fn split_family(name: &str) -> tilestream::Result<Files> {
-    let source = FileStore::open(data("families").join(name))?;
+    split_family_as(name, "config.json").await
+}
+
+/// The same with one of the spellings of its config.
+pub async fn split_family_as(name: &str, config: &str) -> tilestream::Result<Files> {
+    let (published, folder) = (data("families").join(name), tempfile::tempdir().expect("a folder"));
+    for (from, to) in [(config, "config.json"), ("model.safetensors", "model.safetensors")] {
+        std::fs::copy(published.join(from), folder.path().join(to)).expect("copies");
+    }
+    let source = FileStore::open(folder.path())?;
     let checkpoint = checkpoint::open(&source, None).await?;
     let spec = plan::model_spec(&checkpoint.config)?;
     let store = Arc::new(MemoryStore::new());

@@ -1,7 +1,7 @@
 //! Families with names of their own, most of them with fused matrices.
 
 use super::plain::LLAMA;
-use super::{Experts, Family, Flag, Norms, Part, Rope, Rule, Shared, When};
+use super::{Experts, FUSED_GATE_UP, FUSED_QKV, Family, Flag, Norms, Part, Rope, Rule, Shared, When};
 
 // https://huggingface.co/baichuan-inc/Baichuan-7B/blob/main/config.json
 const BAICHUAN: Family = Family {
@@ -11,10 +11,7 @@ const BAICHUAN: Family = Family {
     qkv_bias: Flag::No,
     output_bias: Flag::No,
     mlp_bias: Flag::No,
-    tensors: &[Rule {
-        theirs: "self_attn.W_pack",
-        ours: &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
-    }],
+    tensors: &[Rule { theirs: "self_attn.W_pack", ours: FUSED_QKV }],
     ..LLAMA
 };
 
@@ -29,14 +26,25 @@ const DEEPSEEK: Family = Family {
         "auto_map",
         "aux_loss_alpha",
         "ep_size",
+        // transformers 5 writes sizes that follow from others.
+        "head_dim",
+        "qk_head_dim",
         // The reference of V2 does not look at it.
         "norm_topk_prob",
         "num_key_value_heads",
         "num_nextn_predict_layers",
+        "output_router_logits",
+        "router_aux_loss_coef",
         "seq_aux",
         "topk_method",
     ],
-    only: &[("attention_bias", &["false"]), ("moe_layer_freq", &["1"]), ("scoring_func", &["softmax"])],
+    only: &[
+        ("attention_bias", &["false"]),
+        ("mlp_bias", &["false"]),
+        ("moe_layer_freq", &["1"]),
+        ("rope_interleave", &["true"]),
+        ("scoring_func", &["softmax"]),
+    ],
     qkv_bias: Flag::No,
     output_bias: Flag::No,
     mlp_bias: Flag::No,
@@ -74,10 +82,7 @@ pub(super) const ROWS: &[Family] = &[
         output_bias: Flag::No,
         mlp_bias: Flag::No,
         rope: Rope::Interleaved,
-        tensors: &[Rule {
-            theirs: "mlp.gate_up_proj",
-            ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)],
-        }],
+        tensors: &[Rule { theirs: "mlp.gate_up_proj", ours: FUSED_GATE_UP }],
         ..LLAMA
     },
     // https://huggingface.co/THUDM/GLM-4-9B-0414/blob/main/config.json
@@ -95,10 +100,7 @@ pub(super) const ROWS: &[Family] = &[
             after_mlp: Some("post_mlp_layernorm"),
         },
         rope: Rope::Interleaved,
-        tensors: &[Rule {
-            theirs: "mlp.gate_up_proj",
-            ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)],
-        }],
+        tensors: &[Rule { theirs: "mlp.gate_up_proj", ours: FUSED_GATE_UP }],
         ..LLAMA
     },
     // https://huggingface.co/Qwen/Qwen-7B/blob/main/config.json
@@ -142,14 +144,7 @@ pub(super) const ROWS: &[Family] = &[
         tensors: &[
             Rule { theirs: "ln_1", ours: &[("input_layernorm", Part::All)] },
             Rule { theirs: "ln_2", ours: &[("post_attention_layernorm", Part::All)] },
-            Rule {
-                theirs: "attn.c_attn",
-                ours: &[
-                    ("self_attn.q_proj", Part::Query),
-                    ("self_attn.k_proj", Part::Key),
-                    ("self_attn.v_proj", Part::Value),
-                ],
-            },
+            Rule { theirs: "attn.c_attn", ours: FUSED_QKV },
             Rule { theirs: "attn.c_proj", ours: &[("self_attn.o_proj", Part::All)] },
             Rule { theirs: "mlp.w1", ours: &[("mlp.up_proj", Part::All)] },
             Rule { theirs: "mlp.w2", ours: &[("mlp.gate_proj", Part::All)] },
@@ -241,6 +236,7 @@ pub(super) const ROWS: &[Family] = &[
         class: "InternLM3ForCausalLM",
         name: "internlm3",
         harmless: &["auto_map"],
+        only: &[("attention_bias", &["false"]), ("mlp_bias", &["false"])],
         qkv_bias: Flag::Field("qkv_bias"),
         output_bias: Flag::Field("bias"),
         mlp_bias: Flag::Field("bias"),
@@ -291,19 +287,9 @@ pub(super) const ROWS: &[Family] = &[
         rope: Rope::Interleaved,
         layers: "transformer.encoder.layers.",
         tensors: &[
-            Rule {
-                theirs: "self_attention.query_key_value",
-                ours: &[
-                    ("self_attn.q_proj", Part::Query),
-                    ("self_attn.k_proj", Part::Key),
-                    ("self_attn.v_proj", Part::Value),
-                ],
-            },
+            Rule { theirs: "self_attention.query_key_value", ours: FUSED_QKV },
             Rule { theirs: "self_attention.dense", ours: &[("self_attn.o_proj", Part::All)] },
-            Rule {
-                theirs: "mlp.dense_h_to_4h",
-                ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)],
-            },
+            Rule { theirs: "mlp.dense_h_to_4h", ours: FUSED_GATE_UP },
             Rule { theirs: "mlp.dense_4h_to_h", ours: &[("mlp.down_proj", Part::All)] },
             Rule { theirs: "transformer.embedding.word_embeddings", ours: &[("model.embed_tokens", Part::All)] },
             Rule { theirs: "transformer.encoder.final_layernorm", ours: &[("model.norm", Part::All)] },
@@ -324,7 +310,9 @@ pub(super) const ROWS: &[Family] = &[
             "moe_intermediate_size": 2048, "norm_topk_prob": true}"#,
         only: &[
             ("attention_bias", &["false"]),
+            ("mlp_bias", &["false"]),
             ("moe_layer_freq", &["1"]),
+            ("rope_interleave", &["true"]),
             ("scoring_func", &["sigmoid"]),
             ("topk_method", &["noaux_tc"]),
         ],

@@ -161,6 +161,13 @@ pub(super) enum Part {
     LatentValue,
 }
 
+/// Queries, keys and values one after the other.
+const FUSED_QKV: &[(&str, Part)] =
+    &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)];
+
+/// The gate, then what it gates.
+const FUSED_GATE_UP: &[(&str, Part)] = &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)];
+
 /// Every row.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
     plain::ROWS.iter().chain(fused::ROWS)

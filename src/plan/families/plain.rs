@@ -1,6 +1,6 @@
 //! Families whose checkpoints name their tensors as Llama's do, or nearly.
 
-use super::{Experts, Family, Flag, HeadNorm, Norms, Part, Rope, Rule, Shared};
+use super::{Experts, FUSED_GATE_UP, FUSED_QKV, Family, Flag, HeadNorm, Norms, Part, Rope, Rule, Shared};
 use crate::plan::NormKind;
 
 /// The names of Llama, which are ours.
@@ -172,6 +172,7 @@ pub(super) const ROWS: &[Family] = &[
             "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408,
             "shared_expert_intermediate_size": 5632, "decoder_sparse_step": 1}"#,
         harmless: ROUTER_TRAINING,
+        only: &[("qkv_bias", &["true"])],
         qkv_bias: Flag::Yes,
         experts: Some(Experts { shared: Shared::Gated("shared_expert_intermediate_size"), ..QWEN_EXPERTS }),
         ..QWEN2
@@ -247,15 +248,8 @@ pub(super) const ROWS: &[Family] = &[
         output_bias: Flag::No,
         mlp_bias: Flag::No,
         tensors: &[
-            Rule {
-                theirs: "self_attn.qkv_proj",
-                ours: &[
-                    ("self_attn.q_proj", Part::Query),
-                    ("self_attn.k_proj", Part::Key),
-                    ("self_attn.v_proj", Part::Value),
-                ],
-            },
-            Rule { theirs: "mlp.gate_up_proj", ours: &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)] },
+            Rule { theirs: "self_attn.qkv_proj", ours: FUSED_QKV },
+            Rule { theirs: "mlp.gate_up_proj", ours: FUSED_GATE_UP },
         ],
         ..LLAMA
     },

@@ -14,8 +14,6 @@ use crate::{Error, ErrorKind, Result};
 
 /// Bytes that go through at once, of the source or of the model, whichever is more.
 const CHUNK_BYTES: u64 = 4 << 20;
-/// Shorter runs are read with what lies between them.
-const FEW_ROWS: u64 = 16;
 /// Largest head whose interleaved rows are read at once; rows of larger ones are read one by one.
 const MAX_HEAD_BYTES: u64 = 16 << 20;
 
@@ -77,10 +75,6 @@ impl TensorPlan {
         let map = &self.tensor.rows;
         let run_end = (rows.start / map.run).saturating_add(1).saturating_mul(map.run);
         match self.head_rows() {
-            None if map.run < FEW_ROWS => {
-                let end = rows.end.min(rows.start + FEW_ROWS);
-                (end, map.start_of(rows.start)..map.start_of(end - 1) + 1)
-            }
             None => {
                 let end = rows.end.min(run_end);
                 (end, map.start_of(rows.start)..map.start_of(end - 1) + 1)
