@@ -27,6 +27,7 @@ use crate::model::{CancelToken, Engine};
 use crate::model_files::{ModelFiles, ModelText};
 use crate::platform::now_s;
 use crate::store;
+use crate::stream::Uses;
 use crate::text::Message;
 use crate::watch::StreamWatch;
 
@@ -131,10 +132,32 @@ pub struct ProfileReport {
     pub streamed_bytes_per_sweep: u64,
     pub sweeps: u64,
     pub bytes_read: u64,
+    /// What experts came to; none in a model without them.
+    pub experts: Option<ExpertsReport>,
     pub read_busy_s: f64,
     pub upload_busy_s: f64,
     pub compute_busy_s: f64,
     pub wall_s: f64,
+}
+
+/// What the experts of a mixture came to since the model was opened.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ExpertsReport {
+    /// Bytes of the experts that routers chose, once for each sweep.
+    pub used_bytes: u64,
+    /// Bytes of those that were not on the GPU and had to be read.
+    pub read_bytes: u64,
+    /// Bytes of all experts that they could have chosen: what streaming whole layers takes.
+    pub whole_layer_bytes: u64,
+    /// Share of the used bytes that were on the GPU.
+    pub hit_rate: f64,
+}
+
+impl ExpertsReport {
+    fn new(Uses { used_bytes, read_bytes, of_bytes }: Uses) -> Option<Self> {
+        let hit_rate = 1.0 - read_bytes as f64 / used_bytes.max(1) as f64;
+        (of_bytes > 0).then_some(Self { used_bytes, read_bytes, whole_layer_bytes: of_bytes, hit_rate })
+    }
 }
 
 impl AutoModel {
@@ -247,6 +270,7 @@ impl AutoModel {
             streamed_bytes_per_sweep,
             sweeps: figures.sweeps,
             bytes_read: figures.bytes_read,
+            experts: ExpertsReport::new(figures.by_use),
             read_busy_s: figures.read_busy_s,
             upload_busy_s: figures.upload_busy_s,
             compute_busy_s: figures.compute_busy_s,

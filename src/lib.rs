@@ -20,7 +20,7 @@ pub mod text;
 pub mod watch;
 mod web_api;
 
-pub use auto_model::{AutoModel, LoadOptions, ProfileReport};
+pub use auto_model::{AutoModel, ExpertsReport, LoadOptions, ProfileReport};
 pub use error::{Error, ErrorKind, Result};
 pub use generate::{GenerateOptions, Generation, Piece, Request};
 pub use model_files::{ModelFiles, ModelText};

@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{Golden, block_on, data, demand, gpu, open, smallest, split_family};
-use tilestream::model::batch::{self, Sequence};
+use common::{Files, Golden, block_on, data, demand, gpu, open, smallest, split_family};
+use tilestream::model::batch::{self, Next, Sequence};
 use tilestream::model::budget::Demand;
 use tilestream::model::engine::Want;
 use tilestream::shard::Model;
+use tilestream::stream::Uses;
 
 /// Bytes of a tensor's rows in the model's files.
 fn bytes(model: &Model, name: &str) -> u64 {
@@ -55,6 +56,55 @@ fn a_token_reads_the_dense_part_and_the_experts_it_chose() {
             }
         });
     }
+}
+
+#[test]
+fn experts_that_are_used_most_stay_in_what_the_budget_leaves() {
+    for name in ["mixtral", "qwen3-moe"] {
+        block_on(async {
+            let (files, golden) = (split_family(name).await.expect("splits"), golden(name));
+            let demand = Demand { kv_pages: 2, rows: Some(1), ..demand() };
+            let least = smallest(&files, &demand).await;
+            let streamed = answer(&files, &golden, Demand { budget_bytes: least, ..demand }).await;
+            assert_eq!(streamed.uses.read_bytes, streamed.uses.used_bytes, "{name}: no room, so all is read");
+            // From budgets where nothing stays to those where all does.
+            let mut rates = Vec::new();
+            for step in 0..20 {
+                let budget_bytes = least + (step << 15);
+                let answer = answer(&files, &golden, Demand { budget_bytes, ..demand }).await;
+                assert_eq!(answer.ids, streamed.ids, "{name}: a cache changes no number");
+                let Uses { used_bytes, read_bytes, of_bytes } = answer.uses;
+                assert!(used_bytes < of_bytes, "{name}: whole layers would be more");
+                assert!(answer.kept_bytes <= budget_bytes, "{name}: {} bytes stay", answer.kept_bytes);
+                rates.push(1.0 - read_bytes as f64 / used_bytes as f64);
+            }
+            let some = rates.iter().filter(|rate| (0.1..0.8).contains(*rate)).count();
+            assert!(some >= 2, "{name}: hit rates {rates:.2?}");
+            assert!(rates.last().is_some_and(|rate| *rate > 0.85), "{name}: all but the first sweep hits, {rates:.2?}");
+        });
+    }
+}
+
+/// What a short answer came to.
+struct Answer {
+    ids: Vec<u32>,
+    uses: Uses,
+    kept_bytes: u64,
+}
+
+async fn answer(files: &Files, golden: &Golden, demand: Demand) -> Answer {
+    let mut engine = open(files, gpu(demand.budget_bytes).await, demand).await.expect("loads");
+    let mut sequence = Sequence::new(golden.ids[..8].to_vec());
+    assert!(engine.kv().reserve(&mut sequence.pages, 40));
+    let mut ids = Vec::new();
+    while ids.len() < 24 {
+        let next = batch::sweep(&mut engine, &mut [&mut sequence], Want::Best).await.expect("sweeps");
+        if let [Next::Best(id)] = next[..] {
+            sequence.ids.push(id);
+            ids.push(id);
+        }
+    }
+    Answer { ids, uses: engine.profile().figures().by_use, kept_bytes: engine.residency().0 }
 }
 
 fn golden(name: &str) -> Golden {

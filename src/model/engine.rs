@@ -313,7 +313,7 @@ impl Engine {
         }
         self.cancel.check()?;
         let (sections, next) = (self.sections.of_sweep(!heads.is_empty()), self.sections.of_sweep(next_has_head));
-        self.stream.begin_sweep(&sections, &next).await?;
+        self.stream.begin_sweep(rows.len() as u32, &sections, &next).await?;
         let tables: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.pages[..]).collect();
         let residual = &self.buffers.activations[usize::from(self.spec.residual.0)];
         let input = StepInput { rows, tables: &tables, heads };
@@ -442,7 +442,7 @@ async fn open_stream(
         window_bytes: shares.window_bytes,
         windows: shares.windows,
         pinned_bytes: shares.pinned_bytes,
-        sections: sections.tiles.clone(),
+        sections: sections.list.clone(),
         // Half of the windows: what a router asks for must not wait for what it did not ask for.
         reserved_windows: if has_experts { shares.windows / 2 } else { 0 },
     };

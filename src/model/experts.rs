@@ -170,7 +170,8 @@ impl Engine {
         let result = self.choose(layer, &experts, scores, rows, &mut step).await;
         if result.is_ok() {
             let first = self.expert_section(layer, 0);
-            self.stream.bring_sections(step.choice.groups.iter().map(|group| first + group.expert));
+            let chosen = step.choice.groups.iter().map(|group| (first + group.expert, group.len as u32));
+            self.stream.bring_sections(&chosen.collect::<Vec<_>>(), first..first + experts.count as usize);
         }
         self.experts = Some(step);
         result
@@ -245,8 +246,6 @@ impl Engine {
             self.cancel_token().check()?;
             self.run_expert(layer, &spec, group, (input, output), scale).await?;
         }
-        let first = self.expert_section(layer, 0);
-        self.stream.end_sections(choice.groups.iter().map(|group| first + group.expert));
         Ok(())
     }
 }

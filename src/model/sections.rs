@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::layout::ModelLayout;
-use crate::stream::TileTable;
+use crate::stream::{SectionSpec, TileTable};
 
 /// The sections of the stream: what every sweep needs, the head, and each expert by itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sections {
-    pub tiles: Vec<Range<usize>>,
+    pub list: Vec<SectionSpec>,
     /// Sections that every sweep needs, in order.
     dense: Vec<usize>,
     head: usize,
@@ -25,23 +25,23 @@ impl Sections {
             if let Some(first) = experts.peek() {
                 sections.push_dense(start..first.start);
             }
-            sections.experts.push(sections.tiles.len());
+            sections.experts.push(sections.list.len());
             for tiles in experts {
                 start = tiles.end;
-                sections.tiles.push(tiles);
+                sections.list.push(SectionSpec { tiles, by_use: true });
             }
         }
         let end = table.tiles_of(layout.layer_pieces.clone()).end;
         sections.push_dense(start..end);
-        sections.head = sections.tiles.len();
-        sections.tiles.push(end..table.len());
+        sections.head = sections.list.len();
+        sections.list.push(SectionSpec { tiles: end..table.len(), by_use: false });
         sections
     }
 
     fn push_dense(&mut self, tiles: Range<usize>) {
         if !tiles.is_empty() {
-            self.dense.push(self.tiles.len());
-            self.tiles.push(tiles);
+            self.dense.push(self.list.len());
+            self.list.push(SectionSpec { tiles, by_use: false });
         }
     }
 

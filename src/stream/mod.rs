@@ -1,10 +1,11 @@
 //! When bytes arrive and leave: the tile table, which tiles stay, and the pipeline that brings the others in time.
 //! Knows byte ranges and windows; no architectures, no file formats, no shaders.
 
+pub mod by_use;
 pub mod pipeline;
 pub mod profile;
 pub mod tiles;
 
-pub use pipeline::{AWAY, IN_RING, PINNED, Placement, StreamOptions, TileSource, TileStates, TileStream};
-pub use profile::{Event, Figures, Profile, Stage};
+pub use pipeline::{AWAY, IN_RING, PINNED, Placement, SectionSpec, StreamOptions, TileSource, TileStates, TileStream};
+pub use profile::{Event, Figures, Profile, Stage, Uses};
 pub use tiles::{Piece, Tile, TileTable};

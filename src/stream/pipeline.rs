@@ -2,11 +2,13 @@
 //!
 //! A sweep is a list of sections (the layers, the head). Reads follow the order in which the tiles will be used, across
 //! sections and into the next sweep, as far as there are windows. The first pass over a section brings every tile and
-//! keeps a copy of those that are to stay; later passes bring only the others.
+//! keeps a copy of those that are to stay; later passes bring only the others. Sections that only some sweeps use share
+//! slots, and keep them as long as they are used more than others.
 //!
 //! Where the adapter maps its own buffers, shaders read the window itself. Elsewhere a window is copied into the ring,
 //! and reuse of the ring follows queue order: a copy runs after the dispatches that were submitted before it.
 
+mod homes;
 mod reading;
 
 use std::collections::VecDeque;
@@ -16,8 +18,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use futures::channel::oneshot;
 
+use super::by_use::UseCache;
 use super::profile::{Profile, Stage};
-use super::tiles::{Load, TileTable, group_loads, pin_evenly};
+use super::tiles::{Load, TileTable, group_loads};
 use crate::gpu::device::Mapping;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::platform::{BoxFuture, MaybeSend, Spawner};
@@ -40,9 +43,17 @@ pub struct StreamOptions {
     /// Bytes of tiles that stay on the GPU.
     pub pinned_bytes: u64,
     /// Tile ranges that a sweep may take or leave as a whole, in order; together all tiles.
-    pub sections: Vec<Range<usize>>,
+    pub sections: Vec<SectionSpec>,
     /// Windows that reading ahead leaves for sections which a sweep asks for on its way. Fewer than `windows`.
     pub reserved_windows: usize,
+}
+
+/// A run of tiles that a sweep may take or leave as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SectionSpec {
+    pub tiles: Range<usize>,
+    /// Only some sweeps use it: its tiles stay as long as it is used more than others.
+    pub by_use: bool,
 }
 
 /// Where a tile lies now.
@@ -64,6 +75,7 @@ pub const PINNED: u8 = 2;
 #[derive(Debug)]
 struct Section {
     tiles: Range<usize>,
+    by_use: bool,
     all: Vec<Load>,
     streamed: Vec<Load>,
     /// Whether the tiles that stay are in their homes.
@@ -74,6 +86,8 @@ struct Section {
 struct Home {
     segment: usize,
     offset_bytes: u64,
+    /// Whether the tile is there.
+    filled: bool,
 }
 
 /// One pass over a section in the near future.
@@ -115,6 +129,9 @@ pub struct TileStream {
     section_of: Vec<u32>,
     homes: Vec<Option<Home>>,
     segments: Vec<CountedBuffer>,
+    /// Segment and offset of each slot, in order of the segments; the cache says which tile has which.
+    slots: Vec<(usize, u64)>,
+    cache: UseCache,
     windows: Vec<CountedBuffer>,
     window_bytes: u64,
     ring: Option<CountedBuffer>,
@@ -123,7 +140,7 @@ pub struct TileStream {
     idle: Vec<(usize, Mapping)>,
     pending: VecDeque<Pending>,
     /// Loads of sections that the sweep asked for on its way, not read yet; and those that are being read.
-    urgent: VecDeque<(Load, bool)>,
+    urgent: VecDeque<Load>,
     urgent_pending: VecDeque<Pending>,
     reserved_windows: usize,
     current: Option<Current>,
@@ -180,6 +197,8 @@ impl TileStream {
             sections: Vec::new(),
             section_of: Vec::new(),
             segments: Vec::new(),
+            slots: Vec::new(),
+            cache: UseCache::default(),
             idle: Vec::new(),
             windows,
             window_bytes: options.window_bytes,
@@ -198,45 +217,22 @@ impl TileStream {
         // Mapping at creation would not tell of memory that is missing, but throw.
         let after = gpu.queue.submit([]);
         (0..options.windows).for_each(|window| stream.release(window, after.clone()));
-        stream.pin(options.pinned_bytes).await?;
         stream.section_of = vec![0; stream.table.len()];
-        for (index, tiles) in (0..).zip(&options.sections) {
-            stream.section_of[tiles.clone()].fill(index);
+        for (index, section) in (0..).zip(&options.sections) {
+            stream.section_of[section.tiles.clone()].fill(index);
         }
-        stream.sections = options.sections.into_iter().map(|tiles| stream.section(tiles)).collect();
+        stream.give_homes(&options.sections, options.pinned_bytes).await?;
+        stream.sections = options.sections.into_iter().map(|section| stream.section(section)).collect();
         Ok(stream)
     }
 
-    /// Gives the chosen tiles homes in segments, each small enough to bind whole.
-    async fn pin(&mut self, pinned_bytes: u64) -> Result<()> {
-        // Larger than the allocator's blocks, so that what is reserved is what is counted.
-        let smallest = (8 << 20).max(self.window_bytes);
-        let largest = (pinned_bytes / 8).clamp(smallest, 128 << 20).min(self.gpu.largest_binding_bytes());
-        let mut sizes: Vec<u64> = Vec::new();
-        for (index, pinned) in pin_evenly(&self.table, pinned_bytes).into_iter().enumerate() {
-            if !pinned {
-                continue;
-            }
-            // Strides are multiples of 16, so tiles of one matrix that stay next to each other lie together.
-            let len = self.table.tile(index).len_bytes.next_multiple_of(16);
-            match sizes.last_mut() {
-                Some(size) if *size + len <= largest => *size += len,
-                _ => sizes.push(len),
-            }
-            let segment = sizes.len() - 1;
-            self.homes[index] = Some(Home { segment, offset_bytes: sizes[segment] - len });
-        }
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        for (index, size) in sizes.into_iter().enumerate() {
-            self.segments.push(self.gpu.buffer(&format!("pinned {index}"), size, usage).await?);
-        }
-        Ok(())
-    }
-
-    fn section(&self, tiles: Range<usize>) -> Section {
-        let all = group_loads(&self.table, tiles.clone(), self.window_bytes, |_| true);
-        let streamed = group_loads(&self.table, tiles.clone(), self.window_bytes, |tile| self.homes[tile].is_none());
-        Section { tiles, all, streamed, warm: false }
+    fn section(&self, SectionSpec { tiles, by_use }: SectionSpec) -> Section {
+        let loads = |wanted: &dyn Fn(usize) -> bool| match by_use {
+            true => Vec::new(),
+            false => group_loads(&self.table, tiles.clone(), self.window_bytes, wanted),
+        };
+        let (all, streamed) = (loads(&|_| true), loads(&|tile| self.homes[tile].is_none()));
+        Section { tiles, by_use, all, streamed, warm: false }
     }
 
     /// The table of tiles.
@@ -266,9 +262,18 @@ impl TileStream {
         pinned.map(|(index, _)| self.table.tile(index).len_bytes).sum()
     }
 
-    /// Bytes that a warm pass over a section reads.
+    /// Bytes that a warm pass over a section reads; of one that only some sweeps use, what it reads now.
     pub fn streamed_bytes(&self, section: usize) -> u64 {
-        self.sections[section].streamed.iter().map(|load| load.len_bytes).sum()
+        let section = &self.sections[section];
+        match section.by_use {
+            true => self.missing(section).map(|tile| self.table.tile(tile).len_bytes).sum(),
+            false => section.streamed.iter().map(|load| load.len_bytes).sum(),
+        }
+    }
+
+    /// Tiles of a section that have no home, or are not there yet.
+    fn missing(&self, section: &Section) -> impl Iterator<Item = usize> + '_ {
+        section.tiles.clone().filter(|tile| self.homes[*tile].is_none_or(|home| !home.filled))
     }
 
     /// Whether `tile` is in its home now, and will stay there for this sweep.
@@ -277,10 +282,8 @@ impl TileStream {
     }
 
     fn pinned_place(&self, tile: usize) -> Option<Placement<'_>> {
-        let home = self.homes[tile]?;
-        let warm = self.sections[self.section_of[tile] as usize].warm;
-        let buffer = &self.segments[home.segment];
-        warm.then_some(Placement { buffer, offset_bytes: home.offset_bytes })
+        let home = self.homes[tile].filter(|home| home.filled)?;
+        Some(Placement { buffer: &self.segments[home.segment], offset_bytes: home.offset_bytes })
     }
 
     /// Where `tile` lies, if it is on the GPU now.
@@ -330,13 +333,15 @@ impl TileStream {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let window = &self.windows[pending.window];
         let mut copies = false;
-        for tile in (load.first_tile..load.first_tile + load.tiles).filter(|_| pending.cold) {
-            if let Some(home) = self.homes[tile] {
-                let tile = self.table.tile(tile);
+        for index in (load.first_tile..load.first_tile + load.tiles).filter(|_| pending.cold) {
+            if let Some(home) = &mut self.homes[index] {
+                let tile = self.table.tile(index);
                 let from = tile.offset_bytes - load.offset_bytes;
                 let segment = &self.segments[home.segment];
                 encoder.copy_buffer_to_buffer(window, from, segment, home.offset_bytes, tile.len_bytes);
                 copies = true;
+                // Other sections are read by plan, which holds to the end of the sweep.
+                home.filled |= self.sections[self.section_of[index] as usize].by_use;
             }
         }
         let mut base_bytes = 0;
@@ -394,30 +399,12 @@ impl TileStream {
         while let Some(run) = self.runs.front().copied().filter(|run| run.sweep == self.sweep) {
             self.runs.pop_front();
             self.reading.0 = self.reading.0.saturating_sub(1);
-            self.sections[run.section].warm = true;
+            let section = &mut self.sections[run.section];
+            section.warm = true;
+            self.homes[section.tiles.clone()].iter_mut().flatten().for_each(|home| home.filled = true);
         }
         self.sweep += 1;
         self.profile.add_sweep();
         self.fill();
-    }
-
-    /// Gives up pinned tiles until at least `bytes` are free again; they stream from now on. Returns the bytes freed.
-    pub async fn unpin(&mut self, bytes: u64) -> u64 {
-        self.reset().await;
-        let mut freed = 0;
-        while freed < bytes {
-            let Some(segment) = self.segments.pop() else { break };
-            freed += segment.size();
-            let gone = self.segments.len();
-            for (home, state) in self.homes.iter_mut().zip(self.states.iter()) {
-                if home.is_some_and(|home| home.segment == gone) {
-                    *home = None;
-                    state.store(AWAY, Ordering::Relaxed);
-                }
-            }
-        }
-        let ranges: Vec<_> = self.sections.iter().map(|section| (section.tiles.clone(), section.warm)).collect();
-        self.sections = ranges.into_iter().map(|(tiles, warm)| Section { warm, ..self.section(tiles) }).collect();
-        freed
     }
 }

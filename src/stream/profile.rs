@@ -38,6 +38,19 @@ pub struct Figures {
     pub bytes_read: u64,
     pub submits: u64,
     pub sweeps: u64,
+    /// Of tiles that only some sweeps use.
+    pub by_use: Uses,
+}
+
+/// Bytes of tiles of which a sweep uses those that it chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Of the chosen ones.
+    pub used_bytes: u64,
+    /// Of those that had to be read.
+    pub read_bytes: u64,
+    /// Of all that could be chosen.
+    pub of_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +134,16 @@ impl Profile {
     /// Bytes came from the store.
     pub fn add_bytes(&self, bytes: u64) {
         self.with(|inner| inner.figures.bytes_read += bytes);
+    }
+
+    /// A sweep chose among tiles.
+    pub fn add_uses(&self, uses: Uses) {
+        self.with(|inner| {
+            let sum = &mut inner.figures.by_use;
+            sum.used_bytes += uses.used_bytes;
+            sum.read_bytes += uses.read_bytes;
+            sum.of_bytes += uses.of_bytes;
+        });
     }
 
     /// A sweep ended.

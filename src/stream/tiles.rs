@@ -44,10 +44,14 @@ pub struct TileTable {
 }
 
 impl TileTable {
-    /// Cuts `pieces` (in sweep order) into tiles of at most `tile_bytes`, or of one row where a row is larger.
+    /// Cuts `pieces` (in sweep order) into tiles of at most `tile_bytes`, or of one row where a row is larger. The tiles of a
+    /// piece are about equal, so that a slot which holds any of them wastes little.
     pub fn new(pieces: Vec<Piece>, tile_bytes: u64) -> Self {
-        let rows_per_tile: Vec<u64> =
-            pieces.iter().map(|piece| (tile_bytes / piece.stride_bytes.max(1)).clamp(1, piece.rows.max(1))).collect();
+        let rows_per_tile = |piece: &Piece| {
+            let most = (tile_bytes / piece.stride_bytes.max(1)).clamp(1, piece.rows.max(1));
+            piece.rows.div_ceil(piece.rows.div_ceil(most).max(1)).max(1)
+        };
+        let rows_per_tile: Vec<u64> = pieces.iter().map(rows_per_tile).collect();
         let mut first_tiles = vec![0];
         let mut count = 0;
         for (piece, rows) in pieces.iter().zip(&rows_per_tile) {
@@ -147,18 +151,21 @@ pub fn group_loads(
     loads
 }
 
-/// Chooses a fixed set of tiles that fit `pinned_bytes` together, spread evenly over the sweep, so that reading and
-/// computing keep their proportion all along it. (An LRU would never hit: a sweep is cyclic.)
+/// Chooses a fixed set of the tiles that are `meant`, which fit `pinned_bytes` together, spread evenly over the sweep, so
+/// that reading and computing keep their proportion all along it. (An LRU would never hit: a sweep is cyclic.)
 ///
 /// Tile `i` is taken when the pinned bytes so far lag behind the share of the sweep that has passed.
-pub fn pin_evenly(table: &TileTable, pinned_bytes: u64) -> Vec<bool> {
-    let total = table.len_bytes();
+pub fn pin_evenly(table: &TileTable, pinned_bytes: u64, meant: impl Fn(usize) -> bool) -> Vec<bool> {
+    let total: u64 = (0..table.len()).filter(|index| meant(*index)).map(|index| table.tile(index).len_bytes).sum();
     if pinned_bytes >= total {
-        return vec![true; table.len()];
+        return (0..table.len()).map(meant).collect();
     }
     let (mut passed, mut pinned) = (0_u64, 0_u64);
     (0..table.len())
         .map(|index| {
+            if !meant(index) {
+                return false;
+            }
             let len = table.tile(index).len_bytes;
             passed += len;
             let due = (u128::from(pinned_bytes) * u128::from(passed) / u128::from(total.max(1))) as u64;
@@ -202,7 +209,7 @@ mod tests {
             let table = TileTable::new(pieces, tile_bytes);
             let total = table.len_bytes();
             let cap = (total as f64 * share) as u64;
-            let pins = pin_evenly(&table, cap);
+            let pins = pin_evenly(&table, cap, |_| true);
             let largest = (0..table.len()).map(|index| table.tile(index).len_bytes).max().unwrap_or(0);
             let (mut passed, mut pinned) = (0, 0);
             for (index, pin) in pins.iter().enumerate() {

@@ -63,6 +63,8 @@ export interface Profile {
   streamedBytesPerSweep: number;
   sweeps: number;
   bytesRead: number;
+  /** What the experts of a mixture came to; null in a model without them. */
+  experts: { usedBytes: number; readBytes: number; wholeLayerBytes: number; hitRate: number } | null;
   readBusyS: number;
   uploadBusyS: number;
   computeBusyS: number;

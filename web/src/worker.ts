@@ -112,14 +112,15 @@ function current(): WebModel {
 }
 
 /** Rust's names in JavaScript's spelling. */
-function camel(report: object): Profile {
+function camel(report: unknown): unknown {
+  if (report === null || typeof report !== "object") return report;
   const rename = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
-  return Object.fromEntries(Object.entries(report).map(([name, value]) => [rename(name), value])) as unknown as Profile;
+  return Object.fromEntries(Object.entries(report).map(([name, value]) => [rename(name), camel(value)]));
 }
 
 function profile(): Profile {
   const text = current().profile();
-  if (text) figures = { ...camel(JSON.parse(text)), adapter: adapterName };
+  if (text) figures = { ...(camel(JSON.parse(text)) as Profile), adapter: adapterName };
   if (!figures) throw new Failure("there are no figures before the first answer", "argument");
   return figures;
 }

@@ -1,20 +1,23 @@
 //! When reads begin: in the order of the sweep, ahead of it, and at once for what it asks for on its way.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
 
-use super::{Current, Load, Pending, Run, TileSource, TileStream};
+use super::{Current, Load, Pending, Run, Section, TileSource, TileStream, group_loads};
 use crate::Result;
 use crate::gpu::device::{MappedBytes, Mapping};
-use crate::stream::profile::Stage;
+use crate::stream::profile::{Stage, Uses};
 
 impl TileStream {
-    /// Begins a sweep over `sections`; `next` is the best guess of the sweep after it, to read ahead for.
+    /// Begins a sweep of `rows` rows over `sections`; `next` is the best guess of the sweep after it, to read ahead for.
     ///
     /// # Errors
     /// Those of reads that were under way for another sweep than this one.
-    pub async fn begin_sweep(&mut self, sections: &[usize], next: &[usize]) -> Result<()> {
+    pub async fn begin_sweep(&mut self, rows: u32, sections: &[usize], next: &[usize]) -> Result<()> {
+        self.cache.begin_sweep(rows);
         let expected: Vec<_> = self.runs.iter().map(|run| run.section).collect();
         // The guess made for the sweep before has to hold; what it read for another sweep is thrown away.
         if self.current.is_some() || expected != sections {
@@ -58,27 +61,33 @@ impl TileStream {
         if run.cold { &section.all } else { &section.streamed }
     }
 
-    /// Has sections read next, whatever was to come; the sweep uses them in this order, and then says so by
-    /// [`TileStream::end_sections`].
-    pub fn bring_sections(&mut self, sections: impl Iterator<Item = usize>) {
+    /// Has sections read next, whatever was to come, for so many rows each; the sweep uses them in this order. They are
+    /// some of the sections `of`, from which the sweep could choose.
+    pub fn bring_sections(&mut self, chosen: &[(usize, u32)], of: Range<usize>) {
+        chosen.iter().for_each(|(section, rows)| self.cache.used(*section, *rows));
+        let sections: Vec<usize> = chosen.iter().map(|(section, _)| *section).collect();
+        self.rehouse(&sections);
+        let len =
+            |section: &Section| -> u64 { section.tiles.clone().map(|tile| self.table.tile(tile).len_bytes).sum() };
+        let mut uses = Uses { of_bytes: self.sections[of].iter().map(len).sum(), ..Uses::default() };
         for section in sections {
             let section = &self.sections[section];
-            let loads = if section.warm { &section.streamed } else { &section.all };
-            self.urgent.extend(loads.iter().map(|load| (*load, !section.warm)));
+            uses.used_bytes += len(section);
+            let missing: HashSet<usize> = self.missing(section).collect();
+            let wanted = |tile: usize| missing.contains(&tile);
+            let loads = group_loads(&self.table, section.tiles.clone(), self.window_bytes, wanted);
+            uses.read_bytes += loads.iter().map(|load| load.len_bytes).sum::<u64>();
+            self.urgent.extend(loads);
         }
+        self.profile.add_uses(uses);
         self.fill();
-    }
-
-    /// The tiles of these sections were all used: those that stay are home.
-    pub fn end_sections(&mut self, sections: impl Iterator<Item = usize>) {
-        sections.for_each(|section| self.sections[section].warm = true);
     }
 
     /// Starts a read for every idle window, but for those that are reserved.
     pub(super) fn fill(&mut self) {
-        while let Some((load, cold)) = self.urgent.front().copied().filter(|_| !self.idle.is_empty()) {
+        while let Some(load) = self.urgent.front().copied().filter(|_| !self.idle.is_empty()) {
             self.urgent.pop_front();
-            let pending = self.start(load, cold, self.sweep);
+            let pending = self.start(load, true, self.sweep);
             self.urgent_pending.push_back(pending);
         }
         while self.idle.len() > self.reserved_windows && self.read_ahead() {}

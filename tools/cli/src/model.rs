@@ -191,6 +191,15 @@ impl RunProfile {
             mib(model.pinned_bytes),
             mib(model.streamed_bytes_per_sweep)
         );
+        if let Some(experts) = &model.experts {
+            let a_sweep = |bytes: u64| mib(bytes) / model.sweeps.max(1) as f64;
+            eprintln!(
+                "experts            {:.1} MiB a sweep chosen, {:.0} % of it on the GPU already; whole layers would be {:.1} MiB",
+                a_sweep(experts.used_bytes),
+                experts.hit_rate * 100.0,
+                a_sweep(experts.whole_layer_bytes)
+            );
+        }
         eprintln!("first token        {:.2} s ({} prompt tokens)", self.time_to_first_token_s, self.prompt_tokens);
         eprintln!("decoding           {:.2} tokens/s ({} tokens)", self.decode_tokens_per_s, self.new_tokens);
         eprintln!(
