@@ -15,7 +15,7 @@ use tilestream::model::engine::Want;
 use tilestream::plan::{self, Activation, BufferId, ModelSpec, NormKind};
 use tilestream::reference;
 use tilestream::shard::Model;
-use tilestream::shard::synth::{SynthOptions, preset, synth};
+use tilestream::shard::synth::{SynthOptions, preset, synth, with_layers};
 use tilestream::store::{FileStore, FolderSink, Window};
 
 const BUDGET: u64 = 256 << 20;
@@ -67,7 +67,7 @@ async fn compare(model: &Model, short: &str, input: &[f32], actual: &[f32], base
 fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     block_on(async {
-        let mut config = preset("llama-3.1-405b", Some(1)).expect("a preset");
+        let mut config = with_layers(preset("llama-3.1-405b").expect("a preset"), 1).expect("a layer");
         // The layer is what matters; embeddings and head of the real vocabulary would be another 8 GB.
         config["vocab_size"] = 1024.into();
         let spec = plan::model_spec(&config).expect("a plan");

@@ -15,7 +15,7 @@ use crate::store::ModelSink;
 mod presets;
 mod random;
 
-pub use presets::{PRESETS, preset};
+pub use presets::{PRESETS, preset, with_layers};
 use random::RandomRows;
 
 /// What random weights are made like.

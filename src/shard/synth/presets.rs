@@ -4,67 +4,49 @@ use serde_json::{Value, json};
 
 use crate::{Error, ErrorKind, Result};
 
-/// A published shape.
-#[derive(Clone, Copy, Debug)]
-pub struct Preset {
-    pub name: &'static str,
-    hidden: u32,
-    intermediate: u32,
-    layers: u32,
-    heads: u32,
-    kv_heads: u32,
-}
+/// A published shape: its name, and its `config.json` as far as it shapes the model.
+pub type Preset = (&'static str, &'static str);
 
-/// Shapes of <https://huggingface.co/meta-llama/Llama-3.1-8B> and its larger siblings.
-pub const PRESETS: [Preset; 3] = [
-    Preset { name: "llama-3.1-8b", hidden: 4096, intermediate: 14336, layers: 32, heads: 32, kv_heads: 8 },
-    Preset { name: "llama-3.1-70b", hidden: 8192, intermediate: 28672, layers: 80, heads: 64, kv_heads: 8 },
-    Preset { name: "llama-3.1-405b", hidden: 16384, intermediate: 53248, layers: 126, heads: 128, kv_heads: 8 },
+/// The shapes that have names.
+pub const PRESETS: [Preset; 6] = [
+    ("llama-3.1-8b", include_str!("shapes/llama-3.1-8b.json")),
+    ("llama-3.1-70b", include_str!("shapes/llama-3.1-70b.json")),
+    ("llama-3.1-405b", include_str!("shapes/llama-3.1-405b.json")),
+    ("mixtral-8x7b", include_str!("shapes/mixtral-8x7b.json")),
+    ("qwen3-235b-a22b", include_str!("shapes/qwen3-235b-a22b.json")),
+    ("deepseek-v3", include_str!("shapes/deepseek-v3.json")),
 ];
 
 /// Most layers that a synthetic model may have.
 const MAX_LAYERS: u32 = 10_000;
 
-/// The config of a published shape, with another number of layers if one is given.
+/// The config of a published shape.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] for an unknown name or a number of layers that makes no sense.
-pub fn preset(name: &str, layers: Option<u32>) -> Result<Value> {
-    let preset = PRESETS.iter().find(|preset| preset.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        let names = PRESETS.map(|preset| preset.name).join(", ");
-        Error::new(ErrorKind::Argument, format!("no shape is called '{name}'")).remedy(format!("known are {names}"))
+/// [`ErrorKind::Argument`] for an unknown name.
+pub fn preset(name: &str) -> Result<Value> {
+    let (_, config) = PRESETS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let names = PRESETS.map(|(name, _)| name).join(", ");
+        Error::new(ErrorKind::Argument, format!("no shape is called '{name}'"))
+            .remedy(format!("known are {names}; or name a config.json"))
     })?;
-    let layers = layers.unwrap_or(preset.layers);
+    Ok(serde_json::from_str(config).expect("the table holds JSON"))
+}
+
+/// A config with another number of layers.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for a number that makes no sense, or a config that calls it otherwise.
+pub fn with_layers(mut config: Value, layers: u32) -> Result<Value> {
     if !(1..=MAX_LAYERS).contains(&layers) {
         return Err(Error::new(ErrorKind::Argument, format!("{layers} layers; 1 to {MAX_LAYERS} make sense")));
     }
-    Ok(json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "attention_bias": false,
-        "bos_token_id": 128_000,
-        "eos_token_id": 128_001,
-        "hidden_act": "silu",
-        "hidden_size": preset.hidden,
-        "intermediate_size": preset.intermediate,
-        "max_position_embeddings": 131_072,
-        "mlp_bias": false,
-        "num_attention_heads": preset.heads,
-        "num_hidden_layers": layers,
-        "num_key_value_heads": preset.kv_heads,
-        "rms_norm_eps": 1e-5,
-        "rope_scaling": {
-            "factor": 8.0,
-            "high_freq_factor": 4.0,
-            "low_freq_factor": 1.0,
-            "original_max_position_embeddings": 8192,
-            "rope_type": "llama3",
-        },
-        "rope_theta": 500_000.0,
-        "tie_word_embeddings": false,
-        "torch_dtype": "bfloat16",
-        "vocab_size": 128_256,
-    }))
+    let field = config.get_mut("num_hidden_layers").ok_or_else(|| {
+        let message = "the config has no field 'num_hidden_layers' to change";
+        Error::new(ErrorKind::Argument, message).remedy("set the number of layers in the config itself")
+    })?;
+    *field = json!(layers);
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -72,12 +54,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_shape_has_a_plan() {
+        for (name, _) in PRESETS {
+            let config = preset(name).expect("known");
+            let spec = crate::plan::model_spec(&config).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(json!(spec.layers.len()), config["num_hidden_layers"], "{name}");
+        }
+    }
+
+    #[test]
     fn layers_can_be_chosen_and_names_are_checked() {
-        let config = preset("Llama-3.1-405B", Some(1)).expect("known");
+        let config = with_layers(preset("Llama-3.1-405B").expect("known"), 1).expect("one layer");
         assert_eq!((&config["hidden_size"], &config["num_hidden_layers"]), (&json!(16384), &json!(1)));
-        assert_eq!(preset("llama-3.1-70b", None).expect("known")["num_hidden_layers"], json!(80));
-        let error = preset("gpt-5", None).expect_err("unknown");
+        let error = preset("gpt-5").expect_err("unknown");
         assert!(error.to_string().contains("llama-3.1-8b"), "{error}");
-        assert!(preset("llama-3.1-8b", Some(0)).is_err());
+        assert!(with_layers(config, 0).is_err());
+        assert!(with_layers(json!({}), 1).is_err());
     }
 }

@@ -1,14 +1,17 @@
 //! The companion's commands: `split`, `synth` and `verify`, shared by its own binary and the `tilestream` command.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use pollster::block_on;
+use serde_json::Value;
 use tilestream::checkpoint::Checkpoint;
 use tilestream::shard::split::{SplitOptions, Weights, has_deleted, split};
-use tilestream::shard::synth::{SynthOptions, preset, synth};
+use tilestream::shard::synth::{SynthOptions, preset, synth, with_layers};
 use tilestream::shard::{MANIFEST, Manifest, verify};
 use tilestream::store::{FileStore, FolderSink, Originals, Store};
 use tilestream::{Error, ErrorKind, Result, plan};
@@ -22,6 +25,9 @@ pub use checkpoint::{cache_dir, open as open_checkpoint, open_or_split};
 pub use hub::{HubArgs, stoppable};
 pub use progress::Reporter;
 use size::{parse_size, show_size};
+
+/// More than any config.json has.
+const LARGEST_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Splits a checkpoint into a model: one file for each layer, in the order in which they are used.
 ///
@@ -48,7 +54,7 @@ pub struct SplitArgs {
 /// Makes a model of random weights in a published shape, as fast as the disk writes.
 #[derive(Args, Clone, Debug)]
 pub struct SynthArgs {
-    /// llama-3.1-8b, llama-3.1-70b or llama-3.1-405b
+    /// llama-3.1-8b, llama-3.1-70b, llama-3.1-405b, mixtral-8x7b, qwen3-235b-a22b, deepseek-v3, or a file with a config.json
     pub preset: String,
     /// The folder of the model: new or empty
     pub out: PathBuf,
@@ -154,7 +160,10 @@ async fn split_from(
 /// # Errors
 /// [`ErrorKind::Argument`] for an unknown preset, and those of [`synth`].
 pub fn run_synth(args: &SynthArgs, stop: &Arc<AtomicBool>) -> Result<()> {
-    let config = preset(&args.preset, args.layers)?;
+    let mut config = shape(&args.preset)?;
+    if let Some(layers) = args.layers {
+        config = with_layers(config, layers)?;
+    }
     let spec = plan::model_spec(&config)?;
     let options = SynthOptions {
         name: args.preset.clone(),
@@ -170,6 +179,18 @@ pub fn run_synth(args: &SynthArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let manifest = to_continue(result, "synth")?;
     tell_end("wrote", &manifest, args.out.display());
     Ok(())
+}
+
+/// The config of a published shape, or of a file.
+fn shape(name: &str) -> Result<Value> {
+    if !Path::new(name).is_file() {
+        return preset(name);
+    }
+    let mut text = Vec::new();
+    let file = File::open(name).map_err(|error| Error::io(error, name))?;
+    file.take(LARGEST_CONFIG_BYTES).read_to_end(&mut text).map_err(|error| Error::io(error, name))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::new(ErrorKind::Malformed, "is not a config.json").file(name).source(error))
 }
 
 /// Runs `verify`: findings go to stdout, one a line.
