@@ -14,6 +14,7 @@ macro_rules! sources {
 sources![
     "argmax.wgsl",
     "attention.wgsl",
+    "copy.wgsl",
     "encoding/bf16.wgsl",
     "encoding/f16.wgsl",
     "encoding/f32.wgsl",

@@ -71,6 +71,8 @@ pub enum KernelId {
     GatherRows,
     ScatterRows,
     PlaceColumns,
+    /// A plain copy, to measure others by.
+    Copy,
 }
 
 /// Sizes that depend on the kind of adapter.
@@ -148,6 +150,7 @@ impl KernelId {
             Self::GatherRows,
             Self::ScatterRows,
             Self::PlaceColumns,
+            Self::Copy,
         ];
         ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
@@ -230,6 +233,7 @@ impl KernelId {
             }
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
+            Self::Copy => ("copy", own(&["copy.wgsl"]), &[Read, Write], size::<CopyParams>()),
             Self::PlaceColumns => {
                 ("place_columns", own(&["place_columns.wgsl"]), &[Read, Write], size::<PlaceColumnsParams>())
             }

@@ -3,6 +3,7 @@
 pub mod compose;
 pub mod device;
 pub mod kernels;
+pub mod measure;
 pub mod memory;
 mod params;
 pub mod recorder;

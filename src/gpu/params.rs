@@ -57,6 +57,8 @@ params! {
         rows: u32, groups: u32, width: u32, input_stride: u32, input_group: u32, output_stride: u32, output_group: u32,
         first: u32,
     }
+    /// `shaders/copy.wgsl`.
+    CopyParams { words4: u32 }
     /// `shaders/argmax.wgsl`.
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
@@ -153,6 +155,11 @@ pub mod grid {
     /// An invocation a value.
     pub fn place_columns(params: &PlaceColumnsParams) -> [u32; 3] {
         flat(params.rows, params.groups * params.width)
+    }
+
+    /// An invocation 16 bytes.
+    pub fn copy(params: &CopyParams) -> [u32; 3] {
+        fold(u64::from(params.words4).div_ceil(FLAT))
     }
 
     /// A workgroup a row.

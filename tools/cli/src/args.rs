@@ -51,7 +51,7 @@ pub enum Command {
     /// Host split models and the web page on this machine, for browsers to stream from.
     Serve(ServeArgs),
     /// List adapters with the features and limits that matter.
-    Devices,
+    Devices(DevicesArgs),
 }
 
 /// Where the model comes from and what it may use.
@@ -208,4 +208,14 @@ pub struct ServeArgs {
     /// A folder whose files are served where FOLDER has none [default: the page built in this repository, if any].
     #[arg(long, value_name = "DIR")]
     pub page: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Measure one adapter: what a plain copy moves, and what matrix products in each encoding make of it.
+    #[arg(long)]
+    pub measure: bool,
+    /// The adapter to measure, by a part of its name [default: the best].
+    #[arg(long, value_name = "NAME", requires = "measure")]
+    pub adapter: Option<String>,
 }

@@ -1,9 +1,12 @@
 //! `tilestream devices`: what adapters there are.
 
-use tilestream::gpu::adapters;
+use tilestream::encoding::ENCODINGS;
+use tilestream::gpu::kernels::{Kernels, Tuning};
+use tilestream::gpu::{Gpu, adapters, measure};
 use tilestream::{Error, ErrorKind, Result};
 use wgpu_facts::{has, yes};
 
+use crate::args::DevicesArgs;
 use crate::run::show;
 
 mod wgpu_facts {
@@ -27,8 +30,18 @@ mod wgpu_facts {
     }
 }
 
+/// Sizes of a matrix that a measurement multiplies with.
+const MATRIX: (u32, u32) = (4096, 4096);
+/// Rows of a prompt that it is multiplied with.
+const PROMPT: u32 = 128;
+/// GPU memory for a measurement.
+const MEASURE_BYTES: u64 = 1 << 30;
+
 /// Runs the command.
-pub fn devices() -> Result<()> {
+pub fn devices(args: &DevicesArgs) -> Result<()> {
+    if args.measure {
+        return pollster::block_on(measure(args.adapter.as_deref()));
+    }
     let found = pollster::block_on(adapters());
     if found.is_empty() {
         return Err(Error::new(ErrorKind::Gpu, "no adapter was found")
@@ -51,4 +64,36 @@ pub fn devices() -> Result<()> {
         text += &format!("  workgroup invocations {}\n", limits.max_compute_invocations_per_workgroup);
     }
     show(&text)
+}
+
+/// What memory gives, and what products make of it.
+async fn measure(adapter: Option<&str>) -> Result<()> {
+    let gpu = Gpu::open(adapter, MEASURE_BYTES).await?;
+    let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
+    let kernels = Kernels::new(&gpu.device, tuning);
+    let copy = measure::copy(&gpu, &kernels).await?;
+    let (rows, columns) = MATRIX;
+    show(&format!(
+        "{} ({:?}, {})\na plain copy moves {:.2} GB/s; a matrix of {rows} x {columns} times\n",
+        gpu.adapter.info.name,
+        gpu.adapter.info.device_type,
+        gpu.adapter.info.backend,
+        copy / 1e9
+    ))?;
+    show(&format!("{:<10} {:>12} {:>10} {:>22}\n", "", "1 row", "of a copy", format!("{PROMPT} rows")))?;
+    for row in ENCODINGS {
+        let bytes = (row.encoding.row_stride(u64::from(columns)) * u64::from(rows)) as f64;
+        let one = measure::product(&gpu, &kernels, row.encoding, MATRIX, 1).await?;
+        let many = measure::product(&gpu, &kernels, row.encoding, MATRIX, PROMPT).await?;
+        let operations = 2.0 * f64::from(rows) * f64::from(columns) * f64::from(PROMPT);
+        show(&format!(
+            "{:<10} {:>7.2} GB/s {:>8.0} % {:>10.2} ms {:>5.1} GFLOP/s\n",
+            row.name,
+            bytes / one / 1e9,
+            100.0 * bytes / one / copy,
+            many * 1e3,
+            operations / many / 1e9
+        ))?;
+    }
+    Ok(())
 }

@@ -50,7 +50,7 @@ fn run(command: Command, stop: &Arc<AtomicBool>) -> Result<()> {
         Command::Score(args) => score::score(&args, stop),
         Command::Inspect(args) => inspect::inspect(&args, stop),
         Command::Serve(args) => serve::serve(&args),
-        Command::Devices => devices::devices(),
+        Command::Devices(args) => devices::devices(&args),
     }
 }
 

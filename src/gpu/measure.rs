@@ -1,0 +1,153 @@
+//! How fast kernels are on an adapter: for choosing their sizes, and for people.
+
+use bytemuck::Zeroable;
+
+use super::kernels::{CopyParams, KernelId, Kernels, MatMulParams, grid};
+use super::recorder::{Bind, Recorder};
+use super::{CountedBuffer, Gpu};
+use crate::encoding::Encoding;
+use crate::platform::now_s;
+use crate::{Error, ErrorKind, Result};
+
+/// Bytes that a measurement goes over before it comes back to the first: more than any cache holds.
+const SPREAD_BYTES: u64 = 192 << 20;
+/// A measurement takes at least this long.
+const LEAST_S: f64 = 0.05;
+/// The best of so many.
+const REPEATS: usize = 3;
+
+/// Bytes a second of a plain copy, read and written counted once each.
+///
+/// # Errors
+/// [`ErrorKind::Budget`] and [`ErrorKind::GpuMemory`] where twice 96 MiB do not fit; those of the GPU.
+pub async fn copy(gpu: &Gpu, kernels: &Kernels) -> Result<f64> {
+    let bytes = SPREAD_BYTES / 2;
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    let (from, to) = (gpu.buffer("from", bytes, usage).await?, gpu.buffer("to", bytes, usage).await?);
+    let params = CopyParams { words4: (bytes / 16) as u32 };
+    let mut bench = Bench::new(gpu, kernels, KernelId::Copy).await?;
+    let seconds = bench.seconds(|_| (vec![(&from).into(), (&to).into()], params, grid::copy(&params))).await?;
+    Ok(2.0 * bytes as f64 / seconds)
+}
+
+/// Seconds of a product of a matrix `[rows, columns]` with one row or `tokens` of them, the matrix coming from memory.
+///
+/// # Errors
+/// As [`copy`].
+pub async fn product(
+    gpu: &Gpu,
+    kernels: &Kernels,
+    encoding: Encoding,
+    (rows, columns): (u32, u32),
+    tokens: u32,
+) -> Result<f64> {
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    let stride = encoding.row_stride(u64::from(columns));
+    let matrix_bytes = stride * u64::from(rows);
+    let count = (SPREAD_BYTES.min(gpu.largest_binding_bytes()) / matrix_bytes.max(1)).max(1);
+    let padded = u64::from(columns).next_multiple_of(32);
+    let weights = gpu.buffer("weights", matrix_bytes * count, usage).await?;
+    let input = gpu.buffer("input", padded * 4 * u64::from(tokens), usage).await?;
+    let vectors = gpu.buffer("vectors", 16, usage).await?;
+    let output = gpu.buffer("output", u64::from(rows) * 4 * u64::from(tokens), usage).await?;
+    fill(gpu, &weights).await?;
+    let planes = encoding.descriptor().planes.len();
+    let plane = |index: usize| match index < planes {
+        true => (encoding.plane_offset(u64::from(columns), index) / 16) as u32,
+        false => 0,
+    };
+    let params = MatMulParams {
+        rows,
+        row_stride: (stride / 16) as u32,
+        chunks: columns.div_ceil(32),
+        tokens,
+        input_stride: (padded / 4) as u32,
+        output_stride: rows,
+        plane1: plane(1),
+        plane2: plane(2),
+        plane3: plane(3),
+        scale: 1.0,
+        ..MatMulParams::zeroed()
+    };
+    let id = if tokens == 1 { KernelId::MatVec(encoding) } else { KernelId::MatMul(encoding) };
+    let mut bench = Bench::new(gpu, kernels, id).await?;
+    let call = |index: u64| {
+        let weight_base = (index % count * matrix_bytes / 16) as u32;
+        let params = MatMulParams { weight_base, ..params };
+        let binds: Vec<Bind<'_>> =
+            vec![(&weights).into(), (&weights).into(), (&input).into(), (&vectors).into(), (&output).into()];
+        (binds, params, grid::matmul(kernels.tuning(), &params, tokens > 1))
+    };
+    bench.seconds(call).await
+}
+
+/// Fills a buffer with bytes that decode to small numbers in every encoding: zeros would let a processor off too lightly,
+/// and random bytes hold infinities.
+async fn fill(gpu: &Gpu, buffer: &CountedBuffer) -> Result<()> {
+    let pattern: Vec<u8> = (0..1_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 & 0x37).collect();
+    let staging = gpu.buffer("pattern", 1 << 20, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST).await?;
+    gpu.queue.write_buffer(&staging, 0, &pattern);
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let mut offset = 0;
+    while offset < buffer.size() {
+        let len = (1 << 20).min(buffer.size() - offset);
+        encoder.copy_buffer_to_buffer(&staging, 0, buffer, offset, len);
+        offset += len;
+    }
+    gpu.submit(encoder.finish());
+    Ok(())
+}
+
+/// One kernel, run until its time is known.
+struct Bench {
+    gpu: Gpu,
+    recorder: Recorder,
+    kernel: std::sync::Arc<super::kernels::Kernel>,
+}
+
+impl Bench {
+    async fn new(gpu: &Gpu, kernels: &Kernels, id: KernelId) -> Result<Self> {
+        kernels.prepare(&[id]).await?;
+        let kernel = kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, "a kernel was not prepared"))?;
+        Ok(Self { gpu: gpu.clone(), recorder: Recorder::new(gpu).await?, kernel })
+    }
+
+    /// Seconds of one dispatch, of which `call` gives buffers, parameters and grid by its number.
+    async fn seconds<'a, P: bytemuck::Pod>(
+        &mut self,
+        call: impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]),
+    ) -> Result<f64> {
+        let mut count = 1;
+        // The first one also warms up.
+        while self.run(&call, count).await? < LEAST_S && !self.recorder.is_full() && count < 200 {
+            count *= 2;
+        }
+        let mut best = f64::INFINITY;
+        for _ in 0..REPEATS {
+            best = best.min(self.run(&call, count).await? / count as f64);
+        }
+        Ok(best)
+    }
+
+    /// Seconds of `count` dispatches in one submit.
+    async fn run<'a, P: bytemuck::Pod>(
+        &mut self,
+        call: &impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]),
+        count: u64,
+    ) -> Result<f64> {
+        for index in 0..count {
+            let (binds, params, grid) = call(index);
+            self.recorder.dispatch(&self.kernel, &binds, &params, grid)?;
+        }
+        let start = now_s();
+        let after = self.recorder.submit(|_| ()).await?;
+        let (sender, done) = futures::channel::oneshot::channel();
+        self.gpu.on_done(after, move || {
+            // Nobody waits any more where the bench was dropped.
+            let _ = sender.send(now_s());
+        });
+        let end = done.await.map_err(|_| Error::new(ErrorKind::Gpu, "the GPU device was lost"))?;
+        self.gpu.check()?;
+        Ok(end - start)
+    }
+}
