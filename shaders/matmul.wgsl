@@ -1,6 +1,6 @@
 // out[t, first_row + i] (+)= scale * (sum_c w[i, c] * input[t, c] (+ bias[first_row + i]))
 //
-// w: `rows` rows of a matrix in the encoding of the part `encoding`; input [tokens, input_stride * 4] f32, padded with
+// w: `rows` rows of a matrix in the encoding of the part `encoding`, ROWS of them at once (part `rows`); input [tokens, input_stride * 4] f32, padded with
 // zeros to whole chunks of 32 columns; output [tokens, output_stride] f32.
 // Grid: x and y folded over groups of rows, z over tokens (matvec) or groups of TOKENS tokens (matmul). CPU twin: reference::matmul.
 //
@@ -34,17 +34,6 @@ struct Params {
 const ACCUMULATE = 1u;
 const BIAS = 2u;
 
-fn add_chunk(w: array<vec4<f32>, 8>, at: u32, sum: vec4<f32>) -> vec4<f32> {
-    var s = fma(w[0], input[at], sum);
-    s = fma(w[1], input[at + 1u], s);
-    s = fma(w[2], input[at + 2u], s);
-    s = fma(w[3], input[at + 3u], s);
-    s = fma(w[4], input[at + 4u], s);
-    s = fma(w[5], input[at + 5u], s);
-    s = fma(w[6], input[at + 6u], s);
-    return fma(w[7], input[at + 7u], s);
-}
-
 fn write(row: u32, token: u32, lane: u32, index: u32, sum4: vec4<f32>) {
     var sum = sum_lanes((sum4.x + sum4.y) + (sum4.z + sum4.w), index);
     if lane != 0u || row >= params.rows || token >= params.tokens {
@@ -62,6 +51,11 @@ fn write(row: u32, token: u32, lane: u32, index: u32, sum4: vec4<f32>) {
     output[at] = sum;
 }
 
+// Where a row begins. Rows past the end are the last row again, so that all lanes meet in the sum.
+fn row_base(row: u32) -> u32 {
+    return params.weight_base + min(row, params.rows - 1u) * params.row_stride;
+}
+
 @compute @workgroup_size(LANES, GROUPS)
 fn matvec(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -69,54 +63,13 @@ fn matvec(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let row = (group.y * groups.x + group.x) * GROUPS + local.y;
-    // Rows past the end compute the last row again, so that all lanes meet in the sum.
-    let base = params.weight_base + min(row, params.rows - 1u) * params.row_stride;
+    let row = ((group.y * groups.x + group.x) * GROUPS + local.y) * ROWS;
     let at = group.z * params.input_stride;
-    var s = vec4<f32>();
+    var s: Sums;
     for (var chunk = local.x; chunk < params.chunks; chunk += LANES) {
-        s = add_chunk(decode32(base, chunk), at + chunk * 8u, s);
+        s = add_chunk(weights_of(row, chunk), at + chunk * 8u, s);
     }
-    write(row, group.z, local.x, index, s);
-}
-
-// Partial sums of ROWS rows for one token.
-struct Sums {
-    a: vec4<f32>,
-    b: vec4<f32>,
-    c: vec4<f32>,
-    d: vec4<f32>,
-}
-
-// Weights of ROWS rows for one chunk.
-struct Weights {
-    a: array<vec4<f32>, 8>,
-    b: array<vec4<f32>, 8>,
-    c: array<vec4<f32>, 8>,
-    d: array<vec4<f32>, 8>,
-}
-
-fn add_column(x: vec4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, s: Sums) -> Sums {
-    return Sums(fma(a, x, s.a), fma(b, x, s.b), fma(c, x, s.c), fma(d, x, s.d));
-}
-
-// As add_chunk for each row, with one load of each input value.
-fn add_chunks(w: Weights, at: u32, sums: Sums) -> Sums {
-    var s = add_column(input[at], w.a[0], w.b[0], w.c[0], w.d[0], sums);
-    s = add_column(input[at + 1u], w.a[1], w.b[1], w.c[1], w.d[1], s);
-    s = add_column(input[at + 2u], w.a[2], w.b[2], w.c[2], w.d[2], s);
-    s = add_column(input[at + 3u], w.a[3], w.b[3], w.c[3], w.d[3], s);
-    s = add_column(input[at + 4u], w.a[4], w.b[4], w.c[4], w.d[4], s);
-    s = add_column(input[at + 5u], w.a[5], w.b[5], w.c[5], w.d[5], s);
-    s = add_column(input[at + 6u], w.a[6], w.b[6], w.c[6], w.d[6], s);
-    return add_column(input[at + 7u], w.a[7], w.b[7], w.c[7], w.d[7], s);
-}
-
-fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {
-    write(row, token, lane, index, s.a);
-    write(row + 1u, token, lane, index, s.b);
-    write(row + 2u, token, lane, index, s.c);
-    write(row + 3u, token, lane, index, s.d);
+    write_rows(row, group.z, local.x, index, s);
 }
 
 // A block of ROWS rows and TOKENS tokens in registers: each weight is decoded once for all tokens, each input value
@@ -129,11 +82,6 @@ fn matmul(
     @builtin(local_invocation_index) index: u32,
 ) {
     let row = ((group.y * groups.x + group.x) * GROUPS + local.y) * ROWS;
-    let last_row = params.rows - 1u;
-    let base_a = params.weight_base + min(row, last_row) * params.row_stride;
-    let base_b = params.weight_base + min(row + 1u, last_row) * params.row_stride;
-    let base_c = params.weight_base + min(row + 2u, last_row) * params.row_stride;
-    let base_d = params.weight_base + min(row + 3u, last_row) * params.row_stride;
     let token = group.z * TOKENS;
     let last = params.tokens - 1u;
     let at0 = token * params.input_stride;
@@ -145,17 +93,12 @@ fn matmul(
     var s2: Sums;
     var s3: Sums;
     for (var chunk = local.x; chunk < params.chunks; chunk += LANES) {
-        let w = Weights(
-            decode32(base_a, chunk),
-            decode32(base_b, chunk),
-            decode32(base_c, chunk),
-            decode32(base_d, chunk),
-        );
+        let w = weights_of(row, chunk);
         let column = chunk * 8u;
-        s0 = add_chunks(w, at0 + column, s0);
-        s1 = add_chunks(w, at1 + column, s1);
-        s2 = add_chunks(w, at2 + column, s2);
-        s3 = add_chunks(w, at3 + column, s3);
+        s0 = add_chunk(w, at0 + column, s0);
+        s1 = add_chunk(w, at1 + column, s1);
+        s2 = add_chunk(w, at2 + column, s2);
+        s3 = add_chunk(w, at3 + column, s3);
     }
     write_rows(row, token, local.x, index, s0);
     write_rows(row, token + 1u, local.x, index, s1);

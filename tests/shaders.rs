@@ -7,12 +7,14 @@ use tilestream::gpu::kernels::{KernelId, KernelRow, Tuning};
 const LANES: &[u32] = &[1, 8, 32];
 
 fn tunings() -> impl Iterator<Item = Tuning> {
-    LANES.iter().flat_map(|lanes| {
+    LANES.iter().zip([1, 4, 8]).flat_map(|(lanes, rows)| {
         [true, false].map(|subgroups| Tuning {
             lanes: *lanes,
             groups: 32 / lanes,
             wide_lanes: 4 * lanes,
             attention_lanes: 2 * lanes,
+            vector_rows: rows,
+            matrix_rows: rows,
             subgroups,
         })
     })

@@ -13,8 +13,6 @@ use crate::{Error, ErrorKind, Result};
 pub const PAGE_TOKENS: u32 = 32;
 /// Tokens that the tiled matrix product keeps in registers.
 pub const TOKENS: u32 = 4;
-/// Rows that it keeps there beside them.
-pub const ROWS: u32 = 4;
 
 impl Activation {
     /// Every one there is.
@@ -86,6 +84,9 @@ pub struct Tuning {
     pub wide_lanes: u32,
     /// Invocations that share a head in attention.
     pub attention_lanes: u32,
+    /// Rows at once in a product with one token, and with many: 1, 4 or 8. More rows load each input value less often.
+    pub vector_rows: u32,
+    pub matrix_rows: u32,
     /// Whether `lanes` neighbours may shuffle.
     pub subgroups: bool,
 }
@@ -97,20 +98,38 @@ impl Tuning {
     pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
         let fits = |lanes| features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= lanes;
         match info.device_type == wgpu::DeviceType::Cpu {
-            true if fits(8) => Self { lanes: 8, groups: 1, wide_lanes: 8, attention_lanes: 8, subgroups: true },
+            true if fits(8) => Self {
+                lanes: 8,
+                groups: 1,
+                wide_lanes: 8,
+                attention_lanes: 8,
+                vector_rows: 8,
+                matrix_rows: 8,
+                subgroups: true,
+            },
             true => Self::WITHOUT_SUMS,
             false => Self {
                 lanes: 32,
                 groups: 4,
                 wide_lanes: 128.min(limits.max_compute_invocations_per_workgroup),
                 attention_lanes: 64,
+                vector_rows: 1,
+                matrix_rows: 4,
                 subgroups: fits(32),
             },
         }
     }
 
     /// No sum over lanes in products: for processors with narrow subgroups or none.
-    pub const WITHOUT_SUMS: Self = Self { lanes: 1, groups: 8, wide_lanes: 4, attention_lanes: 4, subgroups: false };
+    pub const WITHOUT_SUMS: Self = Self {
+        lanes: 1,
+        groups: 8,
+        wide_lanes: 4,
+        attention_lanes: 4,
+        vector_rows: 4,
+        matrix_rows: 4,
+        subgroups: false,
+    };
 }
 
 /// What a shader does with a binding.
@@ -176,8 +195,7 @@ impl KernelId {
             _ => tuning.wide_lanes,
         };
         let groups = if matches!(self, Self::MatVec(_) | Self::MatMul(_)) { tuning.groups } else { 1 };
-        let constants =
-            [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("ROWS", ROWS), ("PAGE_TOKENS", PAGE_TOKENS)];
+        let constants = [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("PAGE_TOKENS", PAGE_TOKENS)];
         let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let composed = Composed::new(enable, &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })
@@ -191,21 +209,27 @@ impl KernelId {
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
         let lanes = if self.shuffles(tuning) { "parts/lanes_subgroup.wgsl" } else { "parts/lanes_workgroup.wgsl" };
         let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
-        let matmul = |encoding: Encoding| {
-            let encoding = format!("encoding/{}.wgsl", encoding.name());
-            vec!["matmul.wgsl".to_owned(), encoding, "parts/bits.wgsl".to_owned(), lanes.to_owned()]
+        let matmul = |encoding: Encoding, rows: u32| {
+            let (encoding, rows) = (format!("encoding/{}.wgsl", encoding.name()), format!("parts/rows_{rows}.wgsl"));
+            vec!["matmul.wgsl".to_owned(), encoding, rows, "parts/bits.wgsl".to_owned(), lanes.to_owned()]
         };
         let kv = |kind| match kind {
             KvType::F32 => "parts/kv_f32.wgsl",
             KvType::F16 => "parts/kv_f16.wgsl",
         };
         match self {
-            Self::MatVec(encoding) => {
-                ("matvec", matmul(encoding), &[Read, Read, Read, Read, Write], size::<MatMulParams>())
-            }
-            Self::MatMul(encoding) => {
-                ("matmul", matmul(encoding), &[Read, Read, Read, Read, Write], size::<MatMulParams>())
-            }
+            Self::MatVec(encoding) => (
+                "matvec",
+                matmul(encoding, tuning.vector_rows),
+                &[Read, Read, Read, Read, Write],
+                size::<MatMulParams>(),
+            ),
+            Self::MatMul(encoding) => (
+                "matmul",
+                matmul(encoding, tuning.matrix_rows),
+                &[Read, Read, Read, Read, Write],
+                size::<MatMulParams>(),
+            ),
             Self::Norm => (
                 "norm",
                 own(&["norm.wgsl", "parts/norm_apart.wgsl", lanes]),

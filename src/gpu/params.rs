@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::kernels::{ROWS, TOKENS, Tuning};
+use super::kernels::{TOKENS, Tuning};
 
 macro_rules! params {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
@@ -107,7 +107,7 @@ pub mod grid {
 
     /// Row groups folded over x and y, tokens (or groups of them, where `tiled`) over z.
     pub fn matmul(tuning: &Tuning, params: &MatMulParams, tiled: bool) -> [u32; 3] {
-        let (rows, tokens) = if tiled { (ROWS, TOKENS) } else { (1, 1) };
+        let (rows, tokens) = if tiled { (tuning.matrix_rows, TOKENS) } else { (tuning.vector_rows, 1) };
         let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.groups * rows)));
         [x, y, params.tokens.div_ceil(tokens)]
     }

@@ -1,0 +1,36 @@
+// One row for each invocation (or for each group of lanes).
+const ROWS = 1u;
+
+// Partial sums of the rows for one token.
+struct Sums {
+    a: vec4<f32>,
+}
+
+// Weights of the rows for one chunk.
+struct Weights {
+    a: array<vec4<f32>, 8>,
+}
+
+fn weights_of(row: u32, chunk: u32) -> Weights {
+    return Weights(decode32(row_base(row), chunk));
+}
+
+fn add_column(x: vec4<f32>, a: vec4<f32>, s: Sums) -> Sums {
+    return Sums(fma(a, x, s.a));
+}
+
+// Column by column, four at a time.
+fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
+    var s = add_column(input[at], w.a[0], sums);
+    s = add_column(input[at + 1u], w.a[1], s);
+    s = add_column(input[at + 2u], w.a[2], s);
+    s = add_column(input[at + 3u], w.a[3], s);
+    s = add_column(input[at + 4u], w.a[4], s);
+    s = add_column(input[at + 5u], w.a[5], s);
+    s = add_column(input[at + 6u], w.a[6], s);
+    return add_column(input[at + 7u], w.a[7], s);
+}
+
+fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {
+    write(row, token, lane, index, s.a);
+}

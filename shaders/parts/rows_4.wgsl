@@ -1,0 +1,55 @@
+// Four rows at once: each input value is loaded once for all of them, and their sums stay in registers.
+const ROWS = 4u;
+
+// Partial sums of the rows for one token.
+struct Sums {
+    a: vec4<f32>,
+    b: vec4<f32>,
+    c: vec4<f32>,
+    d: vec4<f32>,
+}
+
+// Weights of the rows for one chunk.
+struct Weights {
+    a: array<vec4<f32>, 8>,
+    b: array<vec4<f32>, 8>,
+    c: array<vec4<f32>, 8>,
+    d: array<vec4<f32>, 8>,
+}
+
+fn weights_of(row: u32, chunk: u32) -> Weights {
+    return Weights(
+        decode32(row_base(row), chunk),
+        decode32(row_base(row + 1u), chunk),
+        decode32(row_base(row + 2u), chunk),
+        decode32(row_base(row + 3u), chunk),
+    );
+}
+
+fn add_column(x: vec4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, s: Sums) -> Sums {
+    return Sums(
+        fma(a, x, s.a),
+        fma(b, x, s.b),
+        fma(c, x, s.c),
+        fma(d, x, s.d),
+    );
+}
+
+// Column by column, four at a time.
+fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
+    var s = add_column(input[at], w.a[0], w.b[0], w.c[0], w.d[0], sums);
+    s = add_column(input[at + 1u], w.a[1], w.b[1], w.c[1], w.d[1], s);
+    s = add_column(input[at + 2u], w.a[2], w.b[2], w.c[2], w.d[2], s);
+    s = add_column(input[at + 3u], w.a[3], w.b[3], w.c[3], w.d[3], s);
+    s = add_column(input[at + 4u], w.a[4], w.b[4], w.c[4], w.d[4], s);
+    s = add_column(input[at + 5u], w.a[5], w.b[5], w.c[5], w.d[5], s);
+    s = add_column(input[at + 6u], w.a[6], w.b[6], w.c[6], w.d[6], s);
+    return add_column(input[at + 7u], w.a[7], w.b[7], w.c[7], w.d[7], s);
+}
+
+fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {
+    write(row, token, lane, index, s.a);
+    write(row + 1u, token, lane, index, s.b);
+    write(row + 2u, token, lane, index, s.c);
+    write(row + 3u, token, lane, index, s.d);
+}
