@@ -67,8 +67,11 @@ fn check_model(model: &mut Value) -> Result<()> {
     let fields = model.as_object_mut().ok_or_else(|| malformed("the model is not an object"))?;
     // The oldest files leave the type out.
     let kind = fields.entry("type").or_insert_with(|| json!("BPE"));
+    if kind == "Unigram" {
+        return check_unigram(fields);
+    }
     if kind != "BPE" {
-        return Err(unsupported(format!("a tokenizer of type {kind} is not known, only BPE")));
+        return Err(unsupported(format!("a tokenizer of type {kind} is not known, only BPE and Unigram")));
     }
     for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
         if fields.get(name).is_some_and(|value| !value.is_null() && value != "") {
@@ -92,9 +95,28 @@ fn check_model(model: &mut Value) -> Result<()> {
     Ok(())
 }
 
+/// A list of texts with scores, and the place of the unknown one.
+fn check_unigram(fields: &Map<String, Value>) -> Result<()> {
+    let vocab = fields.get("vocab").and_then(Value::as_array).ok_or_else(|| malformed("the model has no vocabulary"))?;
+    let unknown = fields.get("unk_id").and_then(Value::as_u64);
+    if unknown.is_none_or(|id| id >= vocab.len() as u64) {
+        return Err(malformed("the model has no unknown token"));
+    }
+    let mut texts = HashSet::with_capacity(vocab.len());
+    for entry in vocab {
+        let text = entry.get(0).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| malformed(format!("{entry} is no token with a score")))?;
+        if !texts.insert(text) {
+            return Err(malformed(format!("the token {text:?} comes twice")));
+        }
+    }
+    Ok(())
+}
+
 fn check_normalizer(kind: &str, fields: &Map<String, Value>) -> Result<()> {
     match kind {
-        "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "Prepend" => Ok(()),
+        // `Precompiled` is our own.
+        "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "Prepend" | "Precompiled" => Ok(()),
         "Replace" => check_pattern(fields),
         _ => Err(unsupported(format!("normalizer '{kind}' is not known"))),
     }

@@ -8,7 +8,7 @@ use tilestream::checkpoint::{self, Checkpoint};
 use tilestream::shard::split::{SplitOptions, saved_checkpoint, split};
 use tilestream::shard::{MANIFEST, OnProgress};
 use tilestream::store::{FileStore, FolderSink, Store};
-use tilestream::text::{ChatTemplate, Tokenizer};
+use tilestream::text::{ChatTemplate, Tokenizer, tokenizer_json, tokenizer_json_from_files};
 use tilestream::{Error, ErrorKind, Result, plan};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -31,7 +31,11 @@ pub async fn open(path: &Path) -> Result<(FileStore, Checkpoint)> {
 pub(crate) async fn open_in(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
     let mut checkpoint = checkpoint::open(store, name).await?;
     if let (None, Some(fields)) = (&checkpoint.tokenizer, &checkpoint.gguf_tokenizer) {
-        checkpoint.tokenizer = Some(tilestream::text::tokenizer_json(fields)?);
+        checkpoint.tokenizer = Some(tokenizer_json(fields)?);
+    }
+    if let (None, Some(files)) = (&checkpoint.tokenizer, &checkpoint.tokenizer_files) {
+        let made = tokenizer_json_from_files(files, checkpoint.tokenizer_config.as_ref(), &checkpoint.config);
+        checkpoint.tokenizer = Some(made?);
     }
     // A split takes minutes; what the model could not be opened with is better refused now.
     if let Some(tokenizer) = &checkpoint.tokenizer {
