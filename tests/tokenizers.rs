@@ -42,7 +42,8 @@ fn golden() -> Value {
 #[test]
 fn ids_and_texts_are_those_of_the_original() {
     let golden = golden();
-    let texts: Vec<&str> = golden["texts"].as_array().expect("texts").iter().map(|t| t.as_str().expect("one")).collect();
+    let texts: Vec<&str> =
+        golden["texts"].as_array().expect("texts").iter().map(|t| t.as_str().expect("one")).collect();
     let mut wrong = 0;
     for case in golden["cases"].as_array().expect("cases") {
         let (name, tokenizer) = (&case["name"], tokenizer(case));

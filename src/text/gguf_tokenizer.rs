@@ -26,7 +26,7 @@ pub fn tokenizer_json(fields: &GgufTokenizer) -> Result<Vec<u8>> {
     }
     let value = match fields.model.as_str() {
         "gpt2" => byte_level(fields)?,
-        "llama" => sentencepiece(fields),
+        "llama" => sentencepiece(fields)?,
         other => return Err(unknown(format!("tokenizer.ggml.model '{other}'"))),
     };
     let bytes = serde_json::to_vec(&value).map_err(|error| Error::new(ErrorKind::Text, error.to_string()))?;
@@ -56,7 +56,7 @@ fn byte_level(fields: &GgufTokenizer) -> Result<Value> {
 }
 
 /// As transformers converts SentencePiece models (`LlamaConverter`), so spaces are `▁` and unknown characters bytes.
-fn sentencepiece(fields: &GgufTokenizer) -> Value {
+fn sentencepiece(fields: &GgufTokenizer) -> Result<Value> {
     let prefix = fields.add_space_prefix.unwrap_or(true);
     let mut normalizers = vec![replace(" ", "▁")];
     let mut decoders = vec![replace("▁", " "), json!({ "type": "ByteFallback" }), json!({ "type": "Fuse" })];
@@ -69,8 +69,8 @@ fn sentencepiece(fields: &GgufTokenizer) -> Value {
     let unknown = fields.unk.and_then(|id| fields.tokens.get(id as usize)).map(String::as_str);
     let score = |id| fields.scores.get(id).copied().unwrap_or(0.0);
     let pieces: Vec<_> = fields.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), score(id))).collect();
-    let model = sentencepiece_bpe(vocab(fields), merges_from_scores(&pieces), unknown, true);
-    file(added_tokens(fields), normalizer, Value::Null, post_processor(fields, true), decoder, model)
+    let model = sentencepiece_bpe(vocab(fields), merges_from_scores(&pieces)?, unknown, true);
+    Ok(file(added_tokens(fields), normalizer, Value::Null, post_processor(fields, true), decoder, model))
 }
 
 fn vocab(fields: &GgufTokenizer) -> Value {

@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use tokenizers::{
-    DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
-};
+use tokenizers::{DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
 use super::normalizers::Normalizer;
 use super::pieces::{Assembler, PieceDecoder};

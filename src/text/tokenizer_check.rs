@@ -1,10 +1,10 @@
 //! What a `tokenizer.json` must look like before it is given to the `tokenizers` crate.
 //!
-//! The crate trusts its input: it panics on a decoder that is not JSON, on a `Precompiled` map that is not base64, on a
-//! merge shorter than the prefix it is said to have, on a template that names an unknown token or a second sequence, and
+//! The crate trusts its input: it panics on a decoder that is not JSON, on a `Precompiled` map that leads out of its trie, on
+//! a merge shorter than the prefix it is said to have, on a template that names an unknown token or a second sequence, and
 //! it expands `x{999999999}` in a regular expression. So only parts that are known to be safe get through, and only
-//! those that language models use. Truncation and padding are for training and dropped. The decoder is not the crate's at all:
-//! see `pieces`.
+//! those that language models use. Truncation and padding are for training and dropped. The decoder is not the crate's at
+//! all, nor is the map: see `pieces` and `normalizers`.
 
 use std::collections::HashSet;
 
@@ -14,8 +14,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Ids stay below this, so that nothing sized by the vocabulary is unbounded.
 const MOST_IDS: u64 = 1 << 24;
-/// Published expressions are ten times shorter.
-const LONGEST_REGEX_BYTES: usize = 4096;
+/// Published expressions have a few hundred bytes; one that lists the symbols of a SentencePiece model has some thousand.
+const LONGEST_REGEX_BYTES: usize = 1 << 16;
 /// What the counted repetitions of one expression may multiply to, since they are expanded.
 const MOST_REPETITIONS: u64 = 1000;
 /// Tokens that are put around a text.
@@ -97,7 +97,8 @@ fn check_model(model: &mut Value) -> Result<()> {
 
 /// A list of texts with scores, and the place of the unknown one.
 fn check_unigram(fields: &Map<String, Value>) -> Result<()> {
-    let vocab = fields.get("vocab").and_then(Value::as_array).ok_or_else(|| malformed("the model has no vocabulary"))?;
+    let vocab =
+        fields.get("vocab").and_then(Value::as_array).ok_or_else(|| malformed("the model has no vocabulary"))?;
     let unknown = fields.get("unk_id").and_then(Value::as_u64);
     if unknown.is_none_or(|id| id >= vocab.len() as u64) {
         return Err(malformed("the model has no unknown token"));

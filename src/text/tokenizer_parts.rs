@@ -1,11 +1,17 @@
 //! Parts of a `tokenizer.json`, for those who make one from other files.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-/// No token of a SentencePiece vocabulary is longer, and trying all cuts of a token takes the square of its length.
-const LONGEST_MERGED_BYTES: usize = 1024;
+use crate::{Error, ErrorKind, Result};
+
+/// No published token is longer, and trying all cuts of a token takes the square of its length.
+pub(super) const LONGEST_MERGED_BYTES: usize = 1024;
+/// Vocabularies of 256,000 tokens have 600,000 merges of 10 bytes.
+const MOST_MERGES: usize = 8 << 20;
+const MOST_MERGED_BYTES: usize = 128 << 20;
 
 /// A whole file, of its parts.
 pub(super) fn file(
@@ -69,12 +75,16 @@ pub(super) fn template(before: &[(u32, &str)], after: &[(u32, &str)]) -> Value {
 /// order of equal scores is that of transformers' `generate_merges`: longer left parts first, then longer right ones.
 ///
 /// `pieces` are texts and scores in the order of their ids; of equal texts the first counts.
-pub(super) fn merges_from_scores(pieces: &[(&str, f32)]) -> Vec<Value> {
+///
+/// # Errors
+/// Those of [`MergeCount::add`].
+pub(super) fn merges_from_scores(pieces: &[(&str, f32)]) -> Result<Vec<Value>> {
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(pieces.len());
     for (place, (text, _)) in pieces.iter().enumerate() {
         places.entry(text).or_insert(place);
     }
-    let mut merges = Vec::new();
+    let chars = |text: &str| Reverse(text.chars().count());
+    let (mut merges, mut count) = (Vec::new(), MergeCount::default());
     for (place, (text, score)) in pieces.iter().enumerate() {
         if places.get(text) != Some(&place) {
             continue;
@@ -82,14 +92,38 @@ pub(super) fn merges_from_scores(pieces: &[(&str, f32)]) -> Vec<Value> {
         let first = merges.len();
         for (left, right) in cuts(text) {
             if let (Some(left_place), Some(right_place)) = (places.get(left), places.get(right)) {
-                merges.push((*score, left, right, *left_place, *right_place));
+                count.add(text.len())?;
+                merges.push(((chars(left), chars(right)), (*left_place, *right_place), *score, left, right));
             }
         }
-        merges[first..].sort_by_key(|merge| (merge.3, merge.4));
+        merges[first..].sort_unstable_by_key(|merge| merge.1);
     }
-    let chars = |text: &str| text.chars().count();
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(chars(b.1).cmp(&chars(a.1))).then(chars(b.2).cmp(&chars(a.2))));
-    merges.into_iter().map(|(_, left, right, ..)| json!([left, right])).collect()
+    merges.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
+    Ok(merges.into_iter().map(|(.., left, right)| json!([left, right])).collect())
+}
+
+/// How much there is of merges, which can be far more than the vocabulary that they are made from.
+#[derive(Default)]
+pub(super) struct MergeCount {
+    merges: usize,
+    bytes: usize,
+}
+
+impl MergeCount {
+    /// Counts one that makes a token of so many bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] where there are more than any tokenizer has.
+    pub(super) fn add(&mut self, len_bytes: usize) -> Result<()> {
+        self.merges += 1;
+        self.bytes += len_bytes;
+        if self.merges <= MOST_MERGES && self.bytes <= MOST_MERGED_BYTES {
+            return Ok(());
+        }
+        let message =
+            format!("the vocabulary makes more than {MOST_MERGES} merges, or {MOST_MERGED_BYTES} bytes of them");
+        Err(Error::new(ErrorKind::Text, message).remedy("get the file again"))
+    }
 }
 
 /// Each way to cut a text in two; none of one that is too long to be a piece.

@@ -12,6 +12,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Ids stay below this, as everywhere.
 const MOST_IDS: u32 = 1 << 24;
+/// Published files have a thousand.
+const MOST_SPECIALS: u32 = 1 << 16;
 
 /// tiktoken's vocabulary. Tokens and ranks are unique, and each byte is a token.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +65,7 @@ pub fn parse_tiktoken(bytes: &[u8]) -> Result<Ranks> {
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii_end();
         if !line.is_empty() {
-            let token = rank_line(line);
+            let token = rank_line(line).filter(|_| tokens.len() < MOST_IDS as usize);
             tokens.push(token.ok_or_else(|| malformed(format!("line {} is no token with a rank", number + 1)))?);
         }
     }
@@ -115,7 +117,7 @@ pub fn parse_tekken(bytes: &[u8]) -> Result<Tekken> {
     }
     let file: File = serde_json::from_slice(bytes).map_err(malformed_json)?;
     let (size, count) = (file.config.default_vocab_size, file.config.default_num_special_tokens);
-    if size >= MOST_IDS || count > size {
+    if size >= MOST_IDS || count > size.min(MOST_SPECIALS) {
         return Err(malformed(format!("{count} special tokens of {size} are not possible")));
     }
     let decode = |token: Token| {
@@ -126,9 +128,12 @@ pub fn parse_tekken(bytes: &[u8]) -> Result<Tekken> {
     let used = file.vocab.into_iter().filter(|token| token.rank < size - count);
     let ranks = Ranks::new(used.map(decode).collect::<Result<_>>()?)?;
     // Older files leave the first ones to code, in this order.
-    let usual = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]"];
-    let usual = usual.into_iter().chain(["[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]"]);
-    let usual = usual.chain(["[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"]);
+    let usual =
+        ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]"];
+    let usual =
+        usual.into_iter().chain(["[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]"]);
+    let usual =
+        usual.chain(["[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"]);
     let named = file.special_tokens.is_some();
     let mut specials: Vec<String> = (0..count).map(|id| format!("<SPECIAL_{id}>")).collect();
     let listed = file.special_tokens.into_iter().flatten().map(|token| (token.rank, token.token_str));
@@ -145,9 +150,13 @@ pub fn parse_tekken(bytes: &[u8]) -> Result<Tekken> {
 /// Parses `vocab.json` and `merges.txt`.
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`] for broken JSON, a token that comes twice, and a line that is not two tokens.
+/// [`ErrorKind::Malformed`] for broken JSON, a token or an id that comes twice, and a line that is not two tokens.
 pub fn parse_merges(vocab: &[u8], merges: &[u8]) -> Result<Merges> {
     let vocab: UniqueMap<u32> = serde_json::from_slice(vocab).map_err(malformed_json)?;
+    let mut ids = HashSet::with_capacity(vocab.0.len());
+    if let Some((token, id)) = vocab.0.iter().find(|(_, id)| **id >= MOST_IDS || !ids.insert(**id)) {
+        return Err(malformed(format!("the id {id} of {token:?} comes twice, or is not below {MOST_IDS}")));
+    }
     let text = std::str::from_utf8(merges).map_err(|error| malformed("merges.txt is not UTF-8").source(error))?;
     let mut merges = Vec::new();
     for (number, line) in text.split('\n').enumerate() {

@@ -5,6 +5,9 @@
 
 use crate::{Error, ErrorKind, Result};
 
+/// Ids stay below this, as everywhere.
+const MOST_PIECES: usize = 1 << 24;
+
 /// How a text is cut into pieces (`TrainerSpec.ModelType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
@@ -65,6 +68,7 @@ pub fn parse(bytes: &[u8]) -> Result<SentencePiece> {
     let (mut trainer, mut normalizer) = (Trainer::default(), Normalizer::default());
     for field in Fields(bytes) {
         match field? {
+            (1, Field::Bytes(_)) if pieces.len() >= MOST_PIECES => return Err(malformed("it has too many pieces")),
             (1, Field::Bytes(bytes)) => pieces.push(piece(bytes)?),
             (2, Field::Bytes(bytes)) => trainer.read(bytes)?,
             (3, Field::Bytes(bytes)) => normalizer.read(bytes)?,
@@ -101,13 +105,13 @@ pub fn parse(bytes: &[u8]) -> Result<SentencePiece> {
     })
 }
 
-/// Each text once, none empty, one unknown: its id.
+/// Each text once, one unknown: its id.
 fn check_pieces(pieces: &[Piece]) -> Result<u32> {
     let mut texts = std::collections::HashSet::with_capacity(pieces.len());
     let mut unknown = None;
     for (id, piece) in pieces.iter().enumerate() {
-        if piece.text.is_empty() || !texts.insert(piece.text.as_str()) {
-            return Err(malformed(format!("piece {id}, {:?}, is empty or comes twice", piece.text)));
+        if !texts.insert(piece.text.as_str()) {
+            return Err(malformed(format!("the piece {:?} comes twice", piece.text)));
         }
         if piece.kind == PieceKind::Unknown && unknown.replace(id).is_some() {
             return Err(malformed("there are two unknown pieces"));
@@ -137,8 +141,8 @@ fn piece(bytes: &[u8]) -> Result<Piece> {
             _ => {}
         }
     }
-    if !piece.score.is_finite() {
-        return Err(malformed(format!("the score of {:?} is not a number", piece.text)));
+    if piece.text.is_empty() || !piece.score.is_finite() {
+        return Err(malformed(format!("the piece {:?} has no text, or the score {}", piece.text, piece.score)));
     }
     Ok(piece)
 }
@@ -184,12 +188,7 @@ struct Normalizer {
 
 impl Default for Normalizer {
     fn default() -> Self {
-        Self {
-            charsmap: Vec::new(),
-            add_dummy_prefix: true,
-            remove_extra_whitespaces: true,
-            escape_whitespaces: true,
-        }
+        Self { charsmap: Vec::new(), add_dummy_prefix: true, remove_extra_whitespaces: true, escape_whitespaces: true }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::pieces::visible_bytes;
 use super::super::pre_tokenizers::{self, PreTokenizer};
-use super::super::tokenizer_parts::{byte_level_bpe, byte_level_decoder, file};
+use super::super::tokenizer_parts::{LONGEST_MERGED_BYTES, MergeCount, byte_level_bpe, byte_level_decoder, file};
 use super::words::{Added, Words};
 use super::{Source, unsupported};
 use crate::Result;
@@ -76,7 +76,8 @@ fn llama3() -> Vec<String> {
     let reserved = |i| format!("<|reserved_special_token_{i}|>");
     let first = texts(&["<|begin_of_text|>", "<|end_of_text|>"]);
     let turns = texts(&["<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"]);
-    let mut all = [first, vec![reserved(0), reserved(1)], texts(&["<|finetune_right_pad_id|>", "<|step_id|>"]), turns].concat();
+    let mut all =
+        [first, vec![reserved(0), reserved(1)], texts(&["<|finetune_right_pad_id|>", "<|step_id|>"]), turns].concat();
     all.extend((2..).map(reserved).take(256 - all.len()));
     all
 }
@@ -95,7 +96,7 @@ pub(super) fn from_tiktoken(source: &Source<'_>, ranks: &Ranks) -> Result<Value>
     words.add_listed(source.files, source.tokenizer_config)?;
     let pre = find(family.pre)?;
     let around = source.around(&words, family.before, None, None);
-    Ok(tokenizer(&words, &pre, pre.to_json(), around, merges_from_ranks(ranks), true))
+    Ok(tokenizer(&words, &pre, pre.to_json(), around, merges_from_ranks(ranks)?, true))
 }
 
 pub(super) fn from_tekken(source: &Source<'_>, tekken: &Tekken) -> Result<Value> {
@@ -111,7 +112,7 @@ pub(super) fn from_tekken(source: &Source<'_>, tekken: &Tekken) -> Result<Value>
     let pre = find("tekken")?;
     let around = source.around(&words, &[], words.id("<s>"), words.id("</s>"));
     let cut = PreTokenizer::of_regex(&tekken.pattern);
-    Ok(tokenizer(&words, &pre, cut, around, merges_from_ranks(&tekken.ranks), true))
+    Ok(tokenizer(&words, &pre, cut, around, merges_from_ranks(&tekken.ranks)?, true))
 }
 
 /// GPT-2's kin, by class; where there is none by the type of the model.
@@ -157,20 +158,18 @@ fn tokenizer(
 }
 
 /// tiktoken lists no merges: any two tokens merge whose bytes together are a token, the lowest rank of the result first.
-fn merges_from_ranks(ranks: &Ranks) -> Vec<Value> {
+fn merges_from_ranks(ranks: &Ranks) -> Result<Vec<Value>> {
     let by_token: HashMap<&[u8], u32> = ranks.tokens.iter().map(|(token, rank)| (token.as_slice(), *rank)).collect();
-    let mut merges = Vec::new();
-    for (token, rank) in &ranks.tokens {
-        for at in 1..token.len().min(LONGEST_MERGED_BYTES) {
+    let (mut merges, mut count) = (Vec::new(), MergeCount::default());
+    for (token, rank) in ranks.tokens.iter().filter(|(token, _)| token.len() <= LONGEST_MERGED_BYTES) {
+        for at in 1..token.len() {
             let (left, right) = token.split_at(at);
             if let (Some(left_rank), Some(right_rank)) = (by_token.get(left), by_token.get(right)) {
+                count.add(token.len())?;
                 merges.push((*rank, *left_rank, *right_rank, left, right));
             }
         }
     }
-    merges.sort_by_key(|merge| (merge.0, merge.1, merge.2));
-    merges.into_iter().map(|(.., left, right)| json!([visible_bytes(left), visible_bytes(right)])).collect()
+    merges.sort_unstable_by_key(|merge| (merge.0, merge.1, merge.2));
+    Ok(merges.into_iter().map(|(.., left, right)| json!([visible_bytes(left), visible_bytes(right)])).collect())
 }
-
-/// Trying all cuts of a token takes the square of its length; no published one is longer.
-const LONGEST_MERGED_BYTES: usize = 1024;

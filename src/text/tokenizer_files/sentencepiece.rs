@@ -14,17 +14,8 @@ use crate::checkpoint::tokenizer_files::sentencepiece::{Algorithm, PieceKind, Se
 
 /// What the code of ChatGLM 2 and 3 adds behind the pieces (`tokenization_chatglm.py` of THUDM/chatglm3-6b), and puts
 /// before a text.
-const CHATGLM: &[&str] = &[
-    "[MASK]",
-    "[gMASK]",
-    "[sMASK]",
-    "sop",
-    "eop",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|observation|>",
-];
+const CHATGLM: &[&str] =
+    &["[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"];
 const CHATGLM_BEFORE: &[&str] = &["[gMASK]", "sop"];
 
 /// Where the space goes that texts begin with.
@@ -124,7 +115,7 @@ fn bpe(model: &SentencePiece, words: &Words) -> Result<Value> {
     if let Some(piece) = ours(PieceKind::Unused).find(|piece| merges(&piece.text)) {
         return Err(unsupported(format!("the unused piece {:?} of a BPE", piece.text)));
     }
-    Ok(sentencepiece_bpe(words.to_json(), merges_from_scores(&normal), words.text(model.unk), model.byte_fallback))
+    Ok(sentencepiece_bpe(words.to_json(), merges_from_scores(&normal)?, words.text(model.unk), model.byte_fallback))
 }
 
 /// A list by id. Scores of what never comes from text are as low as not to matter.
