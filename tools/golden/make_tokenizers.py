@@ -9,6 +9,7 @@ those of `sentencepiece` and `tiktoken`, and of transformers where the class is 
 
 import argparse
 import base64
+import contextlib
 import io
 import json
 import random
@@ -99,11 +100,10 @@ def train(out, name, **options):
     return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
 
-def charsmap_rules(folder):
-    path = Path(folder) / "rules.tsv"
+def write_rules():
+    """In the current folder: a model keeps the path."""
     points = lambda text: " ".join(f"{ord(c):X}" for c in text)
-    path.write_text("".join(f"{points(old)}\t{points(new)}\n" for old, new in RULES))
-    return str(path)
+    Path("rules.tsv").write_text("".join(f"{points(old)}\t{points(new)}\n" for old, new in RULES))
 
 
 def sections(text, specials, encode):
@@ -147,8 +147,9 @@ def sentencepiece_cases(out, texts):
     gemma = train(out, "gemma.model", vocab_size=680, add_dummy_prefix=False, control_symbols=["<start_of_turn>", "<end_of_turn>"],
                   user_defined_symbols=["▁▁", "▁▁▁", "▁▁▁▁", "\n", "\n\n", "\n\n\n", "\t", "<keep>"], bos_piece="<bos>", eos_piece="<eos>",
                   allow_whitespace_only_pieces=True)
-    with tempfile.TemporaryDirectory() as folder:
-        rules = charsmap_rules(folder)
+    rules = "rules.tsv"
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        write_rules()
         mapped = train(out, "mapped.model", vocab_size=640, normalization_rule_name="", normalization_rule_tsv=rules, remove_extra_whitespaces=True)
         unigram = train(out, "unigram.model", vocab_size=420, model_type="unigram", hard_vocab_limit=False, byte_fallback=False, normalization_rule_name="",
                         normalization_rule_tsv=rules, remove_extra_whitespaces=True)
@@ -228,6 +229,16 @@ def merges_case(out, texts, name, tokenizer_class, config, model_type, more=None
     return case(name, {file: file for file in ["vocab.json", "merges.txt"]}, config, texts, ids, None, [], model_type, more)
 
 
+def starcoder_case(out, texts, config):
+    """Starcoder 2 publishes a tokenizer.json that cuts digits, for a class that does not."""
+    tokenizer = Tokenizer(models.BPE.from_file(str(out / "vocab.json"), str(out / "merges.txt")))
+    digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    ids = [tokenizer.encode(text).ids for text in texts]
+    return case("starcoder2", {file: file for file in ["vocab.json", "merges.txt"]}, config, texts, ids, None, [], "starcoder2")
+
+
 def byte_level_cases(out, texts):
     ranks = byte_level(out)
     n = len(ranks)
@@ -238,6 +249,7 @@ def byte_level_cases(out, texts):
     chatml = {"<|endoftext|>": n, "<|im_start|>": n + 1, "<|im_end|>": n + 2}
     gpt2 = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "added_tokens_decoder": listed({"<|endoftext|>": n})}
     qwen2 = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None, "added_tokens_decoder": listed(chatml)}
+    codegen = {"tokenizer_class": "CodeGenTokenizer", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     return [
         tiktoken_case(texts, "qwen", ranks, QWEN, qwen, {"tokenizer_class": "QWenTokenizer"}, (), True, "qwen"),
         tiktoken_case(texts, "glm4", ranks, CL100K, GLM4, {"tokenizer_class": "ChatGLM4Tokenizer"}, ["[gMASK]", "<sop>"], file="tokenizer.model"),
@@ -247,6 +259,9 @@ def byte_level_cases(out, texts):
         tekken_case(out, texts, ranks),
         merges_case(out, texts, "gpt2", transformers.GPT2Tokenizer, {"tokenizer_class": "GPT2Tokenizer", **gpt2}, "gpt_bigcode"),
         merges_case(out, texts, "qwen2", transformers.Qwen2Tokenizer, qwen2, "qwen2"),
+        merges_case(out, texts, "phi", transformers.CodeGenTokenizer, codegen, "phi",
+                    {"added_tokens.json": {"<|endoftext|>": n, "  ": n + 1, "   ": n + 2, "\t\t": n + 3}}),
+        starcoder_case(out, texts, {"tokenizer_class": "GPT2Tokenizer", **gpt2}),
     ]
 
 
@@ -254,8 +269,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "tests/data/tokenizers")
     out = parser.parse_args().out
+    out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    texts = TEXTS + random_texts(30)
+    texts = TEXTS + random_texts(12)
     cases = sentencepiece_cases(out, texts) + byte_level_cases(out, texts)
     # A text in one line each, so that a change shows.
     one = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -21,8 +21,8 @@ struct Family {
     model_types: &'static [&'static str],
     /// The row of `pre_tokenizers`.
     pre: &'static str,
-    /// What the code adds behind the ranks.
-    specials: fn() -> Vec<String>,
+    /// What the code adds behind the ranks, from this id on.
+    specials: fn(u32) -> Vec<String>,
     /// What it puts before a text.
     before: &'static [&'static str],
 }
@@ -39,13 +39,7 @@ const TIKTOKEN: &[Family] = &[
         before: &["[gMASK]", "<sop>"],
     },
     // https://huggingface.co/moonshotai/Moonlight-16B-A3B-Instruct/blob/main/tokenization_moonshot.py
-    Family {
-        classes: &["TikTokenTokenizer"],
-        model_types: &["kimi_k2"],
-        pre: "kimi-k2",
-        specials: || (0..258).map(|_| String::new()).collect(),
-        before: &[],
-    },
+    Family { classes: &["TikTokenTokenizer"], model_types: &["kimi_k2"], pre: "kimi-k2", specials: kimi, before: &[] },
     // https://github.com/meta-llama/llama-models/blob/main/models/llama3/tokenizer.py
     Family {
         classes: &["PreTrainedTokenizer", "LlamaTokenizer"],
@@ -60,19 +54,24 @@ fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn qwen() -> Vec<String> {
+fn qwen(_: u32) -> Vec<String> {
     let extras = (0..205).map(|i| format!("<|extra_{i}|>"));
     texts(&["<|endoftext|>", "<|im_start|>", "<|im_end|>"]).into_iter().chain(extras).collect()
 }
 
-fn glm4() -> Vec<String> {
+/// Names for those that the config does not name.
+fn kimi(first: u32) -> Vec<String> {
+    (first..first + 258).map(|id| format!("<|reserved_token_{id}|>")).collect()
+}
+
+fn glm4(_: u32) -> Vec<String> {
     let roles = ["<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"];
     let media = ["<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"];
     let masks = ["<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"];
     [texts(&masks), texts(&roles), texts(&media)].concat()
 }
 
-fn llama3() -> Vec<String> {
+fn llama3(_: u32) -> Vec<String> {
     let reserved = |i| format!("<|reserved_special_token_{i}|>");
     let first = texts(&["<|begin_of_text|>", "<|end_of_text|>"]);
     let turns = texts(&["<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"]);
@@ -88,9 +87,9 @@ pub(super) fn from_tiktoken(source: &Source<'_>, ranks: &Ranks) -> Result<Value>
     let by_type = || TIKTOKEN.iter().find(|family| class.is_empty() && family.model_types.contains(&model_type));
     let family = by_class.or_else(by_type).ok_or_else(|| unknown_class("tiktoken's ranks", source))?;
     let mut words = Words::new(ranks.tokens.iter().map(|(token, rank)| (visible_bytes(token), *rank)));
-    for (text, id) in (family.specials)().into_iter().zip(words.next_id()..) {
-        // Kimi's are numbered, unless the config names them.
-        words.put(if text.is_empty() { format!("<|reserved_token_{id}|>") } else { text }, id);
+    let first = words.next_id();
+    for (text, id) in (family.specials)(first).into_iter().zip(first..) {
+        words.put(text, id);
         words.look_for(id, Added::SPECIAL);
     }
     words.add_listed(source.files, source.tokenizer_config)?;

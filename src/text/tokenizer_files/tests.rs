@@ -63,20 +63,27 @@ fn refused(files: &TokenizerFiles, config: &Value, kind: ErrorKind, says: &str) 
 fn special_tokens_of_all_files_are_found() {
     let mut files = sentencepiece(model(Algorithm::Bpe));
     files.added_tokens = Some(json!({ "<x>": 20 }));
-    files.special_tokens =
-        Some(json!({ "pad_token": { "content": "<pad>" }, "additional_special_tokens": ["<x>", "<y>"] }));
+    files.special_tokens = Some(json!({
+        "pad_token": { "content": "<pad>" }, "additional_special_tokens": ["<x>", "<y>"],
+        "extra_special_tokens": { "image": "<image>" },
+    }));
+    let tokenizer = made(&files, &json!({}));
+    // What has no id gets the next one.
+    let texts = ["<x>", "<pad>", "<y>", "<image>"];
+    assert_eq!(texts.map(|text| tokenizer.id(text)), [20, 21, 22, 23].map(Some));
+    assert!((20..24).all(|id| tokenizer.is_special(id)));
+    assert_eq!(tokenizer.encode("ab<x> ab", true).expect("encodes"), [1, 7, 20, 3, 7]);
+    // The newer list goes before the files. A token that is renamed keeps its id.
     let config = json!({
         "added_tokens_decoder": { "21": { "content": "<z>", "rstrip": true }, "2": { "content": "<end>", "special": true } },
         "eos_token": "<end>", "add_eos_token": true, "add_bos_token": false,
     });
     let tokenizer = made(&files, &config);
-    // What has no id gets the next one; a token that is renamed keeps its id.
-    let ids = ["<x>", "<z>", "<pad>", "<y>", "<end>", "</s>"].map(|text| tokenizer.id(text));
-    assert_eq!(ids, [Some(20), Some(21), Some(22), Some(23), Some(2), None]);
+    let ids = ["<x>", "<z>", "<pad>", "<end>", "</s>"].map(|text| tokenizer.id(text));
+    assert_eq!(ids, [None, Some(21), None, Some(2), None]);
     assert_eq!(tokenizer.encode("ab<z> ab<end>", false).expect("encodes"), [7, 21, 7, 2]);
     assert_eq!(tokenizer.encode("ab", true).expect("encodes"), [7, 2]);
-    let special = [20, 21, 22, 23, 2, 7].map(|id| tokenizer.is_special(id));
-    assert_eq!(special, [true, false, true, true, true, false]);
+    assert_eq!([21, 2, 7].map(|id| tokenizer.is_special(id)), [false, true, false]);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// The fields of special tokens, in the order in which transformers numbers those that have no id yet.
 const SPECIALS: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-const MORE_SPECIALS: &str = "additional_special_tokens";
+/// Lists of more, or tokens by name.
+const MORE_SPECIALS: &[&str] = &["additional_special_tokens", "extra_special_tokens"];
 /// Ids stay below this, as in every tokenizer.
 const MOST_IDS: u32 = 1 << 24;
 
@@ -51,17 +52,17 @@ impl Words {
         result
     }
 
-    /// Gives an id to a text. What either of them had before goes.
+    /// Gives an id to a text. What either of them had before goes, and nothing is looked for.
     pub(super) fn put(&mut self, text: String, id: u32) {
+        if let Some(old) = self.texts.remove(&id) {
+            self.ids.remove(&old);
+            self.added.remove(&id);
+        }
         if let Some(old) = self.ids.insert(text.clone(), id) {
             self.texts.remove(&old);
             self.added.remove(&old);
         }
-        if let Some(old) = self.texts.insert(id, text.clone())
-            && old != text
-        {
-            self.ids.remove(&old);
-        }
+        self.texts.insert(id, text);
     }
 
     /// Looks for a token in texts.
@@ -109,32 +110,35 @@ impl Words {
         self.added.iter().filter_map(entry).collect()
     }
 
-    /// Takes over what the files beside a vocabulary list, as transformers does: `added_tokens.json`, then
-    /// `added_tokens_decoder` of `tokenizer_config.json`, then the special tokens, of which those without an id get the
-    /// next ones. All are looked for in the text as it is.
+    /// Takes over what the files beside a vocabulary list, as transformers does: `added_tokens_decoder` of
+    /// `tokenizer_config.json`, or `added_tokens.json` of before that was; then the special tokens, of which those without
+    /// an id get the next ones. All are looked for in the text as it is.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] for ids that are none.
     pub(super) fn add_listed(&mut self, files: &TokenizerFiles, config: &Value) -> Result<()> {
-        for (text, id) in object(files.added_tokens.as_ref()) {
+        let listed = config.get("added_tokens_decoder").filter(|listed| !listed.is_null());
+        for (text, id) in object(files.added_tokens.as_ref().filter(|_| listed.is_none())) {
             let id = id.as_u64().and_then(checked_id).ok_or_else(|| wrong_id(text, id))?;
             self.put(text.clone(), id);
             self.look_for(id, Added::TEXT);
         }
-        for (id, token) in object(config.get("added_tokens_decoder")) {
+        for (id, token) in object(listed) {
             let wrong = || wrong_id(id, token);
             let number = id.parse().ok().and_then(checked_id).ok_or_else(wrong)?;
             self.put(token_text(token).ok_or_else(wrong)?.to_owned(), number);
             self.look_for(number, flags(token));
         }
         let no_tokens = Value::Null;
-        for source in [config, files.special_tokens.as_ref().unwrap_or(&no_tokens)] {
+        let older = files.special_tokens.as_ref().filter(|_| listed.is_none());
+        for source in [config, older.unwrap_or(&no_tokens)] {
             for name in SPECIALS {
                 self.add_special(source.get(name));
             }
-            source.get(MORE_SPECIALS).and_then(Value::as_array).into_iter().flatten().for_each(|token| {
-                self.add_special(Some(token));
-            });
+            for more in MORE_SPECIALS.iter().filter_map(|name| source.get(name)) {
+                more.as_array().into_iter().flatten().for_each(|token| self.add_special(Some(token)));
+                object(Some(more)).for_each(|(_, token)| self.add_special(Some(token)));
+            }
         }
         Ok(())
     }
