@@ -177,10 +177,9 @@ fn each_broken_folder_is_refused_by_name_and_leaves_nothing() {
 #[test]
 fn a_model_without_a_tokenizer_says_what_was_looked_for() {
     let folder = tempfile::tempdir().expect("a folder");
-    let shards = ["--shards-dir".as_ref(), folder.path()];
-    let (code, text) = tilestream(
-        &[&["run".as_ref(), data("small/gqa").as_path(), "--prompt".as_ref(), "hi".as_ref()], &shards[..]].concat(),
-    );
+    let checkpoint = data("small/gqa");
+    let arguments = ["run".as_ref(), checkpoint.as_path(), "--raw".as_ref(), "--prompt".as_ref(), "hi".as_ref()];
+    let (code, text) = tilestream(&[&arguments[..], &["--shards-dir".as_ref(), folder.path()]].concat());
     assert_eq!(code, Some(1), "{text}");
     for part in ["no tokenizer", "tokenizer.json", "tokenizer.model", "tiktoken", "merges.txt", "--ids-file"] {
         assert!(text.contains(part), "'{part}' is missing in: {text}");
