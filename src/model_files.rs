@@ -136,9 +136,12 @@ impl ModelText {
     /// # Errors
     /// [`ErrorKind::Text`] where the model has none.
     pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
-        self.tokenizer
-            .as_ref()
-            .ok_or_else(|| Error::new(ErrorKind::Text, "the model has no tokenizer").remedy("give ids with --ids-file"))
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Text, "the model has no tokenizer").remedy(
+                "split it from a folder with tokenizer.json, tokenizer.model, a tiktoken file, tekken.json, or \
+                     vocab.json and merges.txt; or give ids with --ids-file",
+            )
+        })
     }
 
     /// The ids of a chat, ready for the model's answer.

@@ -53,6 +53,11 @@ fn tokenizers() {
 }
 
 #[test]
+fn vocabularies() {
+    replay("vocabulary", targets::vocabulary);
+}
+
+#[test]
 fn chat_templates() {
     replay("chat_template", targets::chat_template);
 }

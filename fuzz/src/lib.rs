@@ -3,11 +3,12 @@
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run TARGET -- -runs=1000000` fuzzes one (`cargo install cargo-fuzz` gets the command).
 
 use serde_json::Value;
-use tilestream::checkpoint::{self, gguf, pytorch, safetensors};
+use tilestream::checkpoint::tokenizer_files::{self, Vocabulary, ranks};
+use tilestream::checkpoint::{self, TokenizerFiles, gguf, pytorch, safetensors};
 use tilestream::plan::model_spec;
 use tilestream::shard::Manifest;
 use tilestream::store::MemoryStore;
-use tilestream::text::{ChatTemplate, Message, Tokenizer, tokenizer_json};
+use tilestream::text::{ChatTemplate, Message, Tokenizer, tokenizer_json, tokenizer_json_from_files};
 
 /// The first two bytes are the length of the data that follows the header in the pretended file.
 fn split(data: &[u8]) -> Option<(usize, &[u8])> {
@@ -100,6 +101,27 @@ pub fn tokenizer(data: &[u8]) -> bool {
     let ids: Vec<u32> = (0..tokenizer.len().min(40) as u32).collect();
     let _ = tokenizer.decode(&ids);
     true
+}
+
+/// A vocabulary file, as the tokenizer of a class that takes its kind: what is made of it also encodes and decodes. A zero
+/// byte ends it; `merges.txt` follows, where it is a `vocab.json`.
+pub fn vocabulary(data: &[u8]) -> bool {
+    let (vocab, merges) = match data.iter().position(|byte| *byte == 0).filter(|_| data.starts_with(b"{\"")) {
+        Some(end) => (&data[..end], Some(&data[end + 1..])),
+        None => (data, None),
+    };
+    let parsed = match merges {
+        Some(merges) => ranks::parse_merges(vocab, merges).map(|merges| (Vocabulary::Merges(merges), "GPT2Tokenizer")),
+        None => tokenizer_files::parse(vocab).map(|vocabulary| (vocabulary, "ChatGLMTokenizer")),
+    };
+    let Ok((vocabulary, class)) = parsed else { return false };
+    let files = TokenizerFiles { name: "a".to_owned(), vocabulary, added_tokens: None, special_tokens: None };
+    let config = serde_json::json!({ "tokenizer_class": class, "bos_token": "<s>" });
+    let made = tokenizer_json_from_files(&files, Some(&config), &Value::Null);
+    made.is_ok_and(|bytes| {
+        assert!(tokenizer(&bytes), "what was made loads");
+        true
+    })
 }
 
 /// A chat template.

@@ -10,7 +10,7 @@ use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
-use super::{Checkpoint, Source, Tensor, gguf, pytorch};
+use super::{Checkpoint, Source, Tensor, gguf, pytorch, tokenizer_files};
 use crate::encoding::Encoding;
 use crate::plan::{RowMap, TensorNames};
 use crate::store::Store;
@@ -189,12 +189,14 @@ async fn open_folder(
         error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
     })?;
     refuse_quantized(&config).map_err(|error| error.file(store.describe("config.json")))?;
+    let tokenizer = read_if_there(store, "tokenizer.json", TOKENIZER_CAP).await?;
     let mut checkpoint = Checkpoint {
         files: Vec::with_capacity(files.len()),
         tensors: Vec::new(),
         config,
         generation_config: json_if_there(store, "generation_config.json").await?,
-        tokenizer: read_if_there(store, "tokenizer.json", TOKENIZER_CAP).await?,
+        tokenizer_files: if tokenizer.is_none() { tokenizer_files::read(store).await? } else { None },
+        tokenizer,
         gguf_tokenizer: None,
         tokenizer_config: tokenizer_config(store).await?,
         quantized: false,
@@ -275,12 +277,22 @@ fn refuse_quantized(config: &Value) -> Result<()> {
 async fn tokenizer_config(store: &dyn Store) -> Result<Option<Value>> {
     const TEMPLATE: &str = "chat_template.jinja";
     let config = json_if_there(store, "tokenizer_config.json").await?;
-    let Some(template) = read_if_there(store, TEMPLATE, CONFIG_CAP).await? else { return Ok(config) };
-    let template = String::from_utf8(template).map_err(|error| {
-        Error::new(ErrorKind::Malformed, "the chat template is not UTF-8").file(store.describe(TEMPLATE)).source(error)
-    })?;
+    let template = match read_if_there(store, TEMPLATE, CONFIG_CAP).await? {
+        Some(template) => Value::String(String::from_utf8(template).map_err(|error| {
+            let message = "the chat template is not UTF-8";
+            Error::new(ErrorKind::Malformed, message).file(store.describe(TEMPLATE)).source(error)
+        })?),
+        // What was called so for a while, in the same form as the field.
+        None => match json_if_there(store, "chat_template.json").await? {
+            Some(mut file) => file["chat_template"].take(),
+            None => Value::Null,
+        },
+    };
+    if template.is_null() {
+        return Ok(config);
+    }
     let mut config = config.unwrap_or_else(|| Value::Object(Map::new()));
-    config["chat_template"] = Value::String(template);
+    config["chat_template"] = template;
     Ok(Some(config))
 }
 

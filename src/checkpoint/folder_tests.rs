@@ -53,6 +53,51 @@ fn a_single_file_is_opened_with_what_lies_beside_it() -> Result<()> {
     Ok(())
 }
 
+/// A tiktoken file of all bytes.
+fn ranks() -> Vec<u8> {
+    use base64::Engine;
+    let line = |byte: u8| format!("{} {byte}\n", base64::engine::general_purpose::STANDARD.encode([byte]));
+    (0..=u8::MAX).map(line).collect::<String>().into_bytes()
+}
+
+#[test]
+fn a_tokenizer_in_another_form_is_found() -> Result<()> {
+    let open = |more: Vec<(&'static str, Vec<u8>)>| {
+        let mut store = Memory::new([config(), (SINGLE, single())]);
+        store.objects.extend(more.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)));
+        store.lists = false;
+        run(&store, None)
+    };
+    let merges = || vec![("vocab.json", br#"{"a":0,"b":1,"ab":2}"#.to_vec()), ("merges.txt", b"a b\n".to_vec())];
+    let added = ("added_tokens.json", br#"{"<x>":3}"#.to_vec());
+    let found = open([merges(), vec![added]].concat())?.tokenizer_files.expect("found");
+    assert_eq!((found.name.as_str(), found.added_tokens), ("memory/vocab.json", Some(json!({ "<x>": 3 }))));
+    // A file that holds it all goes first; one half of the pair is none.
+    let found = open([merges(), vec![("qwen.tiktoken", ranks())]].concat())?.tokenizer_files.expect("found");
+    assert_eq!((found.name.as_str(), found.special_tokens), ("memory/qwen.tiktoken", None));
+    assert_eq!(open(merges()[..1].to_vec())?.tokenizer_files, None);
+    // A published tokenizer.json goes before all.
+    let both = open(vec![("tokenizer.json", b"{}".to_vec()), ("tokenizer.model", b"broken".to_vec())])?;
+    assert_eq!((both.tokenizer_files, both.tokenizer.as_deref()), (None, Some(&b"{}"[..])));
+    let error = open(vec![("tokenizer.model", b"version https://git-lfs".to_vec())]).expect_err("a pointer");
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(error.to_string().starts_with("memory/tokenizer.model: "), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_chat_template_may_stand_in_a_file_of_its_own() -> Result<()> {
+    let template = |name: &'static str, content: &[u8]| {
+        run(&Memory::new([config(), (SINGLE, single()), (name, content.to_vec())]), None)
+    };
+    let json = template("chat_template.json", br#"{"chat_template":"new"}"#)?;
+    assert_eq!(json.tokenizer_config, Some(json!({ "chat_template": "new" })));
+    assert_eq!(template("chat_template.json", b"{}")?.tokenizer_config, None);
+    assert!(template("chat_template.json", b"[]").is_err());
+    assert!(template("chat_template.jinja", b"\xff").is_err());
+    Ok(())
+}
+
 fn sharded(index: &str) -> Memory {
     Memory::new([
         config(),

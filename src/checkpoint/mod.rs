@@ -9,9 +9,11 @@ mod read;
 pub mod safetensors;
 #[cfg(test)]
 mod testing;
+pub mod tokenizer_files;
 
 pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
+pub use tokenizer_files::TokenizerFiles;
 
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
@@ -61,10 +63,12 @@ pub struct Checkpoint {
     pub config: serde_json::Value,
     /// `generation_config.json`, where there is one.
     pub generation_config: Option<serde_json::Value>,
-    /// `tokenizer.json` as bytes, as published; `None` for GGUF.
+    /// `tokenizer.json` as bytes, as published; `None` for GGUF, and where there is none.
     pub tokenizer: Option<Vec<u8>>,
     /// What a GGUF file says of its tokenizer, to make `tokenizer.json` from; `None` for a folder.
     pub gguf_tokenizer: Option<GgufTokenizer>,
+    /// What a folder without `tokenizer.json` has in its place, to make one from.
+    pub tokenizer_files: Option<TokenizerFiles>,
     /// `tokenizer_config.json` as published, or its fields (chat_template, bos_token, eos_token…) made from metadata.
     pub tokenizer_config: Option<serde_json::Value>,
     /// Whether the matrices are already quantized.

@@ -101,6 +101,7 @@ pub(crate) fn checkpoint(tied_head: bool, encoding: Encoding) -> (MemoryStore, C
         generation_config: Some(json!({"eos_token_id": 2})),
         tokenizer: Some(br#"{"version": "1.0"}"#.to_vec()),
         gguf_tokenizer: None,
+        tokenizer_files: None,
         tokenizer_config: None,
         quantized: false,
     };

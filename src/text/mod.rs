@@ -7,6 +7,7 @@
 
 mod chat;
 mod gguf_tokenizer;
+mod normalizers;
 mod pieces;
 mod pre_tokenizers;
 mod sampler;
@@ -14,6 +15,8 @@ mod stop;
 mod stream;
 mod tokenizer;
 mod tokenizer_check;
+mod tokenizer_files;
+mod tokenizer_parts;
 
 pub use chat::{ChatTemplate, Date, Message, RenderOptions};
 pub use gguf_tokenizer::tokenizer_json;
@@ -21,6 +24,7 @@ pub use sampler::{Sampler, SamplerOptions};
 pub use stop::{Found, StopReason, StopTexts, stop_token_ids};
 pub use stream::{TextDecoder, TextStream};
 pub use tokenizer::Tokenizer;
+pub use tokenizer_files::tokenizer_json_from_files;
 
 #[cfg(test)]
 mod tokenizer_tests;

@@ -212,12 +212,22 @@ fn fallback_byte(token: &str) -> Option<u8> {
 
 /// GPT-2's alphabet (`bytes_to_unicode` of openai/gpt-2): visible Latin-1 characters stand for themselves, the other
 /// bytes follow in order from U+0100.
-static BYTE_OF_CHAR: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
+static CHAR_OF_BYTE: LazyLock<[char; 256]> = LazyLock::new(|| {
     let visible = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let others = (0..=u8::MAX).filter(|byte| !visible(*byte)).zip('\u{100}'..);
-    let selves = (0..=u8::MAX).filter(|byte| visible(*byte)).map(|byte| (char::from(byte), byte));
-    selves.chain(others.map(|(byte, c)| (c, byte))).collect()
+    let mut others = '\u{100}'..;
+    std::array::from_fn(|byte| match byte as u8 {
+        byte if visible(byte) => char::from(byte),
+        _ => others.next().expect("there are more characters than bytes"),
+    })
 });
+
+static BYTE_OF_CHAR: LazyLock<HashMap<char, u8>> =
+    LazyLock::new(|| CHAR_OF_BYTE.iter().copied().zip(0..=u8::MAX).collect());
+
+/// Bytes in that alphabet, as vocabularies write them.
+pub(super) fn visible_bytes(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| CHAR_OF_BYTE[usize::from(*byte)]).collect()
+}
 
 #[cfg(test)]
 mod tests {

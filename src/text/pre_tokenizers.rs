@@ -43,6 +43,9 @@ const DEEPSEEK3: &[&str] = &[
     r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
 ];
 
+/// Chinese apart from the rest: moonshotai/Kimi-K2-Instruct, moonshotai/Moonlight-16B-A3B.
+const KIMI: &str = r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 const TABLE: &[(&[&str], PreTokenizer)] = &[
     // Files from before the field existed hold GPT-2's kin more often than anything else.
     (&["", "default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat"], GPT2),
@@ -53,6 +56,7 @@ const TABLE: &[(&[&str], PreTokenizer)] = &[
     (&["stablelm2"], PreTokenizer { splits: &[QWEN2], ..TIKTOKEN }),
     (&["tekken"], PreTokenizer { splits: &[TEKKEN], ignore_merges: true, add_bos: true, ..TIKTOKEN }),
     (&["gpt-4o", "llama4"], PreTokenizer { splits: &[O200K], ..TIKTOKEN }),
+    (&["kimi-k2"], PreTokenizer { splits: &[KIMI], ..TIKTOKEN }),
     (&["deepseek-v3"], PreTokenizer { splits: DEEPSEEK3, ..TIKTOKEN }),
 ];
 
@@ -70,14 +74,24 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, PreTokenizer)> {
 impl PreTokenizer {
     /// The `pre_tokenizer` of a `tokenizer.json`.
     pub(super) fn to_json(self) -> Value {
-        let split = |regex: &&str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
-        let mut parts: Vec<Value> = self.splits.iter().map(split).collect();
+        let mut parts: Vec<Value> = self.splits.iter().map(|regex| split(regex)).collect();
         if self.digits {
             parts.insert(0, json!({ "type": "Digits", "individual_digits": true }));
         }
-        parts.push(json!({
-            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": self.gpt2,
-        }));
+        parts.push(byte_level(self.gpt2));
         json!({ "type": "Sequence", "pretokenizers": parts })
     }
+
+    /// One that a file brings along.
+    pub(super) fn of_regex(regex: &str) -> Value {
+        json!({ "type": "Sequence", "pretokenizers": [split(regex), byte_level(false)] })
+    }
+}
+
+fn split(regex: &str) -> Value {
+    json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false })
+}
+
+fn byte_level(use_regex: bool) -> Value {
+    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex })
 }

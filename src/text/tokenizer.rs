@@ -3,11 +3,15 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use tokenizers::Tokenizer as Inner;
+use tokenizers::{DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
+use super::normalizers::Normalizer;
 use super::pieces::{Assembler, PieceDecoder};
 use super::tokenizer_check;
 use crate::{Error, ErrorKind, Result};
+
+/// The crate's tokenizer, with more normalizers.
+type Inner = TokenizerImpl<ModelWrapper, Normalizer, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// A tokenizer as `tokenizer.json` describes it.
 #[derive(Clone)]
@@ -116,7 +120,7 @@ impl Tokenizer {
     #[cfg(test)]
     pub(super) fn decode_with_crate(&self, decoder: &Value, ids: &[u32]) -> String {
         let mut inner = self.inner.clone();
-        inner.with_decoder(Some(serde_json::from_value::<tokenizers::DecoderWrapper>(decoder.clone()).unwrap()));
+        inner.with_decoder(Some(serde_json::from_value::<DecoderWrapper>(decoder.clone()).unwrap()));
         inner.decode(ids, true).unwrap()
     }
 }

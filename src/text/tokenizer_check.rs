@@ -1,10 +1,10 @@
 //! What a `tokenizer.json` must look like before it is given to the `tokenizers` crate.
 //!
-//! The crate trusts its input: it panics on a decoder that is not JSON, on a `Precompiled` map that is not base64, on a
-//! merge shorter than the prefix it is said to have, on a template that names an unknown token or a second sequence, and
+//! The crate trusts its input: it panics on a decoder that is not JSON, on a `Precompiled` map that leads out of its trie, on
+//! a merge shorter than the prefix it is said to have, on a template that names an unknown token or a second sequence, and
 //! it expands `x{999999999}` in a regular expression. So only parts that are known to be safe get through, and only
-//! those that language models use. Truncation and padding are for training and dropped. The decoder is not the crate's at all:
-//! see `pieces`.
+//! those that language models use. Truncation and padding are for training and dropped. The decoder is not the crate's at
+//! all, nor is the map: see `pieces` and `normalizers`.
 
 use std::collections::HashSet;
 
@@ -14,8 +14,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Ids stay below this, so that nothing sized by the vocabulary is unbounded.
 const MOST_IDS: u64 = 1 << 24;
-/// Published expressions are ten times shorter.
-const LONGEST_REGEX_BYTES: usize = 4096;
+/// Published expressions have a few hundred bytes; one that lists the symbols of a SentencePiece model has some thousand.
+const LONGEST_REGEX_BYTES: usize = 1 << 16;
 /// What the counted repetitions of one expression may multiply to, since they are expanded.
 const MOST_REPETITIONS: u64 = 1000;
 /// Tokens that are put around a text.
@@ -67,8 +67,11 @@ fn check_model(model: &mut Value) -> Result<()> {
     let fields = model.as_object_mut().ok_or_else(|| malformed("the model is not an object"))?;
     // The oldest files leave the type out.
     let kind = fields.entry("type").or_insert_with(|| json!("BPE"));
+    if kind == "Unigram" {
+        return check_unigram(fields);
+    }
     if kind != "BPE" {
-        return Err(unsupported(format!("a tokenizer of type {kind} is not known, only BPE")));
+        return Err(unsupported(format!("a tokenizer of type {kind} is not known, only BPE and Unigram")));
     }
     for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
         if fields.get(name).is_some_and(|value| !value.is_null() && value != "") {
@@ -92,9 +95,29 @@ fn check_model(model: &mut Value) -> Result<()> {
     Ok(())
 }
 
+/// A list of texts with scores, and the place of the unknown one.
+fn check_unigram(fields: &Map<String, Value>) -> Result<()> {
+    let vocab =
+        fields.get("vocab").and_then(Value::as_array).ok_or_else(|| malformed("the model has no vocabulary"))?;
+    let unknown = fields.get("unk_id").and_then(Value::as_u64);
+    if unknown.is_none_or(|id| id >= vocab.len() as u64) {
+        return Err(malformed("the model has no unknown token"));
+    }
+    let mut texts = HashSet::with_capacity(vocab.len());
+    for entry in vocab {
+        let text = entry.get(0).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text = text.ok_or_else(|| malformed(format!("{entry} is no token with a score")))?;
+        if !texts.insert(text) {
+            return Err(malformed(format!("the token {text:?} comes twice")));
+        }
+    }
+    Ok(())
+}
+
 fn check_normalizer(kind: &str, fields: &Map<String, Value>) -> Result<()> {
     match kind {
-        "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "Prepend" => Ok(()),
+        // `Precompiled` is our own.
+        "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "Prepend" | "Precompiled" => Ok(()),
         "Replace" => check_pattern(fields),
         _ => Err(unsupported(format!("normalizer '{kind}' is not known"))),
     }

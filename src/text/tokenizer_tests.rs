@@ -99,8 +99,16 @@ fn takes_a_model_without_type_and_drops_what_is_for_training() {
 #[test]
 fn refuses_broken_files_with_a_reason() {
     let special = |ids: Value, tokens: Value| json!({ "<s>": { "id": "<s>", "ids": ids, "tokens": tokens } });
+    let unigram = |vocab: Value, unknown: i64| json!({ "type": "Unigram", "vocab": vocab, "unk_id": unknown });
     let table = [
         ("/model", json!(null), ErrorKind::Text, "model"),
+        ("/model", unigram(json!({}), 0), ErrorKind::Text, "vocabulary"),
+        ("/model", unigram(json!([["a", 0]]), 1), ErrorKind::Text, "unknown token"),
+        ("/model", unigram(json!([["a", 0]]), -1), ErrorKind::Text, "unknown token"),
+        ("/model", unigram(json!([["a", 0], ["", 0]]), 0), ErrorKind::Text, "no token"),
+        ("/model", unigram(json!([["a", 0], 3]), 0), ErrorKind::Text, "no token"),
+        ("/model", unigram(json!([["a", 0], ["a", 0]]), 0), ErrorKind::Text, "twice"),
+        ("/model", unigram(json!([["a", "b"]]), 0), ErrorKind::Text, ""),
         ("/model/type", json!("WordPiece"), ErrorKind::Unsupported, "WordPiece"),
         ("/model/vocab", json!(null), ErrorKind::Text, "vocabulary"),
         ("/model/vocab/a", json!(-1), ErrorKind::Text, "\"a\""),
@@ -115,8 +123,8 @@ fn refuses_broken_files_with_a_reason() {
         (
             "/normalizer",
             json!({ "type": "Precompiled", "precompiled_charsmap": "!" }),
-            ErrorKind::Unsupported,
-            "Precompiled",
+            ErrorKind::Text,
+            "precompiled_charsmap",
         ),
         ("/normalizer", json!({ "type": "Strip" }), ErrorKind::Unsupported, "Strip"),
         ("/normalizer/pattern/String", json!(""), ErrorKind::Text, "pattern"),
@@ -125,7 +133,7 @@ fn refuses_broken_files_with_a_reason() {
         ("/pre_tokenizer/pattern/Regex", json!("("), ErrorKind::Text, ""),
         ("/pre_tokenizer/pattern/Regex", json!("(?=a){999999999}"), ErrorKind::Text, "repeats"),
         ("/pre_tokenizer/pattern/Regex", json!("((a{99}){99}){99}"), ErrorKind::Text, "repeats"),
-        ("/pre_tokenizer/pattern/Regex", json!("x".repeat(5000)), ErrorKind::Text, "5000"),
+        ("/pre_tokenizer/pattern/Regex", json!("x".repeat(70_000)), ErrorKind::Text, "70000"),
         ("/post_processor/type", json!("BertProcessing"), ErrorKind::Unsupported, "BertProcessing"),
         ("/post_processor/single/0/SpecialToken/id", json!("<t>"), ErrorKind::Text, "<t>"),
         ("/post_processor/single/1/Sequence/id", json!("B"), ErrorKind::Text, "piece"),

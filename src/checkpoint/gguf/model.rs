@@ -48,6 +48,7 @@ fn assemble(header: &Header, shape: &ModelShape, factors: &Factors) -> Result<Ch
         tokenizer: None,
         tokenizer_config: tokenizer.as_ref().map(tokenizer_config),
         gguf_tokenizer: tokenizer,
+        tokenizer_files: None,
     })
 }
 

@@ -160,6 +160,7 @@ impl SavedCheckpoint {
             generation_config: self.generation_config,
             tokenizer,
             gguf_tokenizer: None,
+            tokenizer_files: None,
             tokenizer_config: self.tokenizer_config,
             quantized: self.quantized,
         })

@@ -105,6 +105,14 @@ const CASES: &[Case] = &[
         says: &["tokenizer.json"],
     },
     Case {
+        name: "a tokenizer of a class that is not known",
+        spoil: |folder| {
+            fs::copy(data("tokenizers/small.tiktoken"), folder.join("tokenizer.model")).expect("copies");
+            fs::write(folder.join("tokenizer_config.json"), r#"{"tokenizer_class": "NewTokenizer"}"#).expect("writes");
+        },
+        says: &["tokenizer.model", "NewTokenizer", "tokenizer.json"],
+    },
+    Case {
         name: "a broken chat template",
         spoil: |folder| {
             let config = "{\"chat_template\": \"{% for message in messages %}\"}";
@@ -163,6 +171,18 @@ fn each_broken_folder_is_refused_by_name_and_leaves_nothing() {
         }
         (case.spoil)(&checkpoint);
         refused(case.name, &checkpoint, &folder.path().join("out"), case.says);
+    }
+}
+
+#[test]
+fn a_model_without_a_tokenizer_says_what_was_looked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoint = data("small/gqa");
+    let arguments = ["run".as_ref(), checkpoint.as_path(), "--raw".as_ref(), "--prompt".as_ref(), "hi".as_ref()];
+    let (code, text) = tilestream(&[&arguments[..], &["--shards-dir".as_ref(), folder.path()]].concat());
+    assert_eq!(code, Some(1), "{text}");
+    for part in ["no tokenizer", "tokenizer.json", "tokenizer.model", "tiktoken", "merges.txt", "--ids-file"] {
+        assert!(text.contains(part), "'{part}' is missing in: {text}");
     }
 }
 

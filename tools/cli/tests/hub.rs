@@ -101,6 +101,31 @@ fn a_model_of_the_hub_says_what_its_checkpoint_says_and_stays() {
     assert!(text.contains("as it was when it was split"), "{text}");
 }
 
+/// A repository without `tokenizer.json`: the file that it has in its place is fetched, and watched for changes.
+#[test]
+fn a_tokenizer_in_another_form_comes_along() {
+    let read = |name: &str| std::fs::read(data(name)).expect("reads");
+    let files = |tokenizer: &str| {
+        let names =
+            ["config.json", "model.safetensors"].map(|name| (name.to_owned(), read(&format!("small/gqa/{name}"))));
+        names.into_iter().chain([("tokenizer.model".to_owned(), read(tokenizer))]).collect::<Vec<_>>()
+    };
+    let hub = Hub::new(files("tokenizers/plain.model"));
+    let shell = Shell::new(&hub);
+    let output = shell.run(&["split", REPO, "model"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let made: Value =
+        serde_json::from_slice(&std::fs::read(shell.path("model/tokenizer.json")).expect("reads")).expect("JSON");
+    assert_eq!(made["model"]["vocab"]["</s>"], 2);
+    assert!(shell.ids(REPO, &[]).1.contains("splitting"));
+    assert!(!shell.ids(REPO, &[]).1.contains("splitting"));
+    hub.push(files("tokenizers/llama.model"));
+    assert!(shell.ids(REPO, &[]).1.contains("splitting"), "another tokenizer makes another model");
+    hub.push(files("tokenizers/merges.txt"));
+    let text = shell.fails(REPO, &[]);
+    assert!(text.contains("tokenizer.model") && text.contains("SentencePiece"), "{text}");
+}
+
 fn finished(model: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(model).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "safetensors")).collect()

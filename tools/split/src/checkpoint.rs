@@ -8,7 +8,7 @@ use tilestream::checkpoint::{self, Checkpoint};
 use tilestream::shard::split::{SplitOptions, saved_checkpoint, split};
 use tilestream::shard::{MANIFEST, OnProgress};
 use tilestream::store::{FileStore, FolderSink, Store};
-use tilestream::text::{ChatTemplate, Tokenizer};
+use tilestream::text::{ChatTemplate, Tokenizer, tokenizer_json, tokenizer_json_from_files};
 use tilestream::{Error, ErrorKind, Result, plan};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -30,12 +30,14 @@ pub async fn open(path: &Path) -> Result<(FileStore, Checkpoint)> {
 /// The same in a store.
 pub(crate) async fn open_in(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
     let mut checkpoint = checkpoint::open(store, name).await?;
-    if let (None, Some(fields)) = (&checkpoint.tokenizer, &checkpoint.gguf_tokenizer) {
-        checkpoint.tokenizer = Some(tilestream::text::tokenizer_json(fields)?);
-    }
     // A split takes minutes; what the model could not be opened with is better refused now.
     if let Some(tokenizer) = &checkpoint.tokenizer {
         Tokenizer::from_bytes(tokenizer)?;
+    } else if let Some(fields) = &checkpoint.gguf_tokenizer {
+        checkpoint.tokenizer = Some(tokenizer_json(fields)?);
+    } else if let Some(files) = &checkpoint.tokenizer_files {
+        let made = tokenizer_json_from_files(files, checkpoint.tokenizer_config.as_ref(), &checkpoint.config);
+        checkpoint.tokenizer = Some(made?);
     }
     if let Some(config) = &checkpoint.tokenizer_config {
         ChatTemplate::from_config(config)?;
@@ -181,12 +183,19 @@ fn parent(shards_dir: Option<&Path>) -> Result<PathBuf> {
 /// How the names of a checkpoint's files end.
 pub(crate) const EXTENSIONS: &[&str] = &["safetensors", "bin", "pt", "pth", "gguf", "json"];
 
+/// Whether a file holds the tokenizer of a checkpoint without `tokenizer.json`, or a part of it.
+pub(crate) fn is_vocabulary(name: &str) -> bool {
+    [".model", ".tiktoken", "merges.txt"].iter().any(|end| name.ends_with(end))
+}
+
 /// The files of a folder that a checkpoint is made of.
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|error| Error::io(error, folder.display().to_string()))?;
+    let has_tokenizer = folder.join(Tokenizer::FILE).is_file();
     let is_part = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        path.is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        path.is_file() && (EXTENSIONS.contains(&extension) || (!has_tokenizer && is_vocabulary(name)))
     };
     Ok(entries.flatten().map(|entry| entry.path()).filter(is_part).collect())
 }

@@ -11,10 +11,11 @@ use clap::Args;
 use tilestream::checkpoint::Checkpoint;
 use tilestream::shard::{MANIFEST, OnProgress};
 use tilestream::store::{HttpOptions, HubRepo, HubStore, HubToken, Store, check_name};
+use tilestream::text::Tokenizer;
 use tilestream::{Error, ErrorKind, Result};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::checkpoint::{EXTENSIONS, Names, open_in, split_once};
+use crate::checkpoint::{EXTENSIONS, Names, is_vocabulary, open_in, split_once};
 
 /// Longest file with a token, and longest note of where a model was split to.
 const MAX_SMALL_BYTES: u64 = 8192;
@@ -138,9 +139,11 @@ async fn open_soon(repo: &HubRepo, args: &HubArgs) -> Result<HubStore> {
 async fn content(store: &HubStore, args: &HubArgs) -> Result<u64> {
     let mut hash = Xxh3::new();
     let named = args.hub_file.as_deref();
-    for name in store.list().await? {
+    let names = store.list().await?;
+    let has_tokenizer = names.iter().any(|name| name == Tokenizer::FILE);
+    for name in names {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
-        let is_config = extension == "json" || extension == TEMPLATE;
+        let is_config = extension == "json" || extension == TEMPLATE || (!has_tokenizer && is_vocabulary(&name));
         let is_part = match named {
             Some(named) => is_config || name == named,
             None => is_config || EXTENSIONS.contains(&extension.as_str()),

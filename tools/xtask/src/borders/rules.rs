@@ -136,7 +136,11 @@ pub const RULES: &[Rule] = &[
         except: &[],
         forbids: Forbids::Paths {
             paths: &["wgpu", "crate::gpu", "crate::stream", "crate::model", "crate::shard", "crate::checkpoint"],
-            but: &["crate::checkpoint::GgufTokenizer"],
+            but: &[
+                "crate::checkpoint::GgufTokenizer",
+                "crate::checkpoint::TokenizerFiles",
+                "crate::checkpoint::tokenizer_files",
+            ],
         },
         why: "text turns ids into strings and logits into ids; it runs without a GPU",
     },
