@@ -120,6 +120,23 @@ fn angles_are_cosines_then_sines() {
 }
 
 #[test]
+fn command_r_has_the_positions_that_its_config_names() {
+    let cohere = |more: Value| {
+        let mut changes = json!({ "architectures": ["CohereForCausalLM"], "rms_norm_eps": null });
+        changes.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        model_spec(&with(&changes)).map(|spec| spec.max_positions).map_err(|error| error.to_string())
+    };
+    assert_eq!(cohere(json!({})), Ok(512));
+    assert_eq!(cohere(json!({ "model_max_length": 131_072 })), Ok(131_072));
+    assert_eq!(cohere(json!({ "model_max_length": 64 })), Ok(512));
+    // The reference's base grows with positions past the first ones, which no plan does.
+    let dynamic = json!({ "model_max_length": 131_072, "rope_scaling": { "type": "dynamic", "factor": 2.0 } });
+    assert_eq!(cohere(dynamic), Ok(512));
+    let wrong = cohere(json!({ "model_max_length": -1 })).expect_err("refused");
+    assert!(wrong.contains("model_max_length"), "{wrong}");
+}
+
+#[test]
 fn longrope_chooses_its_frequencies_by_the_length_of_the_text() {
     let scaling = json!({
         "type": "longrope", "short_factor": vec![1.0; 8], "long_factor": vec![4.0; 8],
