@@ -21,10 +21,12 @@ use crate::generate::{GenerateOptions, Generation, Request};
 use crate::gpu::Upload;
 use crate::gpu::kernels::KvType;
 use crate::model::batch::{self, Sequence};
-use crate::model::budget::Demand;
+use crate::model::budget::{self, Demand};
 use crate::model::kv::KvGeometry;
+use crate::model::layout::ModelLayout;
 use crate::model::{CancelToken, Engine};
 use crate::model_files::{ModelFiles, ModelText};
+use crate::plan::ModelSpec;
 use crate::platform::now_s;
 use crate::store;
 use crate::stream::Uses;
@@ -78,6 +80,17 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
+    /// The smallest budget in bytes that works for a plan and its layout, on an adapter that maps its own buffers
+    /// (`direct`) or not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind) where the plan's keys do not pack into this kind of cache.
+    pub fn smallest_budget(&self, spec: &ModelSpec, layout: &ModelLayout, direct: bool) -> Result<u64> {
+        let geometry = KvGeometry::new(spec, self.kv)?;
+        let demand = Demand { rows: Some(1), direct, ..self.demand() };
+        Ok(budget::smallest_budget(spec, layout, &geometry, &demand))
+    }
+
     pub(crate) fn demand(&self) -> Demand {
         Demand {
             budget_bytes: self.budget_bytes,

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use crate::auto_model::{AutoModel, LoadOptions};
 use crate::gpu::Gpu;
-use crate::model::budget::{self, Demand};
-use crate::model::kv::KvGeometry;
 use crate::model::{Engine, layout::ModelLayout};
 use crate::plan::{self, ModelSpec};
 use crate::shard::Model;
@@ -96,9 +94,7 @@ impl ModelFiles {
     /// Those of a model whose tensors do not fit its config.
     pub fn smallest_budget(&self, options: &LoadOptions, direct: bool) -> Result<u64> {
         let layout = ModelLayout::new(&self.spec, &self.model)?;
-        let geometry = KvGeometry::new(&self.spec, options.kv)?;
-        let demand = Demand { rows: Some(1), direct, ..options.demand() };
-        Ok(budget::smallest_budget(&self.spec, &layout, &geometry, &demand))
+        options.smallest_budget(&self.spec, &layout, direct)
     }
 
     /// Opens the model on a GPU.

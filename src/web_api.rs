@@ -121,8 +121,8 @@ pub async fn open_address(source: String, options: String, cache: bool, writer: 
         };
         if let Some(place) = place.filter(CachePlace::is_writer) {
             let manifest = files.model().manifest();
-            let total = manifest.files.iter().map(|file| file.len_bytes).sum();
-            if let Err(error) = place.describe_model(&source, &manifest.name, total).await {
+            let lens = manifest.files.iter().map(|file| file.len_bytes).collect();
+            if let Err(error) = place.describe_model(&source, &manifest.name, lens).await {
                 notice = Some(not_stored(&error));
             }
         }

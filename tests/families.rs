@@ -54,8 +54,7 @@ async fn check(name: &str, config: &str) -> Result<(), String> {
     let folder = common::data("families").join(name);
     let files = split_family_as(name, config).await.map_err(|error| error.to_string())?;
     let golden = Golden::read_file(&folder.join("golden.safetensors"));
-    // LongRoPE chooses by the context: as many positions as the reference saw.
-    let demand = Demand { kv_pages: 2, rows: Some(5), ..demand() };
+    let demand = Demand { rows: Some(5), ..demand() };
     let least = smallest(&files, &Demand { direct: false, ..demand }).await;
     for budget_bytes in [least, demand.budget_bytes] {
         let demand = Demand { budget_bytes, ..demand };
@@ -73,6 +72,36 @@ async fn check(name: &str, config: &str) -> Result<(), String> {
         follow(&mut model, &golden).await?;
     }
     Ok(())
+}
+
+/// The reference turns the keys of a whole text by one list of frequencies, and forgets them where the text grows into
+/// the other: each next token has the logits of the text computed at once.
+#[test]
+fn a_text_that_passes_the_trained_positions_is_turned_anew() {
+    block_on(async {
+        let name = "phi3-longrope-long";
+        let files = split_family_as(name, "config.json").await.expect("splits");
+        let ids = Golden::read_file(&common::data("families").join(name).join("golden.safetensors")).ids;
+        let trained = files.spec.ropes[0].long.as_ref().expect("two lists").0 as usize;
+        let mut model = open(&files, gpu(demand().budget_bytes).await, demand()).await.expect("loads");
+        let mut sequence = Sequence::new(ids[..trained - 2].to_vec());
+        assert!(model.kv().reserve(&mut sequence.pages, 32));
+        // One token more each time, past the border; then a shorter text with the same beginning.
+        for len in (trained - 2..trained + 3).chain([trained - 4]) {
+            sequence.replace(model.kv(), ids[..len].to_vec());
+            assert!(model.kv().reserve(&mut sequence.pages, 32));
+            let next = batch::sweep(&mut model, &mut [&mut sequence], Want::Logits).await.expect("sweeps");
+            let [Next::Logits(ours)] = &next[..] else { panic!("{next:?}") };
+            let mut whole = Vec::new();
+            let keep_last = |_, logits: &[f32]| {
+                whole = logits.to_vec();
+                Ok(())
+            };
+            batch::score(&mut model, &ids[..len], keep_last).await.expect("scores");
+            let error = relative_error(ours, &whole);
+            assert!(error < 1e-5, "{len} positions: {error}");
+        }
+    });
 }
 
 /// Greedy ids are those of the reference. Only a tie of it may be broken the other way; it is then forced, and compared on.

@@ -5,7 +5,12 @@ mod common;
 use std::fmt::Write;
 
 use expect_test::expect_file;
+use tilestream::model::kv::KvGeometry;
+use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{self, AttentionSpec, HeadSpec, LayerSpec, ModelSpec, NormKind, Op};
+use tilestream::shard::split::Weights;
+use tilestream::shard::synth::{self, SynthOptions};
+use tilestream::{Error, ErrorKind, LoadOptions};
 
 /// What a person checks against the model card: sizes, tensors, ops, frequencies.
 fn summary(spec: &ModelSpec) -> String {
@@ -16,20 +21,24 @@ fn summary(spec: &ModelSpec) -> String {
     let buffers: Vec<_> = used.map(|buffer| format!("{} {}", buffer.name, buffer.width)).collect();
     let _ = writeln!(text, "buffers: {}", buffers.join(", "));
     for rope in &spec.ropes {
-        let frequencies = &rope.inverse_frequencies;
-        let last = frequencies.len() - 1;
-        let shown: Vec<_> = [0, 1, last / 2, last].map(|pair| format!("[{pair}] {:e}", frequencies[pair])).into();
-        let long = rope.long.as_ref().map_or(String::new(), |(from, _)| format!(", others past {from} positions"));
-        let _ = writeln!(text, "rope: {}, attention x {}{long}", shown.join(", "), rope.attention_factor);
+        let _ = writeln!(text, "rope: {}, attention x {}", some_of(&rope.inverse_frequencies), rope.attention_factor);
+        if let Some((from, frequencies)) = &rope.long {
+            let _ = writeln!(text, "  in contexts of more than {from} positions: {}", some_of(frequencies));
+        }
     }
     if spec.embedding_scale != 1.0 {
         let _ = writeln!(text, "embeddings x {}", spec.embedding_scale);
     }
-    let mut first = 0;
-    for run in spec.layers.chunk_by(|a, b| a == b) {
-        let _ = writeln!(text, "layers {first} to {}:", first + run.len() - 1);
-        first += run.len();
-        layer(&mut text, spec, &run[0]);
+    let mut kinds: Vec<(&LayerSpec, Vec<usize>)> = Vec::new();
+    for (index, spec) in spec.layers.iter().enumerate() {
+        match kinds.iter_mut().find(|(kind, _)| *kind == spec) {
+            Some((_, layers)) => layers.push(index),
+            None => kinds.push((spec, vec![index])),
+        }
+    }
+    for (kind, layers) in kinds {
+        let _ = writeln!(text, "layers {}:", compact(&layers));
+        layer(&mut text, spec, kind);
     }
     let matrices = spec.layers.iter().flat_map(|layer| &layer.matrices);
     let weights: u64 = matrices.map(|matrix| u64::from(matrix.rows) * u64::from(matrix.columns)).sum();
@@ -49,21 +58,70 @@ fn summary(spec: &ModelSpec) -> String {
     let scale = if *logit_scale == 1.0 { String::new() } else { format!(", logits x {logit_scale}") };
     let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
     let _ = writeln!(text, "weights: {weights} in layers, {head} in the head, epsilon {epsilon:e}{kind}{scale}{cap}");
+    for vector in &spec.head.vectors {
+        let _ = writeln!(text, "  {} [{}]", vector.name, vector.len);
+    }
+    budgets(&mut text, spec);
     text
+}
+
+/// A few of a list of frequencies.
+fn some_of(frequencies: &[f32]) -> String {
+    let last = frequencies.len() - 1;
+    [0, 1, last / 2, last].map(|pair| format!("[{pair}] {:e}", frequencies[pair])).join(", ")
+}
+
+/// Runs of layers: `0 to 4, 6 to 10, … 24 to 25` where they repeat, else each.
+fn compact(layers: &[usize]) -> String {
+    let runs: Vec<_> = layers.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run[run.len() - 1])).collect();
+    let shown = |(first, last): &(usize, usize)| {
+        if first == last { first.to_string() } else { format!("{first} to {last}") }
+    };
+    let [first, second, .., last] = &runs[..] else {
+        return runs.iter().map(shown).collect::<Vec<_>>().join(", ");
+    };
+    let (period, len) = (second.0 - first.0, first.1 - first.0);
+    let regular = |pair: &[(usize, usize)]| pair[1].0 - pair[0].0 == period && pair[0].1 - pair[0].0 == len;
+    if runs.len() > 3 && runs.windows(2).all(regular) && last.1 - last.0 <= len {
+        return format!("{}, {}, … {}", shown(first), shown(second), shown(last));
+    }
+    runs.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// What is refused below, by the code that refuses it; there are no weights.
+fn budgets(text: &mut String, spec: &ModelSpec) {
+    let context = spec.max_positions.min(4096);
+    let options = LoadOptions { context: Some(context), ..LoadOptions::default() };
+    let smallest = |weights| {
+        let tensors = synth::tensors(spec, &SynthOptions { weights, ..SynthOptions::default() }).expect("tensors");
+        let find = |name: &str| tensors.get(name).ok_or_else(|| Error::new(ErrorKind::Missing, name));
+        let layout = ModelLayout::find(spec, &find).expect("a layout");
+        mib(options.smallest_budget(spec, &layout, false).expect("a budget"))
+    };
+    let (bf16, q4) = (smallest(Weights::Original), smallest(Weights::Q4));
+    let cache = KvGeometry::new(spec, options.kv).expect("a geometry");
+    let cache = mib(cache.bytes(KvGeometry::pages_for(u64::from(context))));
+    let _ = writeln!(text, "smallest budget: {bf16} for weights in bf16, {q4} in q4");
+    let _ = writeln!(text, "  of which {cache} are keys and values of {context} positions in {:?}", options.kv);
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
     let name = |id: plan::BufferId| spec.buffers[usize::from(id.0)].name;
     for op in &layer.ops {
         let line = match op {
-            Op::Norm { input, output, norm, groups, width, accumulate, scale, .. } => {
+            Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale } => {
                 let vector = |id: &plan::VectorId| &layer.vectors[usize::from(id.0)];
                 let weight = norm
                     .weight
                     .as_ref()
                     .map_or(String::new(), |id| format!(", {} [{}]", vector(id).name, vector(id).len));
                 let kind = if norm.kind == NormKind::Rms { "rms_norm" } else { "layer_norm" };
-                let groups = if *groups == 1 { String::new() } else { format!(", {groups} of {width}") };
+                let own = if *per_group { ", each with its own weights" } else { "" };
+                let groups = if *groups == 1 { String::new() } else { format!(", {groups} of {width}{own}") };
                 let bias = norm.bias.as_ref().map_or(String::new(), |id| format!(" + {}", vector(id).name));
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
@@ -88,11 +146,16 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 format!("cache({}, {}: {} + {})", name(*key), name(*value), layer.key_width, layer.value_width)
             }
             Op::Attention { query, output, attention } => {
-                let AttentionSpec { heads, kv_heads, head_dim, scale, window, softcap, .. } = attention;
+                let AttentionSpec { heads, kv_heads, head_dim, value_dim, scale, window, softcap, sinks, alibi } =
+                    attention;
                 let window = window.map_or(String::new(), |window| format!(", window {window}"));
                 let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
-                let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide");
-                format!("{} = attention({}: {heads}, scale {scale}{window}{cap})", name(*output), name(*query))
+                let values = if value_dim == head_dim { String::new() } else { format!(", values {value_dim}") };
+                let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide{values}");
+                let sinks = if sinks.is_some() { ", sinks" } else { "" };
+                let alibi = if *alibi { ", ALiBi" } else { "" };
+                let more = format!("{window}{cap}{sinks}{alibi}");
+                format!("{} = attention({}: {heads}, scale {scale}{more})", name(*output), name(*query))
             }
             Op::Gate { target, up, activation, one_factor, .. } => {
                 let first = if *one_factor { "[0]" } else { "" };
@@ -101,8 +164,12 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             }
             Op::Route { scores } => {
                 let routing = layer.experts.as_ref().expect("a router has experts").routing;
-                let sum = if routing.normalize { ", normalized" } else { "" };
-                format!("choose {} by {}{sum}", routing.chosen, name(*scores))
+                let plan::Routing { chosen, normalize, sigmoid, scale, groups, bias } = routing;
+                let groups = groups.map_or(String::new(), |(all, best)| format!(" in the best {best} of {all} groups"));
+                let bias = bias.map_or(String::new(), |id| format!(" + {}", layer.vectors[usize::from(id.0)].name));
+                let kind = if sigmoid { "sigmoid" } else { "softmax" };
+                let sum = if normalize { ", normalized" } else { "" };
+                format!("choose {chosen}{groups} by {kind}({}){bias}{sum}{}", name(*scores), times(scale))
             }
             Op::Experts { input, output, scale } => {
                 let experts = layer.experts.as_ref().expect("there are some");

@@ -3,6 +3,7 @@
 use super::engine::{Engine, Output, Want};
 use super::kv::{KvCache, SequencePages};
 use super::step::Row;
+use crate::plan::ModelSpec;
 use crate::{Error, ErrorKind, Result};
 
 /// A sequence: its ids so far, and the pages that hold the keys and values of the first `pages.len` of them.
@@ -21,6 +22,16 @@ impl Sequence {
     /// Ids that no sweep has seen yet.
     pub fn waiting(&self) -> usize {
         self.ids.len() - self.pages.len as usize
+    }
+
+    /// Takes note of how long the text is now. Where that turns its keys otherwise, all of them are computed anew: they
+    /// must agree among themselves.
+    fn measure(&mut self, spec: &ModelSpec) {
+        let text_len = self.ids.len() as u32;
+        if !spec.turns_alike(self.pages.text_len, text_len) {
+            self.pages.len = 0;
+        }
+        self.pages.text_len = text_len;
     }
 
     /// Continues with other ids: what they share with the old ones stays in the cache. At least the last id is computed
@@ -80,6 +91,7 @@ pub enum Next {
 /// # Errors
 /// Those of [`Engine::sweep`]; the sequences are then as they were.
 pub async fn sweep(engine: &mut Engine, sequences: &mut [&mut Sequence], want: Want) -> Result<Vec<Next>> {
+    sequences.iter_mut().for_each(|sequence| sequence.measure(engine.spec()));
     let shares = engine.shares();
     let waiting: Vec<_> = sequences.iter().map(|sequence| sequence.waiting()).collect();
     let plan = share_rows(&waiting, shares.rows as usize, shares.head_rows as usize);
@@ -135,6 +147,7 @@ async fn score_pages(
         return Err(Error::new(ErrorKind::Budget, format!("the KV cache has no room for {} ids", ids.len()))
             .remedy("raise --context or the budget"));
     }
+    pages.text_len = ids.len() as u32;
     let shares = engine.shares();
     let chunk = shares.rows.min(shares.head_rows).max(1) as usize;
     for (index, chunk_ids) in ids.chunks(chunk).enumerate() {

@@ -10,7 +10,7 @@ use super::layout::{LayerLayout, ModelLayout};
 use super::readback::Readback;
 use super::sections::Sections;
 use super::step::{Row, Step, StepInput};
-use crate::gpu::kernels::{KernelId, Kernels, KvType, PAGE_TOKENS, Tuning};
+use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
 use crate::gpu::recorder::Recorder;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::plan::{BufferId, ModelSpec, Op};
@@ -117,8 +117,7 @@ impl Engine {
         let recorder = Recorder::new(&gpu).await?;
         let buffers = Buffers::new(&gpu, &spec, &layout, &shares).await?;
         let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
-        let context = u32::try_from(demand.kv_pages * u64::from(PAGE_TOKENS)).unwrap_or(u32::MAX);
-        let mut step = Step::new(&gpu, sizes, context).await?;
+        let mut step = Step::new(&gpu, sizes).await?;
         if !model.store().is_local() {
             step = step.read_in_parallel()?;
         }
@@ -314,9 +313,8 @@ impl Engine {
         self.cancel.check()?;
         let (sections, next) = (self.sections.of_sweep(!heads.is_empty()), self.sections.of_sweep(next_has_head));
         self.stream.begin_sweep(rows.len() as u32, &sections, &next).await?;
-        let tables: Vec<&[u32]> = sequences.iter().map(|sequence| &sequence.pages[..]).collect();
         let residual = &self.buffers.activations[usize::from(self.spec.residual.0)];
-        let input = StepInput { rows, tables: &tables, heads };
+        let input = StepInput { rows, sequences, heads };
         self.step.upload(&mut self.recorder, &self.spec, &self.model, residual, input).await?;
         self.step_waits = true;
         for layer in 0..self.spec.layers.len() {

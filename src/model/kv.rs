@@ -48,11 +48,13 @@ struct Segment {
     pages: u32,
 }
 
-/// Pages of one sequence, in order of position, and how many positions are filled.
+/// Pages of one sequence, in order of position, how many positions are filled, and how long the text was for which that
+/// was done: LongRoPE turns the keys of long texts otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SequencePages {
     pub pages: Vec<u32>,
     pub len: u32,
+    pub text_len: u32,
 }
 
 /// All pages, and which are free.

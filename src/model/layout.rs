@@ -70,7 +70,15 @@ impl ModelLayout {
     /// # Errors
     /// [`ErrorKind::Missing`] or [`ErrorKind::Malformed`], naming the tensor.
     pub fn new(spec: &ModelSpec, model: &Model) -> Result<Self> {
-        let mut builder = Builder { model, pieces: Vec::new() };
+        Self::find(spec, &|name| model.tensor(name))
+    }
+
+    /// The same of a model of which no more is known than where its tensors lie.
+    ///
+    /// # Errors
+    /// Those of `tensor`, and [`ErrorKind::Malformed`], naming the tensor.
+    pub fn find<'a>(spec: &ModelSpec, tensor: &'a dyn Fn(&str) -> Result<&'a StoredTensor>) -> Result<Self> {
+        let mut builder = Builder { tensor, pieces: Vec::new() };
         let mut layers = Vec::with_capacity(spec.layers.len());
         for (index, layer) in spec.layers.iter().enumerate() {
             layers.push(builder.layer(index, layer)?);
@@ -81,7 +89,7 @@ impl ModelLayout {
         let name = if spec.head.tied { plan::EMBEDDINGS } else { plan::HEAD };
         let shape = (u64::from(spec.vocab), u64::from(spec.hidden));
         let matrices = vec![builder.matrix(name, shape)?];
-        let embeddings = model.tensor(plan::EMBEDDINGS)?.clone();
+        let embeddings = tensor(plan::EMBEDDINGS)?.clone();
         check_shape(plan::EMBEDDINGS, &embeddings, &[shape.0, shape.1])?;
         let head = LayerLayout { vectors, matrices, experts: Vec::new() };
         Ok(Self { pieces: builder.pieces, layers, head, layer_pieces, embeddings })
@@ -111,7 +119,7 @@ impl ModelLayout {
 }
 
 struct Builder<'a> {
-    model: &'a Model,
+    tensor: &'a dyn Fn(&str) -> Result<&'a StoredTensor>,
     pieces: Vec<Piece>,
 }
 
@@ -141,7 +149,7 @@ impl Builder<'_> {
     fn vectors(&mut self, vectors: &[(String, u64)]) -> Result<VectorLayout> {
         let mut places = Vec::with_capacity(vectors.len());
         for (name, len) in vectors {
-            let stored = self.model.tensor(name)?;
+            let stored = (self.tensor)(name)?;
             check_shape(name, stored, &[*len])?;
             let [part] = stored.parts.as_slice() else { return Err(scattered(name)) };
             if stored.encoding()? != Encoding::F32 {
@@ -166,7 +174,7 @@ impl Builder<'_> {
     }
 
     fn matrix(&mut self, name: &str, (rows, columns): (u64, u64)) -> Result<MatrixLayout> {
-        let stored = self.model.tensor(name)?;
+        let stored = (self.tensor)(name)?;
         check_shape(name, stored, &[rows, columns])?;
         let encoding = stored.encoding()?;
         let stride_bytes = encoding.row_stride(columns);

@@ -6,6 +6,7 @@ use futures::channel::oneshot;
 use futures::future::try_join_all;
 
 use super::budget::{StepSizes, padded};
+use super::kv::SequencePages;
 use crate::encoding;
 use crate::gpu::device::Mapping;
 use crate::gpu::recorder::Recorder;
@@ -32,8 +33,7 @@ pub struct Row {
 #[derive(Clone, Copy, Debug)]
 pub struct StepInput<'a> {
     pub rows: &'a [Row],
-    /// Pages of each sequence.
-    pub tables: &'a [&'a [u32]],
+    pub sequences: &'a [&'a SequencePages],
     /// Indices of the rows whose logits are wanted.
     pub heads: &'a [u32],
 }
@@ -51,18 +51,16 @@ pub struct Step {
     mapping: Option<Mapping>,
     bytes: Vec<u8>,
     sizes: StepSizes,
-    /// Positions that the cache was made for, which LongRoPE depends on.
-    context: u32,
     /// Where embeddings are read at the same time; local ones are read one after the other, which takes microseconds.
     readers: Option<Spawner>,
 }
 
 impl Step {
-    /// Buffers for sweeps of `rows` rows, in a cache for `context` positions.
+    /// Buffers for sweeps of so many rows.
     ///
     /// # Errors
     /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit.
-    pub async fn new(gpu: &Gpu, sizes: StepSizes, context: u32) -> Result<Self> {
+    pub async fn new(gpu: &Gpu, sizes: StepSizes) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let usage = Usage::STORAGE | Usage::COPY_DST;
         Ok(Self {
@@ -74,7 +72,6 @@ impl Step {
             mapping: None,
             bytes: Vec::new(),
             sizes,
-            context,
             readers: None,
         })
     }
@@ -130,16 +127,17 @@ impl Step {
         Ok(())
     }
 
-    fn write_tables(&mut self, spec: &ModelSpec, StepInput { rows, tables, heads }: StepInput<'_>) {
-        let mut starts = Vec::with_capacity(tables.len());
+    fn write_tables(&mut self, spec: &ModelSpec, StepInput { rows, sequences, heads }: StepInput<'_>) {
+        let mut starts = Vec::with_capacity(sequences.len());
         let mut pages = Vec::new();
-        for table in tables {
+        for sequence in sequences {
             starts.push(pages.len() as u32);
-            pages.extend_from_slice(table);
+            pages.extend_from_slice(&sequence.pages);
         }
-        let context = self.context;
-        let of_row =
-            |row: &Row| spec.ropes.iter().flat_map(|rope| rope.angles(row.position, context)).collect::<Vec<_>>();
+        let of_row = |row: &Row| {
+            let text_len = sequences[row.sequence].text_len;
+            spec.ropes.iter().flat_map(move |rope| rope.angles(row.position, text_len)).collect::<Vec<_>>()
+        };
         let angles: Vec<f32> = rows.iter().flat_map(of_row).collect();
         let meta: Vec<[u32; 4]> = rows.iter().map(|row| [row.position, starts[row.sequence], 0, 0]).collect();
         let sizes = [self.sizes.angles, self.sizes.meta, self.sizes.pages, self.sizes.indices];

@@ -211,7 +211,7 @@ pub struct LayerSpec {
 pub struct RopeSpec {
     /// `[pairs]`: radians a position.
     pub inverse_frequencies: Vec<f32>,
-    /// LongRoPE: the frequencies for contexts of more positions than the number.
+    /// LongRoPE: the frequencies for texts of more positions than the number.
     pub long: Option<(u32, Vec<f32>)>,
     /// Factor on cos and sin (YaRN's attention factor; 1 elsewhere).
     pub attention_factor: f32,
@@ -219,10 +219,10 @@ pub struct RopeSpec {
 
 impl RopeSpec {
     /// `[cos; pairs]` then `[sin; pairs]` of a position, scaled by the attention factor. The angle is an f32 product, as
-    /// the reference implementation has it. `context` is the number of positions that the cache was made for.
-    pub fn angles(&self, position: u32, context: u32) -> impl Iterator<Item = f32> + '_ {
+    /// the reference implementation has it. `text_len` is the number of positions of the whole text.
+    pub fn angles(&self, position: u32, text_len: u32) -> impl Iterator<Item = f32> + '_ {
         let frequencies = match &self.long {
-            Some((from, frequencies)) if context > *from => frequencies,
+            Some((from, frequencies)) if text_len > *from => frequencies,
             _ => &self.inverse_frequencies,
         };
         let angle = move |frequency: &f32| f64::from(position as f32 * frequency);
@@ -255,6 +255,14 @@ pub struct ModelSpec {
     /// Embeddings are multiplied with this.
     pub embedding_scale: f32,
     pub head: HeadSpec,
+}
+
+impl ModelSpec {
+    /// Whether texts of so many positions turn their keys by the same angles.
+    pub fn turns_alike(&self, one: u32, other: u32) -> bool {
+        let alike = |(from, _): &(u32, Vec<f32>)| (one > *from) == (other > *from);
+        self.ropes.iter().all(|rope| rope.long.as_ref().is_none_or(alike))
+    }
 }
 
 /// The norm and the matrix after the last layer.

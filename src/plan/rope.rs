@@ -48,6 +48,13 @@ pub fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> 
     Ok(specs)
 }
 
+/// Whether the reference's base grows with positions past the first ones, which no table of a plan does.
+pub fn base_grows(config: &Fields<'_>) -> bool {
+    let scaling = config.get("rope_parameters").or_else(|| config.get("rope_scaling"));
+    let kind = scaling.and_then(|scaling| scaling.get("rope_type").or_else(|| scaling.get("type")));
+    kind.and_then(Value::as_str) == Some("dynamic")
+}
+
 fn scaled(value: &Value, place: &str, context: RopeContext, original: Option<u32>) -> Result<RopeSpec> {
     let scaling = Fields::new(value, place)?;
     let theta = scaling.positive("rope_theta")?.unwrap_or(context.theta);

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::families::{self, Family, Flag, HeadNorm, Rope, Shared, When};
 use super::fields::Fields;
-use super::rope::{RopeContext, rope_specs};
+use super::rope::{RopeContext, base_grows, rope_specs};
 use super::{Activation, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
 
@@ -206,7 +206,11 @@ impl Reader<'_> {
             family,
             layers,
             vocab: fields.needed_count("vocab_size", MOST_VOCAB)?,
-            max_positions,
+            // Command-R names its longest text beside the positions for which its reference once made a table.
+            max_positions: match self.count("model_max_length")? {
+                Some(named) if !base_grows(fields) => named.max(max_positions),
+                _ => max_positions,
+            },
             hidden,
             intermediate: if family.intermediate_is_both { both / 2 } else { both },
             heads,

@@ -119,6 +119,39 @@ fn angles_are_cosines_then_sines() {
     assert!((angles[1] - (3.0 * 10_000_f32.powf(-0.125)).cos()).abs() < 1e-6);
 }
 
+#[test]
+fn command_r_has_the_positions_that_its_config_names() {
+    let cohere = |more: Value| {
+        let mut changes = json!({ "architectures": ["CohereForCausalLM"], "rms_norm_eps": null });
+        changes.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        model_spec(&with(&changes)).map(|spec| spec.max_positions).map_err(|error| error.to_string())
+    };
+    assert_eq!(cohere(json!({})), Ok(512));
+    assert_eq!(cohere(json!({ "model_max_length": 131_072 })), Ok(131_072));
+    assert_eq!(cohere(json!({ "model_max_length": 64 })), Ok(512));
+    // The reference's base grows with positions past the first ones, which no plan does.
+    let dynamic = json!({ "model_max_length": 131_072, "rope_scaling": { "type": "dynamic", "factor": 2.0 } });
+    assert_eq!(cohere(dynamic), Ok(512));
+    let wrong = cohere(json!({ "model_max_length": -1 })).expect_err("refused");
+    assert!(wrong.contains("model_max_length"), "{wrong}");
+}
+
+#[test]
+fn longrope_chooses_its_frequencies_by_the_length_of_the_text() {
+    let scaling = json!({
+        "type": "longrope", "short_factor": vec![1.0; 8], "long_factor": vec![4.0; 8],
+        "original_max_position_embeddings": 64,
+    });
+    let spec = model_spec(&with(&json!({ "rope_scaling": scaling }))).expect("a plan");
+    let angle = |position, text_len| spec.ropes[0].angles(position, text_len).next().expect("a pair");
+    let cos = |angle: f64| (angle.cos() * f64::from(spec.ropes[0].attention_factor)) as f32;
+    assert_eq!(angle(2, 64), cos(2.0));
+    assert_eq!(angle(2, 65), cos(0.5), "also where the position itself was trained");
+    assert!(spec.turns_alike(1, 64) && spec.turns_alike(65, 512) && !spec.turns_alike(64, 65));
+    let plain = model_spec(&llama()).expect("a plan");
+    assert!(plain.turns_alike(1, 512));
+}
+
 /// Any JSON, with the names that configs use.
 fn any_json() -> impl Strategy<Value = Value> {
     let names = [

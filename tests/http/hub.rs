@@ -165,6 +165,26 @@ fn a_host_that_is_no_hub_says_so() {
     assert_eq!(opened("huggingface.co").expect_err("no scheme").kind(), ErrorKind::Argument);
 }
 
+#[test]
+fn a_folder_is_read_in_place_of_the_first_level() {
+    let file = |name: &str, seed| (name.to_owned(), large(seed));
+    let hub = Hub::new([file("Q4_K_M/a/model.bin", 1), file("Q4_K_M/a/other.bin", 2), file("model.bin", 3)]);
+    let repo = HubRepo::parse(REPO).expect("a name");
+    let open = |repo: &HubRepo| block_on(HubStore::open(Some(&hub.url()), repo, None, hasty()));
+    let inner = open(&repo.clone().in_folder("Q4_K_M/a").expect("a path")).expect("opens");
+    assert_eq!(block_on(inner.list()).expect("lists"), ["model.bin", "other.bin"]);
+    assert!(read(&inner, 5, 9).expect("reads") == large(1)[5..14]);
+    assert!(inner.describe("model.bin").contains("Q4_K_M/a/model.bin"));
+    let first = open(&repo).expect("opens");
+    assert_eq!(
+        (block_on(first.list()).expect("lists"), first.folders()),
+        (vec!["model.bin".into()], &["onnx".into()][..])
+    );
+    assert_ne!(first.content_id("model.bin"), inner.content_id("model.bin"));
+    let error = open(&repo.in_folder("absent").expect("a path")).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
 /// A checkpoint with embeddings of eleven megabytes.
 fn wide() -> Vec<(String, Vec<u8>)> {
     const ROWS: u64 = 60_000;

@@ -230,13 +230,15 @@ impl State {
                 let commit = if revision == "main" { &self.main } else { revision };
                 answer(200, "", format!(r#"{{"id":"{REPO}","sha":"{commit}","siblings":[]}}"#).as_bytes())
             }
-            ["api", "models", org, name, "tree", commit] if format!("{org}/{name}") == REPO => self.page(commit, query),
-            [org, name, "resolve", commit, file] if format!("{org}/{name}") == REPO => {
-                self.resolve(seen, commit, file, storage)
+            ["api", "models", org, name, "tree", commit, ref folder @ ..] if format!("{org}/{name}") == REPO => {
+                self.page(commit, &folder.iter().map(|name| format!("{name}/")).collect::<String>(), query)
+            }
+            [org, name, "resolve", commit, ref file @ ..] if format!("{org}/{name}") == REPO => {
+                self.resolve(seen, commit, &file.join("/"), storage)
             }
             // Where small files are answered from.
-            ["api", "resolve-cache", commit, name] => {
-                match self.commits.get(commit).and_then(|files| files.get(name)) {
+            ["api", "resolve-cache", commit, ref name @ ..] => {
+                match self.commits.get(commit).and_then(|files| files.get(&name.join("/"))) {
                     Some(bytes) => file(seen, bytes),
                     None => answer(404, "", b""),
                 }
@@ -245,9 +247,14 @@ impl State {
         }
     }
 
-    /// Two files a page.
-    fn page(&self, commit: &str, query: &str) -> Vec<u8> {
+    /// Two files a page, of those whose names start with `folder` and go no deeper.
+    fn page(&self, commit: &str, folder: &str, query: &str) -> Vec<u8> {
         let Some(files) = self.commits.get(commit) else { return answer(404, "", b"") };
+        let here = |name: &str| name.strip_prefix(folder).is_some_and(|rest| !rest.contains('/'));
+        let files: Vec<_> = files.iter().filter(|(name, _)| here(name)).collect();
+        if files.is_empty() && !folder.is_empty() {
+            return answer(404, "X-Error-Code: EntryNotFound\r\n", b"");
+        }
         let first: usize = query.split("cursor=").nth(1).and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
         let mut items = vec![r#"{"type":"directory","oid":"0","size":0,"path":"onnx"}"#.to_owned()];
         for (name, bytes) in files.iter().skip(first).take(2) {

@@ -11,13 +11,13 @@
 // llama.cpp's side; loading is reported apart.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir, totalmem, type } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { VERSION, nodeLlamaCpp } from "./node-llama-cpp.mjs";
 
-const VERSION = "3.22.1"; // of node-llama-cpp and of its prebuilt Vulkan binaries; the two belong together
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
 const { values: options, positionals } = parseArgs({
@@ -60,14 +60,7 @@ function summary(values, best) {
 
 async function runLlamaCpp(prompt) {
   process.env.GGML_VK_VISIBLE_DEVICES = options.device;
-  const entry = join(options.modules, "node_modules/node-llama-cpp/dist/index.js");
-  if (!existsSync(entry)) {
-    mkdirSync(options.modules, { recursive: true });
-    const packages = [`node-llama-cpp@${VERSION}`, `@node-llama-cpp/linux-x64-vulkan@${VERSION}`];
-    const install = ["install", "--prefix", options.modules, "--ignore-scripts", "--no-audit", "--no-fund"];
-    execFileSync("npm", [...install, ...packages], { stdio: ["ignore", "ignore", "inherit"] });
-  }
-  const { getLlama } = await import(pathToFileURL(entry).href);
+  const { getLlama } = await nodeLlamaCpp(options.modules);
   const llama = await getLlama({ gpu: "vulkan", build: "never", logLevel: "error" });
   const startedLoading = performance.now();
   const loaded = await llama.loadModel({ modelPath: model, gpuLayers: "max", ignoreMemorySafetyChecks: true });

@@ -12,10 +12,9 @@ const body = byId("stored-body");
 function modelRow(model: CachedModel): HTMLLIElement {
   const row = make("li", { "data-source": model.source });
   const whole = model.cachedBytes >= model.totalBytes;
-  // What is stored of a part is counted in whole blocks, so it is a little less.
   const size = whole
     ? formatBytes(model.cachedBytes)
-    : `About ${formatBytes(model.cachedBytes)} of ${formatBytes(model.totalBytes)} (${formatShare(model.cachedBytes, model.totalBytes)})`;
+    : `${formatBytes(model.cachedBytes)} of ${formatBytes(model.totalBytes)} (${formatShare(model.cachedBytes, model.totalBytes)})`;
   const actions = make("div", { class: "row wrap" });
   const offer = () => {
     const start = button("Delete…", ask, { "data-action": "delete", "aria-label": `Delete ${model.name}…` });

@@ -68,13 +68,20 @@ test("the picture of the stream counts every tile, and the figures are there", a
   await page.waitForFunction(() => document.querySelector("#figures")?.innerText.includes("swiftshader"));
 });
 
-test("stored models are listed and deleted", async () => {
+test("stored models are listed and deleted, but for the open one", async () => {
+  const remove = async () => {
+    await page.click("#open-stored");
+    await page.waitForSelector(".stored li[data-source]");
+    await page.click(".stored li [data-action=delete]");
+    await page.click(".stored li [data-action=confirm-delete]");
+  };
+  await remove();
+  const error = await page.waitForSelector("#stored-body .error", { timeout: 20_000 });
+  assert.match(await error.evaluate((error) => error.innerText), /the model is open.*then delete it/s);
+  await page.click("#stored-close");
   await page.click("#change-model");
   await view("start");
-  await page.click("#open-stored");
-  await page.waitForSelector(".stored li[data-source]");
-  await page.click(".stored li [data-action=delete]");
-  await page.click(".stored li [data-action=confirm-delete]");
+  await remove();
   await page.waitForFunction(() => document.querySelectorAll(".stored li[data-source]").length === 0, { timeout: 20_000 });
   await page.click("#stored-close");
 });

@@ -17,6 +17,9 @@ export const packed = join(web, "package");
 /** A small random checkpoint of each family, with what its reference says about it. */
 export const families = resolve(web, "../tests/data/families");
 
+/** What the reference finds most likely after each token of a text: ids and best tokens. */
+export const gemma3Golden = () => JSON.parse(readFileSync(resolve(web, "../tests/data/gemma3/golden.json"), "utf8")).score;
+
 /** The tensors of whole numbers in a safetensors file. */
 export function tensors(file) {
   const bytes = readFileSync(file);
@@ -38,6 +41,7 @@ function needed(name, what) {
 /** The table of kernels, built for a browser. */
 export const kernels = () => needed("TILESTREAM_KERNELS", "the kernel table for browsers");
 export const smollm2 = () => needed("TILESTREAM_SMOLLM2", "SmolLM2, split");
+export const gemma3 = () => needed("TILESTREAM_GEMMA3", "Gemma 3 270M, split");
 const command = () => needed("TILESTREAM", "the tilestream command");
 
 const folders = [];

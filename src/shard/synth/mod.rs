@@ -1,12 +1,14 @@
 //! Models of random weights: a published shape at the speed of the disk, to measure with and to test sizes that nobody
 //! downloads for a test.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::layout::TensorSpec;
 use super::split::{Weights, empty_manifest, plan_job, wanted};
-use super::write::{Journal, build};
-use super::{FORMAT_VERSION, Manifest, OnProgress};
+use super::write::{Job, Journal, build};
+use super::{FORMAT_VERSION, Manifest, OnProgress, StoredTensor};
 use crate::Result;
 use crate::encoding::Encoding;
 use crate::plan::ModelSpec;
@@ -42,17 +44,8 @@ pub async fn synth(
     options: &SynthOptions,
     progress: &mut OnProgress<'_>,
 ) -> Result<Manifest> {
-    let encoding = match options.weights {
-        Weights::Original => Encoding::BF16,
-        Weights::Q8 => Encoding::Q8_0,
-        Weights::Q4 => Encoding::Q4_1,
-    };
-    let stored = |(name, shape): (String, Vec<u64>)| {
-        let encoding = if shape.len() == 1 { Encoding::F32 } else { encoding };
-        TensorSpec { name, encoding, shape }
-    };
-    let targets = wanted(spec).into_iter().map(|(stem, tensors)| (stem, tensors.into_iter().map(stored).collect()));
-    let mut job = plan_job(targets.collect(), options.max_file_bytes)?;
+    let encoding = encoding(options.weights);
+    let mut job = job(spec, options)?;
     job.manifest = Manifest {
         name: options.name.clone(),
         weights: "synthetic".to_owned(),
@@ -66,6 +59,31 @@ pub async fn synth(
     job.journal = Journal::new(settings, None, Default::default(), job.names());
     let mut rows = RandomRows::new(job.tensors.clone(), encoding, options.seed)?;
     build(&mut job, &mut rows, sink, None, progress).await
+}
+
+/// Where [`synth`] would put each tensor: the layout of a model of which nothing exists.
+///
+/// # Errors
+/// Those of a shape that cannot be stored, and of a size limit that no row fits in.
+pub fn tensors(spec: &ModelSpec, options: &SynthOptions) -> Result<BTreeMap<String, StoredTensor>> {
+    Ok(job(spec, options)?.stored())
+}
+
+fn encoding(weights: Weights) -> Encoding {
+    match weights {
+        Weights::Original => Encoding::BF16,
+        Weights::Q8 => Encoding::Q8_0,
+        Weights::Q4 => Encoding::Q4_1,
+    }
+}
+
+fn job(spec: &ModelSpec, options: &SynthOptions) -> Result<Job> {
+    let stored = |(name, shape): (String, Vec<u64>)| {
+        let encoding = if shape.len() == 1 { Encoding::F32 } else { encoding(options.weights) };
+        TensorSpec { name, encoding, shape }
+    };
+    let targets = wanted(spec).into_iter().map(|(stem, tensors)| (stem, tensors.into_iter().map(stored).collect()));
+    plan_job(targets.collect(), options.max_file_bytes)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Writes a model so that it can be stopped at any moment: what is found under a final name is whole, what was finished
 //! is kept by the next run, and the manifest comes last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::layout::{Shard, TensorSpec};
-use super::{MANIFEST, Manifest, ModelFile, OnProgress, Part, tell};
+use super::{MANIFEST, Manifest, ModelFile, OnProgress, Part, StoredTensor, tell};
 use crate::platform::{BoxFuture, MaybeSend};
 use crate::store::{ModelSink, Originals};
 use crate::{Error, ErrorKind, Result};
@@ -73,15 +73,22 @@ impl Job {
             let file = done.remove(&name);
             manifest.files.push(file.ok_or_else(|| Error::new(ErrorKind::Missing, "was not written").file(name))?);
         }
+        manifest.tensors = self.stored();
+        manifest.source = Some(self.journal.source());
+        Ok(manifest)
+    }
+
+    /// Where each tensor will lie.
+    pub(super) fn stored(&self) -> BTreeMap<String, StoredTensor> {
+        let mut tensors = BTreeMap::new();
         for (file, shard) in (0..).zip(&self.shards) {
             for entry in &shard.entries {
                 let spec = &self.tensors[entry.tensor];
-                let tensor = manifest.tensors.entry(spec.name.clone()).or_insert_with(|| spec.stored());
+                let tensor = tensors.entry(spec.name.clone()).or_insert_with(|| spec.stored());
                 tensor.parts.push(Part { file, offset_bytes: entry.offset_bytes, rows: entry.rows });
             }
         }
-        manifest.source = Some(self.journal.source());
-        Ok(manifest)
+        tensors
     }
 
     /// Most bytes that the rest of the job has on the disk at once, where each origin goes when its shards are done.

@@ -114,12 +114,7 @@ impl BlockCache {
             files.read_at(JOURNAL_FILE, 0, &mut Window::from_slice(&mut journal))?;
         }
         if whole && journal[..8] == MAGIC && journal[8..16] == model_hash.to_le_bytes() {
-            let mut rest = &journal[HEADER_BYTES as usize..];
-            for bits in kept.iter_mut().chain(&mut durable) {
-                let (own, after) = rest.split_at(bits.len_bytes() as usize);
-                bits.load(own);
-                rest = after;
-            }
+            load(kept.iter_mut().chain(&mut durable), &journal[HEADER_BYTES as usize..]);
         } else if writable {
             journal.fill(0);
             files.write_at(JOURNAL_FILE, HEADER_BYTES, &journal[HEADER_BYTES as usize..])?;
@@ -248,6 +243,26 @@ impl Drop for BlockCache {
     fn drop(&mut self) {
         // What cannot be made durable now is verified again the next time.
         let _ = self.flush();
+    }
+}
+
+/// Bytes that a journal says are kept of files with these lengths; none where it is not theirs.
+pub fn journaled_bytes(journal: &[u8], lens: &[u64], block_bytes: u64) -> u64 {
+    let mut kept: Vec<_> = lens.iter().map(|len| Bits::new(len.div_ceil(block_bytes))).collect();
+    let bits = journal.get(HEADER_BYTES as usize..).unwrap_or_default();
+    if bits.len() as u64 != 2 * kept.iter().map(Bits::len_bytes).sum::<u64>() {
+        return 0;
+    }
+    load(kept.iter_mut(), bits);
+    kept.iter().zip(lens).map(|(bits, len)| bits.bytes_of(block_bytes, *len)).sum()
+}
+
+/// Takes bits one after the other from a journal that has them all.
+fn load<'a>(all: impl Iterator<Item = &'a mut Bits>, mut journal: &[u8]) {
+    for bits in all {
+        let (own, after) = journal.split_at(bits.len_bytes() as usize);
+        bits.load(own);
+        journal = after;
     }
 }
 

@@ -12,7 +12,7 @@ use web_sys::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{CacheFiles, CachePlace, HEADER_BYTES, JOURNAL, SOURCE, short};
+use super::{CacheFiles, CachePlace, JOURNAL, SOURCE, journaled_bytes, short};
 use crate::platform::BoxFuture;
 use crate::store::{Window, check_name};
 use crate::{Error, ErrorKind, Result};
@@ -36,6 +36,9 @@ pub struct OpfsModel {
     pub total_bytes: u64,
     #[serde(default)]
     pub cached_bytes: u64,
+    /// Lengths of its files, in the order of the journal; not in a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub file_bytes: Vec<u64>,
 }
 
 impl OpfsCache {
@@ -49,12 +52,13 @@ impl OpfsCache {
         Ok(Self { folder, writer })
     }
 
-    /// Notes what the folder holds, for lists.
+    /// Notes what the folder holds, for lists: a model of files with these lengths.
     ///
     /// # Errors
     /// Those of the file system.
-    pub async fn describe_model(&self, source: &str, name: &str, total_bytes: u64) -> Result<()> {
-        let model = OpfsModel { source: source.to_owned(), name: name.to_owned(), total_bytes, cached_bytes: 0 };
+    pub async fn describe_model(&self, source: &str, name: &str, file_bytes: Vec<u64>) -> Result<()> {
+        let (source, name, total_bytes) = (source.to_owned(), name.to_owned(), file_bytes.iter().sum());
+        let model = OpfsModel { source, name, total_bytes, cached_bytes: 0, file_bytes };
         let text = serde_json::to_vec(&model).map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
         self.save(SOURCE, &text).await
     }
@@ -196,11 +200,9 @@ pub async fn list(block_bytes: u64) -> Result<Vec<OpfsModel>> {
         let Ok(mut model) = serde_json::from_slice::<OpfsModel>(&text) else { continue };
         if let Ok(journal) = file(&folder, JOURNAL, false).await {
             let journal = read_whole(&journal, JOURNAL).await?;
-            // The first half of the bits says what is kept.
-            let bits = journal.get(HEADER_BYTES as usize..).unwrap_or_default();
-            let on: u64 = bits[..bits.len() / 2].iter().map(|byte| u64::from(byte.count_ones())).sum();
-            model.cached_bytes = (on * block_bytes).min(model.total_bytes);
+            model.cached_bytes = journaled_bytes(&journal, &model.file_bytes, block_bytes);
         }
+        model.file_bytes.clear();
         models.push(model);
     }
     models.sort_by(|a, b| a.source.cmp(&b.source));
@@ -215,7 +217,12 @@ pub async fn delete(source: &str) -> Result<()> {
     let options = FileSystemRemoveOptions::new();
     options.set_recursive(true);
     let removed = root().await?.remove_entry_with_options(&folder_name(source), &options);
-    JsFuture::from(removed).await.map(|_| ()).map_err(|error| failed(source, &error))
+    JsFuture::from(removed).await.map(|_| ()).map_err(|error| match text(&error, "name").as_deref() {
+        Some("NoModificationAllowedError") => Error::new(ErrorKind::Io, "the model is open, in this tab or in another")
+            .file(source)
+            .remedy("open another model or close the tab, then delete it"),
+        _ => failed(source, &error),
+    })
 }
 
 fn folder_name(source: &str) -> String {
@@ -282,16 +289,19 @@ async fn entries(folder: &FileSystemDirectoryHandle) -> Result<Vec<(String, JsVa
     }
 }
 
+fn text(error: &JsValue, field: &str) -> Option<String> {
+    Reflect::get(error, &field.into()).ok().and_then(|value| value.as_string())
+}
+
 /// An error of the file system, by the name of its `DOMException`.
 fn failed(name: &str, error: &JsValue) -> Error {
-    let text = |field: &str| Reflect::get(error, &field.into()).ok().and_then(|value| value.as_string());
-    let (kind, remedy) = match text("name").as_deref() {
+    let (kind, remedy) = match text(error, "name").as_deref() {
         Some("NotFoundError") => (ErrorKind::NotFound, None),
         Some("QuotaExceededError") => (ErrorKind::NoSpace, Some("delete stored models, or go on without storing")),
         Some("NoModificationAllowedError") => (ErrorKind::Io, Some("close the other tab that uses this model")),
         _ => (ErrorKind::Io, None),
     };
-    let error = Error::new(kind, text("message").unwrap_or_else(|| format!("{error:?}"))).file(name);
+    let error = Error::new(kind, text(error, "message").unwrap_or_else(|| format!("{error:?}"))).file(name);
     match remedy {
         Some(remedy) => error.remedy(remedy),
         None => error,

@@ -33,6 +33,11 @@ fn what_was_kept_is_there_the_next_time() {
     let here: Vec<_> = (0..7).filter(|block| cache.trusts(0, *block)).collect();
     assert_eq!((here, cache.kept_bytes()), (vec![2, 3, 6], 52));
     assert_eq!(read(&cache, 0, 40, 24), [vec![5; 24]].concat());
+    let journal = std::fs::read(folder.path().join(JOURNAL)).expect("a journal");
+    assert_eq!(journaled_bytes(&journal, &[100, 40], BLOCK), 52);
+    for (journal, lens) in [(&journal[..], &[100][..]), (&journal[1..], &[100, 40]), (&[], &[100, 40])] {
+        assert_eq!(journaled_bytes(journal, lens, BLOCK), 0, "not theirs");
+    }
     assert!(cache.trusts(1, 0) && !cache.keeps(1, 1) && !cache.keeps(9, 0) && !cache.keeps(0, 999));
 }
 

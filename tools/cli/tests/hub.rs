@@ -219,6 +219,28 @@ fn one_of_several_files_is_chosen_by_name() {
 }
 
 #[test]
+fn a_file_in_a_folder_is_taken_by_its_path() {
+    let read = |name: &str| std::fs::read(data("small-gguf").join(name)).expect("reads");
+    let hub = Hub::new(["Q4_0", "Q8_0"].map(|name| (format!("{name}/model.gguf"), read(&format!("{name}.gguf")))));
+    let shell = Shell::new(&hub);
+    let text = shell.fails(REPO, &[]);
+    assert!(text.contains("no checkpoint here") && text.contains("--file FOLDER/NAME"), "{text}");
+    for name in ["Q4_0", "Q8_0"] {
+        let (expected, _) = shell.ids(data(&format!("small-gguf/{name}.gguf")).to_str().expect("UTF-8"), &[]);
+        let file = format!("{name}/model.gguf");
+        hub.take_seen();
+        assert_eq!(shell.ids(REPO, &["--file", &file]).0, expected, "{name}");
+        assert!(hub.take_stored().iter().all(|seen| seen.path.contains(&file)));
+    }
+    for (file, says) in
+        [("Q9_0/model.gguf", "no such file"), ("Q8_0/absent.gguf", "absent.gguf"), ("../x.gguf", "--file")]
+    {
+        let text = shell.fails(REPO, &["--file", file]);
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
 fn a_local_path_goes_first_and_what_is_neither_says_so() {
     let hub = Hub::of_folder(&data("small/gqa"));
     let shell = Shell::new(&hub);

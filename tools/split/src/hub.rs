@@ -19,6 +19,8 @@ use crate::checkpoint::{EXTENSIONS, Names, is_vocabulary, open_in, split_once};
 
 /// Longest file with a token, and longest note of where a model was split to.
 const MAX_SMALL_BYTES: u64 = 8192;
+/// Folders of a repository that an error lists at most.
+const MOST_SHOWN: usize = 40;
 /// Files that may change what a checkpoint means, beside those that hold it.
 const TEMPLATE: &str = "jinja";
 
@@ -28,12 +30,18 @@ pub struct HubArgs {
     /// A token of the Hub, for gated and private models [default: HF_TOKEN, or what `hf auth login` keeps]
     #[arg(long, value_name = "TOKEN", value_parser = secret)]
     pub hf_token: Option<Secret>,
-    /// The file to take of a model on the Hub that has several, such as GGUF files
+    /// The file to take of a model on the Hub that has several, such as GGUF files; or FOLDER/NAME
     #[arg(long = "file", value_name = "NAME")]
     pub hub_file: Option<String>,
 }
 
 impl HubArgs {
+    /// The folder of the repository, and the file in it.
+    fn place(&self) -> (Option<&str>, Option<&str>) {
+        let file = self.hub_file.as_deref();
+        file.and_then(|file| file.rsplit_once('/')).map_or((None, file), |(folder, name)| (Some(folder), Some(name)))
+    }
+
     /// For a checkpoint on this machine.
     pub(crate) fn check_unused(&self) -> Result<()> {
         if self.hub_file.is_none() {
@@ -81,8 +89,16 @@ pub(crate) fn repo_of(model: &Path) -> Result<Option<HubRepo>> {
 /// # Errors
 /// Those of [`HubStore::open`].
 pub(crate) async fn open(repo: &HubRepo, args: &HubArgs) -> Result<HubStore> {
-    let store = HubStore::open(endpoint().as_deref(), repo, token(args)?, HttpOptions::default()).await;
+    let store = open_with(repo, args, HttpOptions::default()).await;
     store.map_err(|error| not_here(error, repo))
+}
+
+async fn open_with(repo: &HubRepo, args: &HubArgs, options: HttpOptions) -> Result<HubStore> {
+    let repo = match args.place() {
+        (Some(folder), _) => repo.clone().in_folder(folder).map_err(|error| error.file("--file"))?,
+        (None, _) => repo.clone(),
+    };
+    HubStore::open(endpoint().as_deref(), &repo, token(args)?, options).await
 }
 
 /// Opens the checkpoint of a repository.
@@ -90,7 +106,15 @@ pub(crate) async fn open(repo: &HubRepo, args: &HubArgs) -> Result<HubStore> {
 /// # Errors
 /// Those of [`tilestream::checkpoint::open`].
 pub(crate) async fn checkpoint(store: &HubStore, args: &HubArgs) -> Result<Checkpoint> {
-    open_in(store, args.hub_file.as_deref()).await
+    let (_, name) = args.place();
+    let opened = open_in(store, name).await;
+    let folders = store.folders();
+    if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && !folders.is_empty() {
+        let more = if folders.len() > MOST_SHOWN { "…" } else { "" };
+        let shown = folders[..folders.len().min(MOST_SHOWN)].join(", ");
+        eprintln!("folders there are {shown}{more}: --file FOLDER/NAME takes a file of one");
+    }
+    opened
 }
 
 /// The folder of a repository's split model: found in `parent`, or split there.
@@ -132,13 +156,13 @@ pub(crate) async fn open_or_split(
 
 async fn open_soon(repo: &HubRepo, args: &HubArgs) -> Result<HubStore> {
     let options = HttpOptions { attempts: 2, stall_s: 5.0, ..HttpOptions::default() };
-    HubStore::open(endpoint().as_deref(), repo, token(args)?, options).await
+    open_with(repo, args, options).await
 }
 
 /// A hash of what a model is split from: commits that change something else share the result.
 async fn content(store: &HubStore, args: &HubArgs) -> Result<u64> {
     let mut hash = Xxh3::new();
-    let named = args.hub_file.as_deref();
+    let (_, named) = args.place();
     let names = store.list().await?;
     let has_tokenizer = names.iter().any(|name| name == Tokenizer::FILE);
     for name in names {

@@ -26,6 +26,8 @@ pub struct Args {
 enum Rival {
     /// llama.cpp with its Vulkan backend, on the same adapter; needs Node.js with npm
     Llamacpp,
+    /// llama.cpp's best next tokens on Gemma 3 270M with those of transformers in f32; needs Node.js with npm
+    Agreement,
     /// wllama in Chromium, and what a browser costs: downloads and reads; needs Node.js with npm
     Browser,
     /// AirLLM on the CPU, the same weights in bf16; needs Python, a few GB the first time
@@ -34,20 +36,23 @@ enum Rival {
 
 pub fn main(args: &Args) -> Result<()> {
     setup::vulkan::set_up()?;
-    let model = setup::model::set_up()?;
-    let tilestream = release_build()?;
     let mut script = match args.with {
-        Rival::Llamacpp => llamacpp()?,
+        Rival::Llamacpp => llamacpp("llamacpp.mjs")?,
+        Rival::Agreement => llamacpp("agreement.mjs")?,
         Rival::Airllm => airllm()?,
         Rival::Browser => browser()?,
     };
-    run(script.arg(model).args(&args.more).env("TILESTREAM", tilestream))
+    match args.with {
+        Rival::Agreement => script.arg(setup::model::set_up_gemma3()?),
+        _ => script.arg(setup::model::set_up()?).env("TILESTREAM", release_build()?),
+    };
+    run(script.args(&args.more))
 }
 
-fn llamacpp() -> Result<Command> {
+fn llamacpp(name: &str) -> Result<Command> {
     let node = find_program(&["node"]).context("no Node.js is here; install it (with npm) and try again")?;
     let mut script = command(node);
-    script.arg(root().join("tools/bench/llamacpp.mjs")).arg("--modules").arg(cache().join("npm/llamacpp"));
+    script.arg(root().join("tools/bench").join(name)).arg("--modules").arg(cache().join("npm/llamacpp"));
     Ok(script)
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, timed, with a table at the end.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -229,18 +229,26 @@ fn wasm() -> Result<Report> {
 
 /// The tests of web/tests, on what the check before built.
 fn browser() -> Result<Report> {
-    let (chrome, smollm2) = (setup::node::browser()?, setup::model::set_up()?);
+    let chrome = setup::node::browser()?;
     run(cargo().args(["build", "--package", "tilestream-cli", "--locked"]))?;
     let tilestream = root().join("target/debug").join(format!("tilestream{}", std::env::consts::EXE_SUFFIX));
-    let split = root().join("cache/models/smollm2");
-    if !split.join("manifest.json").is_file() {
-        run(command(&tilestream).arg("split").arg(smollm2).arg(&split))?;
-    }
+    let smollm2 = split(&tilestream, &setup::model::set_up()?, "smollm2")?;
+    let gemma3 = split(&tilestream, &setup::model::set_up_gemma3()?, "gemma3")?;
     let mut tests = command(setup::node::node()?);
     tests.args(["--test", "--test-concurrency=1"]).args(web_tests()?).current_dir(root().join("web"));
     tests.env("TILESTREAM_KERNELS", crate::web::kernel_table()?);
-    tests.env("CHROME", chrome).env("TILESTREAM", tilestream).env("TILESTREAM_SMOLLM2", split);
+    tests.env("CHROME", chrome).env("TILESTREAM", tilestream);
+    tests.env("TILESTREAM_SMOLLM2", smollm2).env("TILESTREAM_GEMMA3", gemma3);
     run(without_desktop(&mut tests)).map(|()| Report::new())
+}
+
+/// A model of the tests, split into cache/models unless it is there.
+fn split(tilestream: &Path, checkpoint: &Path, name: &str) -> Result<PathBuf> {
+    let folder = root().join("cache/models").join(name);
+    if !folder.join("manifest.json").is_file() {
+        run(command(tilestream).arg("split").arg(checkpoint).arg(&folder))?;
+    }
+    Ok(folder)
 }
 
 /// Node's runner finds tests by itself only in some versions.

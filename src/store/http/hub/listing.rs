@@ -20,6 +20,13 @@ pub(super) struct Entry {
     pub content_id: Option<String>,
 }
 
+/// What a folder of a repository holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    pub files: BTreeMap<String, Entry>,
+    pub folders: Vec<String>,
+}
+
 /// The commit that an answer about a revision names.
 pub(super) fn commit(answer: &[u8]) -> Result<String> {
     #[derive(Deserialize)]
@@ -29,8 +36,8 @@ pub(super) fn commit(answer: &[u8]) -> Result<String> {
     serde_json::from_slice(answer).map(|revision: Revision| revision.sha).map_err(no_answer)
 }
 
-/// Adds the files of one page of a listing. Folders are passed over, and names that no store follows.
-pub(super) fn add_page(answer: &[u8], files: &mut BTreeMap<String, Entry>) -> Result<()> {
+/// Adds one page of a listing of `folder`: empty, or with a slash at its end. Names that no store follows are passed over.
+pub(super) fn add_page(answer: &[u8], folder: &str, listing: &mut Listing) -> Result<()> {
     #[derive(Deserialize)]
     struct Item {
         #[serde(rename = "type")]
@@ -48,8 +55,14 @@ pub(super) fn add_page(answer: &[u8], files: &mut BTreeMap<String, Entry>) -> Re
     }
     let page: Vec<Item> = serde_json::from_slice(answer).map_err(no_answer)?;
     for item in page {
-        if item.kind != "file" || check_name(&item.path).is_err() {
-            continue;
+        let Some(name) = item.path.strip_prefix(folder).filter(|name| check_name(name).is_ok()) else { continue };
+        match item.kind.as_str() {
+            "file" => {}
+            "directory" => {
+                listing.folders.push(name.to_owned());
+                continue;
+            }
+            _ => continue,
         }
         let (size, id) = match item.lfs {
             Some(large) => (Some(large.size), large.oid),
@@ -60,7 +73,7 @@ pub(super) fn add_page(answer: &[u8], files: &mut BTreeMap<String, Entry>) -> Re
             return Err(error.remedy("check HF_ENDPOINT"));
         };
         let content_id = id.filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()) && id.is_ascii());
-        files.insert(item.path, Entry { len_bytes, content_id });
+        listing.files.insert(name.to_owned(), Entry { len_bytes, content_id });
     }
     Ok(())
 }
@@ -89,7 +102,6 @@ mod tests {
 
     #[test]
     fn a_page_lists_files_with_the_sizes_of_their_content() {
-        let mut files = BTreeMap::new();
         let page = br#"[
             {"type":"directory","oid":"1","size":0,"path":"onnx"},
             {"type":"file","oid":"2","size":487,"path":"config.json"},
@@ -97,10 +109,17 @@ mod tests {
             {"type":"file","oid":"4","size":1,"path":"../up"},
             {"type":"file","oid":"5","size":1,"path":"sub/file"}
         ]"#;
-        add_page(page, &mut files).expect("a page");
-        let found: Vec<_> = files.iter().map(|(name, entry)| (name.as_str(), entry.len_bytes)).collect();
-        assert_eq!(found, [("config.json", 487), ("m.safetensors", 9_000_000_000)]);
-        assert_eq!(files["m.safetensors"].content_id.as_deref(), Some("abc"));
+        let found = |folder: &str| {
+            let mut listing = Listing::default();
+            add_page(page, folder, &mut listing).expect("a page");
+            let lens: Vec<_> = listing.files.iter().map(|(name, entry)| (name.clone(), entry.len_bytes)).collect();
+            (lens, listing)
+        };
+        let (lens, listing) = found("");
+        assert_eq!(lens, [("config.json".to_owned(), 487), ("m.safetensors".to_owned(), 9_000_000_000)]);
+        assert_eq!(listing.files["m.safetensors"].content_id.as_deref(), Some("abc"));
+        assert_eq!(listing.folders, ["onnx"]);
+        assert_eq!(found("sub/").0, [("file".to_owned(), 1)]);
     }
 
     #[test]
@@ -114,7 +133,7 @@ mod tests {
             r#"[{"type":"file","path":"a","size":-1}]"#,
             r#"[{"type":"file","path":"a","size":1,"lfs":{}}]"#,
         ] {
-            let error = add_page(page.as_bytes(), &mut BTreeMap::new()).expect_err(page);
+            let error = add_page(page.as_bytes(), "", &mut Listing::default()).expect_err(page);
             assert_eq!(error.kind(), ErrorKind::Malformed);
         }
         assert!(commit(br#"{"sha":null}"#).is_err() && commit(br#"{"sha":"x"}"#).is_ok());

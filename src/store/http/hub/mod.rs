@@ -3,7 +3,6 @@
 //! A revision is resolved to its commit first, and everything is read from that commit: a repository that changes in the
 //! middle of a download cannot mix. Lengths and hashes stand in the listing.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::access::{Access, Token};
@@ -18,7 +17,7 @@ mod listing;
 mod refusal;
 mod run;
 
-use listing::Entry;
+use listing::{Entry, Listing};
 use run::Runs;
 
 /// Where the Hub is, unless a mirror is named.
@@ -27,7 +26,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 const REVISION_CAP: u64 = 32 << 20;
 /// Largest page of a listing.
 const PAGE_CAP: u64 = 8 << 20;
-/// Longest listing, in pages and in files of the first level.
+/// Longest listing, in pages and in names.
 const MOST_PAGES: usize = 100;
 const MOST_FILES: usize = 20_000;
 
@@ -36,6 +35,8 @@ const MOST_FILES: usize = 20_000;
 pub struct HubRepo {
     id: String,
     revision: String,
+    /// Names of folders, one in the other.
+    folder: Vec<String>,
 }
 
 impl HubRepo {
@@ -60,11 +61,23 @@ impl HubRepo {
         let is_revision =
             (1..=255).contains(&revision.len()) && revision.bytes().all(plain) && !revision.contains("..");
         if is_id && is_revision {
-            return Ok(Self { id: id.to_owned(), revision: revision.to_owned() });
+            return Ok(Self { id: id.to_owned(), revision: revision.to_owned(), folder: Vec::new() });
         }
         let shown: String = text.chars().take(120).collect();
         let error = Error::new(ErrorKind::Argument, format!("{shown:?} is no name of a model on the Hub"));
         Err(error.remedy("write ORG/NAME or ORG/NAME@REVISION"))
+    }
+
+    /// A folder of the repository in place of its first level: `Q4_K_M`, or `a/b`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where it is no such path.
+    pub fn in_folder(mut self, folder: &str) -> Result<Self> {
+        for name in folder.split('/') {
+            check_name(name)?;
+            self.folder.push(name.to_owned());
+        }
+        Ok(self)
     }
 
     /// `ORG/NAME`.
@@ -117,14 +130,14 @@ pub(super) struct Place {
     has_token: bool,
 }
 
-/// Read access to the files of one commit of a repository, those of its first level.
+/// Read access to the files of one commit of a repository: those of its first level, or of one of its folders.
 ///
 /// The files of a commit never change; still nothing is believed of them that is not checked by whoever reads.
 #[derive(Debug)]
 pub struct HubStore {
     http: HttpStore,
     commit: String,
-    files: BTreeMap<String, Entry>,
+    listing: Listing,
     runs: Runs,
 }
 
@@ -162,14 +175,20 @@ impl HubStore {
         let api = format!("{base}api/models/{}", repo.id);
         let named = |error: Error| error.file(page.clone());
         let commit = commit(&http, &api, &repo.revision).await.map_err(named)?;
-        let files = list(&http, &api, &commit).await.map_err(named)?;
-        http.address = Address::parse(&format!("{page}/resolve/{commit}/"))?;
-        Ok(Self { http, commit, files, runs: Runs::default() })
+        let listing = list(&http, &api, &commit, &repo.folder).await.map_err(named)?;
+        let folder: String = repo.folder.iter().map(|name| encode_part(name) + "/").collect();
+        http.address = Address::parse(&format!("{page}/resolve/{commit}/{folder}"))?;
+        Ok(Self { http, commit, listing, runs: Runs::default() })
     }
 
     /// The commit that is read.
     pub fn commit(&self) -> &str {
         &self.commit
+    }
+
+    /// Names of the folders beside the files.
+    pub fn folders(&self) -> &[String] {
+        &self.listing.folders
     }
 
     /// What the store has done so far.
@@ -179,7 +198,8 @@ impl HubStore {
 
     fn entry(&self, name: &str) -> Result<&Entry> {
         check_name(name)?;
-        self.files
+        self.listing
+            .files
             .get(name)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "the repository has no such file").file(self.describe(name)))
     }
@@ -195,14 +215,16 @@ async fn commit(http: &HttpStore, api: &str, revision: &str) -> Result<String> {
     Err(Error::new(ErrorKind::Malformed, "the hub's answer names no commit").remedy("check HF_ENDPOINT"))
 }
 
-/// The files of the first level.
-async fn list(http: &HttpStore, api: &str, commit: &str) -> Result<BTreeMap<String, Entry>> {
-    let (mut files, mut query) = (BTreeMap::new(), Some("recursive=false".to_owned()));
+/// What the first level or a folder holds.
+async fn list(http: &HttpStore, api: &str, commit: &str, folder: &[String]) -> Result<Listing> {
+    let path: String = folder.iter().map(|name| format!("/{}", encode_part(name))).collect();
+    let folder: String = folder.iter().map(|name| format!("{name}/")).collect();
+    let (mut listing, mut query) = (Listing::default(), Some("recursive=false".to_owned()));
     for _ in 0..MOST_PAGES {
-        let Some(asked) = query else { return Ok(files) };
-        let (answer, head) = http.whole(&format!("{api}/tree/{commit}?{asked}"), PAGE_CAP).await?;
-        listing::add_page(&answer, &mut files)?;
-        if files.len() > MOST_FILES {
+        let Some(asked) = query else { return Ok(listing) };
+        let (answer, head) = http.whole(&format!("{api}/tree/{commit}{path}?{asked}"), PAGE_CAP).await?;
+        listing::add_page(&answer, &folder, &mut listing)?;
+        if listing.files.len() + listing.folders.len() > MOST_FILES {
             break;
         }
         query = head.link.as_deref().and_then(listing::next_query);
@@ -239,11 +261,11 @@ impl Store for HubStore {
     }
 
     fn content_id(&self, name: &str) -> Option<String> {
-        self.files.get(name).map(|entry| entry.content_id.clone().unwrap_or_else(|| self.commit.clone()))
+        self.listing.files.get(name).map(|entry| entry.content_id.clone().unwrap_or_else(|| self.commit.clone()))
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
-        Box::pin(std::future::ready(Ok(self.files.keys().cloned().collect())))
+        Box::pin(std::future::ready(Ok(self.listing.files.keys().cloned().collect())))
     }
 
     fn describe(&self, name: &str) -> String {
@@ -273,6 +295,11 @@ mod tests {
             "a\\b",
         ] {
             assert_eq!(HubRepo::parse(text).map_err(|error| error.kind()), Err(ErrorKind::Argument), "{text}");
+        }
+        for (folder, good) in
+            [("a", true), ("a/b c", true), ("", false), ("/a", false), ("a//b", false), ("../a", false)]
+        {
+            assert_eq!(HubRepo::parse("a/b").expect("a name").in_folder(folder).is_ok(), good, "{folder}");
         }
     }
 }
