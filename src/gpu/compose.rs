@@ -14,6 +14,8 @@ macro_rules! sources {
 sources![
     "argmax.wgsl",
     "attention.wgsl",
+    "conv.wgsl",
+    "delta_rule.wgsl",
     "encoding/bf16.wgsl",
     "encoding/f16.wgsl",
     "encoding/f32.wgsl",

@@ -57,6 +57,14 @@ params! {
         rows: u32, groups: u32, width: u32, input_stride: u32, input_group: u32, output_stride: u32, output_group: u32,
         first: u32,
     }
+    /// `shaders/conv.wgsl`.
+    ConvParams { width: u32, stride: u32, first: u32, channels: u32, weight_offset: u32, state_stride: u32 }
+    /// `shaders/delta_rule.wgsl`.
+    DeltaRuleParams {
+        heads: u32, key_heads: u32, key_dim: u32, value_dim: u32, query_stride: u32, key_stride: u32,
+        value_stride: u32, decay_stride: u32, beta_stride: u32, rate_offset: u32, bias_offset: u32, state_offset: u32,
+        state_stride: u32,
+    }
     /// `shaders/argmax.wgsl`.
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
@@ -153,6 +161,16 @@ pub mod grid {
     /// An invocation a value.
     pub fn place_columns(params: &PlaceColumnsParams) -> [u32; 3] {
         flat(params.rows, params.groups * params.width)
+    }
+
+    /// An invocation a channel, over x; rows over y, of which only the first of each sequence has work.
+    pub fn conv(params: &ConvParams, rows: u32) -> [u32; 3] {
+        [params.width.div_ceil(FLAT as u32), rows, 1]
+    }
+
+    /// An invocation a value, over x; rows over y, of which only the first of each sequence has work.
+    pub fn delta_rule(params: &DeltaRuleParams, rows: u32) -> [u32; 3] {
+        [(params.heads * params.value_dim).div_ceil(FLAT as u32), rows, 1]
     }
 
     /// A workgroup a row.

@@ -6,6 +6,7 @@ use futures::channel::oneshot;
 use futures::future::try_join_all;
 
 use super::budget::{StepSizes, padded};
+use super::kv::SequencePages;
 use crate::encoding;
 use crate::gpu::device::Mapping;
 use crate::gpu::recorder::Recorder;
@@ -32,8 +33,8 @@ pub struct Row {
 #[derive(Clone, Copy, Debug)]
 pub struct StepInput<'a> {
     pub rows: &'a [Row],
-    /// Pages of each sequence.
-    pub tables: &'a [&'a [u32]],
+    /// Where each sequence has its keys, values and states.
+    pub sequences: &'a [&'a SequencePages],
     /// Indices of the rows whose logits are wanted.
     pub heads: &'a [u32],
 }
@@ -41,7 +42,8 @@ pub struct StepInput<'a> {
 /// The buffers, and the staging through which they are filled.
 pub struct Step {
     pub angles: CountedBuffer,
-    /// `[rows]` of (position, start in `pages`, 0, 0).
+    /// `[rows]` of (position, start in `pages`, slot of recurrent states, how many rows of the sequence begin here: 0 where
+    /// it began before).
     pub meta: CountedBuffer,
     /// Page numbers of every sequence of the sweep, one sequence after the other.
     pub pages: CountedBuffer,
@@ -130,18 +132,23 @@ impl Step {
         Ok(())
     }
 
-    fn write_tables(&mut self, spec: &ModelSpec, StepInput { rows, tables, heads }: StepInput<'_>) {
-        let mut starts = Vec::with_capacity(tables.len());
+    fn write_tables(&mut self, spec: &ModelSpec, StepInput { rows, sequences, heads }: StepInput<'_>) {
+        let mut starts = Vec::with_capacity(sequences.len());
         let mut pages = Vec::new();
-        for table in tables {
+        for sequence in sequences {
             starts.push(pages.len() as u32);
-            pages.extend_from_slice(table);
+            pages.extend_from_slice(&sequence.pages);
         }
         let context = self.context;
         let of_row =
             |row: &Row| spec.ropes.iter().flat_map(|rope| rope.angles(row.position, context)).collect::<Vec<_>>();
         let angles: Vec<f32> = rows.iter().flat_map(of_row).collect();
-        let meta: Vec<[u32; 4]> = rows.iter().map(|row| [row.position, starts[row.sequence], 0, 0]).collect();
+        let mut meta: Vec<[u32; 4]> = Vec::with_capacity(rows.len());
+        for run in rows.chunk_by(|a, b| a.sequence == b.sequence) {
+            let (start, slot) = (starts[run[0].sequence], sequences[run[0].sequence].slot.unwrap_or(0));
+            let count = |index| if index == 0 { run.len() as u32 } else { 0 };
+            meta.extend(run.iter().enumerate().map(|(index, row)| [row.position, start, slot, count(index)]));
+        }
         let sizes = [self.sizes.angles, self.sizes.meta, self.sizes.pages, self.sizes.indices];
         let parts: [&[u8]; 4] = [
             bytemuck::cast_slice(&angles),
