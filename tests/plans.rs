@@ -5,7 +5,7 @@ mod common;
 use std::fmt::Write;
 
 use expect_test::expect_file;
-use tilestream::plan::{self, AttentionSpec, HeadSpec, LayerSpec, ModelSpec, NormKind, Op};
+use tilestream::plan::{self, AttentionSpec, HeadSpec, LayerSpec, ModelSpec, NormKind, Op, RecurrentSpec};
 
 /// What a person checks against the model card: sizes, tensors, ops, frequencies.
 fn summary(spec: &ModelSpec) -> String {
@@ -93,6 +93,19 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide");
                 format!("{} = attention({}: {heads}, scale {scale}{window}{cap})", name(*output), name(*query))
+            }
+            Op::Conv { target, weight, first, width } => {
+                let (target, weight) = (name(*target), &layer.vectors[usize::from(weight.0)]);
+                format!("{target} = silu(conv({target}, {} [{}]: {width} from {first}))", weight.name, weight.len)
+            }
+            Op::DeltaRule { query, key, value, decay, beta, rate, bias } => {
+                let state = layer.recurrent.expect("a rule has a state");
+                let RecurrentSpec { key_heads, heads, key_dim, value_dim } = state;
+                let [rate, bias] = [rate, bias].map(|id| &layer.vectors[usize::from(id.0)].name);
+                let [query, key, value] = [query, key, value].map(|id| name(*id));
+                let gates = format!("{} + {bias}, {}, {rate}", name(*decay), name(*beta));
+                let heads = format!("{heads} heads over {key_heads}, {key_dim} x {value_dim}, {} kept", state.len());
+                format!("{value} = delta_rule({query}, {key}, {value}, {gates}: {heads})")
             }
             Op::Gate { target, up, activation, one_factor, .. } => {
                 let first = if *one_factor { "[0]" } else { "" };

@@ -30,10 +30,9 @@ impl Engine {
     pub(super) fn delta_rule(&mut self, layer: usize, op: &Op, rows: u32, vectors: Vectors) -> Result<()> {
         let Op::DeltaRule { query, key, value, decay, beta, rate, bias } = *op else { return Ok(()) };
         let (spec, state) = recurrent(&self.kv, &self.spec, layer)?;
-        let [query, key, value, decay, beta] = [query, key, value, decay, beta]
-            .map(|id| operand(&self.buffers, &self.spec, Operand::Buffer(id)));
-        let offset =
-            |id: VectorId| self.vector_offset(&self.layout.layers[layer].vectors, id, vectors);
+        let [query, key, value, decay, beta] =
+            [query, key, value, decay, beta].map(|id| operand(&self.buffers, &self.spec, Operand::Buffer(id)));
+        let offset = |id: VectorId| self.vector_offset(&self.layout.layers[layer].vectors, id, vectors);
         let params = DeltaRuleParams {
             heads: spec.heads,
             key_heads: spec.key_heads,

@@ -170,7 +170,8 @@ impl KvCache {
 
     /// Lets a sequence start anew whose recurrent states a failed sweep has spoilt; it keeps its pages.
     pub fn settle(&self, sequence: &mut SequencePages) {
-        let spoilt = |states: &RecurrentStates| sequence.slot.is_none_or(|slot| !states.slots.holds(slot, sequence.len));
+        let spoilt =
+            |states: &RecurrentStates| sequence.slot.is_none_or(|slot| !states.slots.holds(slot, sequence.len));
         if self.recurrent.as_ref().is_some_and(spoilt) {
             sequence.len = 0;
         }

@@ -31,7 +31,8 @@ impl Delta {
         }
         let widest = u64::from(heads) * u64::from(key_dim.max(value_dim));
         if widest > u64::from(MOST_WIDTH) {
-            let message = format_args!("is {heads}, which makes rows of {widest} values; at most {MOST_WIDTH} are known");
+            let message =
+                format_args!("is {heads}, which makes rows of {widest} values; at most {MOST_WIDTH} are known");
             return Err(fields.wrong("linear_num_value_heads", message));
         }
         let state = RecurrentSpec { key_heads, heads, key_dim, value_dim };

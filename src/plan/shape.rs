@@ -440,7 +440,8 @@ impl Reader<'_> {
             return Ok(vec![None; layers]);
         }
         let interval = self.count("no_rope_layer_interval")?;
-        let list = if self.reads("no_rope_layers") { self.fields.layer_list("no_rope_layers", layers as u32)? } else { None };
+        let list =
+            if self.reads("no_rope_layers") { self.fields.layer_list("no_rope_layers", layers as u32)? } else { None };
         let rotates = |layer: usize| match (list, interval) {
             (Some(list), _) => list[layer].as_u64() != Some(0),
             (None, Some(interval)) => !(layer as u32 + 1).is_multiple_of(interval),

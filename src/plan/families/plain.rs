@@ -203,11 +203,7 @@ pub(super) const ROWS: &[Family] = &[
             "linear_value_head_dim": 128}"#,
         reads: &[],
         harmless: ROUTER_TRAINING,
-        only: &[
-            ("hidden_act", &["silu"]),
-            ("linear_conv_kernel_dim", &["4"]),
-            ("use_sliding_window", &["false"]),
-        ],
+        only: &[("hidden_act", &["silu"]), ("linear_conv_kernel_dim", &["4"]), ("use_sliding_window", &["false"])],
         unit_offset: true,
         output_gate: true,
         delta_rule: true,
@@ -228,7 +224,10 @@ pub(super) const ROWS: &[Family] = &[
             },
             Rule {
                 theirs: "linear_attn.in_proj_ba",
-                ours: &[("linear_attn.beta_proj", Part::Delta(DeltaPart::Beta)), ("linear_attn.decay_proj", Part::Delta(DeltaPart::Decay))],
+                ours: &[
+                    ("linear_attn.beta_proj", Part::Delta(DeltaPart::Beta)),
+                    ("linear_attn.decay_proj", Part::Delta(DeltaPart::Decay)),
+                ],
             },
         ],
         // A head that guesses further tokens.
