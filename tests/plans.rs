@@ -104,7 +104,7 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let [rate, bias] = [rate, bias].map(|id| &layer.vectors[usize::from(id.0)].name);
                 let [query, key, value] = [query, key, value].map(|id| name(*id));
                 let gates = format!("{} + {bias}, {}, {rate}", name(*decay), name(*beta));
-                let heads = format!("{heads} heads over {key_heads}, {key_dim} x {value_dim}, {} kept", state.len());
+                let heads = format!("{heads} heads over {key_heads}, {key_dim} x {value_dim}, {} kept", state.floats());
                 format!("{value} = delta_rule({query}, {key}, {value}, {gates}: {heads})")
             }
             Op::Gate { target, up, activation, one_factor, .. } => {

@@ -152,7 +152,7 @@ fn there_is_a_state_for_each_sequence_and_the_budget_knows_it() {
         let files = &files;
         let least = async |head_rows| smallest(files, &Demand { head_rows, ..demand() }).await;
         let state: u64 =
-            files.spec.layers.iter().filter_map(|layer| layer.recurrent).map(|state| u64::from(state.len())).sum();
+            files.spec.layers.iter().filter_map(|layer| layer.recurrent).map(|state| u64::from(state.floats())).sum();
         assert!(state > 0);
         assert!(least(3).await - least(2).await >= 4 * state, "a sequence more needs a state more");
 

@@ -19,7 +19,7 @@ impl Engine {
             first,
             channels: spec.channels(),
             weight_offset: self.vector_offset(&self.layout.layers[layer].vectors, weight, vectors),
-            state_stride: spec.len(),
+            state_stride: spec.floats(),
         };
         let kernel = self.kernel(KernelId::Conv)?;
         let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
@@ -45,8 +45,8 @@ impl Engine {
             beta_stride: beta.1 as u32,
             rate_offset: offset(rate),
             bias_offset: offset(bias),
-            state_offset: spec.conv_len(),
-            state_stride: spec.len(),
+            state_offset: spec.conv_floats(),
+            state_stride: spec.floats(),
         };
         let kernel = self.kernel(KernelId::DeltaRule)?;
         let (meta, vectors) = ((&self.step.meta).into(), vectors_bind(&self.stream, &self.buffers, vectors)?);

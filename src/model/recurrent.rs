@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Bytes of one layer's states in `slots` slots.
 fn layer_bytes(layer: &LayerSpec, slots: u64) -> u64 {
-    layer.recurrent.map_or(0, |state| align(slots * u64::from(state.len()) * 4))
+    layer.recurrent.map_or(0, |state| align(slots * u64::from(state.floats()) * 4))
 }
 
 /// GPU bytes of the states of `slots` sequences.

@@ -239,13 +239,13 @@ impl RecurrentSpec {
     }
 
     /// Floats of the last rows before the convolution, `[taps - 1, channels]`, which come first in a state.
-    pub fn conv_len(&self) -> u32 {
+    pub fn conv_floats(&self) -> u32 {
         (Self::TAPS - 1) * self.channels()
     }
 
     /// Floats of a state: those, then `[heads, key_dim, value_dim]`.
-    pub fn len(&self) -> u32 {
-        self.conv_len() + self.key_dim * self.value_width()
+    pub fn floats(&self) -> u32 {
+        self.conv_floats() + self.key_dim * self.value_width()
     }
 }
 

@@ -80,7 +80,7 @@ fn each_wrong_field_of_a_delta_rule_is_named() {
     };
     let spec = next(json!({})).expect("a plan");
     let state = spec.layers[0].recurrent.expect("a state");
-    assert_eq!((state.channels(), state.conv_len(), state.len()), (128, 3 * 128, 3 * 128 + 4 * 12 * 20));
+    assert_eq!((state.channels(), state.conv_floats(), state.floats()), (128, 3 * 128, 3 * 128 + 4 * 12 * 20));
     let mixed = next(json!({ "full_attention_interval": 2 })).expect("a plan");
     let listed = json!({ "layer_types": ["linear_attention", "full_attention", "linear_attention"] });
     assert_eq!(mixed, next(listed).expect("a plan"));
