@@ -17,7 +17,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("gpt-oss", "GptOssForCausalLM"),
     ("gpt-oss-mxfp4", "mxfp4"),
     ("llama4-text", "Llama4ForCausalLM"),
-    ("qwen3-next", "Qwen3NextForCausalLM"),
     ("stablelm-2-12b", "qk_layernorm"),
 ];
 

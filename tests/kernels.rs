@@ -36,4 +36,7 @@ tests![
     rows_are_gathered,
     rows_are_scattered_with_their_factors,
     columns_are_placed_in_groups,
+    convolutions_go_on_where_their_sequences_stopped,
+    delta_rules_match_and_go_on_where_their_sequences_stopped,
+    a_delta_rule_has_the_same_bits_whatever_the_chunks,
 ];

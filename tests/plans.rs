@@ -7,7 +7,7 @@ use std::fmt::Write;
 use expect_test::expect_file;
 use tilestream::model::kv::KvGeometry;
 use tilestream::model::layout::ModelLayout;
-use tilestream::plan::{self, AttentionSpec, HeadSpec, LayerSpec, ModelSpec, NormKind, Op};
+use tilestream::plan::{self, AttentionSpec, HeadSpec, LayerSpec, ModelSpec, NormKind, Op, RecurrentSpec};
 use tilestream::shard::split::Weights;
 use tilestream::shard::synth::{self, SynthOptions};
 use tilestream::{Error, ErrorKind, LoadOptions};
@@ -156,6 +156,19 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let alibi = if *alibi { ", ALiBi" } else { "" };
                 let more = format!("{window}{cap}{sinks}{alibi}");
                 format!("{} = attention({}: {heads}, scale {scale}{more})", name(*output), name(*query))
+            }
+            Op::Conv { target, weight, first, width } => {
+                let (target, weight) = (name(*target), &layer.vectors[usize::from(weight.0)]);
+                format!("{target} = silu(conv({target}, {} [{}]: {width} from {first}))", weight.name, weight.len)
+            }
+            Op::DeltaRule { query, key, value, decay, beta, rate, bias } => {
+                let state = layer.recurrent.expect("a rule has a state");
+                let RecurrentSpec { key_heads, heads, key_dim, value_dim } = state;
+                let [rate, bias] = [rate, bias].map(|id| &layer.vectors[usize::from(id.0)].name);
+                let [query, key, value] = [query, key, value].map(|id| name(*id));
+                let gates = format!("{} + {bias}, {}, {rate}", name(*decay), name(*beta));
+                let heads = format!("{heads} heads over {key_heads}, {key_dim} x {value_dim}, {} kept", state.floats());
+                format!("{value} = delta_rule({query}, {key}, {value}, {gates}: {heads})")
             }
             Op::Gate { target, up, activation, one_factor, .. } => {
                 let first = if *one_factor { "[0]" } else { "" };

@@ -235,6 +235,10 @@ fn in_our_names(tensor: &Tensor, names: &TensorNames) -> Vec<Tensor> {
     if shape.len() == 2 && tensor.name.ends_with("norm.weight") {
         shape = vec![shape[0].saturating_mul(shape[1])];
     }
+    // So may the taps of a convolution along the text: `[channels, 1, taps]`.
+    if shape.len() == 3 && tensor.name.ends_with(".conv1d.weight") {
+        shape = vec![shape.iter().fold(1, |product: u64, axis| product.saturating_mul(*axis))];
+    }
     let Some(rows) = shape.first().copied() else { return vec![tensor.clone()] };
     let places = names.places(&tensor.name, rows).into_iter();
     let own = places.map(|place| Tensor {

@@ -15,6 +15,8 @@ sources![
     "argmax.wgsl",
     "attention.wgsl",
     "copy.wgsl",
+    "conv.wgsl",
+    "delta_rule.wgsl",
     "encoding/bf16.wgsl",
     "encoding/f16.wgsl",
     "encoding/f32.wgsl",

@@ -71,6 +71,9 @@ pub enum KernelId {
     PlaceColumns,
     /// A plain copy, to measure others by.
     Copy,
+    /// Causal convolution along a sequence.
+    Conv,
+    DeltaRule,
 }
 
 /// Sizes that depend on the kind of adapter.
@@ -170,6 +173,8 @@ impl KernelId {
             Self::ScatterRows,
             Self::PlaceColumns,
             Self::Copy,
+            Self::Conv,
+            Self::DeltaRule,
         ];
         ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
@@ -261,6 +266,13 @@ impl KernelId {
             Self::PlaceColumns => {
                 ("place_columns", own(&["place_columns.wgsl"]), &[Read, Write], size::<PlaceColumnsParams>())
             }
+            Self::Conv => ("conv", own(&["conv.wgsl"]), &[Read, Read, Write, Write], size::<ConvParams>()),
+            Self::DeltaRule => (
+                "delta_rule",
+                own(&["delta_rule.wgsl"]),
+                &[Read, Read, Read, Read, Read, Read, Write, Write],
+                size::<DeltaRuleParams>(),
+            ),
             Self::ScatterRows => {
                 ("scatter_rows", own(&["scatter_rows.wgsl"]), &[Read, Read, Read, Write], size::<ScatterRowsParams>())
             }

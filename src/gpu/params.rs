@@ -59,6 +59,14 @@ params! {
     }
     /// `shaders/copy.wgsl`.
     CopyParams { words4: u32 }
+    /// `shaders/conv.wgsl`.
+    ConvParams { width: u32, stride: u32, first: u32, channels: u32, weight_offset: u32, state_stride: u32 }
+    /// `shaders/delta_rule.wgsl`.
+    DeltaRuleParams {
+        heads: u32, key_heads: u32, key_dim: u32, value_dim: u32, query_stride: u32, key_stride: u32,
+        value_stride: u32, decay_stride: u32, beta_stride: u32, rate_offset: u32, bias_offset: u32, state_offset: u32,
+        state_stride: u32,
+    }
     /// `shaders/argmax.wgsl`.
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
@@ -160,6 +168,16 @@ pub mod grid {
     /// An invocation 16 bytes.
     pub fn copy(params: &CopyParams) -> [u32; 3] {
         fold(u64::from(params.words4).div_ceil(FLAT))
+    }
+
+    /// An invocation a channel, over x; rows over y, of which only the first of each sequence has work.
+    pub fn conv(params: &ConvParams, rows: u32) -> [u32; 3] {
+        [params.width.div_ceil(FLAT as u32), rows, 1]
+    }
+
+    /// An invocation a value, over x; rows over y, of which only the first of each sequence has work.
+    pub fn delta_rule(params: &DeltaRuleParams, rows: u32) -> [u32; 3] {
+        [(params.heads * params.value_dim).div_ceil(FLAT as u32), rows, 1]
     }
 
     /// A workgroup a row.

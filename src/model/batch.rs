@@ -34,8 +34,8 @@ impl Sequence {
         self.pages.text_len = text_len;
     }
 
-    /// Continues with other ids: what they share with the old ones stays in the cache. At least the last id is computed
-    /// anew, for its logits.
+    /// Continues with other ids: what they share with the old ones stays in the cache, as far as it can be cut there. At
+    /// least the last id is computed anew, for its logits.
     pub fn replace(&mut self, kv: &mut KvCache, ids: Vec<u32>) {
         let same = self.ids.iter().zip(&ids).take_while(|(old, new)| old == new).count();
         let keep = same.min(ids.len().saturating_sub(1));
@@ -89,9 +89,12 @@ pub enum Next {
 /// One sweep for all `sequences`: each advances by the rows it got. Every sequence has pages for all its ids.
 ///
 /// # Errors
-/// Those of [`Engine::sweep`]; the sequences are then as they were.
+/// Those of [`Engine::sweep`]; the sequences are then as they were, or (with recurrent states) start anew.
 pub async fn sweep(engine: &mut Engine, sequences: &mut [&mut Sequence], want: Want) -> Result<Vec<Next>> {
-    sequences.iter_mut().for_each(|sequence| sequence.measure(engine.spec()));
+    for sequence in sequences.iter_mut() {
+        sequence.measure(engine.spec());
+        engine.kv().settle(&mut sequence.pages);
+    }
     let shares = engine.shares();
     let waiting: Vec<_> = sequences.iter().map(|sequence| sequence.waiting()).collect();
     let plan = share_rows(&waiting, shares.rows as usize, shares.head_rows as usize);

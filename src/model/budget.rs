@@ -29,7 +29,8 @@ pub struct Demand {
     pub kv_pages: u64,
     /// Rows of a sweep at most (the prefill chunk); chosen by the budget where none.
     pub rows: Option<u32>,
-    /// Rows whose logits one sweep must be able to give: at least one for each sequence that decodes.
+    /// Rows whose logits one sweep must be able to give: at least one for each sequence that decodes. So many sequences
+    /// can keep recurrent states.
     pub head_rows: u32,
     /// Whether shaders read the windows themselves.
     pub direct: bool,
@@ -43,7 +44,7 @@ pub struct Shares {
     pub window_bytes: u64,
     pub windows: usize,
     pub pinned_bytes: u64,
-    /// Everything that is neither windows nor pinned tiles: activations, KV cache, logits, staging.
+    /// Everything that is neither windows nor pinned tiles: activations, KV cache, recurrent states, logits, staging.
     pub fixed_bytes: u64,
 }
 
@@ -103,6 +104,7 @@ fn fixed_bytes(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: 
     let vectors = layout.largest_vectors_bytes() + 16;
     activations
         + super::experts::step_bytes(spec, rows)
+        + super::recurrent::state_bytes(spec, heads)
         + step
         + state
         + head

@@ -8,6 +8,7 @@ use super::experts::ExpertStep;
 use super::kv::{KvCache, KvGeometry, SequencePages};
 use super::layout::{LayerLayout, ModelLayout};
 use super::readback::Readback;
+use super::recurrent::RecurrentStates;
 use super::sections::Sections;
 use super::step::{Row, Step, StepInput};
 use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
@@ -122,7 +123,8 @@ impl Engine {
             step = step.read_in_parallel()?;
         }
         let readback = Readback::new(&gpu, u64::from(shares.head_rows), u64::from(spec.vocab)).await?;
-        let mut kv = KvCache::new(geometry);
+        let states = RecurrentStates::new(&gpu, &spec, shares.head_rows).await?;
+        let mut kv = KvCache::new(geometry).with_recurrent(states);
         kv.grow(&gpu, demand.kv_pages).await?;
         let profile = Profile::default();
         let experts = ExpertStep::new(&gpu, &spec, u64::from(shares.rows)).await?;
@@ -282,7 +284,7 @@ impl Engine {
     ///
     /// # Errors
     /// Those of reads and of the GPU; [`ErrorKind::Cancelled`]. The KV cache then holds what it held before, as far as
-    /// the sequences' lengths tell.
+    /// the sequences' lengths tell; recurrent states are lost (see [`KvCache::settle`]).
     pub async fn sweep(
         &mut self,
         rows: &[Row],
@@ -295,6 +297,8 @@ impl Engine {
         if result.is_err() {
             self.recorder.discard();
             self.abandon_step().await;
+        } else if let Some(states) = self.kv.recurrent_mut() {
+            states.slots.end();
         }
         result
     }
@@ -311,6 +315,9 @@ impl Engine {
             return Err(Error::new(ErrorKind::Argument, format!("a sweep of {} rows", rows.len())));
         }
         self.cancel.check()?;
+        if let Some(states) = self.kv.recurrent_mut() {
+            states.slots.begin(rows, sequences)?;
+        }
         let (sections, next) = (self.sections.of_sweep(!heads.is_empty()), self.sections.of_sweep(next_has_head));
         self.stream.begin_sweep(rows.len() as u32, &sections, &next).await?;
         let residual = &self.buffers.activations[usize::from(self.spec.residual.0)];
@@ -458,6 +465,8 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
             Op::Norm { input, output, .. } if input == output => KernelId::NormInPlace,
             Op::Experts { .. } => KernelId::ScatterRows,
             Op::Place { .. } => KernelId::PlaceColumns,
+            Op::Conv { .. } => KernelId::Conv,
+            Op::DeltaRule { .. } => KernelId::DeltaRule,
             _ => continue,
         };
         if !ids.contains(&id) {

@@ -1,5 +1,6 @@
 //! The KV cache: pages of 32 positions for all layers, in a few large segments.
 
+use super::recurrent::RecurrentStates;
 use crate::gpu::kernels::{KvType, PAGE_TOKENS};
 use crate::gpu::recorder::Bind;
 use crate::gpu::{CountedBuffer, Gpu};
@@ -55,6 +56,8 @@ pub struct SequencePages {
     pub pages: Vec<u32>,
     pub len: u32,
     pub text_len: u32,
+    /// The slot of its recurrent states, in a model that has them.
+    pub slot: Option<u32>,
 }
 
 /// All pages, and which are free.
@@ -65,6 +68,7 @@ pub struct KvCache {
     /// Highest number first, so that pages are handed out in order.
     free: Vec<u32>,
     total_pages: u32,
+    recurrent: Option<RecurrentStates>,
 }
 
 /// A segment as the kernels of one layer see it.
@@ -78,7 +82,23 @@ pub struct SegmentView<'a> {
 impl KvCache {
     /// An empty cache.
     pub fn new(geometry: KvGeometry) -> Self {
-        Self { geometry, segments: Vec::new(), free: Vec::new(), total_pages: 0 }
+        Self { geometry, segments: Vec::new(), free: Vec::new(), total_pages: 0, recurrent: None }
+    }
+
+    /// The same with the states of layers that have no pages.
+    pub fn with_recurrent(mut self, recurrent: Option<RecurrentStates>) -> Self {
+        self.recurrent = recurrent;
+        self
+    }
+
+    /// The states of layers that have no pages, where the model has such.
+    pub fn recurrent(&self) -> Option<&RecurrentStates> {
+        self.recurrent.as_ref()
+    }
+
+    /// The same, to change.
+    pub fn recurrent_mut(&mut self) -> Option<&mut RecurrentStates> {
+        self.recurrent.as_mut()
     }
 
     /// How keys and values are stored.
@@ -113,11 +133,18 @@ impl KvCache {
         Ok(())
     }
 
-    /// Gives `sequence` enough pages for `positions`. Returns false, with nothing changed, where too few are free.
+    /// Gives `sequence` enough pages for `positions`, and a slot for its recurrent states where the model has them. Returns
+    /// false, with nothing changed, where too few are free.
     pub fn reserve(&mut self, sequence: &mut SequencePages, positions: u32) -> bool {
         let wanted = Self::pages_needed(sequence, positions);
         if wanted > self.free.len() {
             return false;
+        }
+        if let (Some(states), None) = (&mut self.recurrent, sequence.slot) {
+            sequence.slot = states.slots.take();
+            if sequence.slot.is_none() {
+                return false;
+            }
         }
         sequence.pages.extend((0..wanted).filter_map(|_| self.free.pop()));
         true
@@ -128,12 +155,28 @@ impl KvCache {
         (KvGeometry::pages_for(u64::from(positions)) as usize).saturating_sub(sequence.pages.len())
     }
 
-    /// Forgets all positions from `len` on, and takes back the pages that held only those.
+    /// Forgets all positions from `len` on, and takes back the pages that held only those. Where the model has recurrent
+    /// states, which cannot be cut back, it is all positions or none.
     pub fn truncate(&mut self, sequence: &mut SequencePages, len: u32) {
-        sequence.len = sequence.len.min(len);
+        let cut = len < sequence.len;
+        sequence.len = if cut && self.recurrent.is_some() { 0 } else { sequence.len.min(len) };
+        if let (Some(states), 0) = (&mut self.recurrent, sequence.len)
+            && let Some(slot) = sequence.slot.take()
+        {
+            states.slots.give_back(slot);
+        }
         let keep = KvGeometry::pages_for(u64::from(sequence.len)) as usize;
         self.free.extend(sequence.pages.drain(keep.min(sequence.pages.len())..));
         self.free.sort_unstable_by(|a, b| b.cmp(a));
+    }
+
+    /// Lets a sequence start anew whose recurrent states a failed sweep has spoilt; it keeps its pages.
+    pub fn settle(&self, sequence: &mut SequencePages) {
+        let spoilt =
+            |states: &RecurrentStates| sequence.slot.is_none_or(|slot| !states.slots.holds(slot, sequence.len));
+        if self.recurrent.as_ref().is_some_and(spoilt) {
+            sequence.len = 0;
+        }
     }
 
     /// Layer `layer` of every segment, in page order.

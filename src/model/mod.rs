@@ -3,12 +3,14 @@
 pub mod batch;
 pub mod budget;
 mod cancel;
+mod delta;
 pub mod engine;
 mod experts;
 pub mod kv;
 pub mod layout;
 mod ops;
 mod readback;
+pub mod recurrent;
 mod sections;
 pub mod step;
 

@@ -57,6 +57,8 @@ impl Engine {
             Op::Place { input, output, groups, width, first, shared } => {
                 self.place((input, output), (groups, width, first), shared, rows)
             }
+            Op::Conv { .. } => self.convolve(layer, &op, rows, vectors),
+            Op::DeltaRule { .. } => self.delta_rule(layer, &op, rows, vectors),
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
             Op::Gate { target, up, width, activation, one_factor } => {
@@ -67,7 +69,7 @@ impl Engine {
         }
     }
 
-    fn vector_offset(&self, layout: &VectorLayout, id: VectorId, vectors: Vectors) -> u32 {
+    pub(super) fn vector_offset(&self, layout: &VectorLayout, id: VectorId, vectors: Vectors) -> u32 {
         vectors.base + layout.offsets[usize::from(id.0)]
     }
 
@@ -427,14 +429,14 @@ impl Engine {
         self.readback.finish(&self.gpu, after, heads, want).await
     }
 
-    fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
+    pub(super) fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
         self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
     }
 }
 
 /// What a kernel works on: a buffer of the plan, or one of the head.
 #[derive(Clone, Copy)]
-enum Operand {
+pub(super) enum Operand {
     Buffer(BufferId),
     HeadInput,
     HeadNormed,
@@ -473,7 +475,7 @@ fn angles(spec: &ModelSpec, table: usize) -> (u32, u32) {
 }
 
 /// A buffer and the floats between its rows.
-fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
+pub(super) fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
     match operand {
         Operand::Buffer(id) => {
             let index = usize::from(id.0);
@@ -485,7 +487,7 @@ fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a
     }
 }
 
-fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vectors: Vectors) -> Result<Bind<'a>> {
+pub(super) fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vectors: Vectors) -> Result<Bind<'a>> {
     match vectors.pinned {
         None => Ok((&buffers.vectors).into()),
         Some(tile) => match stream.locate(tile) {

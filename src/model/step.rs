@@ -33,6 +33,7 @@ pub struct Row {
 #[derive(Clone, Copy, Debug)]
 pub struct StepInput<'a> {
     pub rows: &'a [Row],
+    /// Where each sequence has its keys, values and states.
     pub sequences: &'a [&'a SequencePages],
     /// Indices of the rows whose logits are wanted.
     pub heads: &'a [u32],
@@ -41,7 +42,8 @@ pub struct StepInput<'a> {
 /// The buffers, and the staging through which they are filled.
 pub struct Step {
     pub angles: CountedBuffer,
-    /// `[rows]` of (position, start in `pages`, 0, 0).
+    /// `[rows]` of (position, start in `pages`, slot of recurrent states, how many rows of the sequence begin here: 0 where
+    /// it began before).
     pub meta: CountedBuffer,
     /// Page numbers of every sequence of the sweep, one sequence after the other.
     pub pages: CountedBuffer,
@@ -139,7 +141,12 @@ impl Step {
             spec.ropes.iter().flat_map(move |rope| rope.angles(row.position, text_len)).collect::<Vec<_>>()
         };
         let angles: Vec<f32> = rows.iter().flat_map(of_row).collect();
-        let meta: Vec<[u32; 4]> = rows.iter().map(|row| [row.position, starts[row.sequence], 0, 0]).collect();
+        let mut meta: Vec<[u32; 4]> = Vec::with_capacity(rows.len());
+        for run in rows.chunk_by(|a, b| a.sequence == b.sequence) {
+            let (start, slot) = (starts[run[0].sequence], sequences[run[0].sequence].slot.unwrap_or(0));
+            let count = |index| if index == 0 { run.len() as u32 } else { 0 };
+            meta.extend(run.iter().enumerate().map(|(index, row)| [row.position, start, slot, count(index)]));
+        }
         let sizes = [self.sizes.angles, self.sizes.meta, self.sizes.pages, self.sizes.indices];
         let parts: [&[u8]; 4] = [
             bytemuck::cast_slice(&angles),

@@ -1,6 +1,7 @@
 //! The ops of a layer: what a family's row and a config's numbers come to.
 
 use super::families::{HeadNorm, Rope};
+use super::names::DELTA_NORM;
 use super::shape::{ExpertsShape, Latent, Shape};
 use super::*;
 use crate::Result;
@@ -47,6 +48,11 @@ const Q_LATENT: BufferId = BufferId(15);
 const LATENT: BufferId = BufferId(16);
 const K_ROTARY: BufferId = BufferId(17);
 const K_PLAIN: BufferId = BufferId(18);
+/// What gates the output of attention or of a delta rule.
+const OUTPUT_GATE: BufferId = BufferId(19);
+/// A value for each head of a delta rule: how much it forgets, and how much it takes in.
+const DECAY: BufferId = BufferId(20);
+const BETA: BufferId = BufferId(21);
 
 /// What a plan may need; a width of 0 is none.
 fn buffers(shape: &Shape) -> Vec<BufferSpec> {
@@ -56,13 +62,17 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
     let experts = shape.experts.as_ref().map_or((0, 0, 0), |experts| (experts.count, experts.width, shape.hidden));
     let wide = shape.intermediate.max(shared.map_or(0, |(width, _)| width));
     let latent = |width: fn(&Latent) -> u32| shape.latent.as_ref().map_or(0, width);
+    let delta = |width: fn(&RecurrentSpec) -> u32| shape.delta.as_ref().map_or(0, |delta| width(&delta.state));
+    let attended = shape.heads * shape.value_dim;
+    let gated = if shape.family.output_gate { attended } else { 0 };
+    let (keys, values) = (delta(RecurrentSpec::key_width), delta(RecurrentSpec::value_width));
     let widths = [
         ("x", shape.hidden),
         ("normed", shape.hidden),
-        ("q", shape.q_width()),
-        ("k", shape.key_width()),
-        ("v", shape.value_width()),
-        ("attended", shape.heads * shape.value_dim),
+        ("q", shape.q_width().max(keys)),
+        ("k", shape.key_width().max(keys)),
+        ("v", shape.value_width().max(values)),
+        ("attended", attended),
         ("up", wide),
         ("gate", if shape.family.gated { wide } else { 0 }),
         ("branch", if branches { shape.hidden } else { 0 }),
@@ -76,6 +86,9 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
         ("latent", latent(|latent| latent.key_value)),
         ("k rotary", if shape.latent.is_some() { shape.rotary_dim } else { 0 }),
         ("k plain", shape.heads * latent(|latent| latent.plain_dim)),
+        ("output gate", gated.max(values)),
+        ("decay", delta(|state| state.heads)),
+        ("beta", delta(|state| state.heads)),
     ];
     widths.into_iter().map(|(name, width)| BufferSpec { name, width }).collect()
 }
@@ -167,6 +180,10 @@ impl Block<'_> {
 
     fn attention(&mut self, index: usize, input: BufferId, output: BufferId) {
         let shape = self.shape;
+        if let Some(delta) = shape.delta.as_ref().filter(|delta| delta.layers[index]) {
+            return self.delta_rule(delta.state, input, output);
+        }
+        (self.layer.key_width, self.layer.value_width) = (shape.key_width(), shape.value_width());
         match shape.latent {
             Some(latent) => self.latent(latent, index, input),
             None => self.queries_keys_values(index, input),
@@ -185,7 +202,52 @@ impl Block<'_> {
         };
         self.layer.ops.push(Op::Attention { query: Q, output: ATTENDED, attention });
         let attended = shape.heads * shape.value_dim;
-        self.matmul("self_attn.o_proj", shape.output_bias, (shape.hidden, attended), ATTENDED, output);
+        let mut gated = ATTENDED;
+        if shape.family.output_gate {
+            self.gate(OUTPUT_GATE, Some(ATTENDED), attended, Activation::Sigmoid);
+            gated = OUTPUT_GATE;
+        }
+        self.matmul("self_attn.o_proj", shape.output_bias, (shape.hidden, attended), gated, output);
+    }
+
+    /// The gated delta rule (Yang, Kautz and Hatamizadeh, 2024) as Qwen3-Next has it: queries, keys and values go through a
+    /// short convolution, and what the rule gives is normed by heads and gated.
+    fn delta_rule(&mut self, state: RecurrentSpec, input: BufferId, output: BufferId) {
+        let hidden = self.shape.hidden;
+        let (keys, values) = (state.key_width(), state.value_width());
+        self.matmul("linear_attn.q_proj", false, (keys, hidden), input, Q);
+        self.matmul("linear_attn.k_proj", false, (keys, hidden), input, K);
+        self.matmul("linear_attn.v_proj", false, (values, hidden), input, V);
+        self.matmul("linear_attn.gate_proj", false, (values, hidden), input, OUTPUT_GATE);
+        self.matmul("linear_attn.beta_proj", false, (state.heads, hidden), input, BETA);
+        self.matmul("linear_attn.decay_proj", false, (state.heads, hidden), input, DECAY);
+        let weight = self.vector("linear_attn.conv1d.weight".to_owned(), state.channels() * RecurrentSpec::TAPS);
+        for (target, first, width) in [(Q, 0, keys), (K, keys, keys), (V, 2 * keys, values)] {
+            self.layer.ops.push(Op::Conv { target, weight, first, width });
+        }
+        // Queries are scaled as those of attention are.
+        self.unit_length(Q, state, 1.0 / f64::from(state.key_dim).sqrt());
+        self.unit_length(K, state, 1.0);
+        let rate = self.vector("linear_attn.A_log".to_owned(), state.heads);
+        let bias = self.vector("linear_attn.dt_bias".to_owned(), state.heads);
+        let (query, key, value, decay, beta) = (Q, K, V, DECAY, BETA);
+        self.layer.ops.push(Op::DeltaRule { query, key, value, decay, beta, rate, bias });
+        let norm = self.norm_spec(DELTA_NORM, state.value_dim, false);
+        let (groups, width, per_group, accumulate, scale) = (state.heads, state.value_dim, false, false, 1.0);
+        self.layer.ops.push(Op::Norm { input: V, output: V, norm, groups, width, per_group, accumulate, scale });
+        self.gate(OUTPUT_GATE, Some(V), values, Activation::Silu);
+        self.matmul("linear_attn.out_proj", false, (hidden, values), OUTPUT_GATE, output);
+        self.layer.recurrent = Some(state);
+    }
+
+    /// Brings each key head to a length: `x / sqrt(sum(x^2) + 1e-6)`, as a norm that divides by the mean square.
+    fn unit_length(&mut self, target: BufferId, state: RecurrentSpec, length: f64) {
+        let dim = f64::from(state.key_dim);
+        let epsilon = (1e-6 / dim) as f32;
+        let norm = NormSpec { kind: NormKind::Rms, epsilon, weight: None, bias: None };
+        let (groups, width, scale) = (state.key_heads, state.key_dim, (length / dim.sqrt()) as f32);
+        let (input, output, per_group, accumulate) = (target, target, false, false);
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale });
     }
 
     fn queries_keys_values(&mut self, index: usize, input: BufferId) {
@@ -194,6 +256,9 @@ impl Block<'_> {
         self.matmul("self_attn.q_proj", bias, (shape.q_width(), hidden), input, Q);
         self.matmul("self_attn.k_proj", bias, (shape.key_width(), hidden), input, K);
         self.matmul("self_attn.v_proj", bias, (shape.value_width(), hidden), input, V);
+        if shape.family.output_gate {
+            self.matmul("self_attn.gate_proj", bias, (shape.q_width(), hidden), input, OUTPUT_GATE);
+        }
         self.head_norm("self_attn.q_norm", Q, shape.heads);
         self.head_norm("self_attn.k_norm", K, shape.kv_heads);
         self.rope(Q, (shape.heads, shape.head_dim), table);
@@ -288,9 +353,15 @@ impl Block<'_> {
 }
 
 fn layer(shape: &Shape, index: usize) -> LayerSpec {
-    let (key_width, value_width) = (shape.key_width(), shape.value_width());
-    let layer =
-        LayerSpec { vectors: Vec::new(), matrices: Vec::new(), ops: Vec::new(), experts: None, key_width, value_width };
+    let layer = LayerSpec {
+        vectors: Vec::new(),
+        matrices: Vec::new(),
+        ops: Vec::new(),
+        experts: None,
+        key_width: 0,
+        value_width: 0,
+        recurrent: None,
+    };
     let mut block = Block { shape, layer };
     let norms = shape.family.norms;
     let mut normed = X;

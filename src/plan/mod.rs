@@ -3,6 +3,7 @@
 //! An architecture is data. The engine walks ops; it knows no model family.
 
 mod block;
+mod delta;
 mod families;
 mod fields;
 mod names;
@@ -134,6 +135,20 @@ pub enum Op {
     /// Copies each of `groups` groups of `width` values to where `first` values of a group of `output` end; with `shared`
     /// the one group of `input` goes to all.
     Place { input: BufferId, output: BufferId, groups: u32, width: u32, first: u32, shared: bool },
+    /// `target = silu(conv(target))`: a causal convolution of [`RecurrentSpec::TAPS`] taps along each sequence, over `width`
+    /// channels, which are those from `first` on of the weight `[channels, taps]` and of the state.
+    Conv { target: BufferId, weight: VectorId, first: u32, width: u32 },
+    /// The gated delta rule over this layer's recurrent state. `value` becomes the output; `rate` (the logarithm of how fast
+    /// a head forgets) and `bias` (added to `decay`) are `[heads]`.
+    DeltaRule {
+        query: BufferId,
+        key: BufferId,
+        value: BufferId,
+        decay: BufferId,
+        beta: BufferId,
+        rate: VectorId,
+        bias: VectorId,
+    },
     /// Appends the rows' keys and values to the KV cache of this layer.
     KvWrite { key: BufferId, value: BufferId },
     /// Causal grouped attention of `query` over this layer's KV cache.
@@ -193,6 +208,47 @@ pub struct Routing {
     pub bias: Option<VectorId>,
 }
 
+/// What a layer with a gated delta rule keeps of each sequence, instead of keys and values: it does not grow with the
+/// text, and it can be carried on but not cut back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecurrentSpec {
+    pub key_heads: u32,
+    /// Heads of values, each with a state of its own.
+    pub heads: u32,
+    pub key_dim: u32,
+    pub value_dim: u32,
+}
+
+impl RecurrentSpec {
+    /// Taps of the convolution before the rule.
+    pub const TAPS: u32 = 4;
+
+    /// Values of all keys (or queries) of a row.
+    pub fn key_width(&self) -> u32 {
+        self.key_heads * self.key_dim
+    }
+
+    /// Values of all values of a row.
+    pub fn value_width(&self) -> u32 {
+        self.heads * self.value_dim
+    }
+
+    /// Channels of the convolution: queries, keys, values.
+    pub fn channels(&self) -> u32 {
+        2 * self.key_width() + self.value_width()
+    }
+
+    /// Floats of the last rows before the convolution, `[taps - 1, channels]`, which come first in a state.
+    pub fn conv_floats(&self) -> u32 {
+        (Self::TAPS - 1) * self.channels()
+    }
+
+    /// Floats of a state: those, then `[heads, key_dim, value_dim]`.
+    pub fn floats(&self) -> u32 {
+        self.conv_floats() + self.key_dim * self.value_width()
+    }
+}
+
 /// One layer: its tensors in sweep order, and its ops.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
@@ -200,10 +256,12 @@ pub struct LayerSpec {
     pub matrices: Vec<MatrixSpec>,
     pub ops: Vec<Op>,
     pub experts: Option<ExpertsSpec>,
-    /// Values in a row of the layer's keys.
+    /// Values in a row of the layer's keys; 0 where it keeps none.
     pub key_width: u32,
-    /// Values in a row of the layer's values.
+    /// Values in a row of the layer's values; 0 where it keeps none.
     pub value_width: u32,
+    /// The state it keeps instead.
+    pub recurrent: Option<RecurrentSpec>,
 }
 
 /// How positions turn into angles: everything scaling does is in these numbers.

@@ -8,6 +8,9 @@ use super::shape::{Latent, Shape};
 use super::{RotaryRows, RowMap};
 use crate::Result;
 
+/// The norm of a delta rule's output: around 1, also where the others are around 0.
+pub(super) const DELTA_NORM: &str = "linear_attn.norm";
+
 /// A tensor of a model, and where in a checkpoint's tensor it lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
@@ -40,6 +43,9 @@ impl TensorNames {
     /// is no weight becomes nothing.
     pub fn places(&self, name: &str, row_count: u64) -> Vec<Place> {
         let family = self.shape.family;
+        if family.unused.iter().any(|prefix| name.starts_with(prefix)) {
+            return Vec::new();
+        }
         let (layer, rest) = match name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.')) {
             Some((layer, rest)) if layer.parse::<u32>().is_ok() => (Some(layer), rest),
             _ => (None, name),
@@ -58,7 +64,8 @@ impl TensorNames {
         let place = |(ours, part): (&str, Part)| {
             let (row_count, rows) = self.rows(part, row_count);
             let rows = if layer.is_some() { self.in_halves(ours, rows, row_count) } else { rows };
-            let plus = if family.unit_offset && ours.ends_with("norm") { 1.0 } else { 0.0 };
+            let around_0 = family.unit_offset && ours.ends_with("norm") && ours != DELTA_NORM;
+            let plus = if around_0 { 1.0 } else { 0.0 };
             Place { name: full(ours), row_count, rows, plus, inverse_lengths: false }
         };
         if family.normalized_head && name == super::HEAD {
@@ -106,6 +113,9 @@ impl TensorNames {
             Part::LatentRotary => (rotary, RowMap::from_row(rank).in_halves(rotary, rotary)),
             Part::LatentKey => (u64::from(heads) * plain, of_heads(0, plain)),
             Part::LatentValue => (u64::from(heads) * value, of_heads(plain, value)),
+            Part::GatedQuery => (q, RowMap { first: 0, run: head, stride: 2 * head, rotary: None }),
+            Part::QueryGate => (q, RowMap { first: head, run: head, stride: 2 * head, rotary: None }),
+            Part::Delta(part) => self.shape.delta.as_ref().map_or((all, RowMap::ALL), |delta| delta.rows(part)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::delta::Delta;
 use super::families::{self, Family, Flag, HeadNorm, Rope, Shared, When};
 use super::fields::Fields;
 use super::rope::{RopeContext, base_grows, rope_specs};
@@ -44,10 +45,10 @@ const HARMLESS: &[&str] = &[
 const ONLY: &[(&str, &[&str])] = &[("is_decoder", &["true", "false"]), ("rope_interleaved", &["false"])];
 
 /// Sizes beyond these are no language model, but a config that lies.
-const MOST_WIDTH: u32 = 1 << 20;
-const MOST_LAYERS: u32 = 10_000;
+pub(super) const MOST_WIDTH: u32 = 1 << 20;
+pub(super) const MOST_LAYERS: u32 = 10_000;
 const MOST_VOCAB: u32 = 1 << 24;
-const MOST_HEAD_DIM: u32 = 512;
+pub(super) const MOST_HEAD_DIM: u32 = 512;
 const MOST_EXPERTS: u32 = 4096;
 /// Each is a name and a place in memory before a byte of it is read.
 const MOST_EXPERTS_OF_ALL: u64 = 1 << 18;
@@ -67,6 +68,7 @@ pub(super) struct Shape {
     /// Values of a value's head.
     pub value_dim: u32,
     pub latent: Option<Latent>,
+    pub delta: Option<Delta>,
     /// Values of a head that rotate; 0 where positions enter otherwise.
     pub rotary_dim: u32,
     pub epsilon: f32,
@@ -218,6 +220,7 @@ impl Reader<'_> {
             head_dim,
             value_dim,
             latent,
+            delta: if family.delta_rule { Some(Delta::read(fields, layers)?) } else { None },
             rotary_dim,
             epsilon: fields.needed_positive("rms_norm_eps")? as f32,
             activation: self.activation()?,
@@ -419,7 +422,7 @@ impl Reader<'_> {
         };
         let first = if self.reads("max_window_layers") { fields.number("max_window_layers")? } else { None };
         let pattern = self.count("sliding_window_pattern")?;
-        let kinds = if self.reads("layer_types") { self.list("layer_types", layers)? } else { None };
+        let kinds = if self.reads("layer_types") { fields.layer_list("layer_types", layers)? } else { None };
         let windowed = |layer: usize| -> Result<bool> {
             match (kinds, pattern, first) {
                 (Some(kinds), ..) => match kinds[layer].as_str() {
@@ -435,21 +438,14 @@ impl Reader<'_> {
         (0..layers as usize).map(|layer| Ok(if windowed(layer)? { window } else { None })).collect()
     }
 
-    /// A list with an entry for each layer.
-    fn list(&self, name: &str, layers: u32) -> Result<Option<&[Value]>> {
-        let Some(value) = self.fields.get(name) else { return Ok(None) };
-        let list = value.as_array().filter(|list| list.len() == layers as usize);
-        let message = format_args!("must be a list of {layers}, one for each layer");
-        list.map(|list| Some(&list[..])).ok_or_else(|| self.fields.wrong(name, message))
-    }
-
     fn rope_tables(&self, windows: &[Option<u32>], tables: usize) -> Result<Vec<Option<usize>>> {
         let layers = windows.len();
         if tables == 0 {
             return Ok(vec![None; layers]);
         }
         let interval = self.count("no_rope_layer_interval")?;
-        let list = if self.reads("no_rope_layers") { self.list("no_rope_layers", layers as u32)? } else { None };
+        let list =
+            if self.reads("no_rope_layers") { self.fields.layer_list("no_rope_layers", layers as u32)? } else { None };
         let rotates = |layer: usize| match (list, interval) {
             (Some(list), _) => list[layer].as_u64() != Some(0),
             (None, Some(interval)) => !(layer as u32 + 1).is_multiple_of(interval),

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Op, model_spec};
+use super::{Op, Place, TensorNames, model_spec};
 use crate::ErrorKind;
 
 fn llama() -> Value {
@@ -65,6 +65,72 @@ fn each_wrong_field_is_named() {
         assert!(text.contains(name) && text.contains("config.json"), "{changes}: {text}");
     }
     assert_eq!(model_spec(&json!([1])).expect_err("no object").kind(), Malformed);
+}
+
+#[test]
+fn each_wrong_field_of_a_delta_rule_is_named() {
+    use ErrorKind::{Malformed, Unsupported};
+    let next = |changes: Value| {
+        let mut config = json!({
+            "architectures": ["Qwen3NextForCausalLM"], "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+            "linear_key_head_dim": 12, "linear_value_head_dim": 20, "num_experts": 8, "num_experts_per_tok": 2,
+        });
+        config.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+        model_spec(&with(&config))
+    };
+    let spec = next(json!({})).expect("a plan");
+    let state = spec.layers[0].recurrent.expect("a state");
+    assert_eq!((state.channels(), state.conv_floats(), state.floats()), (128, 3 * 128, 3 * 128 + 4 * 12 * 20));
+    let mixed = next(json!({ "full_attention_interval": 2 })).expect("a plan");
+    let listed = json!({ "layer_types": ["linear_attention", "full_attention", "linear_attention"] });
+    assert_eq!(mixed, next(listed).expect("a plan"));
+    assert_eq!((mixed.layers[1].recurrent, mixed.layers[1].key_width), (None, 512));
+    assert_eq!((mixed.layers[2].key_width, mixed.layers[2].value_width), (0, 0), "no keys beside a state");
+    let table = [
+        (json!({ "linear_num_key_heads": 3 }), Malformed, "linear_num_key_heads"),
+        (json!({ "linear_num_key_heads": 0 }), Malformed, "linear_num_key_heads"),
+        (json!({ "linear_num_value_heads": 1 << 20 }), Malformed, "linear_num_value_heads"),
+        (json!({ "linear_key_head_dim": 513 }), Malformed, "linear_key_head_dim"),
+        (json!({ "linear_value_head_dim": 2.5 }), Malformed, "linear_value_head_dim"),
+        (json!({ "linear_conv_kernel_dim": 3 }), Unsupported, "linear_conv_kernel_dim"),
+        (json!({ "hidden_act": "gelu" }), Unsupported, "hidden_act"),
+        (json!({ "use_sliding_window": true }), Unsupported, "use_sliding_window"),
+        (json!({ "full_attention_interval": 0 }), Malformed, "full_attention_interval"),
+        (json!({ "layer_types": ["full_attention"] }), Malformed, "layer_types"),
+        (json!({ "layer_types": ["full_attention", "mamba", 3] }), Malformed, "layer_types"),
+    ];
+    for (changes, kind, name) in table {
+        let error = next(changes.clone()).expect_err("refused");
+        assert_eq!(error.kind(), kind, "{changes}: {error}");
+        assert!(error.to_string().contains(name), "{changes}: {error}");
+    }
+}
+
+#[test]
+fn a_delta_rule_takes_its_rows_from_key_heads_and_leaves_further_tokens_alone() {
+    let config = with(&json!({
+        "architectures": ["Qwen3NextForCausalLM"], "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+        "linear_key_head_dim": 1, "linear_value_head_dim": 3,
+    }));
+    let names = TensorNames::new(&config).expect("names");
+    let rows = |name: &str, rows: u64| -> Vec<(String, Vec<u64>)> {
+        let sources = |place: &Place| (0..place.row_count).map(|row| place.rows.source(row)).collect();
+        names.places(name, rows).iter().map(|place| (place.name.clone(), sources(place))).collect()
+    };
+    let ours = |name: &str, rows: &[u64]| (format!("model.layers.0.linear_attn.{name}.weight"), rows.to_vec());
+    // Of each key head: a query, a key, two values of three, two gates of three.
+    let expected = [
+        ours("q_proj", &[0, 14]),
+        ours("k_proj", &[1, 15]),
+        ours("v_proj", &[2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21]),
+        ours("gate_proj", &[8, 9, 10, 11, 12, 13, 22, 23, 24, 25, 26, 27]),
+    ];
+    assert_eq!(rows("model.layers.0.linear_attn.in_proj_qkvz.weight", 28), expected);
+    let expected = [ours("beta_proj", &[0, 1, 4, 5]), ours("decay_proj", &[2, 3, 6, 7])];
+    assert_eq!(rows("model.layers.0.linear_attn.in_proj_ba.weight", 8), expected);
+    assert_eq!(rows("mtp.layers.0.linear_attn.in_proj_ba.weight", 8), []);
+    let plus = |name: &str| names.places(&format!("model.layers.0.{name}.weight"), 3)[0].plus;
+    assert_eq!((plus("linear_attn.norm"), plus("input_layernorm"), plus("self_attn.q_norm")), (0.0, 1.0, 1.0));
 }
 
 #[test]

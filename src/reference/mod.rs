@@ -139,6 +139,41 @@ pub fn scatter_rows(output: &[Vec<f32>], rows: &[Vec<f32>], indices: &[u32], fac
     sums
 }
 
+/// Twin of `shaders/conv.wgsl`, for one channel: `before` are the three values that came before `values`.
+pub fn conv(before: [f32; 3], values: &[f32], weight: [f32; 4]) -> Vec<f64> {
+    let all: Vec<f64> = before.iter().chain(values).map(|x| f64::from(*x)).collect();
+    let sum = |window: &[f64]| -> f64 { window.iter().zip(weight).map(|(x, w)| x * f64::from(w)).sum() };
+    all.windows(4).map(sum).map(|x| x / (1.0 + (-x).exp())).collect()
+}
+
+/// One row of one head for [`delta_rule`].
+#[derive(Clone, Copy, Debug)]
+pub struct DeltaRow<'a> {
+    pub query: &'a [f32],
+    pub key: &'a [f32],
+    pub value: &'a [f32],
+    pub decay: f32,
+    pub beta: f32,
+}
+
+/// Twin of `shaders/delta_rule.wgsl`, for one row of one head: changes `state` `[key_dim][value_dim]` and gives the output.
+pub fn delta_rule(state: &mut [Vec<f64>], row: &DeltaRow<'_>, log_rate: f32, bias: f32) -> Vec<f64> {
+    let softplus = (f64::from(row.decay) + f64::from(bias)).exp().ln_1p();
+    let kept = (-f64::from(log_rate).exp() * softplus).exp();
+    let strength = 1.0 / (1.0 + (-f64::from(row.beta)).exp());
+    state.iter_mut().flatten().for_each(|s| *s *= kept);
+    let mut output = Vec::new();
+    for (column, value) in row.value.iter().enumerate() {
+        let known: f64 = state.iter().zip(row.key).map(|(s, k)| s[column] * f64::from(*k)).sum();
+        let change = strength * (f64::from(*value) - known);
+        for (s, k) in state.iter_mut().zip(row.key) {
+            s[column] += f64::from(*k) * change;
+        }
+        output.push(state.iter().zip(row.query).map(|(s, q)| s[column] * f64::from(*q)).sum());
+    }
+    output
+}
+
 /// Twin of `shaders/argmax.wgsl`: the best id, its value, and how many values are not finite.
 pub fn argmax(logits: &[f32]) -> (u32, f32, u32) {
     let mut best: Option<(u32, f32)> = None;

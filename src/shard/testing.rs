@@ -28,6 +28,7 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
         experts: None,
         key_width: 8,
         value_width: 8,
+        recurrent: None,
     };
     ModelSpec {
         family: "llama",

@@ -11,12 +11,17 @@ use tilestream::plan::{Activation, NormKind};
 use tilestream::reference;
 
 mod attention;
+mod delta;
 mod rows;
 
 use attention::{
     attention_matches_over_pages_windows_and_segments, attention_matches_with_caps_sinks_slopes_and_narrow_values,
 };
 
+use delta::{
+    a_delta_rule_has_the_same_bits_whatever_the_chunks, convolutions_go_on_where_their_sequences_stopped,
+    delta_rules_match_and_go_on_where_their_sequences_stopped,
+};
 use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_with_their_factors};
 
 /// A case: its name, and what runs it.
@@ -45,6 +50,9 @@ cases![
     rows_are_gathered,
     rows_are_scattered_with_their_factors,
     columns_are_placed_in_groups,
+    convolutions_go_on_where_their_sequences_stopped,
+    delta_rules_match_and_go_on_where_their_sequences_stopped,
+    a_delta_rule_has_the_same_bits_whatever_the_chunks,
 ];
 
 struct Bench {

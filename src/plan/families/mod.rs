@@ -40,6 +40,10 @@ pub(super) struct Family {
     pub head_norm: HeadNorm,
     /// Keys and values come from one latent row (multi-head latent attention).
     pub latent: bool,
+    /// What attention gives is multiplied with the sigmoid of a gate (`self_attn.gate_proj`).
+    pub output_gate: bool,
+    /// Some layers have a gated delta rule in place of attention.
+    pub delta_rule: bool,
     pub rope: Rope,
     /// Whether the feed-forward block has a gate.
     pub gated: bool,
@@ -53,6 +57,8 @@ pub(super) struct Family {
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
+    /// What the names of tensors begin with that the plan does without.
+    pub unused: &'static [&'static str],
 }
 
 /// What holds of a field.
@@ -159,6 +165,23 @@ pub(super) enum Part {
     /// Of heads, each the part of a key that does not rotate, and its value.
     LatentKey,
     LatentValue,
+    /// Of heads, each a query and the gate of its output.
+    GatedQuery,
+    QueryGate,
+    Delta(DeltaPart),
+}
+
+/// Which rows of a delta rule's tensors, which go by key heads.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum DeltaPart {
+    /// Each its query, its key, and the values and output gates of its value heads.
+    Query,
+    Key,
+    Value,
+    Gate,
+    /// Each the strengths and the decays of its value heads.
+    Beta,
+    Decay,
 }
 
 /// Queries, keys and values one after the other.

@@ -1,6 +1,6 @@
 //! Families whose checkpoints name their tensors as Llama's do, or nearly.
 
-use super::{Experts, FUSED_GATE_UP, FUSED_QKV, Family, Flag, HeadNorm, Norms, Part, Rope, Rule, Shared};
+use super::{DeltaPart, Experts, FUSED_GATE_UP, FUSED_QKV, Family, Flag, HeadNorm, Norms, Part, Rope, Rule, Shared};
 use crate::plan::NormKind;
 
 /// The names of Llama, which are ours.
@@ -44,6 +44,8 @@ pub(super) const LLAMA: Family = Family {
     head_bias: Flag::No,
     head_norm: HeadNorm::None,
     latent: false,
+    output_gate: false,
+    delta_rule: false,
     rope: Rope::Halves,
     gated: true,
     intermediate_is_both: false,
@@ -52,6 +54,7 @@ pub(super) const LLAMA: Family = Family {
     experts: None,
     layers: "model.layers.",
     tensors: &[],
+    unused: &[],
 };
 
 // https://huggingface.co/Qwen/Qwen2.5-7B/blob/main/config.json
@@ -186,6 +189,49 @@ pub(super) const ROWS: &[Family] = &[
             "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "decoder_sparse_step": 1}"#,
         harmless: ROUTER_TRAINING,
         experts: Some(QWEN_EXPERTS),
+        ..QWEN3
+    },
+    // https://huggingface.co/Qwen/Qwen3-Next-80B-A3B-Instruct/blob/main/config.json
+    Family {
+        class: "Qwen3NextForCausalLM",
+        name: "qwen3_next",
+        defaults: r#"{"num_key_value_heads": 2, "head_dim": 256, "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-6, "hidden_act": "silu", "partial_rotary_factor": 0.25, "num_experts": 512,
+            "num_experts_per_tok": 10, "norm_topk_prob": true, "moe_intermediate_size": 512,
+            "shared_expert_intermediate_size": 512, "decoder_sparse_step": 1, "full_attention_interval": 4,
+            "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
+            "linear_value_head_dim": 128}"#,
+        reads: &[],
+        harmless: ROUTER_TRAINING,
+        only: &[("hidden_act", &["silu"]), ("linear_conv_kernel_dim", &["4"]), ("use_sliding_window", &["false"])],
+        unit_offset: true,
+        output_gate: true,
+        delta_rule: true,
+        experts: Some(Experts { shared: Shared::Gated("shared_expert_intermediate_size"), ..QWEN_EXPERTS }),
+        tensors: &[
+            Rule {
+                theirs: "self_attn.q_proj",
+                ours: &[("self_attn.q_proj", Part::GatedQuery), ("self_attn.gate_proj", Part::QueryGate)],
+            },
+            Rule {
+                theirs: "linear_attn.in_proj_qkvz",
+                ours: &[
+                    ("linear_attn.q_proj", Part::Delta(DeltaPart::Query)),
+                    ("linear_attn.k_proj", Part::Delta(DeltaPart::Key)),
+                    ("linear_attn.v_proj", Part::Delta(DeltaPart::Value)),
+                    ("linear_attn.gate_proj", Part::Delta(DeltaPart::Gate)),
+                ],
+            },
+            Rule {
+                theirs: "linear_attn.in_proj_ba",
+                ours: &[
+                    ("linear_attn.beta_proj", Part::Delta(DeltaPart::Beta)),
+                    ("linear_attn.decay_proj", Part::Delta(DeltaPart::Decay)),
+                ],
+            },
+        ],
+        // A head that guesses further tokens.
+        unused: &["mtp."],
         ..QWEN3
     },
     GEMMA,
