@@ -5,6 +5,7 @@ mod folder;
 pub mod gguf;
 mod gguf_tokenizer;
 pub mod pytorch;
+mod quantized;
 mod read;
 pub mod safetensors;
 #[cfg(test)]
