@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::checkpoint::Source;
 use crate::checkpoint::pytorch::testing::{archive, dict, storage, tensor};
 use crate::checkpoint::testing::{Memory, safetensors, small_llama};
 use crate::encoding::Encoding;
