@@ -18,8 +18,7 @@ pub(super) fn in_our_names(theirs: &[Tensor], names: &TensorNames) -> Result<Vec
             shape = vec![shape[0].saturating_mul(shape[1])];
         }
         if shape.is_empty() {
-            tensors.push(tensor.clone());
-            continue;
+            shape.push(1);
         }
         let places = names.places(&tensor.name, &shape, matches!(tensor.source, Source::Plain(_)));
         for place in places.map_err(|error| (tensor.file, error.tensor(&tensor.source_name)))? {

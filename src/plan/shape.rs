@@ -132,10 +132,18 @@ impl Shape {
     /// [`ErrorKind::Malformed`] naming the field.
     pub fn read(config: &Value) -> Result<Self> {
         // Tells what is no object.
-        Fields::new(config, "config.json")?;
+        let whole = Fields::new(config, "config.json")?;
         let family = family(config)?;
+        let (config, place) = match family.part_of {
+            None => (config, "config.json"),
+            Some(part_of) => {
+                let text = whole.get("text_config").ok_or_else(|| whole.missing("text_config"))?;
+                whole.refuse_others(&[HARMLESS, part_of.harmless].concat())?;
+                (text, "config.json: text_config")
+            }
+        };
         let defaults = serde_json::from_str(family.defaults).expect("the table holds JSON");
-        let fields = Fields::with_names(config, "config.json", family.renamed, &defaults)?;
+        let fields = Fields::with_names(config, place, family.renamed, &defaults)?;
         let reader = Reader { fields: &fields, family };
         let shape = reader.shape()?;
         let common = ONLY.iter().filter(|(name, _)| !family.harmless.contains(name));
