@@ -79,7 +79,8 @@ fn companions_that_do_not_fit_are_refused_by_tensor() {
         tensor.companions = vec![Companion { source_name, file: 0, offset_bytes: 0, len_bytes, rows_each }];
     };
     let planes = |tensor: &mut Tensor| (tensor.source, tensor.len_bytes) = (Source::Planes(Encoding::Q8_0), 8 * 64);
-    let cases: [(&str, &dyn Fn(&mut Tensor)); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut Tensor);
+    let cases: [(&str, Change<'_>); 6] = [
         ("not needed", &|tensor| one(tensor, 4, 1)),
         ("no scales", &|tensor| planes(tensor)),
         ("too short", &|tensor| {
