@@ -21,7 +21,11 @@ fn summary(spec: &ModelSpec) -> String {
     let buffers: Vec<_> = used.map(|buffer| format!("{} {}", buffer.name, buffer.width)).collect();
     let _ = writeln!(text, "buffers: {}", buffers.join(", "));
     for rope in &spec.ropes {
-        let _ = writeln!(text, "rope: {}, attention x {}", some_of(&rope.inverse_frequencies), rope.attention_factor);
+        let grows = rope.temperature.map_or(String::new(), |(positions, strength)| {
+            format!(", queries x {strength} ln(1 + floor((position + 1) / {positions})) + 1")
+        });
+        let shown = some_of(&rope.inverse_frequencies);
+        let _ = writeln!(text, "rope: {shown}, attention x {}{grows}", rope.attention_factor);
         if let Some((from, frequencies)) = &rope.long {
             let _ = writeln!(text, "  in contexts of more than {from} positions: {}", some_of(frequencies));
         }
@@ -146,13 +150,14 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 format!("cache({}, {}: {} + {})", name(*key), name(*value), layer.key_width, layer.value_width)
             }
             Op::Attention { query, output, attention } => {
-                let AttentionSpec { heads, kv_heads, head_dim, value_dim, scale, window, softcap, sinks, alibi } =
-                    attention;
-                let window = window.map_or(String::new(), |window| format!(", window {window}"));
+                let AttentionSpec { heads, kv_heads, head_dim, value_dim, scale, window, softcap, .. } = attention;
+                let AttentionSpec { chunked, sinks, alibi, .. } = attention;
+                let kind = if *chunked { "chunks of" } else { "window" };
+                let window = window.map_or(String::new(), |window| format!(", {kind} {window}"));
                 let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
                 let values = if value_dim == head_dim { String::new() } else { format!(", values {value_dim}") };
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide{values}");
-                let sinks = if sinks.is_some() { ", sinks" } else { "" };
+                let sinks = sinks.map_or(String::new(), |id| format!(", {}", layer.vectors[usize::from(id.0)].name));
                 let alibi = if *alibi { ", ALiBi" } else { "" };
                 let more = format!("{window}{cap}{sinks}{alibi}");
                 format!("{} = attention({}: {heads}, scale {scale}{more})", name(*output), name(*query))
@@ -187,8 +192,11 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             Op::Experts { input, output, scale } => {
                 let experts = layer.experts.as_ref().expect("there are some");
                 let (count, width, activation) = (experts.count, experts.width, experts.activation);
+                let limit = if experts.limit > 0.0 { format!(" within {}", experts.limit) } else { String::new() };
+                let bias = if experts.bias { ", biases" } else { "" };
+                let factors = if experts.factor_on_input { ", factors on their input" } else { "" };
                 format!(
-                    "{} += {count} experts({}: {width} wide, {activation:?}){}",
+                    "{} += {count} experts({}: {width} wide, {activation:?}{limit}{bias}{factors}){}",
                     name(*output),
                     name(*input),
                     times(*scale)

@@ -11,6 +11,7 @@ pub mod layout;
 mod ops;
 mod readback;
 pub mod recurrent;
+mod run_expert;
 mod sections;
 pub mod step;
 
