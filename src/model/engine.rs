@@ -396,16 +396,15 @@ impl Engine {
         let Some(piece) = piece else { return Ok(Vectors { pinned: None, base: 0 }) };
         let tile = self.stream.table().tiles_of(piece..piece + 1).start;
         self.bring(tile).await?;
-        let pinned = self.stream.is_pinned(tile);
-        if !pinned && !self.recorder.is_empty() && self.recorder.has_dispatches() {
+        if let Some(home) = self.stream.home(tile) {
+            return Ok(Vectors { pinned: Some(tile), base: (home.offset_bytes / 4) as u32 });
+        }
+        if !self.recorder.is_empty() && self.recorder.has_dispatches() {
             // Copies come before a submit's dispatches, and those of the layer before still need its vectors.
             self.submit().await?;
         }
         let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
         let place = self.stream.locate(tile).ok_or_else(lost)?;
-        if pinned {
-            return Ok(Vectors { pinned: Some(tile), base: (place.offset_bytes / 4) as u32 });
-        }
         let len = self.stream.table().tile(tile).len_bytes;
         self.recorder.copy(place.buffer, place.offset_bytes, &self.buffers.vectors, at, len);
         Ok(Vectors { pinned: None, base: (at / 4) as u32 })

@@ -431,7 +431,7 @@ pub(super) fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Opera
 pub(super) fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vectors: Vectors) -> Result<Bind<'a>> {
     match vectors.pinned {
         None => Ok((&buffers.vectors).into()),
-        Some(tile) => match stream.locate(tile) {
+        Some(tile) => match stream.home(tile) {
             Some(place) => Ok(place.buffer.into()),
             None => Err(Error::new(ErrorKind::Gpu, "pinned vectors left the GPU")),
         },

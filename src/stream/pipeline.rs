@@ -276,12 +276,8 @@ impl TileStream {
         section.tiles.clone().filter(|tile| self.homes[*tile].is_none_or(|home| !home.filled))
     }
 
-    /// Whether `tile` is in its home now, and will stay there for this sweep.
-    pub fn is_pinned(&self, tile: usize) -> bool {
-        self.pinned_place(tile).is_some()
-    }
-
-    fn pinned_place(&self, tile: usize) -> Option<Placement<'_>> {
+    /// The home of `tile`, if it is there now and stays for this sweep.
+    pub fn home(&self, tile: usize) -> Option<Placement<'_>> {
         let home = self.homes[tile].filter(|home| home.filled)?;
         Some(Placement { buffer: &self.segments[home.segment], offset_bytes: home.offset_bytes })
     }
@@ -299,7 +295,7 @@ impl TileStream {
                 return Some(Placement { buffer, offset_bytes });
             }
         }
-        self.pinned_place(tile)
+        self.home(tile)
     }
 
     /// Brings the next load, the one that holds `tile`. What used the load before it has been submitted as `after`.
