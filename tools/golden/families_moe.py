@@ -430,6 +430,17 @@ FAMILIES = {
         routed_scaling_factor=4.0,
         rope_scaling={**DEEPSEEK_V2["config"]["rope_scaling"], "mscale": 1.0, "mscale_all_dim": 0.5},
     ),
+    # The same with both equal, which is all that a GGUF file can say.
+    "deepseek-v2-even": more(
+        DEEPSEEK_V2,
+        {"q_lora_rank": 36, "topk_method": "group_limited_greedy"},
+        has=["model.layers.0.self_attn.q_a_layernorm.weight"],
+        q_lora_rank=36,
+        n_group=4,
+        topk_group=2,
+        topk_method="group_limited_greedy",
+        routed_scaling_factor=4.0,
+    ),
     "deepseek-v3": DEEPSEEK_V3,
     "qwen3-next": QWEN3_NEXT,
     "llama4-text": LLAMA4,

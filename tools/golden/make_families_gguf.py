@@ -9,6 +9,7 @@ stands for it) is said by keys that the published files do not need.
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import gguf
@@ -65,6 +66,27 @@ QWEN = {
     "mlp.w2": "ffn_gate",
     "mlp.c_proj": "ffn_down",
 }
+ROUTER = {"mlp.gate": "ffn_gate_inp", "mlp.gate.e_score_correction_bias": "exp_probs_b"}
+EXPERTS = {f"mlp.experts.*.{part}_proj": f"ffn_{part}_exps" for part in ("gate", "up", "down")}
+SHARED = {f"mlp.shared_expert.{part}_proj": f"ffn_{part}_shexp" for part in ("gate", "up", "down")}
+MOE = ROUTER | EXPERTS | SHARED | {"mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
+MIXTRAL = {
+    "block_sparse_moe.gate": "ffn_gate_inp",
+    "block_sparse_moe.experts.*.w1": "ffn_gate_exps",
+    "block_sparse_moe.experts.*.w3": "ffn_up_exps",
+    "block_sparse_moe.experts.*.w2": "ffn_down_exps",
+}
+DEEPSEEK = ROUTER | EXPERTS | {
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
+    "self_attn.k_b_proj": "attn_k_b",
+    "self_attn.v_b_proj": "attn_v_b",
+    **{name.replace("shared_expert", "shared_experts"): stem for name, stem in SHARED.items()},
+}  # fmt: skip
 OUTER = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -80,13 +102,17 @@ OUTER = {
 }
 LAYERS = ("model.layers.", "transformer.encoder.layers.", "transformer.h.")
 
-# permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms.
+# permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms. whole: keys and values
+# of latent attention in one matrix, as files had them before 2025-04; since then apart, keys transposed.
 FAMILIES = {
     "baichuan-7b": {"arch": Arch.BAICHUAN, "permuted": True},
     "chatglm3": {"arch": Arch.CHATGLM, "names": CHATGLM, "rotated": 0.5},
     "cohere": {"arch": Arch.COMMAND_R},
     "cohere-qk-norm": {"arch": Arch.COMMAND_R},
     "cohere2": {"arch": Arch.COHERE2},
+    "deepseek-v2-even": {"arch": Arch.DEEPSEEK2, "names": DEEPSEEK, "whole": True},
+    "deepseek-v2-lite": {"arch": Arch.DEEPSEEK2, "names": DEEPSEEK},
+    "deepseek-v3": {"arch": Arch.DEEPSEEK2, "names": DEEPSEEK},
     "gemma": {"arch": Arch.GEMMA, "unit": True},
     "gemma2": {"arch": Arch.GEMMA2, "names": SANDWICH, "unit": True},
     "gemma3": {"arch": Arch.GEMMA3, "names": SANDWICH, "unit": True},
@@ -95,13 +121,17 @@ FAMILIES = {
     "glm4": {"arch": Arch.GLM4, "names": FUSED | GLM4},
     "granite": {"arch": Arch.GRANITE, "permuted": True},
     "internlm2": {"arch": Arch.INTERNLM2, "names": INTERNLM2, "permuted": True},
+    "mixtral": {"arch": Arch.LLAMA, "names": MIXTRAL, "permuted": True},
     "olmo2": {"arch": Arch.OLMO2, "names": SANDWICH},
     "phi-2": {"arch": Arch.PHI2, "names": PHI},
     "phi3": {"arch": Arch.PHI3, "names": FUSED},
     "phi3-longrope-long": {"arch": Arch.PHI3, "names": FUSED},
     "qwen": {"arch": Arch.QWEN, "names": QWEN},
     "qwen2": {"arch": Arch.QWEN2},
+    "qwen2-moe": {"arch": Arch.QWEN2MOE, "names": MOE},
     "qwen3": {"arch": Arch.QWEN3},
+    "qwen3-moe": {"arch": Arch.QWEN3MOE, "names": MOE},
+    "qwen3-moe-dense-layers": {"arch": Arch.QWEN3MOE, "names": MOE},
     "smollm3": {"arch": Arch.SMOLLM3, "permuted": True},
     "stablelm": {"arch": Arch.STABLELM},
     "starcoder2": {"arch": Arch.STARCODER2, "names": STARCODER},
@@ -127,7 +157,10 @@ def write_metadata(writer, name, config, case):
     writer.add_block_count(first(config, "num_hidden_layers", "num_layers"))
     writer.add_feed_forward_length(first(config, "intermediate_size", "ffn_hidden_size"))
     writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
+    if arch is Arch.DEEPSEEK2:
+        write_latent(writer, config, case)
+    else:
+        writer.add_head_count_kv(kv_heads)
     if "head_dim" in config:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
@@ -142,7 +175,9 @@ def write_metadata(writer, name, config, case):
     rotated = first(config, "partial_rotary_factor", default=case.get("rotated"))
     if rotated is not None:
         writer.add_rope_dimension_count(int(head_dim * rotated))
-    if "sliding_window" in config and arch not in (Arch.QWEN2, Arch.QWEN3, Arch.SMOLLM3):
+    write_experts(writer, config, arch)
+    windowless = (Arch.QWEN2, Arch.QWEN3, Arch.SMOLLM3, Arch.QWEN2MOE, Arch.QWEN3MOE)
+    if config.get("sliding_window") and arch not in windowless:
         writer.add_sliding_window(config["sliding_window"])
     for field, add in [
         ("logit_scale", writer.add_logit_scale),
@@ -169,6 +204,14 @@ def write_metadata(writer, name, config, case):
     if scaling.get("rope_type") == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(scaling["factor"])
+    if scaling.get("type") == "yarn":
+        assert scaling["mscale"] == scaling["mscale_all_dim"], "the format has one number for both"
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
+        writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
     if "long_factor" in scaling:
         original, positions = config["original_max_position_embeddings"], config["max_position_embeddings"]
         writer.add_rope_scaling_orig_ctx_len(original)
@@ -177,9 +220,55 @@ def write_metadata(writer, name, config, case):
         writer.add_tensor("rope_factors_short.weight", np.array(scaling["short_factor"], dtype=np.float32))
 
 
+def write_latent(writer, config, case):
+    heads, rank, rotated = config["num_attention_heads"], config["kv_lora_rank"], config["qk_rope_head_dim"]
+    key, value = config["qk_nope_head_dim"] + rotated, config["v_head_dim"]
+    if case.get("whole"):
+        writer.add_head_count_kv(heads)
+        writer.add_key_length(key)
+        writer.add_value_length(value)
+    else:
+        # One head for all, of the latent row.
+        writer.add_head_count_kv(1)
+        writer.add_key_length(rank + rotated)
+        writer.add_value_length(rank)
+        writer.add_key_length_mla(key)
+        writer.add_value_length_mla(value)
+    writer.add_kv_lora_rank(rank)
+    if config.get("q_lora_rank"):
+        writer.add_q_lora_rank(config["q_lora_rank"])
+    writer.add_rope_dimension_count(rotated)
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+
+
+def write_experts(writer, config, arch):
+    experts = first(config, "num_local_experts", "num_experts", "n_routed_experts")
+    if experts is None:
+        return
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    for field, add in [
+        ("moe_intermediate_size", writer.add_expert_feed_forward_length),
+        ("shared_expert_intermediate_size", writer.add_expert_shared_feed_forward_length),
+        ("n_shared_experts", writer.add_expert_shared_count),
+        ("n_group", writer.add_expert_group_count),
+        ("topk_group", writer.add_expert_group_used_count),
+        ("routed_scaling_factor", writer.add_expert_weights_scale),
+    ]:
+        if config.get(field) is not None:
+            add(config[field])
+    # The others' router is as llama.cpp has it of their architecture.
+    if arch is Arch.DEEPSEEK2 and config["norm_topk_prob"] or arch is Arch.QWEN3MOE and not config["norm_topk_prob"]:
+        writer.add_expert_weights_norm(config["norm_topk_prob"])
+    if (scores := config.get("scoring_func")) is not None:
+        kind = gguf.ExpertGatingFuncType
+        writer.add_expert_gating_func(kind.SIGMOID if scores == "sigmoid" else kind.SOFTMAX)
+
+
 def renamed(name, names):
     """(GGUF's name, stem) of a tensor."""
-    stem, kind = name.rsplit(".", 1)
+    # A vector of the router has no kind of its own.
+    stem, kind = name.rsplit(".", 1) if not name.endswith("_bias") else (name, "bias")
     for prefix in LAYERS:
         if stem.startswith(prefix):
             layer, stem = stem.removeprefix(prefix).split(".", 1)
@@ -188,7 +277,19 @@ def renamed(name, names):
     return f"{OUTER[stem]}.{kind}", OUTER[stem]
 
 
-def split(name, value, config):
+def stacked(tensors):
+    """The tensors, those of experts as one for all experts, whose number becomes a `*`."""
+    experts = {}
+    for name, value in tensors.items():
+        if found := re.fullmatch(r"(.*\.experts\.)(\d+)(\..*)", name):
+            experts.setdefault(found[1] + "*" + found[3], {})[int(found[2])] = value
+        else:
+            yield name, value
+    for name, slabs in experts.items():
+        yield name, torch.stack([slabs[expert] for expert in range(len(slabs))])
+
+
+def split(name, value, config, case):
     """The published tensor, or the parts that the converter makes of it."""
     heads, kv_heads, head_dim = sizes(config)
     if name.endswith("W_pack.weight"):
@@ -198,6 +299,10 @@ def split(name, value, config):
         groups = value.reshape(kv_heads, heads // kv_heads + 2, head_dim, -1)
         for part, rows in {"q": groups[:, :-2], "k": groups[:, -2:-1], "v": groups[:, -1:]}.items():
             yield name.replace("attention.wqkv", f"self_attn.{part}_proj"), rows.reshape(-1, value.shape[1])
+    elif name.endswith("kv_b_proj.weight") and not case.get("whole"):
+        parts = value.reshape(heads, -1, value.shape[1]).split((config["qk_nope_head_dim"], config["v_head_dim"]), dim=1)
+        yield name.replace("kv_b_proj", "k_b_proj"), parts[0].transpose(1, 2)
+        yield name.replace("kv_b_proj", "v_b_proj"), parts[1]
     else:
         yield name, value
 
@@ -211,12 +316,13 @@ def make(source, out, name):
     path = out / f"{name}.gguf"
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[case["arch"]])
     write_metadata(writer, name, config, case)
-    for published, whole in load_file(source / name / "model.safetensors").items():
+    for published, whole in stacked(load_file(source / name / "model.safetensors")):
         if published.endswith("inv_freq"):
             continue
-        for part, value in split(published, whole, config):
+        for part, value in split(published, whole, config, case):
             theirs, stem = renamed(part, names)
-            value = value.float().numpy()
+            # The converter drops axes of one.
+            value = value.float().squeeze().numpy()
             if case.get("permuted") and stem in ("attn_q", "attn_k"):
                 value = permute(value, heads if stem == "attn_q" else kv_heads)
             if case.get("unit") and stem.endswith("norm"):

@@ -25,6 +25,8 @@ pub(super) struct Architecture {
     pub interleaved: bool,
     /// `rope.dimension_count` may be less than a head.
     pub partial_rotation: bool,
+    /// Keys and values of all heads come from one short row (multi-head latent attention).
+    pub latent: bool,
     /// Keys under `name.` that are read besides those of every architecture, of `epsilon` and of `fields`.
     pub keys: &'static [&'static str],
     /// Keys under `name.` that change no number, besides those of every architecture.
@@ -46,6 +48,10 @@ pub(super) enum When {
     Always,
     /// The file has a sliding window.
     Windowed,
+    /// The file has experts.
+    Experts,
+    /// It has, and each gets its score from a sigmoid.
+    SigmoidExperts,
     /// The model has so many layers: nothing else in the file tells.
     Layers(u64),
 }
@@ -59,6 +65,18 @@ pub(super) enum Field {
     Optional(&'static str),
     /// The number of a key, or this one where it is absent or 0.
     Or(&'static str, f64),
+    /// The whole number of a key, or this one where it is absent or 0.
+    CountOr(&'static str, u64),
+    /// The truth value of a key, or this one where it is absent.
+    TruthOr(&'static str, bool),
+    /// Values of a head's key that do not rotate.
+    PlainDim,
+    /// Values of a head's value.
+    ValueDim,
+    /// Rows of a tensor, in the first layer that has it.
+    RowsOf(&'static str),
+    /// The layers that lack a tensor, by their numbers.
+    LayersWithout(&'static str),
     /// Whether layer 0 has a tensor.
     Has(&'static str),
     /// Whether it has not.
@@ -84,6 +102,20 @@ pub(super) enum Part {
     /// Of two halves.
     First,
     Second,
+    /// All rows of a vector that is a matrix of one row here.
+    OneRow,
+    /// Of the latent row and the part of the keys that rotates.
+    Latent,
+    LatentRotary,
+    /// Of heads, each the part of a key that does not rotate, and its value.
+    LatentKey,
+    LatentValue,
+    /// All rows, those of each head lying as the head's transpose.
+    TurnedHeads,
+    /// Of slabs, one for each expert, whose number takes the place of the `*` in our name: its rows, or half of them.
+    Expert,
+    ExpertFirst,
+    ExpertSecond,
 }
 
 /// The factors of Llama 3's RoPE; they become part of the config.
@@ -137,8 +169,10 @@ impl Field {
     fn key(self) -> Option<&'static str> {
         match self {
             Self::Needed(key) | Self::Optional(key) | Self::Or(key, _) => Some(key),
+            Self::CountOr(key, _) | Self::TruthOr(key, _) => Some(key),
             Self::QueryScalar { .. } => Some("attention.scale"),
             Self::WindowPattern => Some("attention.sliding_window_pattern"),
+            Self::PlainDim | Self::ValueDim | Self::RowsOf(_) | Self::LayersWithout(_) => None,
             Self::Has(_) | Self::Lacks(_) => None,
         }
     }

@@ -168,8 +168,18 @@ impl Keys<'_> {
                 fields.insert(key.into(), beta.into());
             }
         }
+        // The converter writes a tenth of `mscale_all_dim`. llama.cpp takes `mscale` for the same, as it is where published.
+        let grown = self.factor("rope.scaling.yarn_log_multiplier")?;
+        if let Some(mscale) = grown.map(|tenth| 10.0 * tenth) {
+            fields.insert("mscale".into(), mscale.into());
+            fields.insert("mscale_all_dim".into(), mscale.into());
+        }
         let yarn_attention = self.factor("rope.scaling.yarn_attn_factor")?.unwrap_or(1.0);
         let attention = yarn_attention * self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        if attention != 1.0 && grown.is_some() {
+            let message = "YaRN's log multiplier together with an attention factor is not supported";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         if attention != 1.0 {
             fields.insert("attention_factor".into(), (attention * (0.1 * factor.ln() + 1.0)).into());
         }

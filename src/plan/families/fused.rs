@@ -29,8 +29,6 @@ const DEEPSEEK: Family = Family {
         // transformers 5 writes sizes that follow from others.
         "head_dim",
         "qk_head_dim",
-        // The reference of V2 does not look at it.
-        "norm_topk_prob",
         "num_key_value_heads",
         "num_nextn_predict_layers",
         "output_router_logits",
@@ -42,6 +40,8 @@ const DEEPSEEK: Family = Family {
         ("attention_bias", &["false"]),
         ("mlp_bias", &["false"]),
         ("moe_layer_freq", &["1"]),
+        // The reference of V2 does not look at it, others do.
+        ("norm_topk_prob", &["false"]),
         ("rope_interleave", &["true"]),
         ("scoring_func", &["softmax"]),
     ],
