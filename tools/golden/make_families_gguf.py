@@ -106,6 +106,7 @@ LAYERS = ("model.layers.", "transformer.encoder.layers.", "transformer.h.")
 # of latent attention in one matrix, as files had them before 2025-04; since then apart, keys transposed.
 FAMILIES = {
     "baichuan-7b": {"arch": Arch.BAICHUAN, "permuted": True},
+    "baichuan-13b": {"arch": Arch.BAICHUAN, "permuted": True, "alibi": True},
     "chatglm3": {"arch": Arch.CHATGLM, "names": CHATGLM, "rotated": 0.5},
     "cohere": {"arch": Arch.COMMAND_R},
     "cohere-qk-norm": {"arch": Arch.COMMAND_R},
@@ -152,7 +153,7 @@ def sizes(config):
 def write_metadata(writer, name, config, case):
     heads, kv_heads, head_dim = sizes(config)
     arch = case["arch"]
-    writer.add_context_length(first(config, "seq_length", "max_position_embeddings"))
+    writer.add_context_length(first(config, "seq_length", "max_position_embeddings", "model_max_length"))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(first(config, "num_hidden_layers", "num_layers"))
     writer.add_feed_forward_length(first(config, "intermediate_size", "ffn_hidden_size"))
@@ -198,6 +199,8 @@ def write_metadata(writer, name, config, case):
         key = gguf.Keys.Attention.SLIDING_WINDOW_PATTERN.format(arch=gguf.MODEL_ARCH_NAMES[arch])
         writer.add_array(key, pattern) if kinds else writer.add_uint32(key, pattern)
         writer.add_key_value("gemma3.rope.freq_base_swa", config["rope_local_base_freq"], gguf.GGUFValueType.FLOAT32)
+    if case.get("alibi"):  # what 40 layers say of published files
+        writer.add_max_alibi_bias(8.0)
     if arch is Arch.STABLELM:
         writer.add_parallel_residual(True)  # as the converter writes it where the config is silent
     scaling = config.get("rope_scaling") or {}

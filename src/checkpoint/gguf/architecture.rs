@@ -52,8 +52,10 @@ pub(super) enum When {
     Experts,
     /// It has, and each gets its score from a sigmoid.
     SigmoidExperts,
-    /// The model has so many layers: nothing else in the file tells.
-    Layers(u64),
+    /// Scores fall with distance: the file says so, or it has so many layers, which is all that most files say of it.
+    Alibi {
+        layers: u64,
+    },
 }
 
 /// Where a field of the config comes from.

@@ -85,6 +85,7 @@ const RMS: &str = "attention.layer_norm_rms_epsilon";
 const LAYER_NORM: &str = "attention.layer_norm_epsilon";
 const WINDOW: &str = "attention.sliding_window";
 const LAYER_NORM_EPS: &[(&str, &str)] = &[("rms_norm_eps", "layer_norm_eps")];
+pub(super) const ALIBI: &str = "attention.max_alibi_bias";
 const GEMMA_NAMES: &[(&str, &str)] = &[("hidden_act", "hidden_activation")];
 const EXPERT_GATE: &str = "mlp.experts.0.gate_proj.weight";
 const ROUTER: &str = "mlp.gate.weight";
@@ -387,16 +388,15 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "baichuan",
         classes: &[
-            // The 13B has ALiBi, and no key for it.
             Class {
-                when: When::Layers(40),
+                when: When::Alibi { layers: 40 },
                 renamed: &[("max_position_embeddings", "model_max_length")],
-                ..class("BaichuanForCausalLM", "baichuan")
+                ..class("BaiChuanForCausalLM", "baichuan")
             },
             class("BaiChuanForCausalLM", "baichuan"),
         ],
         fields: &[],
-        keys: &[],
+        keys: &[ALIBI],
         ..LLAMA
     },
 ];

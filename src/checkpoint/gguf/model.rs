@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Known, LONG_FACTORS, Part, ROPE_FACTORS, SHORT_FACTORS, When, architecture};
+use super::architectures::ALIBI;
 use super::metadata::Metadata;
 use super::rope::Factors;
 use super::{Header, TensorInfo, fields, read_header, rope};
@@ -73,6 +74,7 @@ pub(super) struct ModelShape {
     experts: u64,
     /// Experts get their scores from a sigmoid.
     sigmoid: bool,
+    alibi: bool,
     context: u64,
     epsilon: f64,
     rope_theta: f64,
@@ -110,6 +112,7 @@ impl ModelShape {
             latent: if architecture.latent { needed("attention.kv_lora_rank")? } else { 0 },
             experts: optional("expert_count")?.unwrap_or(0),
             sigmoid: sigmoid(optional("expert_gating_func")?)?,
+            alibi: alibi(metadata.f64(&key(ALIBI))?)?,
             context: needed("context_length")?,
             epsilon: metadata.f64(&key(architecture.epsilon))?.ok_or_else(|| missing(&key(architecture.epsilon)))?,
             rope_theta: metadata.f64(&key("rope.freq_base"))?.unwrap_or(10_000.0),
@@ -274,7 +277,7 @@ impl ModelShape {
             When::Windowed => self.window.is_some(),
             When::Experts => self.experts > 0,
             When::SigmoidExperts => self.experts > 0 && self.sigmoid,
-            When::Layers(layers) => self.layers == layers,
+            When::Alibi { layers } => self.alibi || self.layers == layers,
         };
         let class = self.architecture.classes.iter().find(|class| fits(class.when));
         let class = class.ok_or_else(|| Error::new(ErrorKind::Unsupported, "no class of the architecture fits"))?;
@@ -368,6 +371,15 @@ fn latent_head_dim(metadata: &Metadata, architecture: &Architecture) -> Result<(
         return Err(Error::new(ErrorKind::Malformed, message));
     }
     Ok((head_dim, rotated, value_dim))
+}
+
+/// Whether there is ALiBi: slopes from the largest bias are known for 8.
+fn alibi(max_bias: Option<f64>) -> Result<bool> {
+    match max_bias.unwrap_or(0.0) {
+        0.0 => Ok(false),
+        8.0 => Ok(true),
+        other => Err(Error::new(ErrorKind::Unsupported, format!("{ALIBI} {other} is not supported"))),
+    }
 }
 
 /// What makes scores of a router's products: 1 or nothing is a softmax, 2 a sigmoid.

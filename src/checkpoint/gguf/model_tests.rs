@@ -348,3 +348,9 @@ fn latent_rows_that_do_not_fit_are_refused() {
     fails(&without("dimension_count").u32("deepseek2.rope.dimension_count", 8), Malformed, "8 of them rotated");
     fails(&latent(&[]).f32("deepseek2.rope.scaling.attn_factor", 2.0), Unsupported, "attention factor");
 }
+
+#[test]
+fn slopes_of_alibi_are_those_of_the_largest_bias_that_is_known() {
+    assert_eq!([None, Some(0.0), Some(8.0)].map(|bias| alibi(bias).ok()), [Some(false), Some(false), Some(true)]);
+    assert_eq!(alibi(Some(4.0)).map_err(|error| error.kind()), Err(ErrorKind::Unsupported));
+}

@@ -154,6 +154,14 @@ pub(super) const ROWS: &[Family] = &[
         ],
         ..LLAMA
     },
+    // What a GGUF file of a 13B becomes, of the second generation too: its head is used as it is.
+    Family {
+        class: "BaiChuanForCausalLM",
+        when: &[("max_position_embeddings", When::Absent), ("model_max_length", When::There)],
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
+        ..BAICHUAN
+    },
     BAICHUAN,
     // https://huggingface.co/baichuan-inc/Baichuan2-7B-Base/blob/main/config.json
     Family {
