@@ -137,6 +137,8 @@ FAMILIES = {
     "stablelm": {"arch": Arch.STABLELM},
     "starcoder2": {"arch": Arch.STARCODER2, "names": STARCODER},
 }
+# Also written as a model in several files.
+IN_PARTS = "qwen2"
 
 
 def first(config, *names, default=None):
@@ -310,14 +312,15 @@ def split(name, value, config, case):
         yield name, value
 
 
-def make(source, out, name):
+def make(source, out, name, tensors_each=0):
+    """Writes the file of a family, or several, each with so many tensors."""
     case = FAMILIES[name]
     config = json.loads((source / name / "config.json").read_text())
     heads, kv_heads, _ = sizes(config)
     names = LLAMA | case.get("names", {})
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.gguf"
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[case["arch"]])
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[case["arch"]], split_max_tensors=tensors_each)
     write_metadata(writer, name, config, case)
     for published, whole in stacked(load_file(source / name / "model.safetensors")):
         if published.endswith("inv_freq"):
@@ -338,7 +341,8 @@ def make(source, out, name):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    print(f"{name}: {path.stat().st_size} bytes")
+    files = [path] if path.is_file() else out.glob(f"{name}-*-of-*.gguf")
+    print(f"{name}: {sum(file.stat().st_size for file in files)} bytes")
 
 
 def write_matrix(writer, name, value):
@@ -360,6 +364,8 @@ def main():
     arguments = parser.parse_args()
     for name in arguments.only or FAMILIES:
         make(data / "families", arguments.out, name)
+    if not arguments.only or IN_PARTS in arguments.only:
+        make(data / "families", arguments.out / "parts", IN_PARTS, tensors_each=9)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ mod cursor;
 mod fields;
 mod metadata;
 mod model;
+mod parts;
 mod rope;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use cursor::{Cursor, Stop};
 pub use cursor::HEADER_CAP;
 pub use metadata::{Kind, Metadata, Value};
 pub(super) use model::open;
+pub use parts::PartName;
 
 use crate::checkpoint::read::extend;
 use crate::encoding::{self, Encoding};
@@ -39,6 +41,8 @@ pub struct TensorInfo {
     /// Last axis contiguous, the reverse of GGUF's order.
     pub shape: Vec<u64>,
     pub encoding: Encoding,
+    /// Which of the model's files has it.
+    pub file: usize,
     /// From the start of the file.
     pub offset_bytes: u64,
     pub len_bytes: u64,
@@ -114,7 +118,6 @@ fn parse(cursor: &mut Cursor, file_len: u64) -> Result<Header, Stop> {
         }
     }
     let metadata = Metadata(entries);
-    refuse_splits(&metadata)?;
     let alignment = alignment(&metadata)?;
     cursor.context = "the table of tensors";
     let mut names = BTreeSet::new();
@@ -148,15 +151,6 @@ fn check_version(cursor: &mut Cursor) -> Result<(), Stop> {
     }
 }
 
-/// A file that is one of several holds only a part of the tensors.
-fn refuse_splits(metadata: &Metadata) -> Result<()> {
-    match metadata.u64("split.count")? {
-        Some(2..) => Err(Error::new(ErrorKind::Unsupported, "this GGUF file is one of several parts")
-            .remedy("merge them with llama-gguf-split --merge")),
-        _ => Ok(()),
-    }
-}
-
 fn alignment(metadata: &Metadata) -> Result<u64> {
     let alignment = metadata.u32("general.alignment")?.map_or(DEFAULT_ALIGNMENT, u64::from);
     if alignment.is_power_of_two() {
@@ -182,7 +176,7 @@ fn tensor_info(cursor: &mut Cursor) -> Result<TensorInfo, Stop> {
     let offset_bytes = cursor.u64()?;
     let sized = tensor_type(code).and_then(|encoding| Ok((encoding, tensor_len(encoding, &shape)?)));
     match sized {
-        Ok((encoding, len_bytes)) => Ok(TensorInfo { name, shape, encoding, offset_bytes, len_bytes }),
+        Ok((encoding, len_bytes)) => Ok(TensorInfo { name, shape, encoding, file: 0, offset_bytes, len_bytes }),
         Err(error) => Err(named(error, &name)),
     }
 }

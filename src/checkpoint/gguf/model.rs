@@ -5,26 +5,27 @@ use serde_json::{Map, Value, json};
 use super::architecture::{Architecture, Known, LONG_FACTORS, Part, ROPE_FACTORS, SHORT_FACTORS, When, architecture};
 use super::architectures::ALIBI;
 use super::metadata::Metadata;
+use super::parts::read_headers;
 use super::rope::Factors;
-use super::{Header, TensorInfo, fields, read_header, rope};
+use super::{Header, TensorInfo, fields, rope};
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
 use crate::encoding;
 use crate::plan::{RotaryRows, RowMap};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
-/// Opens the GGUF object `name` of `file_len` bytes.
+/// Opens the GGUF object `name` of `file_len` bytes, with the other parts where it is one of several.
 ///
 /// # Errors
-/// As [`super::parse_header`]; [`ErrorKind::Missing`] for metadata that the architecture needs;
+/// As [`read_headers`]; [`ErrorKind::Missing`] for metadata that the architecture needs;
 /// [`ErrorKind::Unsupported`] for an architecture, key or tensor that Tilestream does not know.
 pub(in crate::checkpoint) async fn open(store: &dyn Store, name: &str, file_len: u64) -> Result<Checkpoint> {
-    let header = read_header(store, name, file_len).await?;
-    let named = |error: Error| error.file(store.describe(name));
+    let (files, header) = read_headers(store, name, file_len).await?;
+    let named = |error: Error| error.file(store.describe(&files[0].0));
     let shape = ModelShape::read(&header.metadata).map_err(named)?;
-    let factors = rope::read_factors(store, name, &header, shape.rotated).await?;
+    let factors = rope::read_factors(store, &files, &header, shape.rotated).await?;
     let mut checkpoint = assemble(&header, &shape, &factors).map_err(named)?;
-    checkpoint.files = vec![(name.to_owned(), file_len)];
+    checkpoint.files = files;
     Ok(checkpoint)
 }
 
@@ -186,7 +187,7 @@ impl ModelShape {
             source_name: info.name.clone(),
             shape: [&[row_count][..], shape.get(1..).unwrap_or_default()].concat(),
             source,
-            file: 0,
+            file: info.file,
             offset_bytes: info.offset_bytes,
             len_bytes: info.len_bytes,
             source_rows,
