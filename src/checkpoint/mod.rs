@@ -4,7 +4,9 @@
 mod folder;
 pub mod gguf;
 mod gguf_tokenizer;
+mod names;
 pub mod pytorch;
+mod quantized;
 mod read;
 pub mod safetensors;
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::IQ4_XS => (256, 136),
         Encoding::TQ1_0 => (256, 54),
         Encoding::TQ2_0 => (256, 66),
+        Encoding::MXFP4 => (32, 17),
         Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
     })
 }
@@ -65,6 +66,7 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::Q5_1 => repack_nibbles::<24, 4, 4>(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q4_K => repack_q4_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q5_K => repack_q5_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::MXFP4 => repack_nibbles::<17, 1, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q6_K => repack_q6_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q2_K => repack_q2_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q3_K => repack_q3_k(gguf_blocks, Planes::new(encoding, columns, out)),

@@ -60,6 +60,13 @@ fn decode_block(encoding: Encoding, b: &[u8]) -> Vec<f32> {
             let q = b[32 * (j / 128) + j % 32] >> (2 * (j % 128 / 32)) & 3;
             f16_at(b, 64) * (f32::from(q) - 1.0)
         }
+        // The format's table has twice the values, and half the scale.
+        Encoding::MXFP4 => {
+            let (q, magnitudes) = (nibble(&b[1..], j), [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0]);
+            let twice = if q < 8 { magnitudes[usize::from(q)] } else { -magnitudes[usize::from(q - 8)] };
+            let scale = if b[0] == 255 { f64::NAN } else { 2.0_f64.powi(i32::from(b[0]) - 128) };
+            (twice * scale) as f32
+        }
         _ => unreachable!("plain encodings have no blocks"),
     };
     (0..block(encoding).unwrap().0 as usize).map(column).collect()

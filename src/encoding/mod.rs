@@ -32,6 +32,7 @@ use crate::{Error, ErrorKind, Result};
 /// | IQ4_XS | u4 [P] · header [P/256] | `d * (sc - 32) * IQ4[q]` |
 /// | TQ1_0 | trits [P/256] · f16 d [P/256] | `d * (t - 1)` |
 /// | TQ2_0 | u2 [P] · f16 d [P/256] | `d * (q - 1)` |
+/// | MXFP4 | u4 [P] · u8 s [P/32] | `fp4(u4) * 2^(s - 127)` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
 /// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256, and so do
@@ -40,6 +41,7 @@ use crate::{Error, ErrorKind, Result};
 /// GGUF's own bytes are also the scales of Q3_K (16 of 6 bits in 12 bytes), the header of IQ4_XS (8 bytes: f16 d, two high
 /// bits and then four low ones of eight scales), and the trits of TQ1_0 (52 bytes, five or four to a byte, see
 /// [`decode`]). IQ4 is the table [`decode::IQ4`].
+/// MXFP4 is that of the OCP Microscaling Formats (v1.0, 2023): `fp4` has a sign, two bits of exponent and one of mantissa.
 #[allow(non_camel_case_types, reason = "the field writes Q4_K, not Q4K")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -61,6 +63,7 @@ pub enum Encoding {
     IQ4_XS,
     TQ1_0,
     TQ2_0,
+    MXFP4,
 }
 
 /// What one plane of a row holds.
@@ -193,6 +196,13 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "tq2_0",
         block: 256,
         planes: &[plane(1, 2), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::MXFP4,
+        name: "mxfp4",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 8)],
         plain: None,
     },
 ];

@@ -19,6 +19,7 @@ sources![
     "encoding/f32.wgsl",
     "encoding/iq4_nl.wgsl",
     "encoding/iq4_xs.wgsl",
+    "encoding/mxfp4.wgsl",
     "encoding/q2_k.wgsl",
     "encoding/q3_k.wgsl",
     "encoding/q4_0.wgsl",

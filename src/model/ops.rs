@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use super::budget::padded;
 use super::engine::{Buffers, Engine, Output, Vectors, WORK_PER_SUBMIT, Want};
-use super::experts::Group;
 use super::layout::{MatrixLayout, VectorLayout};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
-    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FACTORS, FIRST_SEGMENT, GateParams, GatherRowsParams,
-    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams, ONE_FACTOR,
-    PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, WEIGHT, grid,
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, FACTORS, FIRST_SEGMENT, GateParams,
+    GatherRowsParams, Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams,
+    ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, UNGATED, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
-use crate::plan::{self, Activation, BufferId, ExpertsSpec, ModelSpec, NormKind, Op, VectorId};
+use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
 use crate::stream::TileStream;
 use crate::{Error, ErrorKind, Result};
 
@@ -60,7 +59,7 @@ impl Engine {
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
             Op::Gate { target, up, width, activation, one_factor } => {
-                self.gate(target, up, width, (activation, one_factor), rows)
+                self.gate(target, up, width, (activation, one_factor, 0.0), rows)
             }
             Op::Route { scores } => self.route(layer, scores, rows).await,
             Op::Experts { .. } => self.run_experts(layer, &op).await,
@@ -71,7 +70,7 @@ impl Engine {
         vectors.base + layout.offsets[usize::from(id.0)]
     }
 
-    async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
+    pub(super) async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
         let matrix = &call.matrix;
         let pieces = matrix.pieces();
         let end = self.stream.table().tiles_of(pieces).end;
@@ -248,6 +247,7 @@ impl Engine {
                 (index == last, LAST_SEGMENT),
                 (sinks.is_some(), SINKS),
                 (attention.alibi, ALIBI),
+                (attention.chunked && attention.window.is_some(), CHUNKS),
             ];
             let params = AttentionParams {
                 rows,
@@ -275,12 +275,12 @@ impl Engine {
         Ok(())
     }
 
-    fn gate(
+    pub(super) fn gate(
         &mut self,
         target: BufferId,
         up: Option<BufferId>,
         width: u32,
-        (activation, one_factor): (Activation, bool),
+        (activation, one_factor, limit): (Activation, bool, f32),
         rows: u32,
     ) -> Result<()> {
         let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
@@ -291,70 +291,8 @@ impl Engine {
             None => (&self.step.angles, 0),
         };
         let flags = (u32::from(up.is_none()) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
-        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags };
+        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags, limit };
         self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params))
-    }
-
-    /// One expert for its rows: gathered, computed, and added with their factors.
-    pub(super) async fn run_expert(
-        &mut self,
-        layer: usize,
-        spec: &ExpertsSpec,
-        group: &Group,
-        (input, output): (BufferId, BufferId),
-        scale: f32,
-    ) -> Result<()> {
-        let [rows_in, gate, up, rows_out] = spec.buffers;
-        let rows = group.len as u32;
-        if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
-            self.submit().await?;
-        }
-        let lost = || Error::new(ErrorKind::Gpu, "experts without their lists");
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
-        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(rows_in));
-        let params = GatherRowsParams {
-            rows,
-            width: spec.hidden,
-            input_stride: input_stride as u32,
-            output_stride: output_stride as u32,
-            indices_offset: group.first as u32,
-        };
-        let kernel = self.kernel(KernelId::GatherRows)?;
-        let binds = [from.into(), (&self.experts.as_ref().ok_or_else(lost)?.rows).into(), to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
-        let [gate_matrix, up_matrix, down_matrix] = self.layout.layers[layer].experts[group.expert].clone();
-        let none = Vectors { pinned: None, base: 0 };
-        let call = |matrix, from, to, scale| MatMulCall {
-            input: Operand::Buffer(from),
-            output: Operand::Buffer(to),
-            matrix,
-            bias: None,
-            accumulate: false,
-            scale,
-        };
-        self.matmul(&call(gate_matrix, rows_in, gate, 1.0), rows, none).await?;
-        self.matmul(&call(up_matrix, rows_in, up, 1.0), rows, none).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        self.gate(gate, Some(up), spec.width, (spec.activation, false), rows)?;
-        self.matmul(&call(down_matrix, gate, rows_out, scale), rows, none).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(rows_out));
-        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
-        let params = ScatterRowsParams {
-            rows,
-            width: spec.hidden,
-            input_stride: input_stride as u32,
-            output_stride: output_stride as u32,
-            first: group.first as u32,
-        };
-        let kernel = self.kernel(KernelId::ScatterRows)?;
-        let step = self.experts.as_ref().ok_or_else(lost)?;
-        let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::scatter_rows(&params))
     }
 
     /// Norm and head for the rows in the step's indices, then the readback.
@@ -366,11 +304,14 @@ impl Engine {
             input_stride: stride as u32,
             output_stride: padded(self.spec.hidden) as u32,
             indices_offset: 0,
+            flags: 0,
         };
         let kernel = self.kernel(KernelId::GatherRows)?;
-        let binds = [input.into(), (&self.step.indices).into(), (&self.buffers.head_input).into()];
+        // Something has to be bound where there are no factors.
+        let (indices, factors) = ((&self.step.indices).into(), (&self.step.angles).into());
+        let binds = [input.into(), indices, factors, (&self.buffers.head_input).into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
-        let vectors = self.bring_vectors(self.layout.head.vectors.piece).await?;
+        let vectors = self.bring_vectors(self.layout.head.vectors.piece, 0).await?;
         let offset = |name| {
             let id = self.spec.head.vector(name)?;
             Some(self.vector_offset(&self.layout.head.vectors, id, vectors))
@@ -427,28 +368,28 @@ impl Engine {
         self.readback.finish(&self.gpu, after, heads, want).await
     }
 
-    fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
+    pub(super) fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
         self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
     }
 }
 
 /// What a kernel works on: a buffer of the plan, or one of the head.
 #[derive(Clone, Copy)]
-enum Operand {
+pub(super) enum Operand {
     Buffer(BufferId),
     HeadInput,
     HeadNormed,
     Logits,
 }
 
-struct MatMulCall {
-    input: Operand,
-    output: Operand,
-    matrix: MatrixLayout,
+pub(super) struct MatMulCall {
+    pub input: Operand,
+    pub output: Operand,
+    pub matrix: MatrixLayout,
     /// Offset of the bias in floats.
-    bias: Option<u32>,
-    accumulate: bool,
-    scale: f32,
+    pub bias: Option<u32>,
+    pub accumulate: bool,
+    pub scale: f32,
 }
 
 struct NormCall {
@@ -473,7 +414,7 @@ fn angles(spec: &ModelSpec, table: usize) -> (u32, u32) {
 }
 
 /// A buffer and the floats between its rows.
-fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
+pub(super) fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
     match operand {
         Operand::Buffer(id) => {
             let index = usize::from(id.0);

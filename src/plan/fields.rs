@@ -102,7 +102,8 @@ impl<'a> Fields<'a> {
         self.count(name, most)?.ok_or_else(|| self.missing(name))
     }
 
-    fn missing(&self, name: &str) -> Error {
+    /// An error about a field that is not there.
+    pub fn missing(&self, name: &str) -> Error {
         Error::new(ErrorKind::Missing, format!("field '{}' is missing", self.spelled(name)))
             .file(&*self.place)
             .remedy("get the checkpoint's config again")

@@ -416,6 +416,8 @@ FAMILIES = {
                                    decoder_sparse_step=2, mlp_only_layers=[3], num_hidden_layers=4, head_dim=16,
                                    norm_topk_prob=False),
     "gpt-oss": GPT_OSS,
+    # The same with the limit of the published models, which is all that a GGUF file can mean.
+    "gpt-oss-limit": more(GPT_OSS, {"swiglu_limit": 7.0}, swiglu_limit=7.0),
     "deepseek-v2-lite": DEEPSEEK_V2,
     # deepseek-ai/DeepSeek-V2: queries out of a latent as well, the best groups first, choices times a factor.
     # The two kinds of mscale are equal in the checkpoint; here they differ, so that cos and sin are scaled as well.

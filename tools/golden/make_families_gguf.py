@@ -87,6 +87,12 @@ DEEPSEEK = ROUTER | EXPERTS | {
     "self_attn.v_b_proj": "attn_v_b",
     **{name.replace("shared_expert", "shared_experts"): stem for name, stem in SHARED.items()},
 }  # fmt: skip
+GPT_OSS = {
+    "post_attention_layernorm": "post_attention_norm",
+    "self_attn.sinks": "attn_sinks",
+    "mlp.router": "ffn_gate_inp",
+    **EXPERTS,
+}
 OUTER = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -120,6 +126,7 @@ FAMILIES = {
     "gemma3-layer-types": {"arch": Arch.GEMMA3, "names": SANDWICH, "unit": True},
     "glm": {"arch": Arch.CHATGLM, "names": FUSED},
     "glm4": {"arch": Arch.GLM4, "names": FUSED | GLM4},
+    "gpt-oss-limit": {"arch": Arch.GPT_OSS, "names": GPT_OSS},
     "granite": {"arch": Arch.GRANITE, "permuted": True},
     "internlm2": {"arch": Arch.INTERNLM2, "names": INTERNLM2, "permuted": True},
     "mixtral": {"arch": Arch.LLAMA, "names": MIXTRAL, "permuted": True},
@@ -209,14 +216,15 @@ def write_metadata(writer, name, config, case):
     if scaling.get("rope_type") == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(scaling["factor"])
-    if scaling.get("type") == "yarn":
-        assert scaling["mscale"] == scaling["mscale_all_dim"], "the format has one number for both"
+    if "yarn" in (scaling.get("type"), scaling.get("rope_type")):
+        assert scaling.get("mscale") == scaling.get("mscale_all_dim"), "the format has one number for both"
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(scaling["factor"])
         writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
         writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
         writer.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
-        writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
+        if "mscale_all_dim" in scaling:
+            writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
     if "long_factor" in scaling:
         original, positions = config["original_max_position_embeddings"], config["max_position_embeddings"]
         writer.add_rope_scaling_orig_ctx_len(original)
@@ -250,6 +258,8 @@ def write_experts(writer, config, arch):
     experts = first(config, "num_local_experts", "num_experts", "n_routed_experts")
     if experts is None:
         return
+    if arch is Arch.GPT_OSS:
+        writer.add_expert_feed_forward_length(config["intermediate_size"])
     writer.add_expert_count(experts)
     writer.add_expert_used_count(config["num_experts_per_tok"])
     for field, add in [
@@ -272,8 +282,9 @@ def write_experts(writer, config, arch):
 
 def renamed(name, names):
     """(GGUF's name, stem) of a tensor."""
-    # A vector of the router has no kind of its own.
-    stem, kind = name.rsplit(".", 1) if not name.endswith("_bias") else (name, "bias")
+    # Vectors of a router and of attention have no kind of their own.
+    bare = {"e_score_correction_bias": "bias", "sinks": "weight"}.get(name.rsplit(".", 1)[1])
+    stem, kind = (name, bare) if bare else name.rsplit(".", 1)
     for prefix in LAYERS:
         if stem.startswith(prefix):
             layer, stem = stem.removeprefix(prefix).split(".", 1)
@@ -304,6 +315,16 @@ def split(name, value, config, case):
         groups = value.reshape(kv_heads, heads // kv_heads + 2, head_dim, -1)
         for part, rows in {"q": groups[:, :-2], "k": groups[:, -2:-1], "v": groups[:, -1:]}.items():
             yield name.replace("attention.wqkv", f"self_attn.{part}_proj"), rows.reshape(-1, value.shape[1])
+    elif ".experts.gate_up_proj" in name:  # [experts, hidden, both], rows of gate and up in turn
+        kind = "bias" if name.endswith("_bias") else "weight"
+        for index, part in enumerate(("gate", "up")):
+            rows = value[..., index::2] if kind == "bias" else value[..., index::2].transpose(1, 2)
+            yield name.split(".experts.")[0] + f".experts.*.{part}_proj.{kind}", rows
+    elif name.endswith((".experts.down_proj", ".experts.down_proj_bias")):
+        kind = "bias" if name.endswith("_bias") else "weight"
+        yield name.split(".experts.")[0] + f".experts.*.down_proj.{kind}", (
+            value if kind == "bias" else value.transpose(1, 2)
+        )
     elif name.endswith("kv_b_proj.weight") and not case.get("whole"):
         parts = value.reshape(heads, -1, value.shape[1]).split((config["qk_nope_head_dim"], config["v_head_dim"]), dim=1)
         yield name.replace("kv_b_proj", "k_b_proj"), parts[0].transpose(1, 2)
@@ -333,7 +354,7 @@ def make(source, out, name, tensors_each=0):
                 value = permute(value, heads if stem == "attn_q" else kv_heads)
             if case.get("unit") and stem.endswith("norm"):
                 value = value + 1
-            if value.ndim == 1 or stem.endswith("norm"):
+            if value.ndim == 1 or stem.endswith("norm") or theirs.endswith(".bias"):
                 writer.add_tensor(theirs, np.ascontiguousarray(value, dtype=np.float32))
             else:
                 write_matrix(writer, theirs, value)

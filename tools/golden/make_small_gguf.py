@@ -50,6 +50,7 @@ CASES = {
     "IQ4_XS": {**BLOCKS_OF_256, "type": Type.IQ4_XS, "tied": True},
     "TQ1_0": {**BLOCKS_OF_256, "type": Type.TQ1_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
     "TQ2_0": {**BLOCKS_OF_256, "type": Type.TQ2_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
+    "MXFP4": {**BLOCKS_OF_32, "type": Type.MXFP4},
     # The header of version 2, which has the same layout.
     "v2": {**PLAIN, "type": Type.F16, "version": 2},
     # What quantizing tools really write: several types in one file. Here also heads wider than hidden / heads, the

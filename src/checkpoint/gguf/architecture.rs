@@ -25,6 +25,8 @@ pub(super) struct Architecture {
     pub interleaved: bool,
     /// `rope.dimension_count` may be less than a head.
     pub partial_rotation: bool,
+    /// YaRN's ramp begins and ends at whole pairs.
+    pub whole_ramp: bool,
     /// Keys and values of all heads come from one short row (multi-head latent attention).
     pub latent: bool,
     /// Keys under `name.` that are read besides those of every architecture, of `epsilon` and of `fields`.
@@ -106,6 +108,8 @@ pub(super) enum Part {
     Second,
     /// All rows of a vector that is a matrix of one row here.
     OneRow,
+    /// All of a vector that is neither a weight nor a bias by name here.
+    Bare,
     /// Of the latent row and the part of the keys that rotates.
     Latent,
     LatentRotary,

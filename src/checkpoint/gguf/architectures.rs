@@ -52,6 +52,10 @@ const SHARED_EXPERTS: &[Rule] = &[
     ("ffn_down_shexp", &[("mlp.shared_experts.down_proj", Part::All)]),
     ("exp_probs_b", &[("mlp.gate", Part::All)]),
 ];
+const SINKS: &[Rule] = &[
+    ("attn_sinks", &[("self_attn.sinks", Part::Bare)]),
+    ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
+];
 /// Older files have keys and values of a head as the checkpoint does, later ones apart, keys transposed.
 const LATENT_ATTENTION: &[Rule] = &[
     ("attn_q", &[("self_attn.q_proj", Part::All)]),
@@ -114,6 +118,7 @@ const LLAMA: Architecture = Architecture {
     layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
     interleaved: true,
     partial_rotation: false,
+    whole_ramp: true,
     latent: false,
     keys: &[WINDOW],
     harmless_keys: &[],
@@ -294,6 +299,21 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         ..QWEN2
     },
     DEEPSEEK2,
+    // How far gates and values are let is the same in all published models, and in no key.
+    Architecture {
+        name: "gpt-oss",
+        classes: &[class("GptOssForCausalLM", "gpt_oss")],
+        fields: &[
+            ("attention_bias", Has(Q_BIAS)),
+            ("num_local_experts", Needed("expert_count")),
+            ("num_experts_per_tok", Needed("expert_used_count")),
+            ("sliding_window", Needed(WINDOW)),
+        ],
+        layer_tensors: &[ATTENTION, SINKS, EXPERTS, BEFORE_ATTENTION],
+        whole_ramp: false,
+        harmless_keys: EXPERT_WIDTHS,
+        ..QWEN2
+    },
     GEMMA,
     GEMMA2,
     Architecture {

@@ -144,6 +144,10 @@ impl ModelShape {
                 let message = format!("shape {:?} does not hold {what}", info.shape);
                 Error::new(ErrorKind::Malformed, message).tensor(&info.name)
             };
+            let name = match part {
+                Part::Bare => name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem).to_owned(),
+                _ => name,
+            };
             let of_expert = matches!(part, Part::Expert | Part::ExpertFirst | Part::ExpertSecond);
             if !of_expert {
                 tensors.push(self.tensor(info, &info.shape, name, part).map_err(wrong)?);
@@ -218,7 +222,7 @@ impl ModelShape {
         };
         let halves = || if all.is_multiple_of(2) { Ok(()) } else { Err("two halves".to_owned()) };
         Ok(match part {
-            Part::All | Part::OneRow | Part::Expert => (all, RowMap::ALL),
+            Part::All | Part::OneRow | Part::Bare | Part::Expert => (all, RowMap::ALL),
             Part::Latent => latent().map(|()| (self.latent, RowMap::ALL))?,
             Part::LatentRotary => latent()
                 .map(|()| (self.rotated, RowMap::from_row(self.latent).in_halves(self.rotated, self.rotated)))?,
@@ -311,6 +315,9 @@ impl ModelShape {
             if let Some(value) = value {
                 config[key] = value;
             }
+        }
+        if !self.architecture.whole_ramp && config["rope_scaling"]["rope_type"] == "yarn" {
+            config["rope_scaling"]["truncate"] = false.into();
         }
         if self.architecture.keys.contains(&WINDOW) {
             match self.window {
