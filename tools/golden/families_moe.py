@@ -446,4 +446,8 @@ FAMILIES = {
     "deepseek-v3": DEEPSEEK_V3,
     "qwen3-next": QWEN3_NEXT,
     "llama4-text": LLAMA4,
+    # The same with the published chunks and temperatures, of which a GGUF file says nothing.
+    "llama4-published": more(
+        LLAMA4, {"attention_chunk_size": 8192, "floor_scale": 8192}, attention_chunk_size=8192, floor_scale=8192
+    ),
 }  # fmt: skip

@@ -93,6 +93,13 @@ GPT_OSS = {
     "mlp.router": "ffn_gate_inp",
     **EXPERTS,
 }
+LLAMA4 = {name.replace("mlp.", "feed_forward."): stem for name, stem in EXPERTS.items()} | {
+    "feed_forward.router": "ffn_gate_inp",
+} | {
+    f"feed_forward.{shared}{part}_proj": f"ffn_{part}{ending}"
+    for part in ("gate", "up", "down")
+    for shared, ending in (("", ""), ("shared_expert.", "_shexp"))
+}  # fmt: skip
 OUTER = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -109,7 +116,8 @@ OUTER = {
 LAYERS = ("model.layers.", "transformer.encoder.layers.", "transformer.h.")
 
 # permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms. whole: keys and values
-# of latent attention in one matrix, as files had them before 2025-04; since then apart, keys transposed.
+# of latent attention in one matrix, as files had them before 2025-04; since then apart, keys transposed. halves: gates and
+# what they gate are halves of a tensor, not its rows in turn.
 FAMILIES = {
     "baichuan-7b": {"arch": Arch.BAICHUAN, "permuted": True},
     "baichuan-13b": {"arch": Arch.BAICHUAN, "permuted": True, "alibi": True},
@@ -129,6 +137,7 @@ FAMILIES = {
     "gpt-oss-limit": {"arch": Arch.GPT_OSS, "names": GPT_OSS},
     "granite": {"arch": Arch.GRANITE, "permuted": True},
     "internlm2": {"arch": Arch.INTERNLM2, "names": INTERNLM2, "permuted": True},
+    "llama4-published": {"arch": Arch.LLAMA4, "names": LLAMA4, "halves": True},
     "mixtral": {"arch": Arch.LLAMA, "names": MIXTRAL, "permuted": True},
     "olmo2": {"arch": Arch.OLMO2, "names": SANDWICH},
     "phi-2": {"arch": Arch.PHI2, "names": PHI},
@@ -165,7 +174,7 @@ def write_metadata(writer, name, config, case):
     writer.add_context_length(first(config, "seq_length", "max_position_embeddings", "model_max_length"))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(first(config, "num_hidden_layers", "num_layers"))
-    writer.add_feed_forward_length(first(config, "intermediate_size", "ffn_hidden_size"))
+    writer.add_feed_forward_length(first(config, "intermediate_size_mlp", "intermediate_size", "ffn_hidden_size"))
     writer.add_head_count(heads)
     if arch is Arch.DEEPSEEK2:
         write_latent(writer, config, case)
@@ -258,7 +267,9 @@ def write_experts(writer, config, arch):
     experts = first(config, "num_local_experts", "num_experts", "n_routed_experts")
     if experts is None:
         return
-    if arch is Arch.GPT_OSS:
+    if arch is Arch.LLAMA4:
+        writer.add_interleave_moe_layer_step(config["interleave_moe_layer_step"])
+    if arch in (Arch.GPT_OSS, Arch.LLAMA4):
         writer.add_expert_feed_forward_length(config["intermediate_size"])
     writer.add_expert_count(experts)
     writer.add_expert_used_count(config["num_experts_per_tok"])
@@ -315,10 +326,11 @@ def split(name, value, config, case):
         groups = value.reshape(kv_heads, heads // kv_heads + 2, head_dim, -1)
         for part, rows in {"q": groups[:, :-2], "k": groups[:, -2:-1], "v": groups[:, -1:]}.items():
             yield name.replace("attention.wqkv", f"self_attn.{part}_proj"), rows.reshape(-1, value.shape[1])
-    elif ".experts.gate_up_proj" in name:  # [experts, hidden, both], rows of gate and up in turn
+    elif ".experts.gate_up_proj" in name:  # [experts, hidden, both]
         kind = "bias" if name.endswith("_bias") else "weight"
-        for index, part in enumerate(("gate", "up")):
-            rows = value[..., index::2] if kind == "bias" else value[..., index::2].transpose(1, 2)
+        parts = value.chunk(2, dim=-1) if case.get("halves") else (value[..., 0::2], value[..., 1::2])
+        for part, rows in zip(("gate", "up"), parts):
+            rows = rows if kind == "bias" else rows.transpose(1, 2)
             yield name.split(".experts.")[0] + f".experts.*.{part}_proj.{kind}", rows
     elif name.endswith((".experts.down_proj", ".experts.down_proj_bias")):
         kind = "bias" if name.endswith("_bias") else "weight"

@@ -77,6 +77,8 @@ pub(super) enum Field {
     PlainDim,
     /// Values of a head's value.
     ValueDim,
+    /// Whether the experts are not so many.
+    OtherExpertsThan(u64),
     /// Rows of a tensor, in the first layer that has it.
     RowsOf(&'static str),
     /// The layers that lack a tensor, by their numbers.
@@ -179,6 +181,7 @@ impl Field {
             Self::QueryScalar { .. } => Some("attention.scale"),
             Self::WindowPattern => Some("attention.sliding_window_pattern"),
             Self::PlainDim | Self::ValueDim | Self::RowsOf(_) | Self::LayersWithout(_) => None,
+            Self::OtherExpertsThan(_) => None,
             Self::Has(_) | Self::Lacks(_) => None,
         }
     }

@@ -1,8 +1,8 @@
 //! The table of GGUF architectures: each row is data.
 
 use super::architecture::Field::{
-    CountOr, Has, Lacks, LayersWithout, Needed, Optional, Or, PlainDim, QueryScalar, RowsOf, TruthOr, ValueDim,
-    WindowPattern,
+    CountOr, Has, Lacks, LayersWithout, Needed, Optional, Or, OtherExpertsThan, PlainDim, QueryScalar, RowsOf, TruthOr,
+    ValueDim, WindowPattern,
 };
 use super::architecture::{Architecture, Class, Part, Rule, When};
 
@@ -313,6 +313,26 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         whole_ramp: false,
         harmless_keys: EXPERT_WIDTHS,
         ..QWEN2
+    },
+    // Chunks, temperatures and layers that do not rotate are those of all published models. Only Maverick, the one with so
+    // many experts, norms no heads.
+    Architecture {
+        name: "llama4",
+        classes: &[Class {
+            renamed: &[("intermediate_size", "intermediate_size_mlp"), ("expert_width", "intermediate_size")],
+            ..class("Llama4ForCausalLM", "llama4_text")
+        }],
+        fields: &[
+            ("attention_bias", Has(Q_BIAS)),
+            ("num_local_experts", Needed("expert_count")),
+            ("num_experts_per_tok", Needed("expert_used_count")),
+            ("expert_width", Needed("expert_feed_forward_length")),
+            ("interleave_moe_layer_step", Needed("interleave_moe_layer_step")),
+            ("use_qk_norm", OtherExpertsThan(128)),
+        ],
+        layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
+        keys: &[],
+        ..LLAMA
     },
     GEMMA,
     GEMMA2,

@@ -72,7 +72,7 @@ pub(super) struct ModelShape {
     pub value_dim: u64,
     /// Values of a latent row, where there is one.
     latent: u64,
-    experts: u64,
+    pub experts: u64,
     /// Experts get their scores from a sigmoid.
     sigmoid: bool,
     alibi: bool,
