@@ -3,6 +3,7 @@
 //! Names and keys are those that `convert_hf_to_gguf.py` of llama.cpp writes. A new architecture is a row of the table.
 
 use super::architectures::ARCHITECTURES;
+use super::mixtures::MIXTURES;
 use crate::{Error, ErrorKind, Result};
 
 /// One `general.architecture`.
@@ -161,13 +162,18 @@ const HARMLESS_KEYS: &[&str] = &["vocab_size", "rope.scaling.finetuned", "tensor
 const ZERO_KEYS: &[&str] =
     &["expert_count", "expert_used_count", "nextn_predict_layers", "rope.scaling.yarn_log_multiplier"];
 
+/// Both tables.
+fn rows() -> impl Iterator<Item = &'static Architecture> {
+    ARCHITECTURES.iter().chain(MIXTURES)
+}
+
 /// The row of `general.architecture`.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a name that is not in the table.
 pub(super) fn architecture(name: &str) -> Result<&'static Architecture> {
-    ARCHITECTURES.iter().find(|row| row.name == name).ok_or_else(|| {
-        let known: Vec<&str> = ARCHITECTURES.iter().map(|row| row.name).collect();
+    rows().find(|row| row.name == name).ok_or_else(|| {
+        let known: Vec<&str> = rows().map(|row| row.name).collect();
         Error::new(ErrorKind::Unsupported, format!("the GGUF architecture '{name}' is not supported"))
             .remedy(format!("supported from GGUF: {}; or use the safetensors checkpoint", known.join(", ")))
     })
@@ -271,12 +277,12 @@ mod tests {
 
     #[test]
     fn names_stand_once() {
-        for row in ARCHITECTURES {
+        for row in rows() {
             let of_layers = row.layer_tensors.concat();
             for (index, (stem, _)) in of_layers.iter().enumerate() {
                 assert!(of_layers[..index].iter().all(|other| other.0 != *stem), "{}: {stem}", row.name);
             }
-            assert_eq!(ARCHITECTURES.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+            assert_eq!(rows().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
             assert!(row.classes.iter().any(|class| matches!(class.when, When::Always)), "{}", row.name);
         }
     }

@@ -1,9 +1,6 @@
-//! The table of GGUF architectures: each row is data.
+//! The table of GGUF architectures: each row is data. Mixtures of experts have a table of their own.
 
-use super::architecture::Field::{
-    CountOr, Has, Lacks, LayersWithout, Needed, Optional, Or, OtherExpertsThan, PlainDim, QueryScalar, RowsOf, TruthOr,
-    ValueDim, WindowPattern,
-};
+use super::architecture::Field::{Has, Lacks, Needed, Optional, Or, QueryScalar, WindowPattern};
 use super::architecture::{Architecture, Class, Part, Rule, When};
 
 const OUTER: &[(&str, &str)] = &[
@@ -14,7 +11,7 @@ const OUTER: &[(&str, &str)] = &[
 const FINAL_NORM_BIAS: &[(&str, &str)] = &[("output_norm.bias", crate::plan::FINAL_NORM_BIAS)];
 const HEAD_BIAS: &[(&str, &str)] = &[("output.bias", crate::plan::HEAD_BIAS)];
 
-const ATTENTION: &[Rule] = &[
+pub(super) const ATTENTION: &[Rule] = &[
     ("attn_q", &[("self_attn.q_proj", Part::All)]),
     ("attn_k", &[("self_attn.k_proj", Part::All)]),
     ("attn_v", &[("self_attn.v_proj", Part::All)]),
@@ -24,11 +21,12 @@ const FUSED_QKV: &[Rule] = &[(
     "attn_qkv",
     &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
 )];
-const HEAD_NORMS: &[Rule] =
+pub(super) const HEAD_NORMS: &[Rule] =
     &[("attn_q_norm", &[("self_attn.q_norm", Part::All)]), ("attn_k_norm", &[("self_attn.k_norm", Part::All)])];
-const PLAIN_MLP: &[Rule] = &[("ffn_up", &[("mlp.up_proj", Part::All)]), ("ffn_down", &[("mlp.down_proj", Part::All)])];
-const GATE: &[Rule] = &[("ffn_gate", &[("mlp.gate_proj", Part::All)])];
-const EXPERTS: &[Rule] = &[
+pub(super) const PLAIN_MLP: &[Rule] =
+    &[("ffn_up", &[("mlp.up_proj", Part::All)]), ("ffn_down", &[("mlp.down_proj", Part::All)])];
+pub(super) const GATE: &[Rule] = &[("ffn_gate", &[("mlp.gate_proj", Part::All)])];
+pub(super) const EXPERTS: &[Rule] = &[
     ("ffn_gate_inp", &[("mlp.gate", Part::All)]),
     ("ffn_gate_exps", &[("mlp.experts.*.gate_proj", Part::Expert)]),
     ("ffn_up_exps", &[("mlp.experts.*.up_proj", Part::Expert)]),
@@ -38,43 +36,12 @@ const EXPERTS: &[Rule] = &[
         &[("mlp.experts.*.gate_proj", Part::ExpertFirst), ("mlp.experts.*.up_proj", Part::ExpertSecond)],
     ),
 ];
-/// One for all tokens, with a gate of its own.
-const SHARED_EXPERT: &[Rule] = &[
-    ("ffn_gate_inp_shexp", &[("mlp.shared_expert_gate", Part::OneRow)]),
-    ("ffn_gate_shexp", &[("mlp.shared_expert.gate_proj", Part::All)]),
-    ("ffn_up_shexp", &[("mlp.shared_expert.up_proj", Part::All)]),
-    ("ffn_down_shexp", &[("mlp.shared_expert.down_proj", Part::All)]),
-];
-/// Several for all tokens, as one; and what is added to scores before the choice.
-const SHARED_EXPERTS: &[Rule] = &[
-    ("ffn_gate_shexp", &[("mlp.shared_experts.gate_proj", Part::All)]),
-    ("ffn_up_shexp", &[("mlp.shared_experts.up_proj", Part::All)]),
-    ("ffn_down_shexp", &[("mlp.shared_experts.down_proj", Part::All)]),
-    ("exp_probs_b", &[("mlp.gate", Part::All)]),
-];
-const SINKS: &[Rule] = &[
-    ("attn_sinks", &[("self_attn.sinks", Part::Bare)]),
-    ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
-];
-/// Older files have keys and values of a head as the checkpoint does, later ones apart, keys transposed.
-const LATENT_ATTENTION: &[Rule] = &[
-    ("attn_q", &[("self_attn.q_proj", Part::All)]),
-    ("attn_q_a", &[("self_attn.q_a_proj", Part::All)]),
-    ("attn_q_a_norm", &[("self_attn.q_a_layernorm", Part::All)]),
-    ("attn_q_b", &[("self_attn.q_b_proj", Part::All)]),
-    ("attn_kv_a_mqa", &[("self_attn.kv_a_proj", Part::Latent), ("self_attn.k_rope_proj", Part::LatentRotary)]),
-    ("attn_kv_a_norm", &[("self_attn.kv_a_layernorm", Part::All)]),
-    ("attn_kv_b", &[("self_attn.k_b_proj", Part::LatentKey), ("self_attn.v_b_proj", Part::LatentValue)]),
-    ("attn_k_b", &[("self_attn.k_b_proj", Part::TurnedHeads)]),
-    ("attn_v_b", &[("self_attn.v_b_proj", Part::All)]),
-    ("attn_output", &[("self_attn.o_proj", Part::All)]),
-];
 const FUSED_GATE: &[Rule] = &[
     ("ffn_up", &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)]),
     ("ffn_down", &[("mlp.down_proj", Part::All)]),
 ];
-const BEFORE_ATTENTION: &[Rule] = &[("attn_norm", &[("input_layernorm", Part::All)])];
-const BEFORE_MLP: &[Rule] = &[("ffn_norm", &[("post_attention_layernorm", Part::All)])];
+pub(super) const BEFORE_ATTENTION: &[Rule] = &[("attn_norm", &[("input_layernorm", Part::All)])];
+pub(super) const BEFORE_MLP: &[Rule] = &[("ffn_norm", &[("post_attention_layernorm", Part::All)])];
 const AFTER_BLOCKS: &[Rule] = &[
     ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
     ("post_ffw_norm", &[("post_feedforward_layernorm", Part::All)]),
@@ -87,19 +54,17 @@ const AFTER_BLOCKS_OF_GLM: &[Rule] = &[
 
 const RMS: &str = "attention.layer_norm_rms_epsilon";
 const LAYER_NORM: &str = "attention.layer_norm_epsilon";
-const WINDOW: &str = "attention.sliding_window";
+pub(super) const WINDOW: &str = "attention.sliding_window";
 const LAYER_NORM_EPS: &[(&str, &str)] = &[("rms_norm_eps", "layer_norm_eps")];
 pub(super) const ALIBI: &str = "attention.max_alibi_bias";
 const GEMMA_NAMES: &[(&str, &str)] = &[("hidden_act", "hidden_activation")];
-const EXPERT_GATE: &str = "mlp.experts.0.gate_proj.weight";
-const ROUTER: &str = "mlp.gate.weight";
-const Q_BIAS: &str = "self_attn.q_proj.bias";
+pub(super) const Q_BIAS: &str = "self_attn.q_proj.bias";
 
-const fn class(class: &'static str, model_type: &'static str) -> Class {
+pub(super) const fn class(class: &'static str, model_type: &'static str) -> Class {
     Class { when: When::Always, class, model_type, renamed: &[] }
 }
 
-const LLAMA: Architecture = Architecture {
+pub(super) const LLAMA: Architecture = Architecture {
     name: "llama",
     classes: &[
         Class { when: When::Experts, ..class("MixtralForCausalLM", "mixtral") },
@@ -124,7 +89,7 @@ const LLAMA: Architecture = Architecture {
     harmless_keys: &[],
 };
 
-const QWEN2: Architecture = Architecture {
+pub(super) const QWEN2: Architecture = Architecture {
     name: "qwen2",
     classes: &[class("Qwen2ForCausalLM", "qwen2")],
     fields: &[],
@@ -203,43 +168,6 @@ const CHATGLM: Architecture = Architecture {
     ..LLAMA
 };
 
-const EXPERT_WIDTHS: &[&str] = &["expert_feed_forward_length", "expert_shared_feed_forward_length"];
-
-/// DeepSeek V2 and V3, and what was made in their likeness.
-const DEEPSEEK2: Architecture = Architecture {
-    name: "deepseek2",
-    classes: &[
-        Class { when: When::SigmoidExperts, ..class("DeepseekV3ForCausalLM", "deepseek_v3") },
-        class("DeepseekV2ForCausalLM", "deepseek_v2"),
-    ],
-    fields: &[
-        ("q_lora_rank", Optional("attention.q_lora_rank")),
-        ("kv_lora_rank", Needed("attention.kv_lora_rank")),
-        ("qk_rope_head_dim", Needed("rope.dimension_count")),
-        ("qk_nope_head_dim", PlainDim),
-        ("v_head_dim", ValueDim),
-        ("first_k_dense_replace", Or("leading_dense_block_count", 0.0)),
-        ("n_routed_experts", Needed("expert_count")),
-        ("num_experts_per_tok", Needed("expert_used_count")),
-        ("n_shared_experts", Optional("expert_shared_count")),
-        ("moe_intermediate_size", Needed("expert_feed_forward_length")),
-        ("norm_topk_prob", TruthOr("expert_weights_norm", false)),
-        ("routed_scaling_factor", Or("expert_weights_scale", 1.0)),
-        // Where a file says nothing, llama.cpp chooses among all experts at once, and so older files are used.
-        ("n_group", CountOr("expert_group_count", 1)),
-        ("topk_group", CountOr("expert_group_used_count", 1)),
-    ],
-    layer_tensors: &[LATENT_ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
-    latent: true,
-    keys: &[
-        "attention.key_length_mla",
-        "attention.value_length_mla",
-        "expert_gating_func",
-        "rope.scaling.yarn_log_multiplier",
-    ],
-    ..LLAMA
-};
-
 /// The table.
 pub(super) const ARCHITECTURES: &[Architecture] = &[
     LLAMA,
@@ -265,74 +193,6 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         fields: &[("attention_bias", Has(Q_BIAS))],
         layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP],
         ..QWEN2
-    },
-    // Shapes tell how wide an expert is; not every file has a key for it. The router divides by the sum or not as the
-    // family does, unless the file says otherwise.
-    Architecture {
-        name: "qwen2moe",
-        classes: &[class("Qwen2MoeForCausalLM", "qwen2_moe")],
-        fields: &[
-            ("num_experts", Needed("expert_count")),
-            ("num_experts_per_tok", Needed("expert_used_count")),
-            ("moe_intermediate_size", RowsOf(EXPERT_GATE)),
-            ("shared_expert_intermediate_size", RowsOf("mlp.shared_expert.gate_proj.weight")),
-            ("norm_topk_prob", TruthOr("expert_weights_norm", false)),
-            ("mlp_only_layers", LayersWithout(ROUTER)),
-        ],
-        layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERT, BEFORE_ATTENTION, BEFORE_MLP],
-        harmless_keys: EXPERT_WIDTHS,
-        ..QWEN2
-    },
-    Architecture {
-        name: "qwen3moe",
-        classes: &[class("Qwen3MoeForCausalLM", "qwen3_moe")],
-        fields: &[
-            ("attention_bias", Has(Q_BIAS)),
-            ("num_experts", Needed("expert_count")),
-            ("num_experts_per_tok", Needed("expert_used_count")),
-            ("moe_intermediate_size", RowsOf(EXPERT_GATE)),
-            ("norm_topk_prob", TruthOr("expert_weights_norm", true)),
-            ("mlp_only_layers", LayersWithout(ROUTER)),
-        ],
-        layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
-        harmless_keys: EXPERT_WIDTHS,
-        ..QWEN2
-    },
-    DEEPSEEK2,
-    // How far gates and values are let is the same in all published models, and in no key.
-    Architecture {
-        name: "gpt-oss",
-        classes: &[class("GptOssForCausalLM", "gpt_oss")],
-        fields: &[
-            ("attention_bias", Has(Q_BIAS)),
-            ("num_local_experts", Needed("expert_count")),
-            ("num_experts_per_tok", Needed("expert_used_count")),
-            ("sliding_window", Needed(WINDOW)),
-        ],
-        layer_tensors: &[ATTENTION, SINKS, EXPERTS, BEFORE_ATTENTION],
-        whole_ramp: false,
-        harmless_keys: EXPERT_WIDTHS,
-        ..QWEN2
-    },
-    // Chunks, temperatures and layers that do not rotate are those of all published models. Only Maverick, the one with so
-    // many experts, norms no heads.
-    Architecture {
-        name: "llama4",
-        classes: &[Class {
-            renamed: &[("intermediate_size", "intermediate_size_mlp"), ("expert_width", "intermediate_size")],
-            ..class("Llama4ForCausalLM", "llama4_text")
-        }],
-        fields: &[
-            ("attention_bias", Has(Q_BIAS)),
-            ("num_local_experts", Needed("expert_count")),
-            ("num_experts_per_tok", Needed("expert_used_count")),
-            ("expert_width", Needed("expert_feed_forward_length")),
-            ("interleave_moe_layer_step", Needed("interleave_moe_layer_step")),
-            ("use_qk_norm", OtherExpertsThan(128)),
-        ],
-        layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
-        keys: &[],
-        ..LLAMA
     },
     GEMMA,
     GEMMA2,
