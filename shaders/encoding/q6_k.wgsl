@@ -1,6 +1,6 @@
 // w = d * sc * (q - 32): low u4 [P], high u2 [P] in plane 1, sc i8 [P/16] in plane 2, d f16 [P/256] in plane 3.
 fn top_bits(word: u32, shift: u32) -> vec4<u32> {
-    return ((vec4<u32>(word) >> (vec4<u32>(0u, 2u, 4u, 6u) + shift)) & vec4<u32>(3u)) << vec4<u32>(4u);
+    return bit_pairs(word, shift) << vec4<u32>(4u);
 }
 
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {

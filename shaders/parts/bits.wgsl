@@ -11,6 +11,22 @@ fn nibbles(word: u32, shift: u32) -> vec4<u32> {
     return (vec4<u32>(word) >> (vec4<u32>(0u, 4u, 8u, 12u) + shift)) & vec4<u32>(15u);
 }
 
+// Four pairs of bits of `word`, from bit `shift` on.
+fn bit_pairs(word: u32, shift: u32) -> vec4<u32> {
+    return (vec4<u32>(word) >> (vec4<u32>(0u, 2u, 4u, 6u) + shift)) & vec4<u32>(3u);
+}
+
+// What four nibbles stand for in IQ4: entry q of -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+// which are bytes of four words here; choosing among words needs no memory that can be indexed.
+fn iq4(q: vec4<u32>) -> vec4<f32> {
+    let odd = (q & vec4<u32>(4u)) != vec4<u32>(0u);
+    let low = select(vec4<u32>(0xbfad9881u), vec4<u32>(0xf6eaddcfu), odd);
+    let high = select(vec4<u32>(0x26190d01u), vec4<u32>(0x71594535u), odd);
+    let word = select(low, high, (q & vec4<u32>(8u)) != vec4<u32>(0u));
+    let top = word << (vec4<u32>(24u) - (q & vec4<u32>(3u)) * 8u);
+    return vec4<f32>(bitcast<vec4<i32>>(top) >> vec4<u32>(24u));
+}
+
 // Four single bits of `word`, from bit `shift` on, as the fifth bit of four quants.
 fn fifth_bits(word: u32, shift: u32) -> vec4<u32> {
     return ((vec4<u32>(word) >> (vec4<u32>(0u, 1u, 2u, 3u) + shift)) & vec4<u32>(1u)) << vec4<u32>(4u);

@@ -93,7 +93,9 @@ async fn search(store: &dyn Store) -> Result<Opened> {
     if let Some(found) = published(store, PYTORCH_SINGLE, PYTORCH_INDEX).await? {
         return Ok(found);
     }
-    if let Some(name) = only(store, &names, ".gguf", |name| has_extension(name, "gguf"))? {
+    // Of a model in several files the first stands for all.
+    let is_first = |name: &str| gguf::PartName::parse(name).is_none_or(|part| part.number == 1);
+    if let Some(name) = only(store, &names, ".gguf", |name| has_extension(name, "gguf") && is_first(name))? {
         return named(store, name).await;
     }
     let is_weights = |name: &str| is_pytorch(name) && !BESIDE.iter().any(|start| name.starts_with(start));

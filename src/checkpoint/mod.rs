@@ -33,6 +33,8 @@ pub enum Source {
     /// The planes of each row, as the encoding has them, in tensors of their own: the first in this one, the others in its
     /// companions.
     Planes(Encoding),
+    /// Plain values or GGUF blocks; each run of so many rows, a head's, lies as its transpose.
+    Turned { encoding: Encoding, rows: u64 },
 }
 
 /// Bytes that a tensor's numbers need besides its own. For [`Source::Planes`] a plane of each row, such as scales; a vector

@@ -31,10 +31,29 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
             let q = bits::<4>(bytes(0), c) + 16.0 * bits::<2>(bytes(1), c);
             half(bytes(3), c / 256) * f32::from(bytes(2)[c / 16] as i8) * (q - 32.0)
         }),
+        Encoding::Q2_K => fill(out, |c| {
+            let (d, pair) = (&bytes(2)[c / 256 * 4..], bytes(1)[c / 16]);
+            half(d, 0) * f32::from(pair & 15) * bits::<2>(bytes(0), c) - half(d, 1) * f32::from(pair >> 4)
+        }),
+        Encoding::Q3_K => fill(out, |c| {
+            let q = bits::<2>(bytes(0), c) + 4.0 * bits::<1>(bytes(1), c);
+            half(bytes(3), c / 256) * q3_scale(&bytes(2)[c / 256 * 12..], c % 256 / 16) * (q - 4.0)
+        }),
+        Encoding::IQ4_NL => fill(out, |c| half(bytes(1), c / 32) * IQ4[bits::<4>(bytes(0), c) as usize]),
+        Encoding::IQ4_XS => fill(out, |c| {
+            let header = &bytes(1)[c / 256 * 8..];
+            half(header, 0) * iq4_xs_scale(header, c % 256 / 32) * IQ4[bits::<4>(bytes(0), c) as usize]
+        }),
+        Encoding::TQ1_0 => fill(out, |c| half(bytes(1), c / 256) * (trit(&bytes(0)[c / 256 * 52..], c % 256) - 1.0)),
+        Encoding::TQ2_0 => fill(out, |c| half(bytes(1), c / 256) * (bits::<2>(bytes(0), c) - 1.0)),
         Encoding::MXFP4 => fill(out, |c| power_of_two(bytes(1)[c / 32]) * fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15)),
     }
     Ok(())
 }
+
+/// What the nibbles of IQ4_NL and IQ4_XS stand for.
+pub const IQ4: [f32; 16] =
+    [-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0];
 
 fn fill(out: &mut [f32], weight: impl Fn(usize) -> f32) {
     for (column, out) in out.iter_mut().enumerate() {
@@ -97,4 +116,35 @@ fn k_scales(packed: &[u8], index: usize) -> (f32, f32) {
         (low & 15 | packed[index - 4] >> 6 << 4, low >> 4 | packed[index] >> 6 << 4)
     };
     (f32::from(sc), f32::from(mn))
+}
+
+/// Scale `index` (0..16) of the 6-bit ones that Q3_K packs into 12 bytes.
+///
+/// The low four bits of scales i and i + 8 are the nibbles of byte i; the two high bits of i, i + 4, i + 8 and i + 12 are
+/// the pairs of byte 8 + i.
+fn q3_scale(packed: &[u8], index: usize) -> f32 {
+    let low = packed[index % 8] >> (index / 8 * 4) & 15;
+    let high = packed[8 + index % 4] >> (index / 4 * 2) & 3;
+    f32::from(low | high << 4) - 32.0
+}
+
+/// Scale `index` (0..8) of an IQ4_XS header: its two high bits are a pair of bytes 2 and 3, its low four a nibble of 4..8.
+fn iq4_xs_scale(header: &[u8], index: usize) -> f32 {
+    let low = header[4 + index / 2] >> (index % 2 * 4) & 15;
+    let high = header[2 + index / 4] >> (index % 4 * 2) & 3;
+    f32::from(low | high << 4) - 32.0
+}
+
+/// Trit `column` (0..256) of the 52 bytes of TQ1_0.
+///
+/// A byte is a fraction of 256 whose digits in base 3, the first the highest, belong to columns that lie 32 apart (in the
+/// first 32 bytes, five each), 16 apart (in the next 16) or 4 apart (in the last four, of four digits).
+fn trit(packed: &[u8], column: usize) -> f32 {
+    let (at, digit) = match column {
+        0..160 => (column % 32, column / 32),
+        160..240 => (32 + column % 16, (column - 160) / 16),
+        _ => (48 + column % 4, (column - 240) / 4),
+    };
+    let rest = packed[at].wrapping_mul([1, 3, 9, 27, 81][digit]);
+    f32::from(((u16::from(rest) * 3) >> 8) as u8)
 }

@@ -16,9 +16,21 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::Q4_K => (256, 144),
         Encoding::Q5_K => (256, 176),
         Encoding::Q6_K => (256, 210),
+        Encoding::Q2_K => (256, 84),
+        Encoding::Q3_K => (256, 110),
+        Encoding::IQ4_NL => (32, 18),
+        Encoding::IQ4_XS => (256, 136),
+        Encoding::TQ1_0 => (256, 54),
+        Encoding::TQ2_0 => (256, 66),
         Encoding::MXFP4 => (32, 17),
         Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
     })
+}
+
+/// The encodings that have blocks, with their columns and bytes.
+#[cfg(test)]
+pub(super) fn blocks() -> impl Iterator<Item = (Encoding, (u64, u64))> {
+    super::ENCODINGS.iter().filter_map(|row| Some((row.encoding, block(row.encoding)?)))
 }
 
 /// Bytes of a row of `columns` in GGUF's blocks.
@@ -56,6 +68,13 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::Q5_K => repack_q5_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::MXFP4 => repack_nibbles::<17, 1, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q6_K => repack_q6_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q2_K => repack_q2_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::Q3_K => repack_q3_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        // The nibbles are numbers of a table, and lie as in Q4_0.
+        Encoding::IQ4_NL => repack_nibbles::<18, 2, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::IQ4_XS => repack_iq4_xs(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::TQ1_0 => repack_tq1_0(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::TQ2_0 => repack_tq2_0(gguf_blocks, Planes::new(encoding, columns, out)),
         // `row_len` has refused them.
         Encoding::F32 | Encoding::F16 | Encoding::BF16 => {}
     }
@@ -86,6 +105,28 @@ fn unzip_nibbles(bytes: &[u8], out: &mut [u8]) {
     for ((pair, low), high) in bytes.chunks_exact(2).zip(low).zip(high) {
         *low = pair[0] & 15 | pair[1] << 4;
         *high = pair[0] >> 4 | pair[1] & 0xf0;
+    }
+}
+
+/// Two bits of 256 columns, of which each 128 have 32 bytes: bits 2 g of byte l belong to column 32 g + l.
+fn unzip_pairs(bytes: &[u8], out: &mut [u8]) {
+    for (bytes, out) in bytes.chunks_exact(32).zip(out.chunks_exact_mut(32)) {
+        for (byte, four) in bytes.chunks_exact(4).enumerate() {
+            for group in 0..4 {
+                let pairs = four.iter().enumerate().map(|(i, pairs)| (pairs >> (2 * group) & 3) << (2 * i));
+                out[group * 8 + byte] = pairs.fold(0, |all, pair| all | pair);
+            }
+        }
+    }
+}
+
+/// One bit of 256 columns: bit s of byte l belongs to column 32 s + l.
+fn unzip_bits(bytes: &[u8], out: &mut [u8]) {
+    for (byte, eight) in bytes.chunks_exact(8).enumerate() {
+        for segment in 0..8 {
+            let bits = eight.iter().enumerate().map(|(bit, bits)| (bits >> segment & 1) << bit);
+            out[segment * 4 + byte] = bits.fold(0, |all, bit| all | bit);
+        }
     }
 }
 
@@ -124,41 +165,82 @@ fn repack_q4_k(blocks: &[u8], Planes([quants, headers, ..]): Planes) {
     }
 }
 
-/// Header [16], high bits [32] (bit s of byte l: column 32 s + l), nibbles [128] as in Q4_K.
+/// Header [16], high bits [32], nibbles [128] as in Q4_K.
 fn repack_q5_k(blocks: &[u8], Planes([quants, highs, headers, _]): Planes) {
     let outs = quants.chunks_exact_mut(128).zip(highs.chunks_exact_mut(32)).zip(headers.chunks_exact_mut(16));
     for (block, ((quants, highs), header)) in blocks.chunks_exact(176).zip(outs) {
         header.copy_from_slice(&block[..16]);
-        for (byte, eight) in block[16..48].chunks_exact(8).enumerate() {
-            for segment in 0..8 {
-                let bits = eight.iter().enumerate().map(|(bit, high)| (high >> segment & 1) << bit);
-                highs[segment * 4 + byte] = bits.fold(0, |all, bit| all | bit);
-            }
-        }
+        unzip_bits(&block[16..48], highs);
         for (bytes, out) in block[48..].chunks_exact(32).zip(quants.chunks_exact_mut(32)) {
             unzip_nibbles(bytes, out);
         }
     }
 }
 
-/// Low nibbles [128], high pairs [64], i8 scales [16], f16 d; each half of 128 columns has 64 and 32 bytes of them.
+/// Low nibbles [128], high pairs [64], i8 scales [16], f16 d.
 ///
-/// In a half, byte l of 64 holds columns l (low) and l + 64 (high); bits 2 g of high byte l belong to column 32 g + l.
+/// Each half of 128 columns has 64 bytes of nibbles, of which byte l holds columns l (low) and l + 64 (high).
 fn repack_q6_k(blocks: &[u8], Planes([quants, highs, scales, supers]): Planes) {
     let outs = quants.chunks_exact_mut(128).zip(highs.chunks_exact_mut(64));
     let outs = outs.zip(scales.chunks_exact_mut(16)).zip(supers.chunks_exact_mut(2));
     for (block, (((quants, highs), scales), scale)) in blocks.chunks_exact(210).zip(outs) {
         for half in 0..2 {
             unzip_nibbles(&block[half * 64..][..64], &mut quants[half * 64..][..64]);
-            for (byte, four) in block[128 + half * 32..][..32].chunks_exact(4).enumerate() {
-                for group in 0..4 {
-                    let pairs = four.iter().enumerate().map(|(i, high)| (high >> (2 * group) & 3) << (2 * i));
-                    highs[half * 32 + group * 8 + byte] = pairs.fold(0, |all, pair| all | pair);
-                }
-            }
         }
+        unzip_pairs(&block[128..192], highs);
         scales.copy_from_slice(&block[192..208]);
         scale.copy_from_slice(&block[208..]);
+    }
+}
+
+/// Scales and minima [16], pairs [64], f16 d, f16 dmin.
+fn repack_q2_k(blocks: &[u8], Planes([quants, scales, supers, _]): Planes) {
+    let outs = quants.chunks_exact_mut(64).zip(scales.chunks_exact_mut(16)).zip(supers.chunks_exact_mut(4));
+    for (block, ((quants, scales), supers)) in blocks.chunks_exact(84).zip(outs) {
+        scales.copy_from_slice(&block[..16]);
+        unzip_pairs(&block[16..80], quants);
+        supers.copy_from_slice(&block[80..]);
+    }
+}
+
+/// High bits [32], pairs [64], scales [12], f16 d.
+fn repack_q3_k(blocks: &[u8], Planes([quants, highs, scales, supers]): Planes) {
+    let outs = quants.chunks_exact_mut(64).zip(highs.chunks_exact_mut(32));
+    let outs = outs.zip(scales.chunks_exact_mut(12)).zip(supers.chunks_exact_mut(2));
+    for (block, (((quants, highs), scales), scale)) in blocks.chunks_exact(110).zip(outs) {
+        unzip_bits(&block[..32], highs);
+        unzip_pairs(&block[32..96], quants);
+        scales.copy_from_slice(&block[96..108]);
+        scale.copy_from_slice(&block[108..]);
+    }
+}
+
+/// Header [8], nibbles [128]: 16 bytes serve 32 columns.
+fn repack_iq4_xs(blocks: &[u8], Planes([quants, headers, ..]): Planes) {
+    let outs = quants.chunks_exact_mut(128).zip(headers.chunks_exact_mut(8));
+    for (block, (quants, header)) in blocks.chunks_exact(136).zip(outs) {
+        header.copy_from_slice(&block[..8]);
+        for (bytes, out) in block[8..].chunks_exact(16).zip(quants.chunks_exact_mut(16)) {
+            unzip_nibbles(bytes, out);
+        }
+    }
+}
+
+/// Trits [52], f16 d.
+fn repack_tq1_0(blocks: &[u8], Planes([trits, supers, ..]): Planes) {
+    let outs = trits.chunks_exact_mut(52).zip(supers.chunks_exact_mut(2));
+    for (block, (trits, scale)) in blocks.chunks_exact(54).zip(outs) {
+        trits.copy_from_slice(&block[..52]);
+        scale.copy_from_slice(&block[52..]);
+    }
+}
+
+/// Pairs [64], f16 d.
+fn repack_tq2_0(blocks: &[u8], Planes([quants, supers, ..]): Planes) {
+    let outs = quants.chunks_exact_mut(64).zip(supers.chunks_exact_mut(2));
+    for (block, (quants, scale)) in blocks.chunks_exact(66).zip(outs) {
+        unzip_pairs(&block[..64], quants);
+        scale.copy_from_slice(&block[64..]);
     }
 }
 

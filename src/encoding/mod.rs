@@ -26,11 +26,22 @@ use crate::{Error, ErrorKind, Result};
 /// | Q4_K | u4 [P] · header [P/256] | `d * sc * q - dmin * mn` |
 /// | Q5_K | u4 [P] · u1 [P] · header [P/256] | `d * sc * q - dmin * mn`, `q = u4 + 16 u1` |
 /// | Q6_K | u4 [P] · u2 [P] · i8 sc [P/16] · f16 d [P/256] | `d * sc * (q - 32)`, `q = u4 + 16 u2` |
+/// | Q2_K | u2 [P] · (u4 sc, u4 mn) [P/16] · (f16 d, f16 dmin) [P/256] | `d * sc * q - dmin * mn` |
+/// | Q3_K | u2 [P] · u1 [P] · scales [P/256] · f16 d [P/256] | `d * (sc - 32) * (q - 4)`, `q = u2 + 4 u1` |
+/// | IQ4_NL | u4 [P] · f16 d [P/32] | `d * IQ4[q]` |
+/// | IQ4_XS | u4 [P] · header [P/256] | `d * (sc - 32) * IQ4[q]` |
+/// | TQ1_0 | trits [P/256] · f16 d [P/256] | `d * (t - 1)` |
+/// | TQ2_0 | u2 [P] · f16 d [P/256] | `d * (q - 1)` |
 /// | MXFP4 | u4 [P] · u8 s [P/32] | `fp4(u4) * 2^(s - 127)` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
-/// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256. MXFP4 is that of
-/// the OCP Microscaling Formats (v1.0, 2023): `fp4` has a sign, two bits of exponent and one of mantissa.
+/// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256, and so do
+/// IQ4_XS, TQ1_0 and TQ2_0.
+///
+/// GGUF's own bytes are also the scales of Q3_K (16 of 6 bits in 12 bytes), the header of IQ4_XS (8 bytes: f16 d, two high
+/// bits and then four low ones of eight scales), and the trits of TQ1_0 (52 bytes, five or four to a byte, see
+/// [`decode`]). IQ4 is the table [`decode::IQ4`].
+/// MXFP4 is that of the OCP Microscaling Formats (v1.0, 2023): `fp4` has a sign, two bits of exponent and one of mantissa.
 #[allow(non_camel_case_types, reason = "the field writes Q4_K, not Q4K")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -46,13 +57,19 @@ pub enum Encoding {
     Q4_K,
     Q5_K,
     Q6_K,
+    Q2_K,
+    Q3_K,
+    IQ4_NL,
+    IQ4_XS,
+    TQ1_0,
+    TQ2_0,
     MXFP4,
 }
 
 /// What one plane of a row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plane {
-    /// Columns that share one entry: 1 for quants, 32 or 256 for scales.
+    /// Columns that share one entry: 1 for quants, 16 to 256 for scales.
     pub columns: u64,
     /// Bits of one entry.
     pub bits: u64,
@@ -140,6 +157,48 @@ pub const ENCODINGS: &[Descriptor] = &[
         plain: None,
     },
     Descriptor {
+        encoding: Encoding::Q2_K,
+        name: "q2_k",
+        block: 256,
+        planes: &[plane(1, 2), plane(16, 8), plane(256, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q3_K,
+        name: "q3_k",
+        block: 256,
+        planes: &[plane(1, 2), plane(1, 1), plane(256, 96), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ4_NL,
+        name: "iq4_nl",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ4_XS,
+        name: "iq4_xs",
+        block: 256,
+        planes: &[plane(1, 4), plane(256, 64)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::TQ1_0,
+        name: "tq1_0",
+        block: 256,
+        planes: &[plane(256, 416), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::TQ2_0,
+        name: "tq2_0",
+        block: 256,
+        planes: &[plane(1, 2), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
         encoding: Encoding::MXFP4,
         name: "mxfp4",
         block: 32,
@@ -217,5 +276,9 @@ mod tests {
         assert_eq!(Encoding::Q4_1.row_stride(576), 576 / 2 + (576 / 32 * 4_u64).next_multiple_of(16));
         assert_eq!(Encoding::Q4_K.row_stride(512), 288);
         assert_eq!(Encoding::Q6_K.row_stride(256), 128 + 64 + 16 + 16);
+        // Of eight blocks no plane needs padding: as many bytes as GGUF has.
+        for (encoding, block) in gguf::blocks().filter(|(_, (columns, _))| *columns == 256) {
+            assert_eq!(encoding.row_stride(8 * 256), 8 * block.1, "{encoding:?}");
+        }
     }
 }

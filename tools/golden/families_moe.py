@@ -416,6 +416,8 @@ FAMILIES = {
                                    decoder_sparse_step=2, mlp_only_layers=[3], num_hidden_layers=4, head_dim=16,
                                    norm_topk_prob=False),
     "gpt-oss": GPT_OSS,
+    # The same with the limit of the published models, which is all that a GGUF file can mean.
+    "gpt-oss-limit": more(GPT_OSS, {"swiglu_limit": 7.0}, swiglu_limit=7.0),
     "deepseek-v2-lite": DEEPSEEK_V2,
     # deepseek-ai/DeepSeek-V2: queries out of a latent as well, the best groups first, choices times a factor.
     # The two kinds of mscale are equal in the checkpoint; here they differ, so that cos and sin are scaled as well.
@@ -430,7 +432,22 @@ FAMILIES = {
         routed_scaling_factor=4.0,
         rope_scaling={**DEEPSEEK_V2["config"]["rope_scaling"], "mscale": 1.0, "mscale_all_dim": 0.5},
     ),
+    # The same with both equal, which is all that a GGUF file can say.
+    "deepseek-v2-even": more(
+        DEEPSEEK_V2,
+        {"q_lora_rank": 36, "topk_method": "group_limited_greedy"},
+        has=["model.layers.0.self_attn.q_a_layernorm.weight"],
+        q_lora_rank=36,
+        n_group=4,
+        topk_group=2,
+        topk_method="group_limited_greedy",
+        routed_scaling_factor=4.0,
+    ),
     "deepseek-v3": DEEPSEEK_V3,
     "qwen3-next": QWEN3_NEXT,
     "llama4-text": LLAMA4,
+    # The same with the published chunks and temperatures, of which a GGUF file says nothing.
+    "llama4-published": more(
+        LLAMA4, {"attention_chunk_size": 8192, "floor_scale": 8192}, attention_chunk_size=8192, floor_scale=8192
+    ),
 }  # fmt: skip

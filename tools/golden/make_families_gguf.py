@@ -9,6 +9,7 @@ stands for it) is said by keys that the published files do not need.
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import gguf
@@ -65,6 +66,40 @@ QWEN = {
     "mlp.w2": "ffn_gate",
     "mlp.c_proj": "ffn_down",
 }
+ROUTER = {"mlp.gate": "ffn_gate_inp", "mlp.gate.e_score_correction_bias": "exp_probs_b"}
+EXPERTS = {f"mlp.experts.*.{part}_proj": f"ffn_{part}_exps" for part in ("gate", "up", "down")}
+SHARED = {f"mlp.shared_expert.{part}_proj": f"ffn_{part}_shexp" for part in ("gate", "up", "down")}
+MOE = ROUTER | EXPERTS | SHARED | {"mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
+MIXTRAL = {
+    "block_sparse_moe.gate": "ffn_gate_inp",
+    "block_sparse_moe.experts.*.w1": "ffn_gate_exps",
+    "block_sparse_moe.experts.*.w3": "ffn_up_exps",
+    "block_sparse_moe.experts.*.w2": "ffn_down_exps",
+}
+DEEPSEEK = ROUTER | EXPERTS | {
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
+    "self_attn.k_b_proj": "attn_k_b",
+    "self_attn.v_b_proj": "attn_v_b",
+    **{name.replace("shared_expert", "shared_experts"): stem for name, stem in SHARED.items()},
+}  # fmt: skip
+GPT_OSS = {
+    "post_attention_layernorm": "post_attention_norm",
+    "self_attn.sinks": "attn_sinks",
+    "mlp.router": "ffn_gate_inp",
+    **EXPERTS,
+}
+LLAMA4 = {name.replace("mlp.", "feed_forward."): stem for name, stem in EXPERTS.items()} | {
+    "feed_forward.router": "ffn_gate_inp",
+} | {
+    f"feed_forward.{shared}{part}_proj": f"ffn_{part}{ending}"
+    for part in ("gate", "up", "down")
+    for shared, ending in (("", ""), ("shared_expert.", "_shexp"))
+}  # fmt: skip
 OUTER = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -80,32 +115,46 @@ OUTER = {
 }
 LAYERS = ("model.layers.", "transformer.encoder.layers.", "transformer.h.")
 
-# permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms.
+# permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms. whole: keys and values
+# of latent attention in one matrix, as files had them before 2025-04; since then apart, keys transposed. halves: gates and
+# what they gate are halves of a tensor, not its rows in turn.
 FAMILIES = {
     "baichuan-7b": {"arch": Arch.BAICHUAN, "permuted": True},
+    "baichuan-13b": {"arch": Arch.BAICHUAN, "permuted": True, "alibi": True},
     "chatglm3": {"arch": Arch.CHATGLM, "names": CHATGLM, "rotated": 0.5},
     "cohere": {"arch": Arch.COMMAND_R},
     "cohere-qk-norm": {"arch": Arch.COMMAND_R},
     "cohere2": {"arch": Arch.COHERE2},
+    "deepseek-v2-even": {"arch": Arch.DEEPSEEK2, "names": DEEPSEEK, "whole": True},
+    "deepseek-v2-lite": {"arch": Arch.DEEPSEEK2, "names": DEEPSEEK},
+    "deepseek-v3": {"arch": Arch.DEEPSEEK2, "names": DEEPSEEK},
     "gemma": {"arch": Arch.GEMMA, "unit": True},
     "gemma2": {"arch": Arch.GEMMA2, "names": SANDWICH, "unit": True},
     "gemma3": {"arch": Arch.GEMMA3, "names": SANDWICH, "unit": True},
     "gemma3-layer-types": {"arch": Arch.GEMMA3, "names": SANDWICH, "unit": True},
     "glm": {"arch": Arch.CHATGLM, "names": FUSED},
     "glm4": {"arch": Arch.GLM4, "names": FUSED | GLM4},
+    "gpt-oss-limit": {"arch": Arch.GPT_OSS, "names": GPT_OSS},
     "granite": {"arch": Arch.GRANITE, "permuted": True},
     "internlm2": {"arch": Arch.INTERNLM2, "names": INTERNLM2, "permuted": True},
+    "llama4-published": {"arch": Arch.LLAMA4, "names": LLAMA4, "halves": True},
+    "mixtral": {"arch": Arch.LLAMA, "names": MIXTRAL, "permuted": True},
     "olmo2": {"arch": Arch.OLMO2, "names": SANDWICH},
     "phi-2": {"arch": Arch.PHI2, "names": PHI},
     "phi3": {"arch": Arch.PHI3, "names": FUSED},
     "phi3-longrope-long": {"arch": Arch.PHI3, "names": FUSED},
     "qwen": {"arch": Arch.QWEN, "names": QWEN},
     "qwen2": {"arch": Arch.QWEN2},
+    "qwen2-moe": {"arch": Arch.QWEN2MOE, "names": MOE},
     "qwen3": {"arch": Arch.QWEN3},
+    "qwen3-moe": {"arch": Arch.QWEN3MOE, "names": MOE},
+    "qwen3-moe-dense-layers": {"arch": Arch.QWEN3MOE, "names": MOE},
     "smollm3": {"arch": Arch.SMOLLM3, "permuted": True},
     "stablelm": {"arch": Arch.STABLELM},
     "starcoder2": {"arch": Arch.STARCODER2, "names": STARCODER},
 }
+# Also written as a model in several files.
+IN_PARTS = "qwen2"
 
 
 def first(config, *names, default=None):
@@ -122,12 +171,15 @@ def sizes(config):
 def write_metadata(writer, name, config, case):
     heads, kv_heads, head_dim = sizes(config)
     arch = case["arch"]
-    writer.add_context_length(first(config, "seq_length", "max_position_embeddings"))
+    writer.add_context_length(first(config, "seq_length", "max_position_embeddings", "model_max_length"))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(first(config, "num_hidden_layers", "num_layers"))
-    writer.add_feed_forward_length(first(config, "intermediate_size", "ffn_hidden_size"))
+    writer.add_feed_forward_length(first(config, "intermediate_size_mlp", "intermediate_size", "ffn_hidden_size"))
     writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
+    if arch is Arch.DEEPSEEK2:
+        write_latent(writer, config, case)
+    else:
+        writer.add_head_count_kv(kv_heads)
     if "head_dim" in config:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
@@ -142,7 +194,9 @@ def write_metadata(writer, name, config, case):
     rotated = first(config, "partial_rotary_factor", default=case.get("rotated"))
     if rotated is not None:
         writer.add_rope_dimension_count(int(head_dim * rotated))
-    if "sliding_window" in config and arch not in (Arch.QWEN2, Arch.QWEN3, Arch.SMOLLM3):
+    write_experts(writer, config, arch)
+    windowless = (Arch.QWEN2, Arch.QWEN3, Arch.SMOLLM3, Arch.QWEN2MOE, Arch.QWEN3MOE)
+    if config.get("sliding_window") and arch not in windowless:
         writer.add_sliding_window(config["sliding_window"])
     for field, add in [
         ("logit_scale", writer.add_logit_scale),
@@ -163,12 +217,23 @@ def write_metadata(writer, name, config, case):
         key = gguf.Keys.Attention.SLIDING_WINDOW_PATTERN.format(arch=gguf.MODEL_ARCH_NAMES[arch])
         writer.add_array(key, pattern) if kinds else writer.add_uint32(key, pattern)
         writer.add_key_value("gemma3.rope.freq_base_swa", config["rope_local_base_freq"], gguf.GGUFValueType.FLOAT32)
+    if case.get("alibi"):  # what 40 layers say of published files
+        writer.add_max_alibi_bias(8.0)
     if arch is Arch.STABLELM:
         writer.add_parallel_residual(True)  # as the converter writes it where the config is silent
     scaling = config.get("rope_scaling") or {}
     if scaling.get("rope_type") == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(scaling["factor"])
+    if "yarn" in (scaling.get("type"), scaling.get("rope_type")):
+        assert scaling.get("mscale") == scaling.get("mscale_all_dim"), "the format has one number for both"
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
+        if "mscale_all_dim" in scaling:
+            writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
     if "long_factor" in scaling:
         original, positions = config["original_max_position_embeddings"], config["max_position_embeddings"]
         writer.add_rope_scaling_orig_ctx_len(original)
@@ -177,9 +242,60 @@ def write_metadata(writer, name, config, case):
         writer.add_tensor("rope_factors_short.weight", np.array(scaling["short_factor"], dtype=np.float32))
 
 
+def write_latent(writer, config, case):
+    heads, rank, rotated = config["num_attention_heads"], config["kv_lora_rank"], config["qk_rope_head_dim"]
+    key, value = config["qk_nope_head_dim"] + rotated, config["v_head_dim"]
+    if case.get("whole"):
+        writer.add_head_count_kv(heads)
+        writer.add_key_length(key)
+        writer.add_value_length(value)
+    else:
+        # One head for all, of the latent row.
+        writer.add_head_count_kv(1)
+        writer.add_key_length(rank + rotated)
+        writer.add_value_length(rank)
+        writer.add_key_length_mla(key)
+        writer.add_value_length_mla(value)
+    writer.add_kv_lora_rank(rank)
+    if config.get("q_lora_rank"):
+        writer.add_q_lora_rank(config["q_lora_rank"])
+    writer.add_rope_dimension_count(rotated)
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+
+
+def write_experts(writer, config, arch):
+    experts = first(config, "num_local_experts", "num_experts", "n_routed_experts")
+    if experts is None:
+        return
+    if arch is Arch.LLAMA4:
+        writer.add_interleave_moe_layer_step(config["interleave_moe_layer_step"])
+    if arch in (Arch.GPT_OSS, Arch.LLAMA4):
+        writer.add_expert_feed_forward_length(config["intermediate_size"])
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    for field, add in [
+        ("moe_intermediate_size", writer.add_expert_feed_forward_length),
+        ("shared_expert_intermediate_size", writer.add_expert_shared_feed_forward_length),
+        ("n_shared_experts", writer.add_expert_shared_count),
+        ("n_group", writer.add_expert_group_count),
+        ("topk_group", writer.add_expert_group_used_count),
+        ("routed_scaling_factor", writer.add_expert_weights_scale),
+    ]:
+        if config.get(field) is not None:
+            add(config[field])
+    # The others' router is as llama.cpp has it of their architecture.
+    if arch is Arch.DEEPSEEK2 and config["norm_topk_prob"] or arch is Arch.QWEN3MOE and not config["norm_topk_prob"]:
+        writer.add_expert_weights_norm(config["norm_topk_prob"])
+    if (scores := config.get("scoring_func")) is not None:
+        kind = gguf.ExpertGatingFuncType
+        writer.add_expert_gating_func(kind.SIGMOID if scores == "sigmoid" else kind.SOFTMAX)
+
+
 def renamed(name, names):
     """(GGUF's name, stem) of a tensor."""
-    stem, kind = name.rsplit(".", 1)
+    # Vectors of a router and of attention have no kind of their own.
+    bare = {"e_score_correction_bias": "bias", "sinks": "weight"}.get(name.rsplit(".", 1)[1])
+    stem, kind = (name, bare) if bare else name.rsplit(".", 1)
     for prefix in LAYERS:
         if stem.startswith(prefix):
             layer, stem = stem.removeprefix(prefix).split(".", 1)
@@ -188,7 +304,19 @@ def renamed(name, names):
     return f"{OUTER[stem]}.{kind}", OUTER[stem]
 
 
-def split(name, value, config):
+def stacked(tensors):
+    """The tensors, those of experts as one for all experts, whose number becomes a `*`."""
+    experts = {}
+    for name, value in tensors.items():
+        if found := re.fullmatch(r"(.*\.experts\.)(\d+)(\..*)", name):
+            experts.setdefault(found[1] + "*" + found[3], {})[int(found[2])] = value
+        else:
+            yield name, value
+    for name, slabs in experts.items():
+        yield name, torch.stack([slabs[expert] for expert in range(len(slabs))])
+
+
+def split(name, value, config, case):
     """The published tensor, or the parts that the converter makes of it."""
     heads, kv_heads, head_dim = sizes(config)
     if name.endswith("W_pack.weight"):
@@ -198,30 +326,47 @@ def split(name, value, config):
         groups = value.reshape(kv_heads, heads // kv_heads + 2, head_dim, -1)
         for part, rows in {"q": groups[:, :-2], "k": groups[:, -2:-1], "v": groups[:, -1:]}.items():
             yield name.replace("attention.wqkv", f"self_attn.{part}_proj"), rows.reshape(-1, value.shape[1])
+    elif ".experts.gate_up_proj" in name:  # [experts, hidden, both]
+        kind = "bias" if name.endswith("_bias") else "weight"
+        parts = value.chunk(2, dim=-1) if case.get("halves") else (value[..., 0::2], value[..., 1::2])
+        for part, rows in zip(("gate", "up"), parts):
+            rows = rows if kind == "bias" else rows.transpose(1, 2)
+            yield name.split(".experts.")[0] + f".experts.*.{part}_proj.{kind}", rows
+    elif name.endswith((".experts.down_proj", ".experts.down_proj_bias")):
+        kind = "bias" if name.endswith("_bias") else "weight"
+        yield name.split(".experts.")[0] + f".experts.*.down_proj.{kind}", (
+            value if kind == "bias" else value.transpose(1, 2)
+        )
+    elif name.endswith("kv_b_proj.weight") and not case.get("whole"):
+        parts = value.reshape(heads, -1, value.shape[1]).split((config["qk_nope_head_dim"], config["v_head_dim"]), dim=1)
+        yield name.replace("kv_b_proj", "k_b_proj"), parts[0].transpose(1, 2)
+        yield name.replace("kv_b_proj", "v_b_proj"), parts[1]
     else:
         yield name, value
 
 
-def make(source, out, name):
+def make(source, out, name, tensors_each=0):
+    """Writes the file of a family, or several, each with so many tensors."""
     case = FAMILIES[name]
     config = json.loads((source / name / "config.json").read_text())
     heads, kv_heads, _ = sizes(config)
     names = LLAMA | case.get("names", {})
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.gguf"
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[case["arch"]])
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[case["arch"]], split_max_tensors=tensors_each)
     write_metadata(writer, name, config, case)
-    for published, whole in load_file(source / name / "model.safetensors").items():
+    for published, whole in stacked(load_file(source / name / "model.safetensors")):
         if published.endswith("inv_freq"):
             continue
-        for part, value in split(published, whole, config):
+        for part, value in split(published, whole, config, case):
             theirs, stem = renamed(part, names)
-            value = value.float().numpy()
+            # The converter drops axes of one.
+            value = value.float().squeeze().numpy()
             if case.get("permuted") and stem in ("attn_q", "attn_k"):
                 value = permute(value, heads if stem == "attn_q" else kv_heads)
             if case.get("unit") and stem.endswith("norm"):
                 value = value + 1
-            if value.ndim == 1 or stem.endswith("norm"):
+            if value.ndim == 1 or stem.endswith("norm") or theirs.endswith(".bias"):
                 writer.add_tensor(theirs, np.ascontiguousarray(value, dtype=np.float32))
             else:
                 write_matrix(writer, theirs, value)
@@ -229,7 +374,8 @@ def make(source, out, name):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    print(f"{name}: {path.stat().st_size} bytes")
+    files = [path] if path.is_file() else out.glob(f"{name}-*-of-*.gguf")
+    print(f"{name}: {sum(file.stat().st_size for file in files)} bytes")
 
 
 def write_matrix(writer, name, value):
@@ -251,6 +397,8 @@ def main():
     arguments = parser.parse_args()
     for name in arguments.only or FAMILIES:
         make(data / "families", arguments.out, name)
+    if not arguments.only or IN_PARTS in arguments.only:
+        make(data / "families", arguments.out / "parts", IN_PARTS, tensors_each=9)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,12 @@ CASES = {
     "Q4_K": {**BLOCKS_OF_256, "type": Type.Q4_K},
     "Q5_K": {**BLOCKS_OF_256, "type": Type.Q5_K},
     "Q6_K": {**BLOCKS_OF_256, "type": Type.Q6_K, "tied": True},
+    "Q2_K": {**BLOCKS_OF_256, "type": Type.Q2_K},
+    "Q3_K": {**BLOCKS_OF_256, "type": Type.Q3_K},
+    "IQ4_NL": {**BLOCKS_OF_32, "type": Type.IQ4_NL},
+    "IQ4_XS": {**BLOCKS_OF_256, "type": Type.IQ4_XS, "tied": True},
+    "TQ1_0": {**BLOCKS_OF_256, "type": Type.TQ1_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
+    "TQ2_0": {**BLOCKS_OF_256, "type": Type.TQ2_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
     "MXFP4": {**BLOCKS_OF_32, "type": Type.MXFP4},
     # The header of version 2, which has the same layout.
     "v2": {**PLAIN, "type": Type.F16, "version": 2},
@@ -56,6 +62,9 @@ CASES = {
         "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8}},
     "rope-linear": {**PLAIN, "type": Type.F16, "linear": 4.0},
 }
+
+# What the package can read but not write.
+COMPOSED = (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS)
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ t", "h e", "Ġt he", "i n", "Ġ a", "e r", "o n", "l l", "ll o", "he llo", "Ġ Ġ", "in g"]
@@ -102,29 +111,66 @@ def half_bytes(values):
     return values.astype(np.float16).reshape(-1, 1).view(np.uint8)
 
 
-def random_k_blocks(rng, kind, rows, columns, std):
-    """Random blocks of a K type whose values have about this standard deviation and a mean near 0.
+def random_blocks(rng, kind, rows, columns, std):
+    """Random blocks of a type whose values have about this standard deviation and a mean near 0.
 
     The package can read these types but not write them, so the blocks are composed: any bits are a valid block as long
     as its f16 scales are sane.
     """
-    count = rows * columns // 256
-    vary = rng.uniform(0.5, 1.5, count)
-    if kind == Type.Q6_K:
-        # value = d * scale * (q - 32), both random over nearly their whole range. Many d are subnormal in f16 here,
-        # as they are in real files: a decoder that flushes them to zero fails.
-        scales = (rng.integers(40, 128, (count, 16)) * rng.choice([-1, 1], (count, 16))).astype(np.int8)
-        bits = rng.integers(0, 256, (count, 128 + 64), dtype=np.uint8)
-        blocks = [bits, scales.view(np.uint8), half_bytes(std / (85 * 18.5) * vary)]
-    else:
-        # value = d * scale * q - dmin * min, with q in 0..15 or 0..31; dmin * min is near d * scale * middle.
-        levels, high_bits = (16, 0) if kind == Type.Q4_K else (32, 32)
-        scales = rng.integers(16, 64, (count, 8))
-        mins = np.clip(np.rint(scales * (levels - 1) / levels) + rng.integers(-3, 4, (count, 8)), 0, 63).astype(int)
-        d = (std / (levels / math.sqrt(12) * 41) * vary).astype(np.float16)
-        bits = rng.integers(0, 256, (count, high_bits + 128), dtype=np.uint8)
-        blocks = [half_bytes(d), half_bytes(d.astype(np.float32) * levels / 2), pack_scales(scales, mins), bits]
-    return np.concatenate(blocks, axis=1).reshape(rows, -1)
+    count = rows * columns // gguf.GGML_QUANT_SIZES[kind][0]
+    compose = {Type.Q2_K: q2_k, Type.Q3_K: q3_k, Type.Q6_K: q6_k, Type.IQ4_NL: iq4_nl, Type.IQ4_XS: iq4_xs}
+    return np.concatenate(compose.get(kind, q45_k)(rng, count, std, kind), axis=1).reshape(rows, -1)
+
+
+def random_bytes(rng, count, length):
+    return rng.integers(0, 256, (count, length), dtype=np.uint8)
+
+
+def vary(rng, count):
+    return rng.uniform(0.5, 1.5, count)
+
+
+def q6_k(rng, count, std, _):
+    # value = d * scale * (q - 32), both random over nearly their whole range. Many d are subnormal in f16 here,
+    # as they are in real files: a decoder that flushes them to zero fails.
+    factor = vary(rng, count)
+    scales = (rng.integers(40, 128, (count, 16)) * rng.choice([-1, 1], (count, 16))).astype(np.int8)
+    return [random_bytes(rng, count, 128 + 64), scales.view(np.uint8), half_bytes(std / (85 * 18.5) * factor)]
+
+
+def q45_k(rng, count, std, kind):
+    # value = d * scale * q - dmin * min, with q in 0..15 or 0..31; dmin * min is near d * scale * middle.
+    factor = vary(rng, count)
+    levels, high_bits = (16, 0) if kind == Type.Q4_K else (32, 32)
+    scales = rng.integers(16, 64, (count, 8))
+    mins = np.clip(np.rint(scales * (levels - 1) / levels) + rng.integers(-3, 4, (count, 8)), 0, 63).astype(int)
+    d = (std / (levels / math.sqrt(12) * 41) * factor).astype(np.float16)
+    header = [half_bytes(d), half_bytes(d.astype(np.float32) * levels / 2), pack_scales(scales, mins)]
+    return [*header, random_bytes(rng, count, high_bits + 128)]
+
+
+def q2_k(rng, count, std, _):
+    # value = d * scale * q - dmin * min, with q in 0..3 and the minimum near the middle.
+    scales = rng.integers(4, 16, (count, 16))
+    mins = np.clip(scales + rng.integers(-1, 2, (count, 16)), 0, 15)
+    d = (std / (1.12 * 10) * vary(rng, count)).astype(np.float16)
+    packed = (scales | mins << 4).astype(np.uint8)
+    return [packed, random_bytes(rng, count, 64), half_bytes(d), half_bytes(d.astype(np.float32) * 1.5)]
+
+
+def q3_k(rng, count, std, _):
+    # value = d * (scale - 32) * (q - 4), with q in 0..7 and all bits random.
+    d = std / (2.35 * 18.5) * vary(rng, count)
+    return [random_bytes(rng, count, 32 + 64 + 12), half_bytes(d)]
+
+
+def iq4_nl(rng, count, std, _):
+    return [half_bytes(std / 71 * vary(rng, count)), random_bytes(rng, count, 16)]
+
+
+def iq4_xs(rng, count, std, _):
+    # value = d * (scale - 32) * table[q]
+    return [half_bytes(std / (71 * 18.5) * vary(rng, count)), random_bytes(rng, count, 2 + 4 + 128)]
 
 
 def rope_divisors(case, head_dim):
@@ -179,8 +225,8 @@ def write_tensors(writer, rng, case, head_dim, vocab):
 
     def matrix(name, rows, columns, std, heads=None):
         kind = case.get("types", {}).get(name.split(".")[-2], case["type"])
-        if kind in (Type.Q4_K, Type.Q5_K, Type.Q6_K):
-            data = random_k_blocks(rng, kind, rows, columns, std)
+        if kind in COMPOSED:
+            data = random_blocks(rng, kind, rows, columns, std)
         else:
             data = quantize(spread(rng, (rows, columns), std), kind)
         if heads:  # whole rows move, so a quantized matrix is permuted like a plain one

@@ -3,6 +3,7 @@
 //! Names and keys are those that `convert_hf_to_gguf.py` of llama.cpp writes. A new architecture is a row of the table.
 
 use super::architectures::ARCHITECTURES;
+use super::mixtures::MIXTURES;
 use crate::{Error, ErrorKind, Result};
 
 /// One `general.architecture`.
@@ -25,6 +26,10 @@ pub(super) struct Architecture {
     pub interleaved: bool,
     /// `rope.dimension_count` may be less than a head.
     pub partial_rotation: bool,
+    /// YaRN's ramp begins and ends at whole pairs.
+    pub whole_ramp: bool,
+    /// Keys and values of all heads come from one short row (multi-head latent attention).
+    pub latent: bool,
     /// Keys under `name.` that are read besides those of every architecture, of `epsilon` and of `fields`.
     pub keys: &'static [&'static str],
     /// Keys under `name.` that change no number, besides those of every architecture.
@@ -46,8 +51,14 @@ pub(super) enum When {
     Always,
     /// The file has a sliding window.
     Windowed,
-    /// The model has so many layers: nothing else in the file tells.
-    Layers(u64),
+    /// The file has experts.
+    Experts,
+    /// It has, and each gets its score from a sigmoid.
+    SigmoidExperts,
+    /// Scores fall with distance: the file says so, or it has so many layers, which is all that most files say of it.
+    Alibi {
+        layers: u64,
+    },
 }
 
 /// Where a field of the config comes from.
@@ -59,6 +70,20 @@ pub(super) enum Field {
     Optional(&'static str),
     /// The number of a key, or this one where it is absent or 0.
     Or(&'static str, f64),
+    /// The whole number of a key, or this one where it is absent or 0.
+    CountOr(&'static str, u64),
+    /// The truth value of a key, or this one where it is absent.
+    TruthOr(&'static str, bool),
+    /// Values of a head's key that do not rotate.
+    PlainDim,
+    /// Values of a head's value.
+    ValueDim,
+    /// Whether the experts are not so many.
+    OtherExpertsThan(u64),
+    /// Rows of a tensor, in the first layer that has it.
+    RowsOf(&'static str),
+    /// The layers that lack a tensor, by their numbers.
+    LayersWithout(&'static str),
     /// Whether layer 0 has a tensor.
     Has(&'static str),
     /// Whether it has not.
@@ -84,6 +109,22 @@ pub(super) enum Part {
     /// Of two halves.
     First,
     Second,
+    /// All rows of a vector that is a matrix of one row here.
+    OneRow,
+    /// All of a vector that is neither a weight nor a bias by name here.
+    Bare,
+    /// Of the latent row and the part of the keys that rotates.
+    Latent,
+    LatentRotary,
+    /// Of heads, each the part of a key that does not rotate, and its value.
+    LatentKey,
+    LatentValue,
+    /// All rows, those of each head lying as the head's transpose.
+    TurnedHeads,
+    /// Of slabs, one for each expert, whose number takes the place of the `*` in our name: its rows, or half of them.
+    Expert,
+    ExpertFirst,
+    ExpertSecond,
 }
 
 /// The factors of Llama 3's RoPE; they become part of the config.
@@ -121,13 +162,18 @@ const HARMLESS_KEYS: &[&str] = &["vocab_size", "rope.scaling.finetuned", "tensor
 const ZERO_KEYS: &[&str] =
     &["expert_count", "expert_used_count", "nextn_predict_layers", "rope.scaling.yarn_log_multiplier"];
 
+/// Both tables.
+fn rows() -> impl Iterator<Item = &'static Architecture> {
+    ARCHITECTURES.iter().chain(MIXTURES)
+}
+
 /// The row of `general.architecture`.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for a name that is not in the table.
 pub(super) fn architecture(name: &str) -> Result<&'static Architecture> {
-    ARCHITECTURES.iter().find(|row| row.name == name).ok_or_else(|| {
-        let known: Vec<&str> = ARCHITECTURES.iter().map(|row| row.name).collect();
+    rows().find(|row| row.name == name).ok_or_else(|| {
+        let known: Vec<&str> = rows().map(|row| row.name).collect();
         Error::new(ErrorKind::Unsupported, format!("the GGUF architecture '{name}' is not supported"))
             .remedy(format!("supported from GGUF: {}; or use the safetensors checkpoint", known.join(", ")))
     })
@@ -137,8 +183,11 @@ impl Field {
     fn key(self) -> Option<&'static str> {
         match self {
             Self::Needed(key) | Self::Optional(key) | Self::Or(key, _) => Some(key),
+            Self::CountOr(key, _) | Self::TruthOr(key, _) => Some(key),
             Self::QueryScalar { .. } => Some("attention.scale"),
             Self::WindowPattern => Some("attention.sliding_window_pattern"),
+            Self::PlainDim | Self::ValueDim | Self::RowsOf(_) | Self::LayersWithout(_) => None,
+            Self::OtherExpertsThan(_) => None,
             Self::Has(_) | Self::Lacks(_) => None,
         }
     }
@@ -228,12 +277,12 @@ mod tests {
 
     #[test]
     fn names_stand_once() {
-        for row in ARCHITECTURES {
+        for row in rows() {
             let of_layers = row.layer_tensors.concat();
             for (index, (stem, _)) in of_layers.iter().enumerate() {
                 assert!(of_layers[..index].iter().all(|other| other.0 != *stem), "{}: {stem}", row.name);
             }
-            assert_eq!(ARCHITECTURES.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+            assert_eq!(rows().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
             assert!(row.classes.iter().any(|class| matches!(class.when, When::Always)), "{}", row.name);
         }
     }

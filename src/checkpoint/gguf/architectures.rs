@@ -1,4 +1,4 @@
-//! The table of GGUF architectures: each row is data.
+//! The table of GGUF architectures: each row is data. Mixtures of experts have a table of their own.
 
 use super::architecture::Field::{Has, Lacks, Needed, Optional, Or, QueryScalar, WindowPattern};
 use super::architecture::{Architecture, Class, Part, Rule, When};
@@ -11,7 +11,7 @@ const OUTER: &[(&str, &str)] = &[
 const FINAL_NORM_BIAS: &[(&str, &str)] = &[("output_norm.bias", crate::plan::FINAL_NORM_BIAS)];
 const HEAD_BIAS: &[(&str, &str)] = &[("output.bias", crate::plan::HEAD_BIAS)];
 
-const ATTENTION: &[Rule] = &[
+pub(super) const ATTENTION: &[Rule] = &[
     ("attn_q", &[("self_attn.q_proj", Part::All)]),
     ("attn_k", &[("self_attn.k_proj", Part::All)]),
     ("attn_v", &[("self_attn.v_proj", Part::All)]),
@@ -21,16 +21,27 @@ const FUSED_QKV: &[Rule] = &[(
     "attn_qkv",
     &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
 )];
-const HEAD_NORMS: &[Rule] =
+pub(super) const HEAD_NORMS: &[Rule] =
     &[("attn_q_norm", &[("self_attn.q_norm", Part::All)]), ("attn_k_norm", &[("self_attn.k_norm", Part::All)])];
-const PLAIN_MLP: &[Rule] = &[("ffn_up", &[("mlp.up_proj", Part::All)]), ("ffn_down", &[("mlp.down_proj", Part::All)])];
-const GATE: &[Rule] = &[("ffn_gate", &[("mlp.gate_proj", Part::All)])];
+pub(super) const PLAIN_MLP: &[Rule] =
+    &[("ffn_up", &[("mlp.up_proj", Part::All)]), ("ffn_down", &[("mlp.down_proj", Part::All)])];
+pub(super) const GATE: &[Rule] = &[("ffn_gate", &[("mlp.gate_proj", Part::All)])];
+pub(super) const EXPERTS: &[Rule] = &[
+    ("ffn_gate_inp", &[("mlp.gate", Part::All)]),
+    ("ffn_gate_exps", &[("mlp.experts.*.gate_proj", Part::Expert)]),
+    ("ffn_up_exps", &[("mlp.experts.*.up_proj", Part::Expert)]),
+    ("ffn_down_exps", &[("mlp.experts.*.down_proj", Part::Expert)]),
+    (
+        "ffn_gate_up_exps",
+        &[("mlp.experts.*.gate_proj", Part::ExpertFirst), ("mlp.experts.*.up_proj", Part::ExpertSecond)],
+    ),
+];
 const FUSED_GATE: &[Rule] = &[
     ("ffn_up", &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)]),
     ("ffn_down", &[("mlp.down_proj", Part::All)]),
 ];
-const BEFORE_ATTENTION: &[Rule] = &[("attn_norm", &[("input_layernorm", Part::All)])];
-const BEFORE_MLP: &[Rule] = &[("ffn_norm", &[("post_attention_layernorm", Part::All)])];
+pub(super) const BEFORE_ATTENTION: &[Rule] = &[("attn_norm", &[("input_layernorm", Part::All)])];
+pub(super) const BEFORE_MLP: &[Rule] = &[("ffn_norm", &[("post_attention_layernorm", Part::All)])];
 const AFTER_BLOCKS: &[Rule] = &[
     ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
     ("post_ffw_norm", &[("post_feedforward_layernorm", Part::All)]),
@@ -43,36 +54,46 @@ const AFTER_BLOCKS_OF_GLM: &[Rule] = &[
 
 const RMS: &str = "attention.layer_norm_rms_epsilon";
 const LAYER_NORM: &str = "attention.layer_norm_epsilon";
-const WINDOW: &str = "attention.sliding_window";
+pub(super) const WINDOW: &str = "attention.sliding_window";
 const LAYER_NORM_EPS: &[(&str, &str)] = &[("rms_norm_eps", "layer_norm_eps")];
+pub(super) const ALIBI: &str = "attention.max_alibi_bias";
 const GEMMA_NAMES: &[(&str, &str)] = &[("hidden_act", "hidden_activation")];
-const Q_BIAS: &str = "self_attn.q_proj.bias";
+pub(super) const Q_BIAS: &str = "self_attn.q_proj.bias";
 
-const fn class(class: &'static str, model_type: &'static str) -> Class {
+pub(super) const fn class(class: &'static str, model_type: &'static str) -> Class {
     Class { when: When::Always, class, model_type, renamed: &[] }
 }
 
-const LLAMA: Architecture = Architecture {
+pub(super) const LLAMA: Architecture = Architecture {
     name: "llama",
     classes: &[
+        Class { when: When::Experts, ..class("MixtralForCausalLM", "mixtral") },
         Class { when: When::Windowed, ..class("MistralForCausalLM", "mistral") },
         class("LlamaForCausalLM", "llama"),
     ],
     activation: "silu",
     epsilon: RMS,
-    fields: &[("attention_bias", Has(Q_BIAS)), ("mlp_bias", Has("mlp.gate_proj.bias"))],
+    fields: &[
+        ("attention_bias", Has(Q_BIAS)),
+        ("mlp_bias", Has("mlp.gate_proj.bias")),
+        ("num_local_experts", Optional("expert_count")),
+        ("num_experts_per_tok", Optional("expert_used_count")),
+    ],
     tensors: &[OUTER],
-    layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP],
+    layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
     interleaved: true,
     partial_rotation: false,
+    whole_ramp: true,
+    latent: false,
     keys: &[WINDOW],
     harmless_keys: &[],
 };
 
-const QWEN2: Architecture = Architecture {
+pub(super) const QWEN2: Architecture = Architecture {
     name: "qwen2",
     classes: &[class("Qwen2ForCausalLM", "qwen2")],
     fields: &[],
+    layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP],
     interleaved: false,
     keys: &[],
     ..LLAMA
@@ -267,16 +288,15 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "baichuan",
         classes: &[
-            // The 13B has ALiBi, and no key for it.
             Class {
-                when: When::Layers(40),
+                when: When::Alibi { layers: 40 },
                 renamed: &[("max_position_embeddings", "model_max_length")],
-                ..class("BaichuanForCausalLM", "baichuan")
+                ..class("BaiChuanForCausalLM", "baichuan")
             },
             class("BaiChuanForCausalLM", "baichuan"),
         ],
         fields: &[],
-        keys: &[],
+        keys: &[ALIBI],
         ..LLAMA
     },
 ];

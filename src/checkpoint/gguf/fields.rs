@@ -7,7 +7,7 @@ use super::metadata::{Kind, Metadata, Value as Entry};
 use super::model::{ModelShape, missing};
 use crate::{Error, Result};
 
-/// Puts a field in the config, where the file says something of it. `has` tells whether a tensor is there.
+/// Puts a field in the config, where the file says something of it. `rows_of` tells the rows of a tensor, if it is there.
 ///
 /// # Errors
 /// [`ErrorKind::Missing`] for a key that is needed; [`ErrorKind::Malformed`] for a value of another type.
@@ -17,16 +17,28 @@ pub(super) fn add(
     field: Field,
     shape: &ModelShape,
     metadata: &Metadata,
-    has: &dyn Fn(&str) -> bool,
+    rows_of: &dyn Fn(&str) -> Option<u64>,
 ) -> Result<()> {
     let key = |key: &str| format!("{}.{key}", shape.architecture.name);
     let number =
         |short: &str| Ok::<_, Error>(number(metadata, &key(short))?.filter(|value| value.as_f64() != Some(0.0)));
-    let first = |tensor: &str| has(&format!("model.layers.0.{tensor}"));
+    let of_layer = |layer: u64, tensor: &str| rows_of(&format!("model.layers.{layer}.{tensor}"));
+    let first = |tensor: &str| of_layer(0, tensor).is_some();
     let value = match field {
         Field::Needed(short) => Some(number(short)?.ok_or_else(|| missing(&key(short)))?),
         Field::Optional(short) => number(short)?,
         Field::Or(short, default) => Some(number(short)?.unwrap_or(default.into())),
+        Field::CountOr(short, default) => {
+            Some(metadata.u64(&key(short))?.filter(|count| *count != 0).unwrap_or(default).into())
+        }
+        Field::TruthOr(short, default) => Some(metadata.bool(&key(short))?.unwrap_or(default).into()),
+        Field::PlainDim => Some((shape.head_dim - shape.rotated).into()),
+        Field::ValueDim => Some(shape.value_dim.into()),
+        Field::OtherExpertsThan(count) => Some((shape.experts != count).into()),
+        Field::RowsOf(tensor) => (0..shape.layers).find_map(|layer| of_layer(layer, tensor)).map(Value::from),
+        Field::LayersWithout(tensor) => {
+            Some((0..shape.layers).filter(|layer| of_layer(*layer, tensor).is_none()).collect())
+        }
         Field::Has(tensor) => Some(first(tensor).into()),
         Field::Lacks(tensor) => Some((!first(tensor)).into()),
         Field::QueryScalar { wide_layers } => Some(match number("attention.scale")?.and_then(|scale| scale.as_f64()) {

@@ -6,8 +6,11 @@ mod architecture;
 mod architectures;
 mod cursor;
 mod fields;
+mod heads;
 mod metadata;
+mod mixtures;
 mod model;
+mod parts;
 mod rope;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +20,7 @@ use cursor::{Cursor, Stop};
 pub use cursor::HEADER_CAP;
 pub use metadata::{Kind, Metadata, Value};
 pub(super) use model::open;
+pub use parts::PartName;
 
 use crate::checkpoint::read::extend;
 use crate::encoding::{self, Encoding};
@@ -39,6 +43,8 @@ pub struct TensorInfo {
     /// Last axis contiguous, the reverse of GGUF's order.
     pub shape: Vec<u64>,
     pub encoding: Encoding,
+    /// Which of the model's files has it.
+    pub file: usize,
     /// From the start of the file.
     pub offset_bytes: u64,
     pub len_bytes: u64,
@@ -114,7 +120,6 @@ fn parse(cursor: &mut Cursor, file_len: u64) -> Result<Header, Stop> {
         }
     }
     let metadata = Metadata(entries);
-    refuse_splits(&metadata)?;
     let alignment = alignment(&metadata)?;
     cursor.context = "the table of tensors";
     let mut names = BTreeSet::new();
@@ -148,15 +153,6 @@ fn check_version(cursor: &mut Cursor) -> Result<(), Stop> {
     }
 }
 
-/// A file that is one of several holds only a part of the tensors.
-fn refuse_splits(metadata: &Metadata) -> Result<()> {
-    match metadata.u64("split.count")? {
-        Some(2..) => Err(Error::new(ErrorKind::Unsupported, "this GGUF file is one of several parts")
-            .remedy("merge them with llama-gguf-split --merge")),
-        _ => Ok(()),
-    }
-}
-
 fn alignment(metadata: &Metadata) -> Result<u64> {
     let alignment = metadata.u32("general.alignment")?.map_or(DEFAULT_ALIGNMENT, u64::from);
     if alignment.is_power_of_two() {
@@ -182,7 +178,7 @@ fn tensor_info(cursor: &mut Cursor) -> Result<TensorInfo, Stop> {
     let offset_bytes = cursor.u64()?;
     let sized = tensor_type(code).and_then(|encoding| Ok((encoding, tensor_len(encoding, &shape)?)));
     match sized {
-        Ok((encoding, len_bytes)) => Ok(TensorInfo { name, shape, encoding, offset_bytes, len_bytes }),
+        Ok((encoding, len_bytes)) => Ok(TensorInfo { name, shape, encoding, file: 0, offset_bytes, len_bytes }),
         Err(error) => Err(named(error, &name)),
     }
 }
@@ -197,8 +193,8 @@ const TYPES: &[(u32, &str, Option<Encoding>)] = &[
     (7, "Q5_1", Some(Encoding::Q5_1)),
     (8, "Q8_0", Some(Encoding::Q8_0)),
     (9, "Q8_1", None),
-    (10, "Q2_K", None),
-    (11, "Q3_K", None),
+    (10, "Q2_K", Some(Encoding::Q2_K)),
+    (11, "Q3_K", Some(Encoding::Q3_K)),
     (12, "Q4_K", Some(Encoding::Q4_K)),
     (13, "Q5_K", Some(Encoding::Q5_K)),
     (14, "Q6_K", Some(Encoding::Q6_K)),
@@ -207,10 +203,10 @@ const TYPES: &[(u32, &str, Option<Encoding>)] = &[
     (17, "IQ2_XS", None),
     (18, "IQ3_XXS", None),
     (19, "IQ1_S", None),
-    (20, "IQ4_NL", None),
+    (20, "IQ4_NL", Some(Encoding::IQ4_NL)),
     (21, "IQ3_S", None),
     (22, "IQ2_S", None),
-    (23, "IQ4_XS", None),
+    (23, "IQ4_XS", Some(Encoding::IQ4_XS)),
     (24, "I8", None),
     (25, "I16", None),
     (26, "I32", None),
@@ -218,8 +214,8 @@ const TYPES: &[(u32, &str, Option<Encoding>)] = &[
     (28, "F64", None),
     (29, "IQ1_M", None),
     (30, "BF16", Some(Encoding::BF16)),
-    (34, "TQ1_0", None),
-    (35, "TQ2_0", None),
+    (34, "TQ1_0", Some(Encoding::TQ1_0)),
+    (35, "TQ2_0", Some(Encoding::TQ2_0)),
     (39, "MXFP4", Some(Encoding::MXFP4)),
 ];
 

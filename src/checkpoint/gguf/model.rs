@@ -3,27 +3,30 @@
 use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Known, LONG_FACTORS, Part, ROPE_FACTORS, SHORT_FACTORS, When, architecture};
+use super::architectures::ALIBI;
+use super::heads::{alibi, head_dim, latent_head_dim, sigmoid};
 use super::metadata::Metadata;
+use super::parts::read_headers;
 use super::rope::Factors;
-use super::{Header, TensorInfo, fields, read_header, rope};
+use super::{Header, TensorInfo, fields, rope};
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
 use crate::encoding;
-use crate::plan::RowMap;
+use crate::plan::{RotaryRows, RowMap};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
-/// Opens the GGUF object `name` of `file_len` bytes.
+/// Opens the GGUF object `name` of `file_len` bytes, with the other parts where it is one of several.
 ///
 /// # Errors
-/// As [`super::parse_header`]; [`ErrorKind::Missing`] for metadata that the architecture needs;
+/// As [`read_headers`]; [`ErrorKind::Missing`] for metadata that the architecture needs;
 /// [`ErrorKind::Unsupported`] for an architecture, key or tensor that Tilestream does not know.
 pub(in crate::checkpoint) async fn open(store: &dyn Store, name: &str, file_len: u64) -> Result<Checkpoint> {
-    let header = read_header(store, name, file_len).await?;
-    let named = |error: Error| error.file(store.describe(name));
+    let (files, header) = read_headers(store, name, file_len).await?;
+    let named = |error: Error| error.file(store.describe(&files[0].0));
     let shape = ModelShape::read(&header.metadata).map_err(named)?;
-    let factors = rope::read_factors(store, name, &header, shape.rotated).await?;
+    let factors = rope::read_factors(store, &files, &header, shape.rotated).await?;
     let mut checkpoint = assemble(&header, &shape, &factors).map_err(named)?;
-    checkpoint.files = vec![(name.to_owned(), file_len)];
+    checkpoint.files = files;
     Ok(checkpoint)
 }
 
@@ -53,6 +56,8 @@ fn assemble(header: &Header, shape: &ModelShape, factors: &Factors) -> Result<Ch
 }
 
 const WINDOW: &str = "attention.sliding_window";
+/// Experts of all layers; as many as a plan takes.
+const MOST_EXPERTS: u64 = 1 << 18;
 
 /// The numbers that names, shapes and the config need.
 pub(super) struct ModelShape {
@@ -64,7 +69,15 @@ pub(super) struct ModelShape {
     kv_heads: u64,
     pub head_dim: u64,
     /// Values of a head that rotate.
-    rotated: u64,
+    pub rotated: u64,
+    /// Values of a value's head.
+    pub value_dim: u64,
+    /// Values of a latent row, where there is one.
+    latent: u64,
+    pub experts: u64,
+    /// Experts get their scores from a sigmoid.
+    sigmoid: bool,
+    alibi: bool,
     context: u64,
     epsilon: f64,
     rope_theta: f64,
@@ -83,16 +96,26 @@ impl ModelShape {
             value => value.ok_or_else(|| missing(&key(name))),
         };
         let (hidden, heads) = (needed("embedding_length")?, needed("attention.head_count")?);
-        let (head_dim, rotated) = head_dim(metadata, architecture, hidden, heads)?;
+        let (head_dim, rotated, value_dim) = match architecture.latent {
+            true => latent_head_dim(metadata, architecture)?,
+            false => head_dim(metadata, architecture, hidden, heads)?,
+        };
+        let layers = needed("block_count")?;
         let shape = Self {
             architecture,
-            layers: needed("block_count")?,
+            layers,
             hidden,
             intermediate: needed("feed_forward_length")?,
             heads,
-            kv_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
+            // Of a latent row all heads make keys of their own, whatever the file counts.
+            kv_heads: optional("attention.head_count_kv")?.filter(|_| !architecture.latent).unwrap_or(heads),
             head_dim,
             rotated,
+            value_dim,
+            latent: if architecture.latent { needed("attention.kv_lora_rank")? } else { 0 },
+            experts: optional("expert_count")?.unwrap_or(0),
+            sigmoid: sigmoid(optional("expert_gating_func")?)?,
+            alibi: alibi(metadata.f64(&key(ALIBI))?)?,
             context: needed("context_length")?,
             epsilon: metadata.f64(&key(architecture.epsilon))?.ok_or_else(|| missing(&key(architecture.epsilon)))?,
             rope_theta: metadata.f64(&key("rope.freq_base"))?.unwrap_or(10_000.0),
@@ -100,6 +123,11 @@ impl ModelShape {
         };
         if shape.kv_heads == 0 || !heads.is_multiple_of(shape.kv_heads) {
             let message = format!("{heads} heads do not share {} key heads evenly", shape.kv_heads);
+            return Err(Error::new(ErrorKind::Malformed, message));
+        }
+        // Each is a name and a place in memory.
+        if shape.experts.max(1).saturating_mul(layers) > MOST_EXPERTS {
+            let message = format!("{} experts in {layers} layers are too many to be a model", shape.experts);
             return Err(Error::new(ErrorKind::Malformed, message));
         }
         Ok(shape)
@@ -112,39 +140,68 @@ impl ModelShape {
             Error::new(ErrorKind::Unsupported, message).tensor(&info.name)
         };
         let parts = self.architecture.parts(&info.name, self.layers).ok_or_else(unknown)?;
-        let mut shape = info.shape.clone();
-        // Norms of heads may come as a table, a row for each head; here they are one vector.
-        if shape.len() == 2 && info.name.ends_with("norm.weight") {
-            shape = vec![shape[0].saturating_mul(shape[1])];
-        }
-        let source_rows = shape.first().copied().unwrap_or(1);
-        let source = match encoding::gguf::block(info.encoding) {
-            Some(_) => Source::GgufBlocks(info.encoding),
-            None => Source::Plain(info.encoding),
-        };
-        let tensor = |(name, part): (String, Part)| {
+        let mut tensors = Vec::with_capacity(parts.len());
+        for (name, part) in parts {
             let wrong = |what: String| {
                 let message = format!("shape {:?} does not hold {what}", info.shape);
                 Error::new(ErrorKind::Malformed, message).tensor(&info.name)
             };
-            let (row_count, rows) = self.rows(part, source_rows).map_err(wrong)?;
-            Ok(Tensor {
-                rows: self.in_halves(&name, rows, row_count).map_err(wrong)?,
-                name,
-                source_name: info.name.clone(),
-                shape: [&[row_count][..], shape.get(1..).unwrap_or_default()].concat(),
-                source,
-                file: 0,
-                offset_bytes: info.offset_bytes,
-                len_bytes: info.len_bytes,
-                source_rows,
-                plus: 0.0,
-                inverse_lengths: None,
-                transposed: false,
-                companions: Vec::new(),
-            })
+            let name = match part {
+                Part::Bare => name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem).to_owned(),
+                _ => name,
+            };
+            let of_expert = matches!(part, Part::Expert | Part::ExpertFirst | Part::ExpertSecond);
+            if !of_expert {
+                tensors.push(self.tensor(info, &info.shape, name, part).map_err(wrong)?);
+                continue;
+            }
+            let [experts, of_one @ ..] = &info.shape[..] else { return Err(unknown()) };
+            if *experts != self.experts || of_one.is_empty() {
+                return Err(wrong(format!("a slab for each of {} experts", self.experts)));
+            }
+            for expert in 0..*experts {
+                let name = name.replacen('*', &expert.to_string(), 1);
+                let whole = self.tensor(info, of_one, name, part).map_err(wrong)?;
+                let len_bytes = whole.len_bytes / experts;
+                tensors.push(Tensor { offset_bytes: whole.offset_bytes + expert * len_bytes, len_bytes, ..whole });
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// A part of a tensor of the file, or of a slab of it of this shape; or what the tensor ought to hold.
+    fn tensor(&self, info: &TensorInfo, shape: &[u64], name: String, part: Part) -> Result<Tensor, String> {
+        // Norms of heads may come as a table, a row for each head; here they are one vector.
+        let shape = match (shape, part) {
+            ([heads, values], _) if info.name.ends_with("norm.weight") => vec![heads.saturating_mul(*values)],
+            ([columns], Part::OneRow) => vec![1, *columns],
+            // Rows of heads that come apart.
+            ([heads, rows, columns], Part::All) => vec![heads.saturating_mul(*rows), *columns],
+            ([heads, lines, rows], Part::TurnedHeads) => vec![heads.saturating_mul(*rows), *lines],
+            _ => shape.to_vec(),
         };
-        parts.into_iter().map(tensor).collect()
+        let source_rows = shape.first().copied().unwrap_or(1);
+        let source = match (encoding::gguf::block(info.encoding), part) {
+            (_, Part::TurnedHeads) => Source::Turned { encoding: info.encoding, rows: source_rows / self.heads },
+            (Some(_), _) => Source::GgufBlocks(info.encoding),
+            (None, _) => Source::Plain(info.encoding),
+        };
+        let (row_count, rows) = self.rows(part, source_rows)?;
+        Ok(Tensor {
+            rows: self.in_halves(&name, rows, row_count)?,
+            name,
+            source_name: info.name.clone(),
+            shape: [&[row_count][..], shape.get(1..).unwrap_or_default()].concat(),
+            source,
+            file: info.file,
+            offset_bytes: info.offset_bytes,
+            len_bytes: info.len_bytes,
+            source_rows,
+            plus: 0.0,
+            inverse_lengths: None,
+            transposed: false,
+            companions: Vec::new(),
+        })
     }
 
     /// How many rows a part has, and which; or what the tensor ought to hold.
@@ -155,14 +212,31 @@ impl ModelShape {
             true => Ok(()),
             false => Err(format!("{} query and 2 x {} key heads of {}", self.heads, self.kv_heads, self.head_dim)),
         };
+        let plain = self.head_dim.saturating_sub(self.rotated);
+        let latent = || match self.latent.checked_add(self.rotated) == Some(all) {
+            true => Ok(()),
+            false => Err(format!("a latent row of {} and {} values that rotate", self.latent, self.rotated)),
+        };
+        let (keys, values) = (self.heads.saturating_mul(plain), self.heads.saturating_mul(self.value_dim));
+        let of_heads = |first, run| match keys.checked_add(values) == Some(all) {
+            true => Ok(RowMap { first, run, stride: plain + self.value_dim, rotary: None }),
+            false => Err(format!("{} heads of {plain} key and {} other values", self.heads, self.value_dim)),
+        };
         let halves = || if all.is_multiple_of(2) { Ok(()) } else { Err("two halves".to_owned()) };
         Ok(match part {
-            Part::All => (all, RowMap::ALL),
+            Part::All | Part::OneRow | Part::Bare | Part::Expert => (all, RowMap::ALL),
+            Part::Latent => latent().map(|()| (self.latent, RowMap::ALL))?,
+            Part::LatentRotary => latent()
+                .map(|()| (self.rotated, RowMap::from_row(self.latent).in_halves(self.rotated, self.rotated)))?,
+            Part::LatentKey => (keys, of_heads(0, plain)?),
+            Part::LatentValue => (values, of_heads(plain, self.value_dim)?),
+            Part::TurnedHeads if keys == all => (all, RowMap::ALL),
+            Part::TurnedHeads => Err(format!("{} heads of {plain} values", self.heads))?,
             Part::Query => fused().map(|()| (q, RowMap::from_row(0)))?,
             Part::Key => fused().map(|()| (kv, RowMap::from_row(q)))?,
             Part::Value => fused().map(|()| (kv, RowMap::from_row(q + kv)))?,
-            Part::First => halves().map(|()| (all / 2, RowMap::from_row(0)))?,
-            Part::Second => halves().map(|()| (all / 2, RowMap::from_row(all / 2)))?,
+            Part::First | Part::ExpertFirst => halves().map(|()| (all / 2, RowMap::from_row(0)))?,
+            Part::Second | Part::ExpertSecond => halves().map(|()| (all / 2, RowMap::from_row(all / 2)))?,
         })
     }
 
@@ -170,6 +244,14 @@ impl ModelShape {
     fn in_halves(&self, name: &str, rows: RowMap, row_count: u64) -> Result<RowMap, String> {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         let heads = match stem.rsplit('.').next() {
+            // The part that rotates is the last of a head, and becomes the first.
+            Some("q_proj" | "q_b_proj") if self.architecture.latent => {
+                if self.heads.checked_mul(self.head_dim) != Some(row_count) {
+                    return Err(format!("{} heads of {}", self.heads, self.head_dim));
+                }
+                let (head, count) = (self.head_dim, self.rotated);
+                return Ok(RowMap { rotary: Some(RotaryRows { head, first: head - count, count }), ..rows });
+            }
             Some("q_proj" | "q_norm") => self.heads,
             Some("k_proj" | "k_norm") => self.kv_heads,
             _ => return Ok(rows),
@@ -191,13 +273,18 @@ impl ModelShape {
         tokenizer: Option<&GgufTokenizer>,
         factors: &Factors,
     ) -> Result<Value> {
-        let find = |name: &str| tensors.iter().find(|tensor| tensor.name == name);
+        let find = |name: &str| {
+            let found = tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name));
+            found.ok().map(|index| &tensors[index])
+        };
         let embeddings = find(crate::plan::EMBEDDINGS)
             .ok_or_else(|| Error::new(ErrorKind::Missing, "this tensor is missing").tensor("token_embd.weight"))?;
         let fits = |when: When| match when {
             When::Always => true,
             When::Windowed => self.window.is_some(),
-            When::Layers(layers) => self.layers == layers,
+            When::Experts => self.experts > 0,
+            When::SigmoidExperts => self.experts > 0 && self.sigmoid,
+            When::Alibi { layers } => self.alibi || self.layers == layers,
         };
         let class = self.architecture.classes.iter().find(|class| fits(class.when));
         let class = class.ok_or_else(|| Error::new(ErrorKind::Unsupported, "no class of the architecture fits"))?;
@@ -217,7 +304,8 @@ impl ModelShape {
             "vocab_size": embeddings.shape[0],
             "tie_word_embeddings": find(crate::plan::HEAD).is_none(),
         });
-        let partial = (self.rotated != self.head_dim).then(|| fields::share(self.rotated, self.head_dim));
+        let part_rotates = self.rotated != self.head_dim && !self.architecture.latent;
+        let partial = part_rotates.then(|| fields::share(self.rotated, self.head_dim));
         let optional = [
             ("partial_rotary_factor", partial.map(Value::from)),
             ("rope_scaling", rope::scaling(metadata, self.architecture.name, factors)?),
@@ -230,6 +318,9 @@ impl ModelShape {
                 config[key] = value;
             }
         }
+        if !self.architecture.whole_ramp && config["rope_scaling"]["rope_type"] == "yarn" {
+            config["rope_scaling"]["truncate"] = false.into();
+        }
         if self.architecture.keys.contains(&WINDOW) {
             match self.window {
                 Some(window) => config["sliding_window"] = window.into(),
@@ -241,7 +332,7 @@ impl ModelShape {
             }
         }
         for (name, field) in self.architecture.fields {
-            fields::add(&mut config, name, *field, self, metadata, &|name| find(name).is_some())?;
+            fields::add(&mut config, name, *field, self, metadata, &|name| find(name).map(|found| found.shape[0]))?;
         }
         for (common, theirs) in class.renamed {
             if let Some(value) = config.as_object_mut().and_then(|config| config.remove(*common)) {
@@ -250,29 +341,6 @@ impl ModelShape {
         }
         Ok(config)
     }
-}
-
-/// Values in a head, and how many of them rotate. Values narrower than keys have no place in the config made here.
-fn head_dim(metadata: &Metadata, architecture: &Architecture, hidden: u64, heads: u64) -> Result<(u64, u64)> {
-    let key = |key: &str| format!("{}.{key}", architecture.name);
-    let rotated = metadata.u64(&key("rope.dimension_count"))?;
-    let given = metadata.u64(&key("attention.key_length"))?;
-    let head_dim = match given.or(if architecture.partial_rotation { None } else { rotated }) {
-        Some(head_dim) => head_dim,
-        None if hidden.is_multiple_of(heads) => hidden / heads,
-        None => return Err(missing(&key("attention.key_length"))),
-    };
-    let value_len = metadata.u64(&key("attention.value_length"))?.unwrap_or(head_dim);
-    if head_dim == 0 {
-        return Err(Error::new(ErrorKind::Malformed, "heads of 0 values"));
-    }
-    let rotates = rotated.unwrap_or(head_dim);
-    let fits = rotates == head_dim || (architecture.partial_rotation && (2..head_dim).contains(&rotates));
-    if !fits || value_len != head_dim {
-        let message = format!("heads of {head_dim} keys, {value_len} values, {rotated:?} of them rotated");
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
-    Ok((head_dim, rotates))
 }
 
 pub(super) fn missing(key: &str) -> Error {

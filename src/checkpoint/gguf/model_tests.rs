@@ -160,17 +160,13 @@ fn what_the_architecture_needs_is_named() {
     fails(&without("block_count").u32("llama.block_count", 0), Malformed, "'llama.block_count' is 0");
     fails(&without("head_count_kv").u32("llama.attention.head_count_kv", 0), Malformed, "key heads");
     fails(&without("head_count").u32("llama.attention.head_count", 3), Missing, "key_length");
-    fails(
-        &without("block_count").u32("llama.block_count", 1).u32("llama.expert_count", 8),
-        Unsupported,
-        "expert_count",
-    );
+    fails(&small_llama(1).u32("llama.nextn_predict_layers", 1), Unsupported, "nextn_predict_layers");
     fails(&small_llama(1).f32("llama.logit_scale", 2.0), Unsupported, "'llama.logit_scale'");
     fails(&small_llama(1).u32("llama.rope.dimension_count", 2), Malformed, "2 heads of 2");
     let partial = small_llama(1).u32("llama.attention.key_length", 4).u32("llama.rope.dimension_count", 2);
     fails(&partial, Unsupported, "rotated");
     fails(&small_llama(1).u32("llama.attention.key_length", 8), Malformed, "heads of 8");
-    fails(&small_llama(1).place("blk.0.ffn_gate_inp.weight", &[8], 0, 32), Unsupported, "blk.0.ffn_gate_inp.weight");
+    fails(&small_llama(1).place("blk.0.ffn_norm_exps.weight", &[8], 0, 32), Unsupported, "blk.0.ffn_norm_exps.weight");
     fails(&small_llama(1).place("blk.1.ffn_up.weight", &[8], 0, 32), Unsupported, "blk.1.ffn_up.weight");
     let mut headless = small_llama(1);
     headless.tensors.remove(0);
@@ -219,4 +215,142 @@ fn a_tokenizer_that_contradicts_itself_is_refused() {
     fails(&with_tokens().u32("tokenizer.ggml.eos_token_id", 5), Malformed, "eos_token_id' is 5");
     fails(&with_tokens().u32("tokenizer.ggml.merges", 5), Malformed, "array of strings");
     fails(&small_llama(1).strings("tokenizer.ggml.tokens", &["a"]), Missing, "tokenizer.ggml.model");
+}
+
+fn with_experts(experts: u32, slabs: u64) -> GgufWriter {
+    let slab = [("ffn_gate_exps", [8, 4]), ("ffn_up_exps", [8, 4]), ("ffn_down_exps", [4, 8])];
+    let mut writer = small_llama(1).u32("llama.expert_count", experts).u32("llama.expert_used_count", 2);
+    for (stem, [columns, rows]) in slab {
+        let len_bytes = (columns * rows * slabs * 4) as usize;
+        writer = writer.place(&format!("blk.0.{stem}.weight"), &[columns, rows, slabs], 0, len_bytes);
+    }
+    writer.place("blk.0.ffn_gate_inp.weight", &[8, slabs], 0, (32 * slabs) as usize)
+}
+
+#[test]
+fn slabs_become_experts() -> Result<()> {
+    let checkpoint = opened(&with_experts(3, 3))?;
+    let config = &checkpoint.config;
+    assert_eq!(config["architectures"], json!(["MixtralForCausalLM"]));
+    assert_eq!((&config["num_local_experts"], &config["num_experts_per_tok"]), (&json!(3), &json!(2)));
+    let find = |name: &str| checkpoint.tensors.iter().find(|tensor| tensor.name == name).expect(name);
+    let [first, last] = [0, 2].map(|e| find(&format!("model.layers.0.mlp.experts.{e}.down_proj.weight")));
+    assert_eq!((&first.shape[..], first.len_bytes, first.source_rows), (&[8, 4][..], 128, 8));
+    assert_eq!((last.len_bytes, last.offset_bytes), (128, first.offset_bytes + 256));
+    assert_eq!(last.source_name, "blk.0.ffn_down_exps.weight");
+    assert_eq!(find("model.layers.0.mlp.gate.weight").shape, [3, 8]);
+    // Gate and up of an expert in one slab.
+    let fused = small_llama(1).u32("llama.expert_count", 2).place("blk.0.ffn_gate_up_exps.weight", &[8, 6, 2], 0, 384);
+    let checkpoint = opened(&fused)?;
+    let up = checkpoint.tensors.iter().find(|tensor| tensor.name.ends_with("experts.1.up_proj.weight")).expect("there");
+    assert_eq!((&up.shape[..], up.rows, up.source_rows), (&[3, 8][..], RowMap::from_row(3), 6));
+    Ok(())
+}
+
+#[test]
+fn experts_that_cannot_be_are_refused() {
+    use ErrorKind::{Malformed, Unsupported};
+    fails(&with_experts(4, 3), Malformed, "a slab for each of 4 experts");
+    fails(&with_experts(0, 3), Malformed, "a slab for each of 0 experts");
+    fails(&with_experts(u32::MAX, 3), Malformed, "too many to be a model");
+    fails(&with_experts(3, 3).u32("llama.expert_gating_func", 4), Unsupported, "expert_gating_func");
+    let flat = small_llama(1).u32("llama.expert_count", 8).place("blk.0.ffn_up_exps.weight", &[8], 0, 32);
+    fails(&flat, Malformed, "a slab for each of 8 experts");
+}
+
+/// DeepSeek's: hidden 8, 2 heads of 6 + 2 keys and 5 values, a latent row of 3, no tensors of a layer but those given.
+fn latent(tensors: &[(&str, &[u64])]) -> GgufWriter {
+    let mut writer = GgufWriter::default().string("general.architecture", "deepseek2");
+    for (key, value) in [
+        ("context_length", 64),
+        ("embedding_length", 8),
+        ("block_count", 1),
+        ("feed_forward_length", 12),
+        ("attention.head_count", 2),
+        ("attention.head_count_kv", 1),
+        ("attention.kv_lora_rank", 3),
+        ("attention.key_length", 5),
+        ("attention.value_length", 3),
+        ("attention.key_length_mla", 8),
+        ("attention.value_length_mla", 5),
+        ("rope.dimension_count", 2),
+        ("expert_count", 4),
+        ("expert_used_count", 2),
+        ("expert_feed_forward_length", 6),
+        ("expert_gating_func", 2),
+    ] {
+        writer = writer.u32(&format!("deepseek2.{key}"), value);
+    }
+    writer = writer
+        .f32("deepseek2.attention.layer_norm_rms_epsilon", 1e-6)
+        .string("deepseek2.rope.scaling.type", "yarn")
+        .f32("deepseek2.rope.scaling.factor", 4.0)
+        .f32("deepseek2.rope.scaling.yarn_log_multiplier", 0.0625)
+        .place("token_embd.weight", &[8, 5], 0, 160);
+    for (stem, dims) in tensors {
+        let len: u64 = dims.iter().product::<u64>() * 4;
+        writer = writer.place(&format!("blk.0.{stem}.weight"), dims, 0, len as usize);
+    }
+    writer
+}
+
+#[test]
+fn latent_rows_and_what_is_made_of_them_are_found() -> Result<()> {
+    let checkpoint = opened(&latent(&[
+        ("attn_q", &[8, 16]),
+        ("attn_kv_a_mqa", &[8, 5]),
+        ("attn_k_b", &[6, 3, 2]),
+        ("attn_v_b", &[3, 5, 2]),
+    ]))?;
+    let find = |stem: &str| {
+        let name = format!("model.layers.0.self_attn.{stem}.weight");
+        checkpoint.tensors.iter().find(|tensor| tensor.name == name).expect("a tensor")
+    };
+    let rotary = |head, first, count| Some(RotaryRows { head, first, count });
+    assert_eq!(find("q_proj").rows.rotary, rotary(8, 6, 2));
+    assert_eq!((&find("kv_a_proj").shape[..], find("kv_a_proj").rows), (&[3, 8][..], RowMap::ALL));
+    assert_eq!(find("k_rope_proj").rows, RowMap { rotary: rotary(2, 0, 2), ..RowMap::from_row(3) });
+    let keys = find("k_b_proj");
+    assert_eq!((&keys.shape[..], keys.source), (&[12, 3][..], Source::Turned { encoding: Encoding::F32, rows: 6 }));
+    assert_eq!((&find("v_b_proj").shape[..], find("v_b_proj").rows), (&[10, 3][..], RowMap::ALL));
+    let config = &checkpoint.config;
+    assert_eq!(config["architectures"], json!(["DeepseekV3ForCausalLM"]));
+    for (field, value) in [("qk_nope_head_dim", 6), ("qk_rope_head_dim", 2), ("v_head_dim", 5), ("n_group", 1)] {
+        assert_eq!(config[field], json!(value), "{field}");
+    }
+    let scaling = &config["rope_scaling"];
+    assert_eq!((&scaling["mscale"], &scaling["mscale_all_dim"]), (&json!(0.625), &json!(0.625)));
+    assert!(config.get("partial_rotary_factor").is_none() && config.get("q_lora_rank").is_none());
+    // As older files have it: keys and values of a head together.
+    let checkpoint = opened(&latent(&[("attn_kv_b", &[3, 22])]))?;
+    let values = checkpoint.tensors.iter().find(|tensor| tensor.name.ends_with("v_b_proj.weight")).expect("values");
+    assert_eq!((&values.shape[..], values.rows.first, values.rows.run), (&[10, 3][..], 6, 5));
+    assert_eq!((values.rows.stride, values.source_rows), (11, 22));
+    Ok(())
+}
+
+#[test]
+fn latent_rows_that_do_not_fit_are_refused() {
+    use ErrorKind::{Malformed, Missing, Unsupported};
+    fails(&latent(&[("attn_q", &[8, 15])]), Malformed, "2 heads of 8");
+    fails(&latent(&[("attn_kv_a_mqa", &[8, 6])]), Malformed, "a latent row of 3");
+    fails(&latent(&[("attn_kv_b", &[3, 21])]), Malformed, "6 key and 5 other values");
+    fails(&latent(&[("attn_k_b", &[5, 3, 2])]), Malformed, "2 heads of 6 values");
+    fails(&latent(&[("attn_k_b", &[6, 3, 4])]), Malformed, "2 heads of 6 values");
+    let without = |key: &str| {
+        let mut writer = latent(&[]);
+        writer.entries.retain(|entry| !String::from_utf8_lossy(entry).contains(key));
+        writer
+    };
+    for key in ["kv_lora_rank", "rope.dimension_count", "expert_feed_forward_length", "expert_used_count"] {
+        fails(&without(key), Missing, key);
+    }
+    fails(&without("dimension_count").u32("deepseek2.rope.dimension_count", 8), Malformed, "8 of them rotated");
+    fails(&latent(&[]).f32("deepseek2.rope.scaling.attn_factor", 2.0), Unsupported, "attention factor");
+}
+
+#[test]
+fn slopes_of_alibi_are_those_of_the_largest_bias_that_is_known() {
+    assert_eq!([None, Some(0.0), Some(8.0)].map(|bias| alibi(bias).ok()), [Some(false), Some(false), Some(true)]);
+    assert_eq!(alibi(Some(4.0)).map_err(|error| error.kind()), Err(ErrorKind::Unsupported));
 }

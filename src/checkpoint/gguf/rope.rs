@@ -27,12 +27,17 @@ pub(super) struct Factors {
 /// # Errors
 /// [`ErrorKind::Malformed`] for another shape, type, or a factor that is not positive; [`ErrorKind::Missing`] for one of
 /// LongRoPE's without the other; the store's.
-pub(super) async fn read_factors(store: &dyn Store, file: &str, header: &Header, rotated: u64) -> Result<Factors> {
-    let all = read_tensor(store, file, header, rotated, ROPE_FACTORS).await?;
-    let short = read_tensor(store, file, header, rotated, SHORT_FACTORS).await?;
-    let long = read_tensor(store, file, header, rotated, LONG_FACTORS).await?;
+pub(super) async fn read_factors(
+    store: &dyn Store,
+    files: &[(String, u64)],
+    header: &Header,
+    rotated: u64,
+) -> Result<Factors> {
+    let all = read_tensor(store, files, header, rotated, ROPE_FACTORS).await?;
+    let short = read_tensor(store, files, header, rotated, SHORT_FACTORS).await?;
+    let long = read_tensor(store, files, header, rotated, LONG_FACTORS).await?;
     let missing = |name: &str| {
-        let error = Error::new(ErrorKind::Missing, "this tensor is missing").file(store.describe(file));
+        let error = Error::new(ErrorKind::Missing, "this tensor is missing").file(store.describe(&files[0].0));
         error.tensor(name).remedy("convert the model again")
     };
     let short_long = match (short, long) {
@@ -46,12 +51,13 @@ pub(super) async fn read_factors(store: &dyn Store, file: &str, header: &Header,
 
 async fn read_tensor(
     store: &dyn Store,
-    file: &str,
+    files: &[(String, u64)],
     header: &Header,
     rotated: u64,
     name: &'static str,
 ) -> Result<Option<Vec<f32>>> {
     let Some(tensor) = header.tensors.iter().find(|tensor| tensor.name == name) else { return Ok(None) };
+    let file = &files[tensor.file].0;
     let named = |error: Error| error.file(store.describe(file)).tensor(name);
     check_factors(tensor, rotated).map_err(named)?;
     let bytes = read_range(store, file, tensor.offset_bytes, tensor.len_bytes).await?;
@@ -168,8 +174,18 @@ impl Keys<'_> {
                 fields.insert(key.into(), beta.into());
             }
         }
+        // The converter writes a tenth of `mscale_all_dim`. llama.cpp takes `mscale` for the same, as it is where published.
+        let grown = self.factor("rope.scaling.yarn_log_multiplier")?;
+        if let Some(mscale) = grown.map(|tenth| 10.0 * tenth) {
+            fields.insert("mscale".into(), mscale.into());
+            fields.insert("mscale_all_dim".into(), mscale.into());
+        }
         let yarn_attention = self.factor("rope.scaling.yarn_attn_factor")?.unwrap_or(1.0);
         let attention = yarn_attention * self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        if attention != 1.0 && grown.is_some() {
+            let message = "YaRN's log multiplier together with an attention factor is not supported";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         if attention != 1.0 {
             fields.insert("attention_factor".into(), (attention * (0.1 * factor.ln() + 1.0)).into());
         }

@@ -29,8 +29,6 @@ const DEEPSEEK: Family = Family {
         // transformers 5 writes sizes that follow from others.
         "head_dim",
         "qk_head_dim",
-        // The reference of V2 does not look at it.
-        "norm_topk_prob",
         "num_key_value_heads",
         "num_nextn_predict_layers",
         "output_router_logits",
@@ -42,6 +40,8 @@ const DEEPSEEK: Family = Family {
         ("attention_bias", &["false"]),
         ("mlp_bias", &["false"]),
         ("moe_layer_freq", &["1"]),
+        // The reference of V2 does not look at it, others do.
+        ("norm_topk_prob", &["false"]),
         ("rope_interleave", &["true"]),
         ("scoring_func", &["softmax"]),
     ],
@@ -153,6 +153,14 @@ pub(super) const ROWS: &[Family] = &[
             Rule { theirs: "transformer.ln_f", ours: &[("model.norm", Part::All)] },
         ],
         ..LLAMA
+    },
+    // What a GGUF file of a 13B becomes, of the second generation too: its head is used as it is.
+    Family {
+        class: "BaiChuanForCausalLM",
+        when: &[("max_position_embeddings", When::Absent), ("model_max_length", When::There)],
+        renamed: &[("max_position_embeddings", "model_max_length")],
+        rope: Rope::Alibi,
+        ..BAICHUAN
     },
     BAICHUAN,
     // https://huggingface.co/baichuan-inc/Baichuan2-7B-Base/blob/main/config.json

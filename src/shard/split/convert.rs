@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::transpose;
+use super::{transpose, turned};
 use crate::checkpoint::{Companion, Source, Tensor};
 use crate::encoding::plain::{copy_row, value_len, widen};
 use crate::encoding::quantize::{quantize_row_q4, quantize_row_q8};
@@ -46,13 +46,18 @@ impl TensorPlan {
             Source::Plain(encoding) => columns.saturating_mul(value_len(encoding)?),
             Source::GgufBlocks(encoding) => gguf::row_len(encoding, columns)?,
             Source::Planes(encoding) => encoding.plane_bytes(columns, 0),
+            Source::Turned { encoding, rows } => {
+                turned::check(tensor, encoding, rows, columns)?;
+                columns * value_len(turned::row_encoding(encoding))?
+            }
         };
         let is_row = spec.shape.len() == 1 && tensor.inverse_lengths.is_none();
         let source_rows = if is_row { 1 } else { tensor.source_rows };
         // A vector goes on in its companions.
         let more = tensor.companions.iter().filter(|_| is_row).map(|companion| companion.len_bytes);
         let len_bytes = more.fold(tensor.len_bytes, u64::saturating_add);
-        if source_rows.checked_mul(source_row_bytes) != Some(len_bytes) {
+        let is_turned = matches!(tensor.source, Source::Turned { .. });
+        if source_rows.checked_mul(source_row_bytes) != Some(len_bytes) && !is_turned {
             let message = format!("{len_bytes} bytes are not those of shape {:?}", tensor.shape);
             return Err(Error::new(ErrorKind::Malformed, message));
         }
@@ -70,6 +75,14 @@ impl TensorPlan {
         let tensor = tensor.clone();
         let (target, row_bytes) = (spec.encoding, spec.row_bytes()?);
         Ok(Self { tensor, target, columns, source_row_bytes, row_bytes, plane_bytes })
+    }
+
+    /// How rows lie in memory once they are read.
+    fn row_source(&self) -> Source {
+        match self.tensor.source {
+            Source::Turned { encoding, .. } => Source::Plain(turned::row_encoding(encoding)),
+            source => source,
+        }
     }
 
     fn is_vector(&self) -> bool {
@@ -182,10 +195,14 @@ impl<'a> CheckpointRows<'a> {
         }
         let stride = plan.row_bytes as usize;
         let filled = out.len();
-        if plan.tensor.transposed {
+        let is_turned = matches!(plan.tensor.source, Source::Turned { .. });
+        if plan.tensor.transposed || is_turned {
             let mut panel = std::mem::take(&mut self.raw);
             let file = file_name(self.files, plan.tensor.file)?;
-            transpose::read_rows(self.source, file, &plan.tensor, rows, &mut panel).await?;
+            match is_turned {
+                true => turned::read_rows(self.source, file, &plan.tensor, rows, &mut panel).await?,
+                false => transpose::read_rows(self.source, file, &plan.tensor, rows, &mut panel).await?,
+            }
             out.resize(filled + panel.len() / plan.source_row_bytes as usize * stride, 0);
             let raw = panel.chunks_exact(plan.source_row_bytes as usize);
             for (raw, out) in raw.zip(out[filled..].chunks_exact_mut(stride)) {
@@ -290,8 +307,12 @@ impl Rows for CheckpointRows<'_> {
             return transpose::rows_at_once(row_bytes);
         }
         let rows = (CHUNK_BYTES / row_bytes).max(1);
+        let turned = match plan.tensor.source {
+            Source::Turned { rows, .. } => Some(rows),
+            _ => None,
+        };
         // Whole heads, so that none is read twice.
-        match plan.head_rows() {
+        match turned.or(plan.head_rows()) {
             Some(head) if head <= rows => rows / head * head,
             _ => rows,
         }
@@ -310,7 +331,7 @@ impl Rows for CheckpointRows<'_> {
 
 /// Converts one row, with its `planes` where they lie apart; `out` is as long as the model's row.
 fn convert_row(plan: &TensorPlan, raw: &[u8], planes: &[&[u8]], floats: &mut Vec<f32>, out: &mut [u8]) -> Result<()> {
-    match (plan.tensor.source, plan.target) {
+    match (plan.row_source(), plan.target) {
         (Source::Plain(source), target) if source == target && !plan.is_vector() => {
             copy_row(target, raw, plan.columns, out)
         }
@@ -337,7 +358,7 @@ fn convert_row(plan: &TensorPlan, raw: &[u8], planes: &[&[u8]], floats: &mut Vec
     }
 }
 
-fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut Vec<f32>) -> Result<()> {
+pub(super) fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut Vec<f32>) -> Result<()> {
     floats.resize(columns as usize, 0.0);
     match source {
         Source::Plain(encoding) => widen(encoding, raw, floats),
@@ -346,7 +367,7 @@ fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut Vec<f32>) ->
             gguf::repack_row(encoding, raw, columns, &mut row)?;
             decode_row(encoding, &row, columns, floats)
         }
-        Source::Planes(_) => Err(malformed("has no conversion")),
+        Source::Planes(_) | Source::Turned { .. } => Err(malformed("has no conversion")),
     }
 }
 
@@ -358,6 +379,6 @@ fn join_planes(encoding: Encoding, planes: Vec<&[u8]>, columns: u64, out: &mut [
     }
 }
 
-fn malformed(message: &str) -> Error {
+pub(super) fn malformed(message: &str) -> Error {
     Error::new(ErrorKind::Malformed, message)
 }

@@ -26,6 +26,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 mod transpose;
+mod turned;
 
 pub use super::write::{has_deleted, saved_checkpoint};
 use convert::CheckpointRows;

@@ -6,7 +6,7 @@ use std::fmt;
 use super::convert::TensorPlan;
 use super::{TensorSpec, Weights};
 use crate::checkpoint::{Checkpoint, Source, Tensor};
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, gguf};
 use crate::plan::{EMBEDDINGS, HEAD, ModelSpec, layer_tensor};
 use crate::{Error, ErrorKind, Result};
 
@@ -116,8 +116,12 @@ fn stored_as(tensor: &Tensor, shape: &[u64], weights: Weights) -> Result<Encodin
         (_, Weights::Original, Source::Plain(encoding) | Source::GgufBlocks(encoding) | Source::Planes(encoding)) => {
             Ok(encoding)
         }
-        (_, Weights::Q8, Source::Plain(_)) => Ok(Encoding::Q8_0),
-        (_, Weights::Q4, Source::Plain(_)) => Ok(Encoding::Q4_1),
+        // What is quantized along the other axis has no blocks here: its numbers are kept as they are.
+        (_, Weights::Original, Source::Turned { encoding, .. }) => {
+            Ok(if gguf::block(encoding).is_some() { Encoding::F32 } else { encoding })
+        }
+        (_, Weights::Q8, Source::Plain(_) | Source::Turned { .. }) => Ok(Encoding::Q8_0),
+        (_, Weights::Q4, Source::Plain(_) | Source::Turned { .. }) => Ok(Encoding::Q4_1),
         (_, _, Source::GgufBlocks(_) | Source::Planes(_)) => Err(quantized_already(weights)),
     }
 }

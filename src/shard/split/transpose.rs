@@ -66,14 +66,14 @@ pub(super) async fn read_rows(
 }
 
 /// Where lines go: to column offset `at` of each row.
-struct Panel<'a> {
-    bytes: &'a mut [u8],
-    row_bytes: usize,
-    at: usize,
+pub(super) struct Panel<'a> {
+    pub bytes: &'a mut [u8],
+    pub row_bytes: usize,
+    pub at: usize,
 }
 
 /// Writes value `offsets[r]` of each of `count` lines into row r, values of N bytes.
-fn turn<const N: usize>(lines: &[u8], line_bytes: usize, count: usize, offsets: &[usize], to: Panel<'_>) {
+pub(super) fn turn<const N: usize>(lines: &[u8], line_bytes: usize, count: usize, offsets: &[usize], to: Panel<'_>) {
     for block in (0..count).step_by(BLOCK_LINES) {
         let in_block = BLOCK_LINES.min(count - block);
         for (row, offset) in to.bytes.chunks_exact_mut(to.row_bytes).zip(offsets) {

@@ -81,6 +81,7 @@ enum Form {
     Plain,
     Blocks,
     Planes,
+    Turned { rows: u64 },
 }
 
 impl Journal {
@@ -192,6 +193,7 @@ impl SavedTensor {
             Source::Plain(encoding) => (encoding, Form::Plain),
             Source::GgufBlocks(encoding) => (encoding, Form::Blocks),
             Source::Planes(encoding) => (encoding, Form::Planes),
+            Source::Turned { encoding, rows } => (encoding, Form::Turned { rows }),
         };
         Self {
             name: tensor.name.clone(),
@@ -221,6 +223,7 @@ impl SavedTensor {
                 Form::Plain => Source::Plain(encoding),
                 Form::Blocks => Source::GgufBlocks(encoding),
                 Form::Planes => Source::Planes(encoding),
+                Form::Turned { rows } => Source::Turned { encoding, rows },
             },
             file: self.file,
             offset_bytes: self.offset_bytes,

@@ -241,6 +241,23 @@ fn a_file_in_a_folder_is_taken_by_its_path() {
 }
 
 #[test]
+fn a_model_in_several_gguf_files_is_taken_whole() {
+    let names = [1, 2, 3].map(|number| format!("qwen2-0000{number}-of-00003.gguf"));
+    let parts = data("families-gguf/parts");
+    let bytes = |name: &String| std::fs::read(parts.join(name)).expect("reads");
+    let hub = Hub::new(names.each_ref().map(|name| (name.clone(), bytes(name))));
+    let shell = Shell::new(&hub);
+    let (expected, _) = shell.ids(data("families-gguf/qwen2.gguf").to_str().expect("UTF-8"), &[]);
+    assert_eq!(shell.ids(REPO, &[]).0, expected);
+    assert_eq!(shell.ids(REPO, &["--file", &names[0]]).0, expected);
+    assert_eq!(shell.ids(parts.join(&names[0]).to_str().expect("UTF-8"), &[]).0, expected);
+    assert!(shell.path("cache/tilestream").read_dir().expect("the cache").flatten().any(|folder| {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        name.starts_with("qwen2-") && !name.contains("-of-")
+    }));
+}
+
+#[test]
 fn a_local_path_goes_first_and_what_is_neither_says_so() {
     let hub = Hub::of_folder(&data("small/gqa"));
     let shell = Shell::new(&hub);

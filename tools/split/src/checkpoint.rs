@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use tilestream::checkpoint::gguf::PartName;
 use tilestream::checkpoint::{self, Checkpoint};
 use tilestream::shard::split::{SplitOptions, saved_checkpoint, split};
 use tilestream::shard::{MANIFEST, OnProgress};
@@ -55,14 +56,17 @@ pub(crate) fn store_of(path: &Path) -> Result<(FileStore, Option<String>)> {
     Ok((FileStore::open(folder)?, name))
 }
 
-/// The name of a checkpoint, for people and for folders: the last part of its path, without `.gguf`.
+/// The name of a checkpoint, for people and for folders: the last part of its path, without `.gguf`, and without a number
+/// where it is one file of several.
 pub(crate) fn name_of(path: &Path) -> String {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     // A folder of Hugging Face's cache: models--ORGANISATION--NAME/snapshots/REVISION.
     let snapshots = path.parent().filter(|parent| parent.ends_with("snapshots"));
     let cached = snapshots.and_then(Path::parent).and_then(|folder| folder.file_name()?.to_str()?.rsplit("--").next());
     let last = path.file_stem().filter(|_| path.is_file()).or(path.file_name()).and_then(|name| name.to_str());
-    cached.or(last).unwrap_or("model").to_owned()
+    let named = path.file_name().and_then(|name| name.to_str());
+    let part = named.and_then(PartName::parse).filter(|_| path.is_file()).map(|part| part.stem);
+    cached.or(part).or(last).unwrap_or("model").to_owned()
 }
 
 /// The folder of the split model that `model` stands for: itself where it is one, else a checkpoint, on this machine or on
@@ -163,7 +167,7 @@ fn cached_folder(model: &Path, shards_dir: Option<&Path>) -> Result<PathBuf> {
     let place = fs::canonicalize(model).map_err(|error| Error::io(error, shown()))?;
     let mut hash = Xxh3::new();
     hash.update(place.as_os_str().as_encoded_bytes());
-    let mut files = if place.is_dir() { weight_files(&place)? } else { vec![place] };
+    let mut files = if place.is_dir() { weight_files(&place)? } else { parts_of(place) };
     files.sort();
     for file in files {
         let metadata = fs::metadata(&file).map_err(|error| Error::io(error, file.display().to_string()))?;
@@ -173,6 +177,16 @@ fn cached_folder(model: &Path, shards_dir: Option<&Path>) -> Result<PathBuf> {
         hash.update(&modified.unwrap_or_default().as_nanos().to_le_bytes());
     }
     Ok(parent(shards_dir)?.join(format!("{}-{:016x}", name_of(model), hash.digest())))
+}
+
+/// The file, and the others that go with it where it is a part of a model in several GGUF files.
+fn parts_of(file: PathBuf) -> Vec<PathBuf> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    match name.and_then(PartName::parse) {
+        // Parts that are missing are for opening to tell.
+        Some(part) => (1..=part.count).map(|n| file.with_file_name(part.of(n))).filter(|part| part.is_file()).collect(),
+        None => vec![file],
+    }
 }
 
 /// Where cache folders lie.

@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use clap::Args;
 use tilestream::checkpoint::Checkpoint;
+use tilestream::checkpoint::gguf::PartName;
 use tilestream::shard::{MANIFEST, OnProgress};
 use tilestream::store::{HttpOptions, HubRepo, HubStore, HubToken, Store, check_name};
 use tilestream::text::Tokenizer;
@@ -163,13 +164,18 @@ async fn open_soon(repo: &HubRepo, args: &HubArgs) -> Result<HubStore> {
 async fn content(store: &HubStore, args: &HubArgs) -> Result<u64> {
     let mut hash = Xxh3::new();
     let (_, named) = args.place();
+    let named_part = named.and_then(PartName::parse);
     let names = store.list().await?;
     let has_tokenizer = names.iter().any(|name| name == Tokenizer::FILE);
     for name in names {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default();
         let is_config = extension == "json" || extension == TEMPLATE || (!has_tokenizer && is_vocabulary(&name));
         let is_part = match named {
-            Some(named) => is_config || name == named,
+            Some(named) => {
+                let goes_with =
+                    |part: &PartName<'_>| PartName::parse(&name).is_some_and(|other| part.goes_with(&other));
+                is_config || name == named || named_part.as_ref().is_some_and(goes_with)
+            }
             None => is_config || EXTENSIONS.contains(&extension.as_str()),
         };
         if is_part {
