@@ -1,5 +1,6 @@
 //! One op after the other: parameters, buffers and grids of each kernel.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::padded;
@@ -9,28 +10,45 @@ use super::layout::{MatrixLayout, VectorLayout};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FACTORS, FIRST_SEGMENT, GateParams, GatherRowsParams,
-    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams, ONE_FACTOR,
-    PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, WEIGHT, grid,
+    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams, NormParams,
+    ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, VALUES_IN_KEYS, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
 use crate::plan::{self, Activation, BufferId, ExpertsSpec, ModelSpec, NormKind, Op, VectorId};
-use crate::stream::TileStream;
+use crate::stream::{Placement, TileStream};
 use crate::{Error, ErrorKind, Result};
 
 impl Engine {
     pub(super) async fn op(&mut self, layer: usize, op: usize, rows: u32, vectors: Vectors) -> Result<()> {
         let op = self.spec.layers[layer].ops[op].clone();
         match op {
-            Op::MatMul { input, output, weight, bias, accumulate, scale } => {
+            Op::MatMul { input, output, weight, bias, accumulate, scale, groups } => {
                 let layout = &self.layout.layers[layer];
                 let bias = bias.map(|bias| vectors.base + layout.vectors.offsets[usize::from(bias.0)]);
+                let matrix = layout.matrix(weight).clone();
+                let parts = Groups::new(&self.spec, &matrix, (input, output), groups);
                 let call = MatMulCall {
                     input: Operand::Buffer(input),
                     output: Operand::Buffer(output),
-                    matrix: layout.matrix(weight).clone(),
+                    matrix,
                     bias,
                     accumulate,
                     scale,
+                    form: if groups == 1 { Form::Whole } else { Form::InGroups(parts) },
+                };
+                self.matmul(&call, rows, vectors).await
+            }
+            Op::MatMulTransposed { input, output, weight, groups, first } => {
+                let matrix = self.layout.layers[layer].matrix(weight).clone();
+                let parts = Groups::new(&self.spec, &matrix, (input, output), groups);
+                let call = MatMulCall {
+                    input: Operand::Buffer(input),
+                    output: Operand::Buffer(output),
+                    matrix,
+                    bias: None,
+                    accumulate: false,
+                    scale: 1.0,
+                    form: Form::Transposed(parts, first),
                 };
                 self.matmul(&call, rows, vectors).await
             }
@@ -54,8 +72,8 @@ impl Engine {
             Op::Rope { target, heads, head_dim, pairs, table } => {
                 self.rope(target, (heads, head_dim, pairs), table, rows)
             }
-            Op::Place { input, output, groups, width, first, shared } => {
-                self.place((input, output), (groups, width, first), shared, rows)
+            Op::Place { input, output, groups, width, first } => {
+                self.place((input, output), (groups, width, first), rows)
             }
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
@@ -97,20 +115,9 @@ impl Engine {
     ) -> Result<usize> {
         let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
         let start = self.stream.locate(first).ok_or_else(lost)?;
-        let tile = self.stream.table().tile(first);
-        let (mut rows, mut next, mut bytes) = (tile.rows, first + 1, tile.len_bytes);
-        let work_left = WORK_PER_SUBMIT / (call.matrix.columns * u64::from(tokens)).max(1);
-        while next < end && rows < work_left {
-            let Some(place) = self.stream.locate(next) else { break };
-            if place.buffer.id() != start.buffer.id() || place.offset_bytes != start.offset_bytes + bytes {
-                break;
-            }
-            let tile = self.stream.table().tile(next);
-            rows += tile.rows;
-            bytes += tile.len_bytes;
-            next += 1;
-        }
         let matrix = &call.matrix;
+        let (rows, next) = self.together(start, first..end, WORK_PER_SUBMIT / (matrix.columns * u64::from(tokens)).max(1));
+        let tile = self.stream.table().tile(first);
         let first_row = matrix.first_rows[tile.piece - matrix.first_piece] + tile.first_row;
         let encoding = matrix.encoding;
         let plane = |index: usize| match index < encoding.descriptor().planes.len() {
@@ -134,14 +141,46 @@ impl Engine {
             bias_offset: call.bias.unwrap_or(0),
             scale: call.scale,
             flags: (u32::from(call.accumulate) * ACCUMULATE) | (u32::from(call.bias.is_some()) * BIAS),
+            group_rows: if let Form::InGroups(groups) = call.form { groups.rows } else { 0 },
+            input_group: if let Form::InGroups(groups) = call.form { groups.input / 4 } else { 0 },
         };
-        let kernel = self.kernel(if tokens == 1 { KernelId::MatVec(encoding) } else { KernelId::MatMul(encoding) })?;
-        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
-        let binds = [start.buffer.into(), start.buffer.into(), input.into(), vectors, output.into()];
-        let size = grid::matmul(self.kernels.tuning(), &params, tokens > 1);
-        self.recorder.dispatch(&kernel, &binds, &params, size)?;
+        let (id, tiled) = match call.form {
+            Form::Whole if tokens > 1 => (KernelId::MatMul(encoding), true),
+            Form::Whole => (KernelId::MatVec(encoding), false),
+            Form::InGroups(_) => (KernelId::MatVecInGroups(encoding), false),
+            Form::Transposed(..) => (KernelId::MatMulTransposed(encoding), false),
+        };
+        let kernel = self.kernel(id)?;
+        if let Form::Transposed(groups, first) = call.form {
+            let params = groups.transposed(&params, matrix.columns, first);
+            let binds = [start.buffer.into(), start.buffer.into(), input.into(), output.into()];
+            self.recorder.dispatch(&kernel, &binds, &params, grid::matmul_transposed(&params))?;
+        } else {
+            let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
+            let binds = [start.buffer.into(), start.buffer.into(), input.into(), vectors, output.into()];
+            let size = grid::matmul(self.kernels.tuning(), &params, tiled);
+            self.recorder.dispatch(&kernel, &binds, &params, size)?;
+        }
         self.work += rows * matrix.columns * u64::from(tokens);
         Ok(next)
+    }
+
+    /// Rows of the tiles that lie together from the first one on, which lies at `start`, and the tile after them; no more
+    /// tiles than `most_rows` are reached with.
+    fn together(&self, start: Placement<'_>, tiles: Range<usize>, most_rows: u64) -> (u64, usize) {
+        let tile = self.stream.table().tile(tiles.start);
+        let (mut rows, mut next, mut bytes) = (tile.rows, tiles.start + 1, tile.len_bytes);
+        while next < tiles.end && rows < most_rows {
+            let Some(place) = self.stream.locate(next) else { break };
+            if place.buffer.id() != start.buffer.id() || place.offset_bytes != start.offset_bytes + bytes {
+                break;
+            }
+            let tile = self.stream.table().tile(next);
+            rows += tile.rows;
+            bytes += tile.len_bytes;
+            next += 1;
+        }
+        (rows, next)
     }
 
     fn norm(&mut self, call: &NormCall, rows: u32, vectors: Vectors) -> Result<()> {
@@ -194,7 +233,6 @@ impl Engine {
         &mut self,
         (input, output): (BufferId, BufferId),
         (groups, width, first): (u32, u32, u32),
-        shared: bool,
         rows: u32,
     ) -> Result<()> {
         let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
@@ -204,19 +242,20 @@ impl Engine {
             groups,
             width,
             input_stride: input_stride as u32,
-            input_group: if shared { 0 } else { width },
+            input_group: group_width(&self.spec, input, groups),
             output_stride: output_stride as u32,
-            output_group: self.spec.buffers[usize::from(output.0)].width / groups,
+            output_group: group_width(&self.spec, output, groups),
             first,
         };
         let kernel = self.kernel(KernelId::PlaceColumns)?;
         self.recorder.dispatch(&kernel, &[from.into(), to.into()], &params, grid::place_columns(&params))
     }
 
-    fn kv_write(&mut self, layer: usize, key: BufferId, value: BufferId, rows: u32) -> Result<()> {
+    fn kv_write(&mut self, layer: usize, key: BufferId, value: Option<BufferId>, rows: u32) -> Result<()> {
         let kernel = self.kernel(KernelId::KvWrite(self.kv.geometry().kind))?;
         let (key, key_width) = operand(&self.buffers, &self.spec, Operand::Buffer(key));
-        let (value, value_width) = operand(&self.buffers, &self.spec, Operand::Buffer(value));
+        // Something has to be bound where keys hold the values.
+        let (value, value_width) = value.map_or((key, 0), |id| operand(&self.buffers, &self.spec, Operand::Buffer(id)));
         for segment in self.kv.layer(layer) {
             let params = KvWriteParams {
                 rows,
@@ -248,6 +287,7 @@ impl Engine {
                 (index == last, LAST_SEGMENT),
                 (sinks.is_some(), SINKS),
                 (attention.alibi, ALIBI),
+                (attention.values_in_keys, VALUES_IN_KEYS),
             ];
             let params = AttentionParams {
                 rows,
@@ -265,6 +305,7 @@ impl Engine {
                 segment_pages: segment.pages,
                 softcap: attention.softcap.unwrap_or(0.0),
                 sinks_offset: sinks.unwrap_or(0),
+                output_group: attention.output_group,
                 flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
             };
             let (meta, pages) = ((&self.step.meta).into(), (&self.step.pages).into());
@@ -331,6 +372,7 @@ impl Engine {
             bias: None,
             accumulate: false,
             scale,
+            form: Form::Whole,
         };
         self.matmul(&call(gate_matrix, rows_in, gate, 1.0), rows, none).await?;
         self.matmul(&call(up_matrix, rows_in, up, 1.0), rows, none).await?;
@@ -392,7 +434,7 @@ impl Engine {
         self.norm(&call, heads, vectors)?;
         let matrix = self.layout.head.matrices[0].clone();
         let (input, output) = (Operand::HeadNormed, Operand::Logits);
-        let call = MatMulCall { input, output, matrix, bias, accumulate: false, scale: 1.0 };
+        let call = MatMulCall { input, output, matrix, bias, accumulate: false, scale: 1.0, form: Form::Whole };
         self.matmul(&call, heads, vectors).await?;
         self.bend_logits(heads, factors, vectors)?;
         self.read_back(heads, want).await
@@ -449,6 +491,52 @@ struct MatMulCall {
     bias: Option<u32>,
     accumulate: bool,
     scale: f32,
+    form: Form,
+}
+
+/// How the rows of a matrix meet the input.
+#[derive(Clone, Copy)]
+enum Form {
+    Whole,
+    InGroups(Groups),
+    /// The number is the first value that counts of each group of the input.
+    Transposed(Groups, u32),
+}
+
+/// Rows of a group of a matrix, and values of a group of the input's and of the output's rows.
+#[derive(Clone, Copy)]
+struct Groups {
+    rows: u32,
+    input: u32,
+    output: u32,
+}
+
+impl Groups {
+    fn new(spec: &ModelSpec, matrix: &MatrixLayout, (input, output): (BufferId, BufferId), groups: u32) -> Self {
+        let rows = matrix.rows as u32 / groups;
+        Self { rows, input: group_width(spec, input, groups), output: group_width(spec, output, groups) }
+    }
+
+    /// The transposed product of the tiles that `params` multiplies.
+    fn transposed(self, params: &MatMulParams, columns: u64, first: u32) -> MatMulTransposedParams {
+        MatMulTransposedParams {
+            rows: params.rows,
+            first_row: params.first_row,
+            weight_base: params.weight_base,
+            row_stride: params.row_stride,
+            columns: columns as u32,
+            tokens: params.tokens,
+            input_stride: params.input_stride * 4,
+            output_stride: params.output_stride,
+            plane1: params.plane1,
+            plane2: params.plane2,
+            plane3: params.plane3,
+            group_rows: self.rows,
+            first,
+            input_group: self.input,
+            output_group: self.output,
+        }
+    }
 }
 
 struct NormCall {
@@ -464,6 +552,11 @@ struct NormCall {
     per_group: bool,
     accumulate: bool,
     scale: f32,
+}
+
+/// Values of a group of a buffer's row.
+fn group_width(spec: &ModelSpec, id: BufferId, groups: u32) -> u32 {
+    spec.buffers[usize::from(id.0)].width / groups
 }
 
 /// Where a table's angles begin in a row of the step's angles, and how long such a row is, in floats.
