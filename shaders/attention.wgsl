@@ -6,7 +6,8 @@
 // belongs to. With VALUES_IN_KEYS v[j] is the front of k[j], and values are not stored.
 //
 // query [rows, query_stride] f32, heads of head_dim values next to each other; output [rows, output_stride] f32, value_dim
-// values of each head, output_group values behind those of the one before; query head h uses key head h / (heads / kv_heads); cache: one segment of pages of this layer (see parts/kv_pages.wgsl).
+// values of each head, output_group values from one head's first to the next one's; query head h uses key head
+// h / (heads / kv_heads); cache: one segment of pages of this layer (see parts/kv_pages.wgsl).
 // An online softmax goes over pages in order of position. Over several segments its state travels: `state` [rows,
 // heads] (maximum, sum), and the weighted values in `output`. Grid: x heads, y rows. CPU twin: reference::attention.
 struct Params {

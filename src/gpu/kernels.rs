@@ -217,9 +217,7 @@ impl KernelId {
         };
         match self {
             Self::MatVec(encoding) => ("matvec", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
-            Self::MatVecInGroups(encoding) => {
-                ("matvec", matmul(encoding, IN_GROUPS), PRODUCT, size::<MatMulParams>())
-            }
+            Self::MatVecInGroups(encoding) => ("matvec", matmul(encoding, IN_GROUPS), PRODUCT, size::<MatMulParams>()),
             Self::MatMul(encoding) => ("matmul", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
             Self::MatMulTransposed(encoding) => (
                 "matmul_transposed",

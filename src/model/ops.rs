@@ -10,8 +10,9 @@ use super::layout::{MatrixLayout, VectorLayout};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FACTORS, FIRST_SEGMENT, GateParams, GatherRowsParams,
-    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams, NormParams,
-    ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, VALUES_IN_KEYS, WEIGHT, grid,
+    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams,
+    NormParams, ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, VALUES_IN_KEYS, WEIGHT,
+    grid,
 };
 use crate::gpu::recorder::Bind;
 use crate::plan::{self, Activation, BufferId, ExpertsSpec, ModelSpec, NormKind, Op, VectorId};
@@ -116,7 +117,8 @@ impl Engine {
         let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
         let start = self.stream.locate(first).ok_or_else(lost)?;
         let matrix = &call.matrix;
-        let (rows, next) = self.together(start, first..end, WORK_PER_SUBMIT / (matrix.columns * u64::from(tokens)).max(1));
+        let (rows, next) =
+            self.together(start, first..end, WORK_PER_SUBMIT / (matrix.columns * u64::from(tokens)).max(1));
         let tile = self.stream.table().tile(first);
         let first_row = matrix.first_rows[tile.piece - matrix.first_piece] + tile.first_row;
         let encoding = matrix.encoding;

@@ -128,9 +128,9 @@ pub(super) async fn products_in_groups_match() {
                 for (index, part) in input.chunks_mut(padded).enumerate() {
                     part[..columns as usize].copy_from_slice(&Random(index as u64).floats(columns as usize));
                 }
-                let part = |(part, weights): (&[f32], &[Vec<f32>])| reference::matmul(weights, &part[..columns as usize]);
-                let expected: Vec<f64> =
-                    input.chunks(padded).zip(grouped.groups().cycle()).flat_map(part).collect();
+                let part =
+                    |(part, weights): (&[f32], &[Vec<f32>])| reference::matmul(weights, &part[..columns as usize]);
+                let expected: Vec<f64> = input.chunks(padded).zip(grouped.groups().cycle()).flat_map(part).collect();
                 let whole = grouped.product(&mut bench, &input, tokens, groups * group_rows).await;
                 let worst = error(&whole, &expected);
                 assert!(worst < 1e-5, "{} {columns} columns: {worst}", row.name);
