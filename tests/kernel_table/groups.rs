@@ -114,7 +114,7 @@ impl Grouped {
 /// Columns that fill whole blocks, and for plain numbers some that do not.
 fn widths(encoding: Encoding) -> Vec<u64> {
     let block = ENCODINGS.iter().find(|row| row.encoding == encoding).expect("in the table").block;
-    if encoding.descriptor().plain.is_some() { vec![20, 32, 67] } else { vec![u64::from(block), 2 * u64::from(block)] }
+    if encoding.descriptor().plain.is_some() { vec![20, 32, 67] } else { vec![block, 2 * block] }
 }
 
 pub(super) async fn products_in_groups_match() {
