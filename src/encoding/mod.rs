@@ -26,9 +26,11 @@ use crate::{Error, ErrorKind, Result};
 /// | Q4_K | u4 [P] · header [P/256] | `d * sc * q - dmin * mn` |
 /// | Q5_K | u4 [P] · u1 [P] · header [P/256] | `d * sc * q - dmin * mn`, `q = u4 + 16 u1` |
 /// | Q6_K | u4 [P] · u2 [P] · i8 sc [P/16] · f16 d [P/256] | `d * sc * (q - 32)`, `q = u4 + 16 u2` |
+/// | MXFP4 | u4 [P] · u8 s [P/32] | `fp4(u4) * 2^(s - 127)` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
-/// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256.
+/// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256. MXFP4 is that of
+/// the OCP Microscaling Formats (v1.0, 2023): `fp4` has a sign, two bits of exponent and one of mantissa.
 #[allow(non_camel_case_types, reason = "the field writes Q4_K, not Q4K")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -44,6 +46,7 @@ pub enum Encoding {
     Q4_K,
     Q5_K,
     Q6_K,
+    MXFP4,
 }
 
 /// What one plane of a row holds.
@@ -136,6 +139,13 @@ pub const ENCODINGS: &[Descriptor] = &[
         planes: &[plane(1, 4), plane(1, 2), plane(16, 8), plane(256, 16)],
         plain: None,
     },
+    Descriptor {
+        encoding: Encoding::MXFP4,
+        name: "mxfp4",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 8)],
+        plain: None,
+    },
 ];
 
 impl Encoding {
@@ -163,11 +173,15 @@ impl Encoding {
         columns.next_multiple_of(self.descriptor().block)
     }
 
+    /// Bytes of plane `index` in a row of `columns`, without what pads it.
+    pub fn plane_bytes(self, columns: u64, index: usize) -> u64 {
+        let plane = self.descriptor().planes[index];
+        self.padded_columns(columns) / plane.columns * plane.bits / 8
+    }
+
     /// Byte offset of plane `index` in a row of `columns`.
     pub fn plane_offset(self, columns: u64, index: usize) -> u64 {
-        let padded = self.padded_columns(columns);
-        let planes = &self.descriptor().planes[..index];
-        planes.iter().map(|plane| (padded / plane.columns * plane.bits / 8).next_multiple_of(16)).sum()
+        (0..index).map(|index| self.plane_bytes(columns, index).next_multiple_of(16)).sum()
     }
 
     /// Bytes from one row to the next, a multiple of 16.

@@ -17,6 +17,7 @@ sources![
     "encoding/bf16.wgsl",
     "encoding/f16.wgsl",
     "encoding/f32.wgsl",
+    "encoding/mxfp4.wgsl",
     "encoding/q4_0.wgsl",
     "encoding/q4_1.wgsl",
     "encoding/q4_k.wgsl",

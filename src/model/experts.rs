@@ -64,7 +64,11 @@ fn route(scores: &[f32], bias: &[f32], routing: &Routing) -> Result<Vec<(usize, 
         .remedy("run `tilestream verify` on the model; if it is sound, try another adapter"));
     }
     let shares = if routing.sigmoid { sigmoid(scores) } else { softmax(scores) };
-    let mut ranks: Vec<f32> = shares.iter().zip(bias).map(|(share, bias)| share + bias).collect();
+    let mut ranks: Vec<f32> = match (routing.bias, routing.groups) {
+        // Shares may be equal where scores are not: sigmoids of large ones are 1.
+        (None, None) => scores.to_vec(),
+        _ => shares.iter().zip(bias).map(|(share, bias)| share + bias).collect(),
+    };
     if let Some((groups, kept)) = routing.groups {
         keep_best_groups(&mut ranks, groups as usize, kept as usize, routing.sigmoid);
     }
@@ -271,6 +275,12 @@ mod tests {
         let total: f32 = [1.0_f32, 3.0, 2.0, 0.0].iter().map(|score| score.exp()).sum();
         assert!((whole.factors[0] - 3.0_f32.exp() / total).abs() < 1e-6);
         assert!(Choice::new(&[0.0, f32::NAN], 2, &[0.0; 2], &routing).is_err());
+    }
+
+    #[test]
+    fn large_scores_whose_sigmoids_are_equal_are_told_apart() {
+        let routing = Routing { chosen: 1, normalize: false, sigmoid: true, scale: 1.0, groups: None, bias: None };
+        assert_eq!(route(&[20.0, 40.0, 30.0], &[0.0; 3], &routing).expect("chooses"), [(1, 1.0)]);
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod experts;
 pub mod kv;
 pub mod layout;
 mod ops;
+mod products;
 mod readback;
+mod run_expert;
 mod sections;
 pub mod step;
 

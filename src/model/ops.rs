@@ -1,58 +1,27 @@
 //! One op after the other: parameters, buffers and grids of each kernel.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::padded;
-use super::engine::{Buffers, Engine, Output, Vectors, WORK_PER_SUBMIT, Want};
-use super::experts::Group;
-use super::layout::{MatrixLayout, VectorLayout};
+use super::engine::{Buffers, Engine, Output, Vectors, Want};
+use super::layout::VectorLayout;
+use super::products::{Form, MatMulCall};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
-    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FACTORS, FIRST_SEGMENT, GateParams, GatherRowsParams,
-    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams,
-    NormParams, ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, VALUES_IN_KEYS, WEIGHT,
-    grid,
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, FACTORS, FIRST_SEGMENT, GateParams,
+    GatherRowsParams, Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, NormParams, ONE_FACTOR,
+    PlaceColumnsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
-use crate::plan::{self, Activation, BufferId, ExpertsSpec, ModelSpec, NormKind, Op, VectorId};
-use crate::stream::{Placement, TileStream};
+use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
+use crate::stream::TileStream;
 use crate::{Error, ErrorKind, Result};
 
 impl Engine {
     pub(super) async fn op(&mut self, layer: usize, op: usize, rows: u32, vectors: Vectors) -> Result<()> {
         let op = self.spec.layers[layer].ops[op].clone();
         match op {
-            Op::MatMul { input, output, weight, bias, accumulate, scale, groups } => {
-                let layout = &self.layout.layers[layer];
-                let bias = bias.map(|bias| vectors.base + layout.vectors.offsets[usize::from(bias.0)]);
-                let matrix = layout.matrix(weight).clone();
-                let parts = Groups::new(&self.spec, &matrix, (input, output), groups);
-                let call = MatMulCall {
-                    input: Operand::Buffer(input),
-                    output: Operand::Buffer(output),
-                    matrix,
-                    bias,
-                    accumulate,
-                    scale,
-                    form: if groups == 1 { Form::Whole } else { Form::InGroups(parts) },
-                };
-                self.matmul(&call, rows, vectors).await
-            }
-            Op::MatMulTransposed { input, output, weight, groups, first } => {
-                let matrix = self.layout.layers[layer].matrix(weight).clone();
-                let parts = Groups::new(&self.spec, &matrix, (input, output), groups);
-                let call = MatMulCall {
-                    input: Operand::Buffer(input),
-                    output: Operand::Buffer(output),
-                    matrix,
-                    bias: None,
-                    accumulate: false,
-                    scale: 1.0,
-                    form: Form::Transposed(parts, first),
-                };
-                self.matmul(&call, rows, vectors).await
-            }
+            Op::MatMul { .. } | Op::MatMulTransposed { .. } => self.product(layer, &op, rows, vectors).await,
             Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale } => {
                 let layout = &self.layout.layers[layer].vectors;
                 let call = NormCall {
@@ -79,7 +48,7 @@ impl Engine {
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
             Op::Gate { target, up, width, activation, one_factor } => {
-                self.gate(target, up, width, (activation, one_factor), rows)
+                self.gate(target, up, width, (activation, one_factor, 0.0), rows)
             }
             Op::Route { scores } => self.route(layer, scores, rows).await,
             Op::Experts { .. } => self.run_experts(layer, &op).await,
@@ -88,101 +57,6 @@ impl Engine {
 
     fn vector_offset(&self, layout: &VectorLayout, id: VectorId, vectors: Vectors) -> u32 {
         vectors.base + layout.offsets[usize::from(id.0)]
-    }
-
-    async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
-        let matrix = &call.matrix;
-        let pieces = matrix.pieces();
-        let end = self.stream.table().tiles_of(pieces).end;
-        let mut tile = self.stream.table().tiles_of(matrix.first_piece..matrix.first_piece + 1).start;
-        while tile < end {
-            self.bring(tile).await?;
-            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
-                self.submit().await?;
-            }
-            tile = self.matmul_run(call, tile, end, tokens, vectors)?;
-        }
-        Ok(())
-    }
-
-    /// One dispatch over the tiles from `first` on that lie together; returns the tile after them.
-    fn matmul_run(
-        &mut self,
-        call: &MatMulCall,
-        first: usize,
-        end: usize,
-        tokens: u32,
-        vectors: Vectors,
-    ) -> Result<usize> {
-        let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
-        let start = self.stream.locate(first).ok_or_else(lost)?;
-        let matrix = &call.matrix;
-        let (rows, next) =
-            self.together(start, first..end, WORK_PER_SUBMIT / (matrix.columns * u64::from(tokens)).max(1));
-        let tile = self.stream.table().tile(first);
-        let first_row = matrix.first_rows[tile.piece - matrix.first_piece] + tile.first_row;
-        let encoding = matrix.encoding;
-        let plane = |index: usize| match index < encoding.descriptor().planes.len() {
-            true => (encoding.plane_offset(matrix.columns, index) / 16) as u32,
-            false => 0,
-        };
-        let (input, input_width) = operand(&self.buffers, &self.spec, call.input);
-        let (output, output_width) = operand(&self.buffers, &self.spec, call.output);
-        let params = MatMulParams {
-            rows: rows as u32,
-            first_row: first_row as u32,
-            weight_base: (start.offset_bytes / 16) as u32,
-            row_stride: (encoding.row_stride(matrix.columns) / 16) as u32,
-            chunks: matrix.columns.div_ceil(32) as u32,
-            tokens,
-            input_stride: (input_width / 4) as u32,
-            output_stride: output_width as u32,
-            plane1: plane(1),
-            plane2: plane(2),
-            plane3: plane(3),
-            bias_offset: call.bias.unwrap_or(0),
-            scale: call.scale,
-            flags: (u32::from(call.accumulate) * ACCUMULATE) | (u32::from(call.bias.is_some()) * BIAS),
-            group_rows: if let Form::InGroups(groups) = call.form { groups.rows } else { 0 },
-            input_group: if let Form::InGroups(groups) = call.form { groups.input / 4 } else { 0 },
-        };
-        let (id, tiled) = match call.form {
-            Form::Whole if tokens > 1 => (KernelId::MatMul(encoding), true),
-            Form::Whole => (KernelId::MatVec(encoding), false),
-            Form::InGroups(_) => (KernelId::MatVecInGroups(encoding), false),
-            Form::Transposed(..) => (KernelId::MatMulTransposed(encoding), false),
-        };
-        let kernel = self.kernel(id)?;
-        if let Form::Transposed(groups, first) = call.form {
-            let params = groups.transposed(&params, matrix.columns, first);
-            let binds = [start.buffer.into(), start.buffer.into(), input.into(), output.into()];
-            self.recorder.dispatch(&kernel, &binds, &params, grid::matmul_transposed(&params))?;
-        } else {
-            let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
-            let binds = [start.buffer.into(), start.buffer.into(), input.into(), vectors, output.into()];
-            let size = grid::matmul(self.kernels.tuning(), &params, tiled);
-            self.recorder.dispatch(&kernel, &binds, &params, size)?;
-        }
-        self.work += rows * matrix.columns * u64::from(tokens);
-        Ok(next)
-    }
-
-    /// Rows of the tiles that lie together from the first one on, which lies at `start`, and the tile after them; no more
-    /// tiles than `most_rows` are reached with.
-    fn together(&self, start: Placement<'_>, tiles: Range<usize>, most_rows: u64) -> (u64, usize) {
-        let tile = self.stream.table().tile(tiles.start);
-        let (mut rows, mut next, mut bytes) = (tile.rows, tiles.start + 1, tile.len_bytes);
-        while next < tiles.end && rows < most_rows {
-            let Some(place) = self.stream.locate(next) else { break };
-            if place.buffer.id() != start.buffer.id() || place.offset_bytes != start.offset_bytes + bytes {
-                break;
-            }
-            let tile = self.stream.table().tile(next);
-            rows += tile.rows;
-            bytes += tile.len_bytes;
-            next += 1;
-        }
-        (rows, next)
     }
 
     fn norm(&mut self, call: &NormCall, rows: u32, vectors: Vectors) -> Result<()> {
@@ -290,6 +164,7 @@ impl Engine {
                 (sinks.is_some(), SINKS),
                 (attention.alibi, ALIBI),
                 (attention.values_in_keys, VALUES_IN_KEYS),
+                (attention.chunked && attention.window.is_some(), CHUNKS),
             ];
             let params = AttentionParams {
                 rows,
@@ -318,12 +193,12 @@ impl Engine {
         Ok(())
     }
 
-    fn gate(
+    pub(super) fn gate(
         &mut self,
         target: BufferId,
         up: Option<BufferId>,
         width: u32,
-        (activation, one_factor): (Activation, bool),
+        (activation, one_factor, limit): (Activation, bool, f32),
         rows: u32,
     ) -> Result<()> {
         let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
@@ -334,71 +209,8 @@ impl Engine {
             None => (&self.step.angles, 0),
         };
         let flags = (u32::from(up.is_none()) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
-        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags };
+        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags, limit };
         self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params))
-    }
-
-    /// One expert for its rows: gathered, computed, and added with their factors.
-    pub(super) async fn run_expert(
-        &mut self,
-        layer: usize,
-        spec: &ExpertsSpec,
-        group: &Group,
-        (input, output): (BufferId, BufferId),
-        scale: f32,
-    ) -> Result<()> {
-        let [rows_in, gate, up, rows_out] = spec.buffers;
-        let rows = group.len as u32;
-        if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
-            self.submit().await?;
-        }
-        let lost = || Error::new(ErrorKind::Gpu, "experts without their lists");
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
-        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(rows_in));
-        let params = GatherRowsParams {
-            rows,
-            width: spec.hidden,
-            input_stride: input_stride as u32,
-            output_stride: output_stride as u32,
-            indices_offset: group.first as u32,
-        };
-        let kernel = self.kernel(KernelId::GatherRows)?;
-        let binds = [from.into(), (&self.experts.as_ref().ok_or_else(lost)?.rows).into(), to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
-        let [gate_matrix, up_matrix, down_matrix] = self.layout.layers[layer].experts[group.expert].clone();
-        let none = Vectors { pinned: None, base: 0 };
-        let call = |matrix, from, to, scale| MatMulCall {
-            input: Operand::Buffer(from),
-            output: Operand::Buffer(to),
-            matrix,
-            bias: None,
-            accumulate: false,
-            scale,
-            form: Form::Whole,
-        };
-        self.matmul(&call(gate_matrix, rows_in, gate, 1.0), rows, none).await?;
-        self.matmul(&call(up_matrix, rows_in, up, 1.0), rows, none).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        self.gate(gate, Some(up), spec.width, (spec.activation, false), rows)?;
-        self.matmul(&call(down_matrix, gate, rows_out, scale), rows, none).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(rows_out));
-        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
-        let params = ScatterRowsParams {
-            rows,
-            width: spec.hidden,
-            input_stride: input_stride as u32,
-            output_stride: output_stride as u32,
-            first: group.first as u32,
-        };
-        let kernel = self.kernel(KernelId::ScatterRows)?;
-        let step = self.experts.as_ref().ok_or_else(lost)?;
-        let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::scatter_rows(&params))
     }
 
     /// Norm and head for the rows in the step's indices, then the readback.
@@ -410,11 +222,14 @@ impl Engine {
             input_stride: stride as u32,
             output_stride: padded(self.spec.hidden) as u32,
             indices_offset: 0,
+            flags: 0,
         };
         let kernel = self.kernel(KernelId::GatherRows)?;
-        let binds = [input.into(), (&self.step.indices).into(), (&self.buffers.head_input).into()];
+        // Something has to be bound where there are no factors.
+        let (indices, factors) = ((&self.step.indices).into(), (&self.step.angles).into());
+        let binds = [input.into(), indices, factors, (&self.buffers.head_input).into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
-        let vectors = self.bring_vectors(self.layout.head.vectors.piece).await?;
+        let vectors = self.bring_vectors(self.layout.head.vectors.piece, 0).await?;
         let offset = |name| {
             let id = self.spec.head.vector(name)?;
             Some(self.vector_offset(&self.layout.head.vectors, id, vectors))
@@ -471,74 +286,18 @@ impl Engine {
         self.readback.finish(&self.gpu, after, heads, want).await
     }
 
-    fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
+    pub(super) fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
         self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
     }
 }
 
 /// What a kernel works on: a buffer of the plan, or one of the head.
 #[derive(Clone, Copy)]
-enum Operand {
+pub(super) enum Operand {
     Buffer(BufferId),
     HeadInput,
     HeadNormed,
     Logits,
-}
-
-struct MatMulCall {
-    input: Operand,
-    output: Operand,
-    matrix: MatrixLayout,
-    /// Offset of the bias in floats.
-    bias: Option<u32>,
-    accumulate: bool,
-    scale: f32,
-    form: Form,
-}
-
-/// How the rows of a matrix meet the input.
-#[derive(Clone, Copy)]
-enum Form {
-    Whole,
-    InGroups(Groups),
-    /// The number is the first value that counts of each group of the input.
-    Transposed(Groups, u32),
-}
-
-/// Rows of a group of a matrix, and values of a group of the input's and of the output's rows.
-#[derive(Clone, Copy)]
-struct Groups {
-    rows: u32,
-    input: u32,
-    output: u32,
-}
-
-impl Groups {
-    fn new(spec: &ModelSpec, matrix: &MatrixLayout, (input, output): (BufferId, BufferId), groups: u32) -> Self {
-        let rows = matrix.rows as u32 / groups;
-        Self { rows, input: group_width(spec, input, groups), output: group_width(spec, output, groups) }
-    }
-
-    /// The transposed product of the tiles that `params` multiplies.
-    fn transposed(self, params: &MatMulParams, columns: u64, first: u32) -> MatMulTransposedParams {
-        MatMulTransposedParams {
-            rows: params.rows,
-            first_row: params.first_row,
-            weight_base: params.weight_base,
-            row_stride: params.row_stride,
-            columns: columns as u32,
-            tokens: params.tokens,
-            input_stride: params.input_stride * 4,
-            output_stride: params.output_stride,
-            plane1: params.plane1,
-            plane2: params.plane2,
-            plane3: params.plane3,
-            group_rows: self.rows,
-            first,
-            input_group: self.input,
-            output_group: self.output,
-        }
-    }
 }
 
 struct NormCall {
@@ -557,7 +316,7 @@ struct NormCall {
 }
 
 /// Values of a group of a buffer's row.
-fn group_width(spec: &ModelSpec, id: BufferId, groups: u32) -> u32 {
+pub(super) fn group_width(spec: &ModelSpec, id: BufferId, groups: u32) -> u32 {
     spec.buffers[usize::from(id.0)].width / groups
 }
 
@@ -568,7 +327,7 @@ fn angles(spec: &ModelSpec, table: usize) -> (u32, u32) {
 }
 
 /// A buffer and the floats between its rows.
-fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
+pub(super) fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
     match operand {
         Operand::Buffer(id) => {
             let index = usize::from(id.0);
@@ -580,7 +339,7 @@ fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a
     }
 }
 
-fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vectors: Vectors) -> Result<Bind<'a>> {
+pub(super) fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vectors: Vectors) -> Result<Bind<'a>> {
     match vectors.pinned {
         None => Ok((&buffers.vectors).into()),
         Some(tile) => match stream.locate(tile) {

@@ -29,6 +29,8 @@ const HARMLESS: &[&str] = &[
     "pad_token_id",
     // How training cut the matrices: the products are the same.
     "pretraining_tp",
+    // How the weights are stored: their reader knows.
+    "quantization_config",
     "return_dict",
     "tokenizer_class",
     "torch_dtype",
@@ -82,6 +84,8 @@ pub(super) struct Shape {
     pub tied_head: bool,
     /// Window of each layer; `None` sees everything.
     pub windows: Vec<Option<u32>>,
+    /// Table of the factor on queries in layers that rotate nothing.
+    pub temperature: Option<usize>,
     /// Which of `ropes` each layer uses; `None` rotates nothing.
     pub rope_tables: Vec<Option<usize>>,
     pub ropes: Vec<RopeSpec>,
@@ -121,6 +125,8 @@ pub(super) struct ExpertsShape {
     pub shared: Option<(u32, bool)>,
     /// Whether the choice has a bias.
     pub bias: bool,
+    /// Of [`Activation::ClampedSwiglu`], where the experts have that.
+    pub limit: Option<f32>,
     pub routing: Routing,
     /// Which layers have experts.
     pub layers: Vec<bool>,
@@ -134,10 +140,18 @@ impl Shape {
     /// [`ErrorKind::Malformed`] naming the field.
     pub fn read(config: &Value) -> Result<Self> {
         // Tells what is no object.
-        Fields::new(config, "config.json")?;
+        let whole = Fields::new(config, "config.json")?;
         let family = family(config)?;
+        let (config, place) = match family.part_of {
+            None => (config, "config.json"),
+            Some(part_of) => {
+                let text = whole.get("text_config").ok_or_else(|| whole.missing("text_config"))?;
+                whole.refuse_others(&[HARMLESS, part_of.harmless].concat())?;
+                (text, "config.json: text_config")
+            }
+        };
         let defaults = serde_json::from_str(family.defaults).expect("the table holds JSON");
-        let fields = Fields::with_names(config, "config.json", family.renamed, &defaults)?;
+        let fields = Fields::with_names(config, place, family.renamed, &defaults)?;
         let reader = Reader { fields: &fields, family };
         let shape = reader.shape()?;
         let common = ONLY.iter().filter(|(name, _)| !family.harmless.contains(name));
@@ -186,9 +200,9 @@ fn family(config: &Value) -> Result<&'static Family> {
     })
 }
 
-struct Reader<'a> {
-    fields: &'a Fields<'a>,
-    family: &'static Family,
+pub(super) struct Reader<'a> {
+    pub(super) fields: &'a Fields<'a>,
+    pub(super) family: &'static Family,
 }
 
 impl Reader<'_> {
@@ -207,7 +221,10 @@ impl Reader<'_> {
             Some(latent) => head_dim - latent.plain_dim,
             None => self.rotary_dim(head_dim)?,
         };
-        let (windows, ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
+        let (windows, mut ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
+        let rope_tables = self.rope_tables(&windows, ropes.len())?;
+        ropes.extend(self.temperature(head_dim)?);
+        let temperature = ropes.iter().position(|rope| rope.temperature.is_some());
         let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
         let grow = if family.embeddings_grow { f64::from(hidden).sqrt() } else { 1.0 };
         Ok(Shape {
@@ -231,12 +248,15 @@ impl Reader<'_> {
             head_bias: self.flag(family.head_bias)?,
             norm_bias: self.flag(family.norm_bias)?,
             head_norm: match family.head_norm {
-                HeadNorm::EachIf(field) if !self.flag(Flag::Field(field))? => HeadNorm::None,
+                HeadNorm::EachIf(field) | HeadNorm::AfterRope(field) if !self.flag(Flag::Field(field))? => {
+                    HeadNorm::None
+                }
                 head_norm => head_norm,
             },
             parallel: self.flag(family.parallel)?,
             tied_head: fields.truth("tie_word_embeddings")?.unwrap_or(false),
-            rope_tables: self.rope_tables(&windows, ropes.len())?,
+            rope_tables,
+            temperature,
             windows,
             ropes,
             attention_scale: (self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt())
@@ -339,18 +359,28 @@ impl Reader<'_> {
             Shared::Several(field) => {
                 fields.count(field, MOST_EXPERTS)?.map(|count| (count.saturating_mul(width), false))
             }
+            Shared::One => Some((width, false)),
         };
         let step = fields.count("decoder_sparse_step", MOST_LAYERS)?.unwrap_or(1);
         let first = fields.number("first_k_dense_replace")?.unwrap_or(0.0);
         let dense = fields.get("mlp_only_layers").and_then(Value::as_array);
         let is_dense = |layer: u32| dense.is_some_and(|list| list.iter().any(|entry| entry == layer));
-        let sparse = |layer: u32| (layer + 1).is_multiple_of(step) && !is_dense(layer) && f64::from(layer) >= first;
+        let listed = if self.reads("moe_layers") { fields.get("moe_layers").and_then(Value::as_array) } else { None };
+        let sparse = |layer: u32| match listed {
+            Some(list) => list.iter().any(|entry| entry == layer),
+            None => (layer + 1).is_multiple_of(step) && !is_dense(layer) && f64::from(layer) >= first,
+        };
         let sigmoid = fields.text("scoring_func")? == Some("sigmoid");
         Ok(ExpertsShape {
             count,
             width,
             shared,
-            bias: sigmoid,
+            // Where factors go on the input, nothing else makes the choice.
+            bias: sigmoid && !self.family.factor_on_input,
+            limit: match self.family.swiglu_limit {
+                Some(field) => Some(fields.needed_positive(field)? as f32),
+                None => None,
+            },
             routing: Routing {
                 chosen,
                 normalize: self.flag(experts.normalize)?,
@@ -418,73 +448,16 @@ impl Reader<'_> {
         }
     }
 
-    /// The window of each layer: from a list of kinds, a pattern, or the layer where windows begin.
-    fn windows(&self, layers: u32) -> Result<Vec<Option<u32>>> {
-        let fields = self.fields;
-        let used = !self.reads("use_sliding_window") || fields.truth("use_sliding_window")?.unwrap_or(false);
-        // A window that is not used may hold anything.
-        let window = match self.reads("sliding_window") && fields.get("sliding_window").is_some() && used {
-            true => fields.count("sliding_window", u32::MAX)?,
-            false => None,
-        };
-        let first = if self.reads("max_window_layers") { fields.number("max_window_layers")? } else { None };
-        let pattern = self.count("sliding_window_pattern")?;
-        let kinds = if self.reads("layer_types") { self.list("layer_types", layers)? } else { None };
-        let windowed = |layer: usize| -> Result<bool> {
-            match (kinds, pattern, first) {
-                (Some(kinds), ..) => match kinds[layer].as_str() {
-                    Some("sliding_attention") => Ok(true),
-                    Some("full_attention") => Ok(false),
-                    _ => Err(fields.wrong("layer_types", format_args!("holds {}", kinds[layer]))),
-                },
-                (None, Some(pattern), _) => Ok(!(layer as u32 + 1).is_multiple_of(pattern)),
-                (None, None, Some(first)) => Ok(layer as f64 >= first),
-                _ => Ok(true),
-            }
-        };
-        (0..layers as usize).map(|layer| Ok(if windowed(layer)? { window } else { None })).collect()
-    }
-
-    /// A list with an entry for each layer.
-    fn list(&self, name: &str, layers: u32) -> Result<Option<&[Value]>> {
-        let Some(value) = self.fields.get(name) else { return Ok(None) };
-        let list = value.as_array().filter(|list| list.len() == layers as usize);
-        let message = format_args!("must be a list of {layers}, one for each layer");
-        list.map(|list| Some(&list[..])).ok_or_else(|| self.fields.wrong(name, message))
-    }
-
-    fn rope_tables(&self, windows: &[Option<u32>], tables: usize) -> Result<Vec<Option<usize>>> {
-        let layers = windows.len();
-        if tables == 0 {
-            return Ok(vec![None; layers]);
-        }
-        let interval = self.count("no_rope_layer_interval")?;
-        let list = if self.reads("no_rope_layers") { self.list("no_rope_layers", layers as u32)? } else { None };
-        let rotates = |layer: usize| match (list, interval) {
-            (Some(list), _) => list[layer].as_u64() != Some(0),
-            (None, Some(interval)) => !(layer as u32 + 1).is_multiple_of(interval),
-            _ => true,
-        };
-        let in_windows = matches!(self.family.rope, Rope::InterleavedInWindows);
-        let table = |(layer, window): (usize, &Option<u32>)| match window {
-            None if in_windows => None,
-            _ if !rotates(layer) => None,
-            Some(_) if tables > 1 => Some(1),
-            _ => Some(0),
-        };
-        Ok(windows.iter().enumerate().map(table).collect())
-    }
-
-    fn reads(&self, name: &str) -> bool {
+    pub(super) fn reads(&self, name: &str) -> bool {
         self.family.reads.contains(&name)
     }
 
     /// A field that only some families have.
-    fn number(&self, name: &str) -> Result<Option<f64>> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<f64>> {
         if self.reads(name) { self.fields.positive(name) } else { Ok(None) }
     }
 
-    fn count(&self, name: &str) -> Result<Option<u32>> {
+    pub(super) fn count(&self, name: &str) -> Result<Option<u32>> {
         if self.reads(name) { self.fields.count(name, u32::MAX) } else { Ok(None) }
     }
 

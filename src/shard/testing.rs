@@ -37,7 +37,7 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
         buffers: vec![BufferSpec { name: "x", width: 64 }],
         residual: BufferId(0),
         layers: vec![layer.clone(), layer],
-        ropes: vec![RopeSpec { inverse_frequencies: vec![1.0], long: None, attention_factor: 1.0 }],
+        ropes: vec![RopeSpec { inverse_frequencies: vec![1.0], long: None, attention_factor: 1.0, temperature: None }],
         embedding_scale: 1.0,
         head: HeadSpec {
             norm: NormKind::Rms,
@@ -88,6 +88,8 @@ pub(crate) fn checkpoint(tied_head: bool, encoding: Encoding) -> (MemoryStore, C
                 rows: RowMap::ALL,
                 plus: 0.0,
                 inverse_lengths: None,
+                transposed: false,
+                companions: Vec::new(),
             });
             files[file].extend(bytes);
         }

@@ -24,6 +24,7 @@ struct More {
     softcap: Option<f32>,
     sinks: bool,
     alibi: bool,
+    chunks: bool,
     /// Values are the front of the keys.
     in_keys: bool,
     /// Values between the heads of the output.
@@ -32,7 +33,7 @@ struct More {
 
 impl More {
     fn plain(value_dim: usize) -> Self {
-        Self { value_dim, softcap: None, sinks: false, alibi: false, in_keys: false, gap: 0 }
+        Self { value_dim, softcap: None, sinks: false, alibi: false, chunks: false, in_keys: false, gap: 0 }
     }
 }
 
@@ -103,6 +104,7 @@ async fn attention_case_with(
                 | (u32::from(segment + 1 == segments) * LAST_SEGMENT)
                 | (u32::from(more.sinks) * SINKS)
                 | (u32::from(more.alibi) * ALIBI)
+                | (u32::from(more.chunks) * CHUNKS)
                 | (u32::from(more.in_keys) * VALUES_IN_KEYS),
         };
         let buffers = [&q, &meta, &pages, &cache, &sinks_buffer, &output, &state];
@@ -110,7 +112,11 @@ async fn attention_case_with(
     }
     let mut expected = Vec::new();
     for position in 0..len {
-        let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window) };
+        let first = match window {
+            0 => 0,
+            _ if more.chunks => position / window * window,
+            _ => (position + 1).saturating_sub(window),
+        };
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);
             let slice = |all: &'_ [f32], dim: usize, j: usize| {
@@ -162,6 +168,7 @@ pub(super) async fn attention_matches_with_caps_sinks_slopes_and_narrow_values()
         More { softcap: Some(1.5), ..plain },
         More { sinks: true, ..plain },
         More { alibi: true, ..plain },
+        More { chunks: true, ..plain },
         More { value_dim: 10, ..plain },
         More { value_dim: 24, softcap: Some(2.0), sinks: true, alibi: true, ..plain },
     ] {

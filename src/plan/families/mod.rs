@@ -7,6 +7,7 @@ use super::NormKind;
 
 mod fused;
 mod plain;
+mod slabs;
 
 /// A family of decoders.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Family {
     /// What must hold of fields for this row to be the one: some families share a class.
     pub when: &'static [(&'static str, When)],
     pub name: &'static str,
+    /// The rest of the model, where the family is only its text part.
+    pub part_of: Option<Whole>,
     /// (the common name of a field, this family's).
     pub renamed: &'static [(&'static str, &'static str)],
     /// The reference's defaults, as a JSON object of common names.
@@ -50,9 +53,30 @@ pub(super) struct Family {
     /// Rows of the head are brought to length 1.
     pub normalized_head: bool,
     pub experts: Option<Experts>,
+    /// Whether the router and each expert's matrices have biases.
+    pub expert_bias: bool,
+    /// Field with the bound of the experts' clamped SwiGLU, where they have that.
+    pub swiglu_limit: Option<&'static str>,
+    /// The router's factors go on the experts' input.
+    pub factor_on_input: bool,
+    /// Each softmax of attention has a term that no value belongs to.
+    pub sinks: bool,
+    /// What other families have as a window is a chunk: none sees beyond its own.
+    pub chunked: bool,
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
+}
+
+/// A model that takes more than text: its text part's config is the field `text_config`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole {
+    /// What stands before the names of the text part's tensors.
+    pub prefix: &'static str,
+    /// How the names of other parts' tensors begin, which are left out.
+    pub others: &'static [&'static str],
+    /// Fields beside `text_config`: they say nothing of text.
+    pub harmless: &'static [&'static str],
 }
 
 /// What holds of a field.
@@ -91,6 +115,8 @@ pub(super) enum HeadNorm {
     EachIf(&'static str),
     /// All heads normalized as one row.
     Whole,
+    /// Without a weight, where the field is true and heads have been rotated.
+    AfterRope(&'static str),
 }
 
 /// How positions enter.
@@ -129,9 +155,12 @@ pub(super) enum Shared {
     Gated(&'static str),
     /// As wide as so many of the others, as the field says.
     Several(&'static str),
+    /// As wide as one of the others.
+    One,
 }
 
-/// What becomes of a tensor of the checkpoint, by its name without prefix and without `.weight` or `.bias`.
+/// What becomes of a tensor of the checkpoint, by its name without prefix and without `.weight` or `.bias`; its last part may
+/// be `*`, a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     pub theirs: &'static str,
@@ -159,6 +188,20 @@ pub(super) enum Part {
     /// Of heads, each the part of a key that does not rotate, and its value.
     LatentKey,
     LatentValue,
+    /// Of a slab for each expert, whose number is the `*` in our name. Matrices of plain values are transposed there.
+    Slab(Cut),
+    /// A part of a vector, whose place is the number that its name ends with.
+    Numbered,
+}
+
+/// Which rows of a slab.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    All,
+    Even,
+    Odd,
+    First,
+    Second,
 }
 
 /// Queries, keys and values one after the other.
@@ -170,5 +213,5 @@ const FUSED_GATE_UP: &[(&str, Part)] = &[("mlp.gate_proj", Part::First), ("mlp.u
 
 /// Every row.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    plain::ROWS.iter().chain(fused::ROWS)
+    plain::ROWS.iter().chain(fused::ROWS).chain(slabs::ROWS)
 }

@@ -40,6 +40,8 @@ pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String, Vec<u64>)
         let tensors = vectors.chain(matrices).map(|(name, shape)| (layer_tensor(index, name), shape));
         let mut tensors: Vec<_> = tensors.collect();
         if let Some(experts) = &layer.experts {
+            let vectors = (0..experts.count).flat_map(|expert| experts.vectors(expert));
+            tensors.extend(vectors.map(|v| (layer_tensor(index, &v.name), vec![u64::from(v.len)])));
             let matrices = (0..experts.count).flat_map(|expert| experts.matrices(expert));
             tensors.extend(
                 matrices.map(|m| (layer_tensor(index, &m.name), vec![u64::from(m.rows), u64::from(m.columns)])),
@@ -111,10 +113,12 @@ fn stored_as(tensor: &Tensor, shape: &[u64], weights: Weights) -> Result<Encodin
     }
     match (shape.len(), weights, tensor.source) {
         (1, ..) => Ok(Encoding::F32),
-        (_, Weights::Original, Source::Plain(encoding) | Source::GgufBlocks(encoding)) => Ok(encoding),
+        (_, Weights::Original, Source::Plain(encoding) | Source::GgufBlocks(encoding) | Source::Planes(encoding)) => {
+            Ok(encoding)
+        }
         (_, Weights::Q8, Source::Plain(_)) => Ok(Encoding::Q8_0),
         (_, Weights::Q4, Source::Plain(_)) => Ok(Encoding::Q4_1),
-        (_, _, Source::GgufBlocks(_)) => Err(quantized_already(weights)),
+        (_, _, Source::GgufBlocks(_) | Source::Planes(_)) => Err(quantized_already(weights)),
     }
 }
 
