@@ -3,10 +3,11 @@
 //
 // score = scale * q[r, h] . k[j]; where softcap is above 0, softcap * tanh(score / softcap); with ALIBI plus
 // slope(h) * (j - position). With SINKS the softmax has one term more, exp(vectors[sinks_offset + h]), which no value
-// belongs to.
+// belongs to. With VALUES_IN_KEYS v[j] is the front of k[j], and values are not stored.
 //
-// query [rows, query_stride], output [rows, output_stride] f32, heads of head_dim (value_dim in output) values next to each other; query head
-// h uses key head h / (heads / kv_heads); cache: one segment of pages of this layer (see parts/kv_pages.wgsl).
+// query [rows, query_stride] f32, heads of head_dim values next to each other; output [rows, output_stride] f32, value_dim
+// values of each head, output_group values from one head's first to the next one's; query head h uses key head
+// h / (heads / kv_heads); cache: one segment of pages of this layer (see parts/kv_pages.wgsl).
 // An online softmax goes over pages in order of position. Over several segments its state travels: `state` [rows,
 // heads] (maximum, sum), and the weighted values in `output`. Grid: x heads, y rows. CPU twin: reference::attention.
 struct Params {
@@ -26,6 +27,7 @@ struct Params {
     softcap: f32,
     sinks_offset: u32,
     flags: u32,
+    output_group: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -42,7 +44,8 @@ const LAST_SEGMENT = 2u;
 const SINKS = 4u;
 const ALIBI = 8u;
 const CHUNKS = 16u;
-const MOST_HEAD_DIM = 512u;
+const VALUES_IN_KEYS = 32u;
+const MOST_HEAD_DIM = 576u;
 // Below every score, and finite: the difference of two infinities is not a number.
 const NO_SCORE = -3.0e38;
 
@@ -67,11 +70,19 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let position = row_meta[row].x;
     let table = row_meta[row].y;
     let query_at = row * params.query_stride + head * params.head_dim;
-    let output_at = row * params.output_stride + head * params.value_dim;
+    let output_at = row * params.output_stride + head * params.output_group;
     let state_at = row * params.heads + head;
     let kv_head = head / (params.heads / params.kv_heads);
     var top = NO_SCORE;
     var total = 0.0;
+    // Where the head's values lie in a row of values, and how long such a row is.
+    var value_at = kv_head * params.value_dim;
+    var value_width = params.value_width;
+    let values_in_keys = (params.flags & VALUES_IN_KEYS) != 0u;
+    if values_in_keys {
+        value_at = kv_head * params.head_dim;
+        value_width = params.key_width;
+    }
     let first_segment = (params.flags & FIRST_SEGMENT) != 0u;
     if !first_segment {
         top = state[state_at].x;
@@ -98,7 +109,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         if keys == OTHER_SEGMENT {
             continue;
         }
-        let values = page_start(pages[table + page], 1u);
+        let values = select(page_start(pages[table + page], 1u), keys, values_in_keys);
         for (var k = lane; k < PAGE_TOKENS; k += LANES) {
             let j = page * PAGE_TOKENS + k;
             var score = NO_SCORE;
@@ -137,10 +148,10 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             total = total + scores[k];
         }
         for (var i = lane; i < params.value_dim; i += LANES) {
-            let at = values + kv_head * params.value_dim + i;
+            let at = values + value_at + i;
             var sum = weighted[i] * fade;
             for (var k = k_first; k <= k_last; k++) {
-                sum = fma(scores[k], kv_value(at + k * params.value_width), sum);
+                sum = fma(scores[k], kv_value(at + k * value_width), sum);
             }
             weighted[i] = sum;
         }

@@ -1,7 +1,9 @@
 // out[t, first_row + i] (+)= scale * (sum_c w[i, c] * input[t, c] (+ bias[first_row + i]))
 //
-// w: `rows` rows of a matrix in the encoding of the part `encoding`, ROWS of them at once (part `rows`); input [tokens, input_stride * 4] f32, padded with
-// zeros to whole chunks of 32 columns; output [tokens, output_stride] f32.
+// w: `rows` rows of a matrix in the encoding of the part `encoding`, ROWS of them at once (part `rows`); input [tokens,
+// input_stride * 4] f32, padded with zeros to whole chunks of 32 columns; output [tokens, output_stride] f32. With the
+// part `input_in_groups` (matvec with one row at once) each run of group_rows rows has a part of the input of its own,
+// input_group * 4 values behind the last.
 // Grid: x and y folded over groups of rows, z over tokens (matvec) or groups of TOKENS tokens (matmul). CPU twin: reference::matmul.
 //
 // A sum has one order whatever the dispatch: lane l takes chunks l, l + LANES, ... and adds column by column into four
@@ -21,6 +23,8 @@ struct Params {
     bias_offset: u32,
     scale: f32,
     flags: u32,
+    group_rows: u32,
+    input_group: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -64,7 +68,7 @@ fn matvec(
     @builtin(local_invocation_index) index: u32,
 ) {
     let row = ((group.y * groups.x + group.x) * GROUPS + local.y) * ROWS;
-    let at = group.z * params.input_stride;
+    let at = group.z * params.input_stride + input_part(params.first_row + min(row, params.rows - 1u));
     var s: Sums;
     for (var chunk = local.x; chunk < params.chunks; chunk += LANES) {
         s = add_chunk(weights_of(row, chunk), at + chunk * 8u, s);

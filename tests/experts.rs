@@ -2,11 +2,17 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use common::{Files, Golden, block_on, data, demand, gpu, open, smallest, split_family};
 use tilestream::model::batch::{self, Next, Sequence};
 use tilestream::model::budget::Demand;
 use tilestream::model::engine::Want;
+use tilestream::plan;
 use tilestream::shard::Model;
+use tilestream::shard::synth::{SynthOptions, synth};
+use tilestream::store::MemoryStore;
 use tilestream::stream::Uses;
 
 /// Bytes of a tensor's rows in the model's files.
@@ -28,9 +34,9 @@ fn a_token_reads_the_dense_part_and_the_experts_it_chose() {
             assert!(engine.kv().reserve(&mut sequence.pages, 40));
             let (mut dense, mut expert) = (0, 0);
             let mut chosen = 0;
-            let model = std::sync::Arc::clone(engine.model());
+            let model = Arc::clone(engine.model());
             for tensor in model.manifest().tensors.keys() {
-                let is_embedding = tensor == tilestream::plan::EMBEDDINGS && !engine.spec().head.tied;
+                let is_embedding = tensor == plan::EMBEDDINGS && !engine.spec().head.tied;
                 match tensor.contains(".experts.") {
                     true if tensor.starts_with("model.layers.1.mlp.experts.0.") => expert += bytes(&model, tensor),
                     true => {}
@@ -105,6 +111,46 @@ async fn answer(files: &Files, golden: &Golden, demand: Demand) -> Answer {
         }
     }
     Answer { ids, uses: engine.profile().figures().by_use, kept_bytes: engine.residency().0 }
+}
+
+#[test]
+fn a_shared_expert_of_many_windows_is_read_beside_the_chosen_ones() {
+    // The smallest windows hold 64 KiB, each matrix of an expert 256.
+    block_on(same_bits(&[("moe_intermediate_size", 2048)]));
+}
+
+#[test]
+fn heads_that_tiles_cut_have_the_same_bits() {
+    // The products of latent attention, in heads of 8 and of 4 KiB, lie in several tiles.
+    block_on(same_bits(&[
+        ("num_attention_heads", 40),
+        ("num_key_value_heads", 40),
+        ("qk_nope_head_dim", 40),
+        ("kv_lora_rank", 100),
+    ]));
+}
+
+/// Random weights in the shape of DeepSeek V3's golden checkpoint, `changes` made, at the smallest budget and resident.
+async fn same_bits(changes: &[(&str, u32)]) {
+    let text = std::fs::read(data("families/deepseek-v3/config.json")).expect("config");
+    let mut config: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    changes.iter().for_each(|(field, number)| config[*field] = (*number).into());
+    let (spec, store) = (plan::model_spec(&config).expect("a plan"), Arc::new(MemoryStore::new()));
+    let go_on = &mut |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
+    synth(&config, &spec, &*store, &SynthOptions::default(), go_on).await.expect("is written");
+    let files = Files { store, spec };
+    let demand = Demand { kv_pages: 1, rows: Some(2), ..demand() };
+    let least = smallest(&files, &demand).await;
+    let mut outcomes = Vec::new();
+    for budget_bytes in [least, demand.budget_bytes] {
+        let demand = Demand { budget_bytes, ..demand };
+        let mut engine = open(&files, gpu(budget_bytes).await, demand).await.expect("loads");
+        let mut sequence = Sequence::new(vec![1, 2, 3]);
+        assert!(engine.kv().reserve(&mut sequence.pages, 3));
+        batch::sweep(&mut engine, &mut [&mut sequence], Want::Logits).await.expect("sweeps");
+        outcomes.push(batch::sweep(&mut engine, &mut [&mut sequence], Want::Logits).await.expect("sweeps"));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
 }
 
 fn golden(name: &str) -> Golden {

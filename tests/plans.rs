@@ -131,23 +131,30 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
                 format!("{out} {sign} {kind}({from}{weight}{groups}, {epsilon:e}){bias}{}", times(*scale))
             }
-            Op::MatMul { input, output, weight, bias, accumulate, scale } => {
+            Op::MatMul { input, output, weight, bias, accumulate, scale, groups } => {
                 let matrix = &layer.matrices[usize::from(weight.0)];
                 let bias = bias.map_or(String::new(), |bias| format!(" + {}", layer.vectors[usize::from(bias.0)].name));
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from) = (name(*output), name(*input));
                 let (rows, columns) = (matrix.rows, matrix.columns);
-                format!("{out} {sign} {} [{rows}, {columns}] * {from}{bias}{}", matrix.name, times(*scale))
+                let groups = if *groups == 1 { String::new() } else { format!(" in {groups} groups") };
+                format!("{out} {sign} {} [{rows}, {columns}] * {from}{groups}{bias}{}", matrix.name, times(*scale))
+            }
+            Op::MatMulTransposed { input, output, weight, groups, first } => {
+                let matrix = &layer.matrices[usize::from(weight.0)];
+                let (out, from, (rows, columns)) = (name(*output), name(*input), (matrix.rows, matrix.columns));
+                format!("{out} = {} [{rows}, {columns}]^T * {from}[{groups} x {first}..]", matrix.name)
             }
             Op::Rope { target, heads, head_dim, pairs, table } => {
                 let table = if *table == 0 { String::new() } else { format!(", table {table}") };
                 format!("rope({}: {heads} x {head_dim}, {pairs} pairs{table})", name(*target))
             }
-            Op::Place { input, output, groups, width, first, .. } => {
+            Op::Place { input, output, groups, width, first } => {
                 format!("{}[{groups} x {first}..] = {}[{width}]", name(*output), name(*input))
             }
             Op::KvWrite { key, value } => {
-                format!("cache({}, {}: {} + {})", name(*key), name(*value), layer.key_width, layer.value_width)
+                let value = value.map_or(String::new(), |value| format!(", {}", name(value)));
+                format!("cache({}{value}: {} + {})", name(*key), layer.key_width, layer.value_width)
             }
             Op::Attention { query, output, attention } => {
                 let AttentionSpec { heads, kv_heads, head_dim, value_dim, scale, window, softcap, .. } = attention;
@@ -155,7 +162,11 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let kind = if *chunked { "chunks of" } else { "window" };
                 let window = window.map_or(String::new(), |window| format!(", {kind} {window}"));
                 let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
-                let values = if value_dim == head_dim { String::new() } else { format!(", values {value_dim}") };
+                let values = match (attention.values_in_keys, value_dim == head_dim) {
+                    (true, _) => format!(", values the first {value_dim} of them"),
+                    (false, true) => String::new(),
+                    (false, false) => format!(", values {value_dim}"),
+                };
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide{values}");
                 let sinks = sinks.map_or(String::new(), |id| format!(", {}", layer.vectors[usize::from(id.0)].name));
                 let alibi = if *alibi { ", ALiBi" } else { "" };

@@ -54,8 +54,12 @@ impl KvType {
 pub enum KernelId {
     /// Matrix times one token.
     MatVec(Encoding),
+    /// The same where the matrix's rows come in groups, each with a part of the input of its own.
+    MatVecInGroups(Encoding),
     /// Matrix times many tokens; the same bits for each.
     MatMul(Encoding),
+    /// The transpose of each group of a matrix's rows times the values of a group.
+    MatMulTransposed(Encoding),
     Norm,
     /// The same where input and output are one buffer.
     NormInPlace,
@@ -181,7 +185,9 @@ impl KernelId {
             ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);
         }
         for row in ENCODINGS {
-            ids.extend([Self::MatVec(row.encoding), Self::MatMul(row.encoding)]);
+            let encoding = row.encoding;
+            ids.extend([Self::MatVec(encoding), Self::MatMul(encoding)]);
+            ids.extend([Self::MatVecInGroups(encoding), Self::MatMulTransposed(encoding)]);
         }
         ids
     }
@@ -193,17 +199,32 @@ impl KernelId {
     pub fn row(self, tuning: &Tuning) -> Result<KernelRow> {
         let (entry, parts, bindings, params_bytes) = self.parts(tuning);
         let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
-        let uses_lanes = matches!(self, Self::MatVec(_) | Self::MatMul(_) | Self::Norm | Self::NormInPlace);
+        let uses_lanes = self.is_product() || matches!(self, Self::Norm | Self::NormInPlace);
         let lanes = match self {
-            Self::MatVec(_) | Self::MatMul(_) => tuning.lanes,
+            _ if self.is_product() => tuning.lanes,
             Self::Attention(_) => tuning.attention_lanes,
             _ => tuning.wide_lanes,
         };
-        let groups = if matches!(self, Self::MatVec(_) | Self::MatMul(_)) { tuning.groups } else { 1 };
+        let groups = if self.is_product() { tuning.groups } else { 1 };
         let constants = [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("PAGE_TOKENS", PAGE_TOKENS)];
         let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let composed = Composed::new(enable, &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })
+    }
+
+    /// Rows and tokens that an invocation of a matrix product has in registers.
+    pub fn block(self, tuning: &Tuning) -> (u32, u32) {
+        match self {
+            Self::MatVec(_) => (tuning.vector_rows, 1),
+            Self::MatMul(_) => (tuning.matrix_rows, TOKENS),
+            // Neighbouring rows may belong to different groups.
+            _ => (1, 1),
+        }
+    }
+
+    /// Whether lanes share a row's sum.
+    fn is_product(self) -> bool {
+        matches!(self, Self::MatVec(_) | Self::MatVecInGroups(_) | Self::MatMul(_))
     }
 
     /// Whether the lanes that share a sum fit a subgroup.
@@ -213,27 +234,33 @@ impl KernelId {
 
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
         let lanes = if self.shuffles(tuning) { "parts/lanes_subgroup.wgsl" } else { "parts/lanes_workgroup.wgsl" };
+        const WHOLE: &str = "parts/input_whole.wgsl";
+        const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
+        const PRODUCT: &[Access] = &[Read, Read, Read, Read, Write];
         let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
-        let matmul = |encoding: Encoding, rows: u32| {
+        let matmul = |encoding: Encoding, input: &str| {
+            let (rows, _) = self.block(tuning);
             let (encoding, rows) = (format!("encoding/{}.wgsl", encoding.name()), format!("parts/rows_{rows}.wgsl"));
-            vec!["matmul.wgsl".to_owned(), encoding, rows, "parts/bits.wgsl".to_owned(), lanes.to_owned()]
+            let parts = ["matmul.wgsl", &encoding, &rows, "parts/bits.wgsl", lanes, input];
+            own(&parts)
+        };
+        let transposed = |encoding: Encoding| {
+            let encoding = format!("encoding/{}.wgsl", encoding.name());
+            own(&["matmul_transposed.wgsl", &encoding, "parts/bits.wgsl"])
         };
         let kv = |kind| match kind {
             KvType::F32 => "parts/kv_f32.wgsl",
             KvType::F16 => "parts/kv_f16.wgsl",
         };
         match self {
-            Self::MatVec(encoding) => (
-                "matvec",
-                matmul(encoding, tuning.vector_rows),
-                &[Read, Read, Read, Read, Write],
-                size::<MatMulParams>(),
-            ),
-            Self::MatMul(encoding) => (
-                "matmul",
-                matmul(encoding, tuning.matrix_rows),
-                &[Read, Read, Read, Read, Write],
-                size::<MatMulParams>(),
+            Self::MatVec(encoding) => ("matvec", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
+            Self::MatVecInGroups(encoding) => ("matvec", matmul(encoding, IN_GROUPS), PRODUCT, size::<MatMulParams>()),
+            Self::MatMul(encoding) => ("matmul", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
+            Self::MatMulTransposed(encoding) => (
+                "matmul_transposed",
+                transposed(encoding),
+                &[Read, Read, Read, Write],
+                size::<MatMulTransposedParams>(),
             ),
             Self::Norm => (
                 "norm",

@@ -76,7 +76,7 @@ pub async fn product(
         let params = MatMulParams { weight_base, ..params };
         let binds: Vec<Bind<'_>> =
             vec![(&weights).into(), (&weights).into(), (&input).into(), (&vectors).into(), (&output).into()];
-        (binds, params, grid::matmul(kernels.tuning(), &params, tokens > 1))
+        (binds, params, grid::matmul(kernels.tuning(), id, &params))
     };
     bench.seconds(call).await
 }

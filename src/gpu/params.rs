@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::kernels::{TOKENS, Tuning};
+use super::kernels::{KernelId, Tuning};
 
 macro_rules! params {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
@@ -20,6 +20,13 @@ params! {
     MatMulParams {
         rows: u32, first_row: u32, weight_base: u32, row_stride: u32, chunks: u32, tokens: u32, input_stride: u32,
         output_stride: u32, plane1: u32, plane2: u32, plane3: u32, bias_offset: u32, scale: f32, flags: u32,
+        group_rows: u32, input_group: u32,
+    }
+    /// `shaders/matmul_transposed.wgsl`. Offsets and strides of weights count 16 bytes, the others floats.
+    MatMulTransposedParams {
+        rows: u32, first_row: u32, weight_base: u32, row_stride: u32, columns: u32, tokens: u32, input_stride: u32,
+        output_stride: u32, plane1: u32, plane2: u32, plane3: u32, group_rows: u32, first: u32, input_group: u32,
+        output_group: u32,
     }
     /// `shaders/norm.wgsl`.
     NormParams {
@@ -40,7 +47,7 @@ params! {
         rows: u32, heads: u32, kv_heads: u32, head_dim: u32, value_dim: u32, key_width: u32, value_width: u32,
         scale: f32, window: u32,
         query_stride: u32, output_stride: u32, segment_first_page: u32, segment_pages: u32, softcap: f32,
-        sinks_offset: u32, flags: u32,
+        sinks_offset: u32, flags: u32, output_group: u32,
     }
     /// `shaders/gate.wgsl`.
     GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, flags: u32, limit: f32 }
@@ -96,6 +103,8 @@ pub const SINKS: u32 = 4;
 pub const ALIBI: u32 = 8;
 /// [`AttentionParams::flags`]: positions are cut in chunks as long as the window, and none sees beyond its own.
 pub const CHUNKS: u32 = 16;
+/// [`AttentionParams::flags`]: values are the front of the keys.
+pub const VALUES_IN_KEYS: u32 = 32;
 
 /// Workgroups `[x, y, z]` of each kernel.
 pub mod grid {
@@ -116,11 +125,18 @@ pub mod grid {
         fold((u64::from(rows) * u64::from(width)).div_ceil(FLAT))
     }
 
-    /// Row groups folded over x and y, tokens (or groups of them, where `tiled`) over z.
-    pub fn matmul(tuning: &Tuning, params: &MatMulParams, tiled: bool) -> [u32; 3] {
-        let (rows, tokens) = if tiled { (tuning.matrix_rows, TOKENS) } else { (tuning.vector_rows, 1) };
+    /// Row groups folded over x and y, tokens (or groups of them) over z.
+    pub fn matmul(tuning: &Tuning, id: KernelId, params: &MatMulParams) -> [u32; 3] {
+        let (rows, tokens) = id.block(tuning);
         let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.groups * rows)));
         [x, y, params.tokens.div_ceil(tokens)]
+    }
+
+    /// An invocation for 32 columns of a group, tokens over z.
+    pub fn matmul_transposed(params: &MatMulTransposedParams) -> [u32; 3] {
+        let last = (params.first_row + params.rows - 1) / params.group_rows;
+        let [x, y, _] = flat(last - params.first_row / params.group_rows + 1, params.columns.div_ceil(32));
+        [x, y, params.tokens]
     }
 
     /// A workgroup a group.

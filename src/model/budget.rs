@@ -4,7 +4,7 @@ use super::kv::KvGeometry;
 use super::layout::ModelLayout;
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
 use crate::gpu::recorder::RECORDER_BYTES;
-use crate::plan::{ModelSpec, Op};
+use crate::plan::{CHUNK_COLUMNS, ModelSpec, Op};
 use crate::stream::pipeline::pipeline_bytes;
 use crate::{Error, ErrorKind, Result};
 
@@ -86,7 +86,7 @@ pub(super) fn align(bytes: u64) -> u64 {
 
 /// Values in a row of an activation buffer as allocated: kernels read whole chunks of 32 columns.
 pub fn padded(width: u32) -> u64 {
-    u64::from(width).next_multiple_of(32)
+    u64::from(width.next_multiple_of(CHUNK_COLUMNS))
 }
 
 /// The most heads that any attention of the plan has.

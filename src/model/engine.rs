@@ -455,6 +455,24 @@ async fn open_stream(
     Ok((TileStream::new(gpu, source, table, options, profile.clone()).await?, sections))
 }
 
+/// The kernels of products in groups, of which a plan has few.
+fn grouped_products(spec: &ModelSpec, layout: &ModelLayout) -> Vec<KernelId> {
+    let mut ids = Vec::new();
+    for (layer, layout) in spec.layers.iter().zip(&layout.layers) {
+        for op in &layer.ops {
+            let id = match op {
+                Op::MatMul { weight, groups: 2.., .. } => KernelId::MatVecInGroups(layout.matrix(*weight).encoding),
+                Op::MatMulTransposed { weight, .. } => KernelId::MatMulTransposed(layout.matrix(*weight).encoding),
+                _ => continue,
+            };
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    ids
+}
+
 fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
     let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Attention(kv), KernelId::Argmax];
     ids.extend([KernelId::GatherRows, KernelId::Logits]);
@@ -479,5 +497,6 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
     encodings.sort_unstable();
     encodings.dedup();
     ids.extend(encodings.into_iter().flat_map(|encoding| [KernelId::MatVec(encoding), KernelId::MatMul(encoding)]));
+    ids.extend(grouped_products(spec, layout));
     ids
 }

@@ -9,6 +9,7 @@ mod experts;
 pub mod kv;
 pub mod layout;
 mod ops;
+mod products;
 mod readback;
 pub mod recurrent;
 mod run_expert;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::budget::padded;
-use super::engine::{Buffers, Engine, Output, Vectors, WORK_PER_SUBMIT, Want};
-use super::layout::{MatrixLayout, VectorLayout};
+use super::engine::{Buffers, Engine, Output, Vectors, Want};
+use super::layout::VectorLayout;
+use super::products::{Form, MatMulCall};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, FACTORS, FIRST_SEGMENT, GateParams,
-    GatherRowsParams, Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams,
-    ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, UNGATED, WEIGHT, grid,
+    GatherRowsParams, Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, NormParams, ONE_FACTOR,
+    PlaceColumnsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
 use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
@@ -20,19 +21,7 @@ impl Engine {
     pub(super) async fn op(&mut self, layer: usize, op: usize, rows: u32, vectors: Vectors) -> Result<()> {
         let op = self.spec.layers[layer].ops[op].clone();
         match op {
-            Op::MatMul { input, output, weight, bias, accumulate, scale } => {
-                let layout = &self.layout.layers[layer];
-                let bias = bias.map(|bias| vectors.base + layout.vectors.offsets[usize::from(bias.0)]);
-                let call = MatMulCall {
-                    input: Operand::Buffer(input),
-                    output: Operand::Buffer(output),
-                    matrix: layout.matrix(weight).clone(),
-                    bias,
-                    accumulate,
-                    scale,
-                };
-                self.matmul(&call, rows, vectors).await
-            }
+            Op::MatMul { .. } | Op::MatMulTransposed { .. } => self.product(layer, &op, rows, vectors).await,
             Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale } => {
                 let layout = &self.layout.layers[layer].vectors;
                 let call = NormCall {
@@ -53,8 +42,8 @@ impl Engine {
             Op::Rope { target, heads, head_dim, pairs, table } => {
                 self.rope(target, (heads, head_dim, pairs), table, rows)
             }
-            Op::Place { input, output, groups, width, first, shared } => {
-                self.place((input, output), (groups, width, first), shared, rows)
+            Op::Place { input, output, groups, width, first } => {
+                self.place((input, output), (groups, width, first), rows)
             }
             Op::Conv { .. } => self.convolve(layer, &op, rows, vectors),
             Op::DeltaRule { .. } => self.delta_rule(layer, &op, rows, vectors),
@@ -70,79 +59,6 @@ impl Engine {
 
     pub(super) fn vector_offset(&self, layout: &VectorLayout, id: VectorId, vectors: Vectors) -> u32 {
         vectors.base + layout.offsets[usize::from(id.0)]
-    }
-
-    pub(super) async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
-        let matrix = &call.matrix;
-        let pieces = matrix.pieces();
-        let end = self.stream.table().tiles_of(pieces).end;
-        let mut tile = self.stream.table().tiles_of(matrix.first_piece..matrix.first_piece + 1).start;
-        while tile < end {
-            self.bring(tile).await?;
-            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
-                self.submit().await?;
-            }
-            tile = self.matmul_run(call, tile, end, tokens, vectors)?;
-        }
-        Ok(())
-    }
-
-    /// One dispatch over the tiles from `first` on that lie together; returns the tile after them.
-    fn matmul_run(
-        &mut self,
-        call: &MatMulCall,
-        first: usize,
-        end: usize,
-        tokens: u32,
-        vectors: Vectors,
-    ) -> Result<usize> {
-        let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
-        let start = self.stream.locate(first).ok_or_else(lost)?;
-        let tile = self.stream.table().tile(first);
-        let (mut rows, mut next, mut bytes) = (tile.rows, first + 1, tile.len_bytes);
-        let work_left = WORK_PER_SUBMIT / (call.matrix.columns * u64::from(tokens)).max(1);
-        while next < end && rows < work_left {
-            let Some(place) = self.stream.locate(next) else { break };
-            if place.buffer.id() != start.buffer.id() || place.offset_bytes != start.offset_bytes + bytes {
-                break;
-            }
-            let tile = self.stream.table().tile(next);
-            rows += tile.rows;
-            bytes += tile.len_bytes;
-            next += 1;
-        }
-        let matrix = &call.matrix;
-        let first_row = matrix.first_rows[tile.piece - matrix.first_piece] + tile.first_row;
-        let encoding = matrix.encoding;
-        let plane = |index: usize| match index < encoding.descriptor().planes.len() {
-            true => (encoding.plane_offset(matrix.columns, index) / 16) as u32,
-            false => 0,
-        };
-        let (input, input_width) = operand(&self.buffers, &self.spec, call.input);
-        let (output, output_width) = operand(&self.buffers, &self.spec, call.output);
-        let params = MatMulParams {
-            rows: rows as u32,
-            first_row: first_row as u32,
-            weight_base: (start.offset_bytes / 16) as u32,
-            row_stride: (encoding.row_stride(matrix.columns) / 16) as u32,
-            chunks: matrix.columns.div_ceil(32) as u32,
-            tokens,
-            input_stride: (input_width / 4) as u32,
-            output_stride: output_width as u32,
-            plane1: plane(1),
-            plane2: plane(2),
-            plane3: plane(3),
-            bias_offset: call.bias.unwrap_or(0),
-            scale: call.scale,
-            flags: (u32::from(call.accumulate) * ACCUMULATE) | (u32::from(call.bias.is_some()) * BIAS),
-        };
-        let kernel = self.kernel(if tokens == 1 { KernelId::MatVec(encoding) } else { KernelId::MatMul(encoding) })?;
-        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
-        let binds = [start.buffer.into(), start.buffer.into(), input.into(), vectors, output.into()];
-        let size = grid::matmul(self.kernels.tuning(), &params, tokens > 1);
-        self.recorder.dispatch(&kernel, &binds, &params, size)?;
-        self.work += rows * matrix.columns * u64::from(tokens);
-        Ok(next)
     }
 
     fn norm(&mut self, call: &NormCall, rows: u32, vectors: Vectors) -> Result<()> {
@@ -195,7 +111,6 @@ impl Engine {
         &mut self,
         (input, output): (BufferId, BufferId),
         (groups, width, first): (u32, u32, u32),
-        shared: bool,
         rows: u32,
     ) -> Result<()> {
         let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
@@ -205,19 +120,20 @@ impl Engine {
             groups,
             width,
             input_stride: input_stride as u32,
-            input_group: if shared { 0 } else { width },
+            input_group: group_width(&self.spec, input, groups),
             output_stride: output_stride as u32,
-            output_group: self.spec.buffers[usize::from(output.0)].width / groups,
+            output_group: group_width(&self.spec, output, groups),
             first,
         };
         let kernel = self.kernel(KernelId::PlaceColumns)?;
         self.recorder.dispatch(&kernel, &[from.into(), to.into()], &params, grid::place_columns(&params))
     }
 
-    fn kv_write(&mut self, layer: usize, key: BufferId, value: BufferId, rows: u32) -> Result<()> {
+    fn kv_write(&mut self, layer: usize, key: BufferId, value: Option<BufferId>, rows: u32) -> Result<()> {
         let kernel = self.kernel(KernelId::KvWrite(self.kv.geometry().kind))?;
         let (key, key_width) = operand(&self.buffers, &self.spec, Operand::Buffer(key));
-        let (value, value_width) = operand(&self.buffers, &self.spec, Operand::Buffer(value));
+        // Something has to be bound where keys hold the values.
+        let (value, value_width) = value.map_or((key, 0), |id| operand(&self.buffers, &self.spec, Operand::Buffer(id)));
         for segment in self.kv.layer(layer) {
             let params = KvWriteParams {
                 rows,
@@ -249,6 +165,7 @@ impl Engine {
                 (index == last, LAST_SEGMENT),
                 (sinks.is_some(), SINKS),
                 (attention.alibi, ALIBI),
+                (attention.values_in_keys, VALUES_IN_KEYS),
                 (attention.chunked && attention.window.is_some(), CHUNKS),
             ];
             let params = AttentionParams {
@@ -267,6 +184,7 @@ impl Engine {
                 segment_pages: segment.pages,
                 softcap: attention.softcap.unwrap_or(0.0),
                 sinks_offset: sinks.unwrap_or(0),
+                output_group: attention.output_group,
                 flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
             };
             let (meta, pages) = ((&self.step.meta).into(), (&self.step.pages).into());
@@ -335,7 +253,7 @@ impl Engine {
         self.norm(&call, heads, vectors)?;
         let matrix = self.layout.head.matrices[0].clone();
         let (input, output) = (Operand::HeadNormed, Operand::Logits);
-        let call = MatMulCall { input, output, matrix, bias, accumulate: false, scale: 1.0 };
+        let call = MatMulCall { input, output, matrix, bias, accumulate: false, scale: 1.0, form: Form::Whole };
         self.matmul(&call, heads, vectors).await?;
         self.bend_logits(heads, factors, vectors)?;
         self.read_back(heads, want).await
@@ -384,16 +302,6 @@ pub(super) enum Operand {
     Logits,
 }
 
-pub(super) struct MatMulCall {
-    pub input: Operand,
-    pub output: Operand,
-    pub matrix: MatrixLayout,
-    /// Offset of the bias in floats.
-    pub bias: Option<u32>,
-    pub accumulate: bool,
-    pub scale: f32,
-}
-
 struct NormCall {
     input: Operand,
     output: Operand,
@@ -407,6 +315,11 @@ struct NormCall {
     per_group: bool,
     accumulate: bool,
     scale: f32,
+}
+
+/// Values of a group of a buffer's row.
+pub(super) fn group_width(spec: &ModelSpec, id: BufferId, groups: u32) -> u32 {
+    spec.buffers[usize::from(id.0)].width / groups
 }
 
 /// Where a table's angles begin in a row of the step's angles, and how long such a row is, in floats.

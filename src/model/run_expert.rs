@@ -2,7 +2,8 @@
 
 use super::engine::{Engine, WORK_PER_SUBMIT};
 use super::experts::Group;
-use super::ops::{MatMulCall, Operand, operand};
+use super::ops::{Operand, operand};
+use super::products::{Form, MatMulCall};
 use crate::gpu::kernels::{FACTORS, GatherRowsParams, KernelId, ScatterRowsParams, grid};
 use crate::plan::{BufferId, ExpertsSpec};
 use crate::{Error, ErrorKind, Result};
@@ -36,6 +37,7 @@ impl Engine {
             bias: bias(index),
             accumulate: false,
             scale,
+            form: Form::Whole,
         };
         self.matmul(&call(0, rows_in, gate, 1.0), rows, vectors).await?;
         self.matmul(&call(1, rows_in, up, 1.0), rows, vectors).await?;

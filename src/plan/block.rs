@@ -43,11 +43,11 @@ const SCORES: BufferId = BufferId(9);
 const SHARED_GATE: BufferId = BufferId(10);
 /// Rows of one expert: input, gate, up, output.
 const EXPERT: [BufferId; 4] = [BufferId(11), BufferId(12), BufferId(13), BufferId(14)];
-/// Latent rows of queries, and of keys and values; the parts of keys that rotate and that do not.
+/// Latent rows of queries; the part of keys that rotates; queries that meet latent rows, and what they gather of them.
 const Q_LATENT: BufferId = BufferId(15);
-const LATENT: BufferId = BufferId(16);
-const K_ROTARY: BufferId = BufferId(17);
-const K_PLAIN: BufferId = BufferId(18);
+const K_ROTARY: BufferId = BufferId(16);
+const Q_ABSORBED: BufferId = BufferId(17);
+const ATTENDED_LATENT: BufferId = BufferId(18);
 /// What gates the output of attention or of a delta rule.
 const OUTPUT_GATE: BufferId = BufferId(19);
 /// A value for each head of a delta rule: how much it forgets, and how much it takes in.
@@ -83,9 +83,9 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
         ("expert up", experts.1),
         ("expert output", experts.2),
         ("q latent", latent(|latent| latent.query.unwrap_or(0))),
-        ("latent", latent(|latent| latent.key_value)),
         ("k rotary", if shape.latent.is_some() { shape.rotary_dim } else { 0 }),
-        ("k plain", shape.heads * latent(|latent| latent.plain_dim)),
+        ("q absorbed", if shape.latent.is_some() { shape.heads * shape.key_width() } else { 0 }),
+        ("attended latent", shape.heads * latent(Latent::padded)),
         ("output gate", gated.max(values)),
         ("decay", delta(|state| state.heads)),
         ("beta", delta(|state| state.heads)),
@@ -164,12 +164,16 @@ impl Block<'_> {
         self.layer.ops.push(Op::Norm { input, output, norm, groups, width, per_group, accumulate: false, scale: 1.0 });
     }
 
-    fn matmul(&mut self, name: &str, bias: bool, (rows, columns): (u32, u32), input: BufferId, output: BufferId) {
+    fn matrix(&mut self, name: &str, (rows, columns): (u32, u32)) -> MatrixId {
         self.layer.matrices.push(MatrixSpec { name: format!("{name}.weight"), rows, columns });
-        let weight = MatrixId(self.layer.matrices.len() as u16 - 1);
+        MatrixId(self.layer.matrices.len() as u16 - 1)
+    }
+
+    fn matmul(&mut self, name: &str, bias: bool, (rows, columns): (u32, u32), input: BufferId, output: BufferId) {
+        let weight = self.matrix(name, (rows, columns));
         let bias = bias.then(|| self.vector(format!("{name}.bias"), rows));
         let (accumulate, scale) = self.added(output);
-        self.layer.ops.push(Op::MatMul { input, output, weight, bias, accumulate, scale });
+        self.layer.ops.push(Op::MatMul { input, output, weight, bias, accumulate, scale, groups: 1 });
     }
 
     fn rope(&mut self, target: BufferId, (heads, head_dim): (u32, u32), table: Option<usize>) {
@@ -185,16 +189,13 @@ impl Block<'_> {
             return self.delta_rule(delta.state, input, output);
         }
         (self.layer.key_width, self.layer.value_width) = (shape.key_width(), shape.value_width());
-        match shape.latent {
-            Some(latent) => self.latent(latent, index, input),
-            None => self.queries_keys_values(index, input),
-        }
-        self.layer.ops.push(Op::KvWrite { key: K, value: V });
-        let attention = AttentionSpec {
+        let plain = AttentionSpec {
             heads: shape.heads,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
             value_dim: shape.value_dim,
+            values_in_keys: false,
+            output_group: shape.value_dim,
             scale: shape.attention_scale,
             window: shape.windows[index],
             chunked: shape.family.chunked,
@@ -202,7 +203,14 @@ impl Block<'_> {
             sinks: shape.family.sinks.then(|| self.vector("self_attn.sinks".to_owned(), shape.heads)),
             alibi: matches!(shape.family.rope, Rope::Alibi),
         };
-        self.layer.ops.push(Op::Attention { query: Q, output: ATTENDED, attention });
+        match shape.latent {
+            Some(latent) => self.latent(latent, index, input, plain),
+            None => {
+                self.queries_keys_values(index, input);
+                self.layer.ops.push(Op::KvWrite { key: K, value: Some(V) });
+                self.layer.ops.push(Op::Attention { query: Q, output: ATTENDED, attention: plain });
+            }
+        }
         let attended = shape.heads * shape.value_dim;
         let mut gated = ATTENDED;
         if shape.family.output_gate {
@@ -283,12 +291,13 @@ impl Block<'_> {
         self.layer.ops.push(op);
     }
 
-    /// Multi-head latent attention (DeepSeek-V2, 2024): keys and values of all heads come from one short row, and a part
-    /// of each key, which rotates, is the same for all heads.
-    fn latent(&mut self, latent: Latent, index: usize, input: BufferId) {
+    /// Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): keys and values of all heads come from one short row,
+    /// and a part of each key, which rotates, is the same for all heads. `q · (W c)` is `(Wᵀ q) · c`: so queries meet the
+    /// latent rows themselves, values are made of what the heads gathered, and nothing else is cached.
+    fn latent(&mut self, latent: Latent, index: usize, input: BufferId, plain: AttentionSpec) {
         let shape = self.shape;
         let (hidden, heads, rotary) = (shape.hidden, shape.heads, shape.rotary_dim);
-        let (rank, plain, table) = (latent.key_value, latent.plain_dim, shape.rope_tables[index]);
+        let (rank, table) = (latent.key_value, shape.rope_tables[index]);
         match latent.query {
             Some(rank) => {
                 self.matmul("self_attn.q_a_proj", false, (rank, hidden), input, Q_LATENT);
@@ -297,16 +306,33 @@ impl Block<'_> {
             }
             None => self.matmul("self_attn.q_proj", false, (shape.q_width(), hidden), input, Q),
         }
-        self.matmul("self_attn.kv_a_proj", false, (rank, hidden), input, LATENT);
+        self.matmul("self_attn.kv_a_proj", false, (rank, hidden), input, K);
         self.matmul("self_attn.k_rope_proj", false, (rotary, hidden), input, K_ROTARY);
-        self.latent_norm("self_attn.kv_a_layernorm", LATENT, rank);
-        self.matmul("self_attn.k_b_proj", false, (heads * plain, rank), LATENT, K_PLAIN);
-        self.matmul("self_attn.v_b_proj", false, (shape.value_width(), rank), LATENT, V);
+        self.latent_norm("self_attn.kv_a_layernorm", K, rank);
         self.rope(Q, (heads, shape.head_dim), table);
         self.rope(K_ROTARY, (1, rotary), table);
-        let place = |input, width, first, shared| Op::Place { input, output: K, groups: heads, width, first, shared };
-        self.layer.ops.push(place(K_ROTARY, rotary, 0, true));
-        self.layer.ops.push(place(K_PLAIN, plain, rotary, false));
+        let weight = self.matrix("self_attn.k_b_proj", (heads * latent.plain_dim, rank));
+        let absorb = Op::MatMulTransposed { input: Q, output: Q_ABSORBED, weight, groups: heads, first: rotary };
+        let place = |input, output, groups| Op::Place { input, output, groups, width: rotary, first: rank };
+        let attention = AttentionSpec {
+            kv_heads: 1,
+            head_dim: shape.key_width(),
+            value_dim: rank,
+            values_in_keys: true,
+            output_group: latent.padded(),
+            ..plain
+        };
+        self.layer.ops.extend([
+            absorb,
+            place(Q, Q_ABSORBED, heads),
+            place(K_ROTARY, K, 1),
+            Op::KvWrite { key: K, value: None },
+            Op::Attention { query: Q_ABSORBED, output: ATTENDED_LATENT, attention },
+        ]);
+        let weight = self.matrix("self_attn.v_b_proj", (heads * shape.value_dim, rank));
+        let (input, output, bias) = (ATTENDED_LATENT, ATTENDED, None);
+        let values = Op::MatMul { input, output, weight, bias, accumulate: false, scale: 1.0, groups: heads };
+        self.layer.ops.push(values);
     }
 
     /// The reference norms latent rows with an epsilon of its own.

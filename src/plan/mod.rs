@@ -18,6 +18,10 @@ pub use block::model_spec;
 pub use names::{Place, TensorNames};
 pub use rows::{RotaryRows, RowMap};
 
+/// What kernels read of an activation row at once: a row, and a group of one that a product reads, is padded with zeros to
+/// a multiple of it.
+pub const CHUNK_COLUMNS: u32 = 32;
+
 /// Index of an activation buffer in [`ModelSpec::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BufferId(pub u16);
@@ -101,6 +105,10 @@ pub struct AttentionSpec {
     pub head_dim: u32,
     /// Values of a value.
     pub value_dim: u32,
+    /// A value is the front of its key, and is not stored.
+    pub values_in_keys: bool,
+    /// Values of the output between the heads' beginnings.
+    pub output_group: u32,
     pub scale: f32,
     /// Positions that a query sees, its own included; all of them where none.
     pub window: Option<u32>,
@@ -130,14 +138,27 @@ pub enum Op {
         accumulate: bool,
         scale: f32,
     },
-    /// `output = scale * (weight · input (+ bias))`, added to what `output` holds where `accumulate`.
-    MatMul { input: BufferId, output: BufferId, weight: MatrixId, bias: Option<VectorId>, accumulate: bool, scale: f32 },
+    /// `output = scale * (weight · input (+ bias))`, added to what `output` holds where `accumulate`. The rows of `weight`
+    /// come in `groups` runs; each multiplies a group of `input` of its own, which begins on a multiple of
+    /// [`CHUNK_COLUMNS`] and is padded with zeros.
+    MatMul {
+        input: BufferId,
+        output: BufferId,
+        weight: MatrixId,
+        bias: Option<VectorId>,
+        accumulate: bool,
+        scale: f32,
+        groups: u32,
+    },
+    /// The rows of `weight` come in `groups` runs: to the front of each group of `output` goes the run's transpose times
+    /// the values of the group of `input`, from `first` on.
+    MatMulTransposed { input: BufferId, output: BufferId, weight: MatrixId, groups: u32, first: u32 },
     /// Rotates the first `2 * pairs` values of each head in place; value i pairs with i + pairs ("rotate half").
     /// `table` is an index in [`ModelSpec::ropes`].
     Rope { target: BufferId, heads: u32, head_dim: u32, pairs: u32, table: usize },
-    /// Copies each of `groups` groups of `width` values to where `first` values of a group of `output` end; with `shared`
-    /// the one group of `input` goes to all.
-    Place { input: BufferId, output: BufferId, groups: u32, width: u32, first: u32, shared: bool },
+    /// Copies the first `width` values of each of the `groups` groups of `input` to where `first` values of a group of
+    /// `output` end.
+    Place { input: BufferId, output: BufferId, groups: u32, width: u32, first: u32 },
     /// `target = silu(conv(target))`: a causal convolution of [`RecurrentSpec::TAPS`] taps along each sequence, over `width`
     /// channels, which are those from `first` on of the weight `[channels, taps]` and of the state.
     Conv { target: BufferId, weight: VectorId, first: u32, width: u32 },
@@ -152,8 +173,8 @@ pub enum Op {
         rate: VectorId,
         bias: VectorId,
     },
-    /// Appends the rows' keys and values to the KV cache of this layer.
-    KvWrite { key: BufferId, value: BufferId },
+    /// Appends the rows' keys and values to the KV cache of this layer; without `value`, keys that hold the values.
+    KvWrite { key: BufferId, value: Option<BufferId> },
     /// Causal grouped attention of `query` over this layer's KV cache.
     Attention { query: BufferId, output: BufferId, attention: AttentionSpec },
     /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`. With
@@ -277,7 +298,7 @@ pub struct LayerSpec {
     pub experts: Option<ExpertsSpec>,
     /// Values in a row of the layer's keys; 0 where it keeps none.
     pub key_width: u32,
-    /// Values in a row of the layer's values; 0 where it keeps none.
+    /// Values in a row of the layer's values; 0 where it keeps none, or where keys hold them.
     pub value_width: u32,
     /// The state it keeps instead.
     pub recurrent: Option<RecurrentSpec>,

@@ -6,7 +6,7 @@ use super::delta::Delta;
 use super::families::{self, Family, Flag, HeadNorm, Rope, Shared, When};
 use super::fields::Fields;
 use super::rope::{RopeContext, base_grows, rope_specs};
-use super::{Activation, RopeSpec, Routing};
+use super::{Activation, CHUNK_COLUMNS, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
 
 /// Fields that never change a logit.
@@ -50,7 +50,8 @@ const ONLY: &[(&str, &[&str])] = &[("is_decoder", &["true", "false"]), ("rope_in
 pub(super) const MOST_WIDTH: u32 = 1 << 20;
 pub(super) const MOST_LAYERS: u32 = 10_000;
 const MOST_VOCAB: u32 = 1 << 24;
-pub(super) const MOST_HEAD_DIM: u32 = 512;
+/// What attention keeps of a head.
+pub(super) const MOST_HEAD_DIM: u32 = 576;
 const MOST_EXPERTS: u32 = 4096;
 /// Each is a name and a place in memory before a byte of it is read.
 const MOST_EXPERTS_OF_ALL: u64 = 1 << 18;
@@ -110,6 +111,13 @@ pub(super) struct Latent {
     pub plain_dim: u32,
 }
 
+impl Latent {
+    /// Values of a latent row where a product reads it.
+    pub fn padded(&self) -> u32 {
+        self.key_value.next_multiple_of(CHUNK_COLUMNS)
+    }
+}
+
 /// The numbers of a model's experts.
 #[derive(Clone, Debug)]
 pub(super) struct ExpertsShape {
@@ -161,14 +169,14 @@ impl Shape {
         self.heads * self.head_dim
     }
 
-    /// Values of all keys of a row.
+    /// Values of all keys of a row, as the cache holds them.
     pub fn key_width(&self) -> u32 {
-        self.kv_heads * self.head_dim
+        self.latent.map_or(self.kv_heads * self.head_dim, |latent| latent.key_value + self.rotary_dim)
     }
 
-    /// Values of all values of a row.
+    /// Values of all values of a row, as the cache holds them beside the keys.
     pub fn value_width(&self) -> u32 {
-        self.kv_heads * self.value_dim
+        if self.latent.is_some() { 0 } else { self.kv_heads * self.value_dim }
     }
 }
 
@@ -305,11 +313,17 @@ impl Reader<'_> {
         if !rotary.is_multiple_of(2) {
             return Err(fields.wrong("qk_rope_head_dim", format_args!("is {rotary}; an even number is needed")));
         }
-        Ok(Latent {
+        let latent = Latent {
             query: fields.count("q_lora_rank", MOST_WIDTH)?,
             key_value: fields.needed_count("kv_lora_rank", MOST_WIDTH)?,
             plain_dim: fields.needed_count("qk_nope_head_dim", MOST_HEAD_DIM)?,
-        })
+        };
+        let kept = latent.key_value + rotary;
+        if kept > MOST_HEAD_DIM {
+            let message = format_args!("makes {kept} values of a position; at most {MOST_HEAD_DIM} are known");
+            return Err(fields.wrong("kv_lora_rank", message));
+        }
+        Ok(latent)
     }
 
     /// Every head has keys and values of its own, made of the latent row.
@@ -318,9 +332,9 @@ impl Reader<'_> {
         let heads = fields.needed_count("num_attention_heads", MOST_WIDTH)?;
         let head_dim = latent.plain_dim + fields.needed_count("qk_rope_head_dim", MOST_HEAD_DIM)?;
         let value_dim = fields.needed_count("v_head_dim", MOST_HEAD_DIM)?;
-        if head_dim > MOST_HEAD_DIM || heads.saturating_mul(head_dim.max(value_dim)) > MOST_WIDTH {
-            let message = format_args!("makes heads of {head_dim} values; at most {MOST_HEAD_DIM} are known");
-            return Err(fields.wrong("qk_nope_head_dim", message));
+        if heads.saturating_mul(MOST_HEAD_DIM.max(head_dim)) > MOST_WIDTH {
+            let message = format_args!("is {heads}, which makes rows of more than {MOST_WIDTH} values");
+            return Err(fields.wrong("num_attention_heads", message));
         }
         Ok((heads, heads, head_dim, value_dim))
     }

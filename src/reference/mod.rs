@@ -10,6 +10,12 @@ pub fn matmul(weights: &[Vec<f32>], input: &[f32]) -> Vec<f64> {
     weights.iter().map(|row| row.iter().zip(input).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum()).collect()
 }
 
+/// Twin of `shaders/matmul_transposed.wgsl`, for one group: its rows of weights, each times one value of the input.
+pub fn matmul_transposed(weights: &[Vec<f32>], input: &[f32]) -> Vec<f64> {
+    let column = |c: usize| weights.iter().zip(input).map(|(row, x)| f64::from(row[c]) * f64::from(*x)).sum();
+    (0..weights[0].len()).map(column).collect()
+}
+
 /// Twin of `shaders/norm.wgsl`, for one group.
 pub fn norm(kind: NormKind, input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f64> {
     let len = input.len() as f64;

@@ -12,11 +12,14 @@ use tilestream::reference;
 
 mod attention;
 mod delta;
+mod groups;
 mod rows;
 
 use attention::{
-    attention_matches_over_pages_windows_and_segments, attention_matches_with_caps_sinks_slopes_and_narrow_values,
+    attention_matches_over_pages_windows_and_segments, attention_matches_where_keys_hold_the_values,
+    attention_matches_with_caps_sinks_slopes_and_narrow_values,
 };
+use groups::{products_in_groups_match, transposed_products_match_wherever_tiles_are_cut};
 
 use delta::{
     a_delta_rule_has_the_same_bits_whatever_the_chunks, convolutions_go_on_where_their_sequences_stopped,
@@ -40,10 +43,13 @@ cases![
     bias_and_residual_are_added_and_a_wrong_weight_is_noticed,
     a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes,
     rows_past_the_largest_grid_are_computed,
+    products_in_groups_match,
+    transposed_products_match_wherever_tiles_are_cut,
     norms_match,
     rotations_match,
     attention_matches_over_pages_windows_and_segments,
     attention_matches_with_caps_sinks_slopes_and_narrow_values,
+    attention_matches_where_keys_hold_the_values,
     gates_match_at_the_ends_of_the_range,
     logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
@@ -227,9 +233,11 @@ impl Product {
                 bias_offset: 0,
                 scale: self.scale,
                 flags,
+                group_rows: 0,
+                input_group: 0,
             };
             let id = if tiled { KernelId::MatMul(self.encoding) } else { KernelId::MatVec(self.encoding) };
-            let size = grid::matmul(bench.kernels.tuning(), &params, tiled);
+            let size = grid::matmul(bench.kernels.tuning(), id, &params);
             bench.run(id, &[&weights, &weights, &input, &bias, &output], &params, size).await;
         }
         bench.read(&output).await

@@ -85,7 +85,9 @@ impl TileStream {
 
     /// Starts a read for every idle window, but for those that are reserved.
     pub(super) fn fill(&mut self) {
-        while let Some(load) = self.urgent.front().copied().filter(|_| !self.idle.is_empty()) {
+        // One window is left to the plan: some of its tiles may be used before those that were asked for.
+        let free = |stream: &Self| !stream.idle.is_empty() && stream.urgent_pending.len() + 1 < stream.windows.len();
+        while let Some(load) = self.urgent.front().copied().filter(|_| free(self)) {
             self.urgent.pop_front();
             let pending = self.start(load, true, self.sweep);
             self.urgent_pending.push_back(pending);
