@@ -3,8 +3,8 @@
 //! Scales are multiplied first, as GGML's `dequantize_row_*` do: `(d * sc) * q - (dmin * mn)`.
 
 use crate::Result;
-use crate::encoding::plain::{f16_to_f32, widen};
-use crate::encoding::{Encoding, check_len};
+use crate::encoding::plain::{e4m3_to_f32, f16_to_f32, widen};
+use crate::encoding::{Encoding, check_len, codebook};
 
 /// Decodes one planar row of `encoding.row_stride(columns)` bytes; `out` is `[columns]`.
 ///
@@ -31,6 +31,13 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
             let q = bits::<4>(bytes(0), c) + 16.0 * bits::<2>(bytes(1), c);
             half(bytes(3), c / 256) * f32::from(bytes(2)[c / 16] as i8) * (q - 32.0)
         }),
+        Encoding::F8_E4M3 => fill(out, |c| float(bytes(1), c / 128) * e4m3_to_f32(bytes(0)[c])),
+        Encoding::I8 => fill(out, |c| float(bytes(1), 0) * f32::from(bytes(0)[c] as i8)),
+        Encoding::NF4 => fill(out, |c| float(bytes(1), c / 64) * codebook::NF4[bits::<4>(bytes(0), c) as usize]),
+        Encoding::FP4 => fill(out, |c| float(bytes(1), c / 64) * codebook::FP4[bits::<4>(bytes(0), c) as usize]),
+        Encoding::Q4_Z => {
+            fill(out, |c| half(bytes(1), c / 32 * 2) * (bits::<4>(bytes(0), c) - half(bytes(1), c / 32 * 2 + 1)))
+        }
     }
     Ok(())
 }
@@ -44,6 +51,11 @@ fn fill(out: &mut [f32], weight: impl Fn(usize) -> f32) {
 /// Entry `index` of a plane of f16.
 fn half(plane: &[u8], index: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([plane[2 * index], plane[2 * index + 1]]))
+}
+
+/// Entry `index` of a plane of f32.
+fn float(plane: &[u8], index: usize) -> f32 {
+    f32::from_le_bytes([plane[4 * index], plane[4 * index + 1], plane[4 * index + 2], plane[4 * index + 3]])
 }
 
 /// Entry `column` of a plane of N-bit numbers, least significant bits first.

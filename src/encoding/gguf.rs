@@ -5,7 +5,7 @@
 use crate::encoding::{Encoding, check_len};
 use crate::{Error, ErrorKind, Result};
 
-/// Columns and bytes of one GGUF block; `None` for encodings that GGUF stores plainly.
+/// Columns and bytes of one GGUF block; `None` for encodings that GGUF stores plainly, or does not know.
 pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
     Some(match encoding {
         Encoding::Q4_0 => (32, 18),
@@ -16,7 +16,7 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::Q4_K => (256, 144),
         Encoding::Q5_K => (256, 176),
         Encoding::Q6_K => (256, 210),
-        Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
+        _ => return None,
     })
 }
 
@@ -55,7 +55,7 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::Q5_K => repack_q5_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q6_K => repack_q6_k(gguf_blocks, Planes::new(encoding, columns, out)),
         // `row_len` has refused them.
-        Encoding::F32 | Encoding::F16 | Encoding::BF16 => {}
+        _ => {}
     }
     Ok(())
 }

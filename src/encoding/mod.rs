@@ -4,6 +4,7 @@
 //! starts at a multiple of 16 bytes and the row's stride is a multiple of 16 bytes, so that any run of rows is a tile.
 //! Elements stand in their natural order in each plane, least significant bits first.
 
+pub mod codebook;
 pub mod decode;
 pub mod gguf;
 pub mod plain;
@@ -26,6 +27,10 @@ use crate::{Error, ErrorKind, Result};
 /// | Q4_K | u4 [P] · header [P/256] | `d * sc * q - dmin * mn` |
 /// | Q5_K | u4 [P] · u1 [P] · header [P/256] | `d * sc * q - dmin * mn`, `q = u4 + 16 u1` |
 /// | Q6_K | u4 [P] · u2 [P] · i8 sc [P/16] · f16 d [P/256] | `d * sc * (q - 32)`, `q = u4 + 16 u2` |
+/// | F8_E4M3 | e4m3 [P] · f32 d [P/128] | `d * f` |
+/// | I8 | i8 [P] · f32 d [1] | `d * q` |
+/// | NF4, FP4 | u4 [P] · f32 d [P/64] | `d * code[q]`, with sixteen numbers from [`codebook`] |
+/// | Q4_Z | u4 [P] · (f16 d, f16 z) [P/32] | `d * (q - z)`, z a whole number |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
 /// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256.
@@ -44,12 +49,17 @@ pub enum Encoding {
     Q4_K,
     Q5_K,
     Q6_K,
+    F8_E4M3,
+    I8,
+    NF4,
+    FP4,
+    Q4_Z,
 }
 
 /// What one plane of a row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plane {
-    /// Columns that share one entry: 1 for quants, 32 or 256 for scales.
+    /// Columns that share one entry: 1 for quants, 32 or 256 for scales, [`WHOLE_ROW`] for all.
     pub columns: u64,
     /// Bits of one entry.
     pub bits: u64,
@@ -68,6 +78,9 @@ pub struct Descriptor {
     /// The safetensors dtype of plain encodings; `None` for packed ones, which are stored as `U8`.
     pub plain: Option<Dtype>,
 }
+
+/// [`Plane::columns`] of a plane with one entry.
+pub const WHOLE_ROW: u64 = u64::MAX;
 
 const fn plane(columns: u64, bits: u64) -> Plane {
     Plane { columns, bits }
@@ -136,6 +149,41 @@ pub const ENCODINGS: &[Descriptor] = &[
         planes: &[plane(1, 4), plane(1, 2), plane(16, 8), plane(256, 16)],
         plain: None,
     },
+    Descriptor {
+        encoding: Encoding::F8_E4M3,
+        name: "f8_e4m3",
+        block: 32,
+        planes: &[plane(1, 8), plane(128, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::I8,
+        name: "i8",
+        block: 32,
+        planes: &[plane(1, 8), plane(WHOLE_ROW, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::NF4,
+        name: "nf4",
+        block: 32,
+        planes: &[plane(1, 4), plane(64, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::FP4,
+        name: "fp4",
+        block: 32,
+        planes: &[plane(1, 4), plane(64, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_Z,
+        name: "q4_z",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 32)],
+        plain: None,
+    },
 ];
 
 impl Encoding {
@@ -167,7 +215,8 @@ impl Encoding {
     pub fn plane_offset(self, columns: u64, index: usize) -> u64 {
         let padded = self.padded_columns(columns);
         let planes = &self.descriptor().planes[..index];
-        planes.iter().map(|plane| (padded / plane.columns * plane.bits / 8).next_multiple_of(16)).sum()
+        let bytes = |plane: &Plane| padded.div_ceil(plane.columns) * plane.bits / 8;
+        planes.iter().map(|plane| bytes(plane).next_multiple_of(16)).sum()
     }
 
     /// Bytes from one row to the next, a multiple of 16.
@@ -203,5 +252,9 @@ mod tests {
         assert_eq!(Encoding::Q4_1.row_stride(576), 576 / 2 + (576 / 32 * 4_u64).next_multiple_of(16));
         assert_eq!(Encoding::Q4_K.row_stride(512), 288);
         assert_eq!(Encoding::Q6_K.row_stride(256), 128 + 64 + 16 + 16);
+        // A block of 128 that the row only begins has a scale too.
+        assert_eq!(Encoding::F8_E4M3.row_stride(640), 640 + 32);
+        assert_eq!(Encoding::I8.row_stride(70), 96 + 16);
+        assert_eq!(Encoding::NF4.row_stride(96), 48 + 16);
     }
 }
