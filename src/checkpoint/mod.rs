@@ -13,6 +13,8 @@ mod testing;
 pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
 
+use serde::{Deserialize, Serialize};
+
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
 
@@ -24,6 +26,23 @@ pub enum Source {
     Plain(Encoding),
     /// GGUF blocks in GGUF's own interleaved order (see `encoding::gguf` for repacking into planar rows).
     GgufBlocks(Encoding),
+    /// The planes of each row, as the encoding has them, in tensors of their own: the first in this one, the others in its
+    /// companions.
+    Planes(Encoding),
+}
+
+/// Bytes that a tensor's numbers need besides its own. For [`Source::Planes`] a plane of each row, such as scales; a vector
+/// of plain values goes on with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companion {
+    /// The file's own name for it, for messages.
+    pub source_name: String,
+    /// Index in [`Checkpoint::files`].
+    pub file: usize,
+    pub offset_bytes: u64,
+    pub len_bytes: u64,
+    /// Rows of the tensor that share one row of the companion.
+    pub rows_each: u64,
 }
 
 /// A tensor of a checkpoint. Bounds and sizes have been checked against its file.
@@ -48,6 +67,19 @@ pub struct Tensor {
     pub plus: f32,
     /// The tensor is not in the file: it is one over the length of each row of the matrix there, which has so many columns.
     pub inverse_lengths: Option<u64>,
+    /// The file holds the transpose: a line of `source_rows` values for each column.
+    pub transposed: bool,
+    /// In the order that `source` gives them.
+    pub companions: Vec<Companion>,
+}
+
+impl Tensor {
+    /// The runs of bytes that the tensor is made of: file, offset, length.
+    pub fn runs(&self) -> impl Iterator<Item = (usize, u64, u64)> + '_ {
+        let companions = self.companions.iter();
+        let companions = companions.map(|companion| (companion.file, companion.offset_bytes, companion.len_bytes));
+        [(self.file, self.offset_bytes, self.len_bytes)].into_iter().chain(companions)
+    }
 }
 
 /// Everything a split needs of a checkpoint, except the tensors' bytes.

@@ -211,12 +211,15 @@ impl Encoding {
         columns.next_multiple_of(self.descriptor().block)
     }
 
+    /// Bytes of plane `index` in a row of `columns`, without what pads it.
+    pub fn plane_bytes(self, columns: u64, index: usize) -> u64 {
+        let plane = self.descriptor().planes[index];
+        self.padded_columns(columns).div_ceil(plane.columns) * plane.bits / 8
+    }
+
     /// Byte offset of plane `index` in a row of `columns`.
     pub fn plane_offset(self, columns: u64, index: usize) -> u64 {
-        let padded = self.padded_columns(columns);
-        let planes = &self.descriptor().planes[..index];
-        let bytes = |plane: &Plane| padded.div_ceil(plane.columns) * plane.bits / 8;
-        planes.iter().map(|plane| bytes(plane).next_multiple_of(16)).sum()
+        (0..index).map(|index| self.plane_bytes(columns, index).next_multiple_of(16)).sum()
     }
 
     /// Bytes from one row to the next, a multiple of 16.

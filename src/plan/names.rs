@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::families::{Part, Rope};
+use super::families::{Cut, Part, Rope};
 use super::shape::{Latent, Shape};
 use super::{RotaryRows, RowMap};
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// A tensor of a model, and where in a checkpoint's tensor it lies.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,10 @@ pub struct Place {
     pub plus: f32,
     /// The tensor is a vector: one over the length of each row of the checkpoint's.
     pub inverse_lengths: bool,
+    /// The tensor is one of so many slabs of the checkpoint's (its index, how many), cut along the first axis.
+    pub slab: Option<(u64, u64)>,
+    /// The tensor, or slab, is the transpose of ours where its values are plain.
+    pub transposed: bool,
 }
 
 /// The names of one checkpoint.
@@ -36,9 +40,14 @@ impl TensorNames {
         Ok(Self { shape: Shape::read(config)? })
     }
 
-    /// What becomes of the checkpoint's tensor `name` of `row_count` rows. One that no rule knows keeps its name; one that
-    /// is no weight becomes nothing.
-    pub fn places(&self, name: &str, row_count: u64) -> Vec<Place> {
+    /// What becomes of the checkpoint's tensor `name`, `shape` being at least `[rows]`, for slabs `[experts, values]` or
+    /// `[experts, rows, columns]`; of `plain` values or of packed ones. One that no rule knows keeps its name; one that is
+    /// no weight becomes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] for slabs that are not those of the experts.
+    pub fn places(&self, name: &str, shape: &[u64], plain: bool) -> Result<Vec<Place>> {
+        let row_count = shape.first().copied().unwrap_or(1);
         let family = self.shape.family;
         let (layer, rest) = match name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.')) {
             Some((layer, rest)) if layer.parse::<u32>().is_ok() => (Some(layer), rest),
@@ -59,19 +68,54 @@ impl TensorNames {
             let (row_count, rows) = self.rows(part, row_count);
             let rows = if layer.is_some() { self.in_halves(ours, rows, row_count) } else { rows };
             let plus = if family.unit_offset && ours.ends_with("norm") { 1.0 } else { 0.0 };
-            Place { name: full(ours), row_count, rows, plus, inverse_lengths: false }
+            let name = full(ours);
+            Place { name, row_count, rows, plus, inverse_lengths: false, slab: None, transposed: false }
         };
         if family.normalized_head && name == super::HEAD {
             let lengths = Place { name: super::HEAD_SCALE.to_owned(), inverse_lengths: true, ..place(("", Part::All)) };
-            return vec![place((stem, Part::All)), lengths];
+            return Ok(vec![place((stem, Part::All)), lengths]);
         }
         if let Some(ours) = self.expert(stem) {
-            return vec![place((&ours, Part::All))];
+            return Ok(vec![place((&ours, Part::All))]);
         }
-        match family.tensors.iter().find(|rule| rule.theirs == stem) {
-            Some(rule) => rule.ours.iter().map(|(ours, part)| place((ours, *part))).collect(),
-            None => vec![place((stem, Part::All))],
+        let mut places = Vec::new();
+        let rule = family.tensors.iter().find(|rule| rule.theirs == stem);
+        for (ours, part) in rule.map_or(&[(stem, Part::All)][..], |rule| rule.ours) {
+            match part {
+                Part::Slab(cut) => places.extend(self.slabs(&full(ours), *cut, shape, plain)?),
+                part => places.push(place((ours, *part))),
+            }
         }
+        Ok(places)
+    }
+
+    /// A tensor of each expert, in a tensor that has all of them.
+    fn slabs(&self, ours: &str, cut: Cut, shape: &[u64], plain: bool) -> Result<impl Iterator<Item = Place>> {
+        let count = self.shape.experts.as_ref().map_or(0, |experts| u64::from(experts.count));
+        let (source_rows, transposed) = match *shape {
+            [slabs, values] if slabs == count => (values, false),
+            [slabs, _, columns] if slabs == count && plain => (columns, true),
+            [slabs, rows, _] if slabs == count => (rows, false),
+            _ => {
+                let message = format!("shape {shape:?} is not that of {count} experts");
+                return Err(Error::new(ErrorKind::Malformed, message));
+            }
+        };
+        let alternate = |first| (source_rows / 2, RowMap { first, run: 1, stride: 2, rotary: None });
+        let (row_count, rows) = match cut {
+            Cut::All => (source_rows, RowMap::ALL),
+            Cut::Even => alternate(0),
+            Cut::Odd => alternate(1),
+            Cut::First => (source_rows / 2, RowMap::ALL),
+            Cut::Second => (source_rows / 2, RowMap::from_row(source_rows / 2)),
+        };
+        let ours = ours.to_owned();
+        let place = move |slab: u64| {
+            let name = ours.replacen('*', &slab.to_string(), 1);
+            let slab = Some((slab, count));
+            Place { name, row_count, rows, plus: 0.0, inverse_lengths: false, slab, transposed }
+        };
+        Ok((0..count).map(place))
     }
 
     /// Our name of an expert's matrix.
@@ -93,7 +137,7 @@ impl TensorNames {
         let queries = u64::from(heads / kv_heads) * head;
         let grouped = |first, run| RowMap { first, run, stride: queries + 2 * head, rotary: None };
         match part {
-            Part::All => (all, RowMap::ALL),
+            Part::All | Part::Slab(_) => (all, RowMap::ALL),
             Part::Query => (q, RowMap::from_row(0)),
             Part::Key => (kv, RowMap::from_row(q)),
             Part::Value => (kv, RowMap::from_row(q + kv)),

@@ -88,6 +88,8 @@ pub(crate) fn checkpoint(tied_head: bool, encoding: Encoding) -> (MemoryStore, C
                 rows: RowMap::ALL,
                 plus: 0.0,
                 inverse_lengths: None,
+                transposed: false,
+                companions: Vec::new(),
             });
             files[file].extend(bytes);
         }

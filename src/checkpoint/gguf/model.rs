@@ -139,6 +139,8 @@ impl ModelShape {
                 source_rows,
                 plus: 0.0,
                 inverse_lengths: None,
+                transposed: false,
+                companions: Vec::new(),
             })
         };
         parts.into_iter().map(tensor).collect()

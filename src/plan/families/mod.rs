@@ -159,6 +159,18 @@ pub(super) enum Part {
     /// Of heads, each the part of a key that does not rotate, and its value.
     LatentKey,
     LatentValue,
+    /// Of a slab for each expert, whose number is the `*` in our name. Matrices of plain values are transposed there.
+    Slab(Cut),
+}
+
+/// Which rows of a slab.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    All,
+    Even,
+    Odd,
+    First,
+    Second,
 }
 
 /// Queries, keys and values one after the other.

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::checkpoint::{Source, Tensor};
+use super::transpose;
+use crate::checkpoint::{Companion, Source, Tensor};
 use crate::encoding::plain::{copy_row, value_len, widen};
 use crate::encoding::quantize::{quantize_row_q4, quantize_row_q8};
 use crate::encoding::{Encoding, decode_row, gguf};
@@ -25,6 +26,8 @@ pub(super) struct TensorPlan {
     columns: u64,
     source_row_bytes: u64,
     row_bytes: u64,
+    /// Bytes of a row of each plane that is a companion.
+    plane_bytes: Vec<u64>,
 }
 
 impl TensorPlan {
@@ -42,20 +45,31 @@ impl TensorPlan {
         let source_row_bytes = match tensor.source {
             Source::Plain(encoding) => columns.saturating_mul(value_len(encoding)?),
             Source::GgufBlocks(encoding) => gguf::row_len(encoding, columns)?,
+            Source::Planes(encoding) => encoding.plane_bytes(columns, 0),
         };
         let is_row = spec.shape.len() == 1 && tensor.inverse_lengths.is_none();
         let source_rows = if is_row { 1 } else { tensor.source_rows };
-        if source_rows.checked_mul(source_row_bytes) != Some(tensor.len_bytes) {
-            let message = format!("{} bytes are not those of shape {:?}", tensor.len_bytes, tensor.shape);
+        // A vector goes on in its companions.
+        let more = tensor.companions.iter().filter(|_| is_row).map(|companion| companion.len_bytes);
+        let len_bytes = more.fold(tensor.len_bytes, u64::saturating_add);
+        if source_rows.checked_mul(source_row_bytes) != Some(len_bytes) {
+            let message = format!("{len_bytes} bytes are not those of shape {:?}", tensor.shape);
             return Err(Error::new(ErrorKind::Malformed, message));
         }
+        if tensor.transposed
+            && (is_row || tensor.inverse_lengths.is_some() || !matches!(tensor.source, Source::Plain(_)))
+        {
+            return Err(malformed("is transposed, and no matrix of plain values"));
+        }
+        let plane_bytes = if is_row { Vec::new() } else { plane_bytes(tensor, columns)? };
         let rows = tensor.shape[0];
         if !tensor.rows.fits(rows) || tensor.rows.end(rows) > tensor.source_rows {
             let message = format!("{} rows do not hold the {rows} that are wanted", tensor.source_rows);
             return Err(Error::new(ErrorKind::Malformed, message));
         }
         let tensor = tensor.clone();
-        Ok(Self { tensor, target: spec.encoding, columns, source_row_bytes, row_bytes: spec.row_bytes()? })
+        let (target, row_bytes) = (spec.encoding, spec.row_bytes()?);
+        Ok(Self { tensor, target, columns, source_row_bytes, row_bytes, plane_bytes })
     }
 
     fn is_vector(&self) -> bool {
@@ -102,10 +116,34 @@ impl TensorPlan {
         Some(at(map.start_of(first))..at(map.end(self.tensor.shape[0])))
     }
 
-    /// Index in the checkpoint's files.
-    pub(super) fn file(&self) -> usize {
-        self.tensor.file
+    /// Whether something of the tensor lies in a file of the checkpoint.
+    pub(super) fn reads(&self, file: usize) -> bool {
+        self.tensor.runs().any(|(index, ..)| index == file)
     }
+}
+
+/// Bytes of a row of each companion, where these are planes of the rows.
+fn plane_bytes(tensor: &Tensor, columns: u64) -> Result<Vec<u64>> {
+    let encoding = match tensor.source {
+        Source::Planes(encoding) => encoding,
+        _ if tensor.companions.is_empty() => return Ok(Vec::new()),
+        _ => return Err(malformed("has companions that it does not need")),
+    };
+    let planes = encoding.descriptor().planes.len();
+    if tensor.companions.len() + 1 != planes {
+        return Err(malformed("does not have each plane of its encoding"));
+    }
+    let bytes = |(index, companion): (usize, &Companion)| {
+        let row_bytes = encoding.plane_bytes(columns, index);
+        let rows = tensor.source_rows.checked_next_multiple_of(companion.rows_each);
+        let rows = rows.and_then(|rows| rows.checked_div(companion.rows_each));
+        if rows.and_then(|rows| rows.checked_mul(row_bytes)) != Some(companion.len_bytes) {
+            let message = format!("{} bytes are not those of {} rows", companion.len_bytes, tensor.source_rows);
+            return Err(Error::new(ErrorKind::Malformed, format!("'{}': {message}", companion.source_name)));
+        }
+        Ok(row_bytes)
+    };
+    (1..planes).zip(&tensor.companions).map(bytes).collect()
 }
 
 /// The rows of a checkpoint, read by position and converted.
@@ -114,48 +152,105 @@ pub(super) struct CheckpointRows<'a> {
     files: &'a [(String, u64)],
     plans: Vec<TensorPlan>,
     raw: Vec<u8>,
+    /// Rows of each companion.
+    planes: Vec<Vec<u8>>,
     floats: Vec<f32>,
 }
 
 impl<'a> CheckpointRows<'a> {
     pub(super) fn new(source: &'a dyn Store, files: &'a [(String, u64)], plans: Vec<TensorPlan>) -> Self {
-        Self { source, files, plans, raw: Vec::new(), floats: Vec::new() }
+        Self { source, files, plans, raw: Vec::new(), planes: Vec::new(), floats: Vec::new() }
     }
 
     async fn convert(&mut self, tensor: usize, rows: Range<u64>, out: &mut Vec<u8>) -> Result<()> {
-        if self.plans[tensor].tensor.inverse_lengths.is_some() {
+        let plan = &self.plans[tensor];
+        if plan.tensor.inverse_lengths.is_some() {
             return self.inverse_lengths(tensor, out).await;
         }
-        let plan = &self.plans[tensor];
-        let (file, _) = self.files.get(plan.file()).ok_or_else(|| malformed("lies in no file"))?;
-        let (stride, source_stride) = (plan.row_bytes as usize, plan.source_row_bytes as usize);
+        let stride = plan.row_bytes as usize;
+        let filled = out.len();
+        if plan.tensor.transposed {
+            let mut panel = std::mem::take(&mut self.raw);
+            let file = file_name(self.files, plan.tensor.file)?;
+            transpose::read_rows(self.source, file, &plan.tensor, rows, &mut panel).await?;
+            out.resize(filled + panel.len() / plan.source_row_bytes as usize * stride, 0);
+            let raw = panel.chunks_exact(plan.source_row_bytes as usize);
+            for (raw, out) in raw.zip(out[filled..].chunks_exact_mut(stride)) {
+                convert_row(plan, raw, &[], &mut self.floats, out)?;
+            }
+            self.raw = panel;
+            return Ok(());
+        }
         if let Some(run) = plan.run_from(rows.start) {
-            self.source.announce(file, run);
+            self.source.announce(file_name(self.files, plan.tensor.file)?, run);
         }
         let mut row = rows.start;
         while row < rows.end {
-            let (end, source_rows) = plan.next_read(row..rows.end);
-            self.raw.resize((source_rows.end - source_rows.start) as usize * source_stride, 0);
-            let offset = plan.tensor.offset_bytes + source_rows.start * plan.source_row_bytes;
-            self.source.read_at(file, offset, &mut self.raw).await?;
+            let (end, source_rows) = self.plans[tensor].next_read(row..rows.end);
+            self.read(tensor, source_rows.clone()).await?;
+            let plan = &self.plans[tensor];
             let filled = out.len();
             out.resize(filled + (end - row) as usize * stride, 0);
             for (row, out) in (row..end).zip(out[filled..].chunks_exact_mut(stride)) {
                 let source = if plan.is_vector() { 0 } else { plan.tensor.rows.source(row) };
-                let at = (source - source_rows.start) as usize * source_stride;
-                convert_row(plan, &self.raw[at..at + source_stride], &mut self.floats, out)?;
+                let raw = run_of(&self.raw, plan.source_row_bytes, source - source_rows.start);
+                let planes = plan.plane_bytes.iter().zip(&plan.tensor.companions).zip(&self.planes);
+                let planes: Vec<&[u8]> = planes
+                    .map(|((bytes, companion), plane)| {
+                        let first = source_rows.start / companion.rows_each;
+                        run_of(plane, *bytes, source / companion.rows_each - first)
+                    })
+                    .collect();
+                convert_row(plan, raw, &planes, &mut self.floats, out)?;
             }
             row = end;
         }
         Ok(())
     }
+
+    /// Reads source rows, and what their companions have of them.
+    async fn read(&mut self, tensor: usize, source_rows: Range<u64>) -> Result<()> {
+        let plan = &self.plans[tensor];
+        let Tensor { offset_bytes, len_bytes, companions, .. } = &plan.tensor;
+        let file = file_name(self.files, plan.tensor.file)?;
+        self.raw.resize(((source_rows.end - source_rows.start) * plan.source_row_bytes) as usize, 0);
+        if plan.is_vector() {
+            let (own, mut rest) = self.raw.split_at_mut(*len_bytes as usize);
+            self.source.read_at(file, *offset_bytes, own).await?;
+            for companion in companions {
+                let (more, others) = rest.split_at_mut(companion.len_bytes as usize);
+                self.source.read_at(file_name(self.files, companion.file)?, companion.offset_bytes, more).await?;
+                rest = others;
+            }
+            return Ok(());
+        }
+        self.source.read_at(file, offset_bytes + source_rows.start * plan.source_row_bytes, &mut self.raw).await?;
+        self.planes.resize(companions.len(), Vec::new());
+        for ((companion, bytes), plane) in companions.iter().zip(&plan.plane_bytes).zip(&mut self.planes) {
+            let first = source_rows.start / companion.rows_each;
+            let end = source_rows.end.div_ceil(companion.rows_each);
+            plane.resize(((end - first) * bytes) as usize, 0);
+            let file = file_name(self.files, companion.file)?;
+            self.source.read_at(file, companion.offset_bytes + first * bytes, plane).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Run `index` of runs of `len_bytes`.
+fn run_of(bytes: &[u8], len_bytes: u64, index: u64) -> &[u8] {
+    &bytes[(index * len_bytes) as usize..][..len_bytes as usize]
+}
+
+fn file_name(files: &[(String, u64)], file: usize) -> Result<&str> {
+    files.get(file).map(|(name, _)| name.as_str()).ok_or_else(|| malformed("lies in no file"))
 }
 
 impl CheckpointRows<'_> {
     /// One over the length of each row of a matrix, the matrix read in chunks.
     async fn inverse_lengths(&mut self, tensor: usize, out: &mut Vec<u8>) -> Result<()> {
         let plan = &self.plans[tensor];
-        let (file, _) = self.files.get(plan.file()).ok_or_else(|| malformed("lies in no file"))?;
+        let file = file_name(self.files, plan.tensor.file)?;
         let at_once = (CHUNK_BYTES / plan.source_row_bytes.max(1)).max(1);
         let mut row = 0;
         while row < plan.tensor.source_rows {
@@ -177,7 +272,11 @@ impl CheckpointRows<'_> {
 impl Rows for CheckpointRows<'_> {
     fn rows_at_once(&self, tensor: usize) -> u64 {
         let plan = &self.plans[tensor];
-        let rows = (CHUNK_BYTES / plan.row_bytes.max(plan.source_row_bytes)).max(1);
+        let row_bytes = plan.row_bytes.max(plan.source_row_bytes);
+        if plan.tensor.transposed {
+            return transpose::rows_at_once(row_bytes);
+        }
+        let rows = (CHUNK_BYTES / row_bytes).max(1);
         // Whole heads, so that none is read twice.
         match plan.head_rows() {
             Some(head) if head <= rows => rows / head * head,
@@ -189,19 +288,24 @@ impl Rows for CheckpointRows<'_> {
         Box::pin(async move {
             let plan = &self.plans[tensor];
             let name = plan.tensor.name.clone();
-            let file = self.files.get(plan.file()).map_or_else(String::new, |(file, _)| self.source.describe(file));
+            let file = self.files.get(plan.tensor.file);
+            let file = file.map_or_else(String::new, |(file, _)| self.source.describe(file));
             self.convert(tensor, rows, out).await.map_err(|error| error.tensor(name).file(file))
         })
     }
 }
 
-/// Converts one row; `out` is as long as the model's row.
-fn convert_row(plan: &TensorPlan, raw: &[u8], floats: &mut Vec<f32>, out: &mut [u8]) -> Result<()> {
+/// Converts one row, with its `planes` where they lie apart; `out` is as long as the model's row.
+fn convert_row(plan: &TensorPlan, raw: &[u8], planes: &[&[u8]], floats: &mut Vec<f32>, out: &mut [u8]) -> Result<()> {
     match (plan.tensor.source, plan.target) {
         (Source::Plain(source), target) if source == target && !plan.is_vector() => {
             copy_row(target, raw, plan.columns, out)
         }
         (Source::GgufBlocks(source), target) if source == target => gguf::repack_row(target, raw, plan.columns, out),
+        (Source::Planes(source), target) if source == target => {
+            join_planes(target, [&[raw], planes].concat(), plan.columns, out);
+            Ok(())
+        }
         (source, target) => {
             to_floats(source, raw, plan.columns, floats)?;
             match target {
@@ -229,6 +333,15 @@ fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut Vec<f32>) ->
             gguf::repack_row(encoding, raw, columns, &mut row)?;
             decode_row(encoding, &row, columns, floats)
         }
+        Source::Planes(_) => Err(malformed("has no conversion")),
+    }
+}
+
+/// A row of planes that lay apart.
+fn join_planes(encoding: Encoding, planes: Vec<&[u8]>, columns: u64, out: &mut [u8]) {
+    out.fill(0);
+    for (index, plane) in planes.into_iter().enumerate() {
+        out[encoding.plane_offset(columns, index) as usize..][..plane.len()].copy_from_slice(plane);
     }
 }
 

@@ -19,10 +19,13 @@ use crate::{Error, ErrorKind, Result};
 
 mod convert;
 #[cfg(test)]
+mod source_tests;
+#[cfg(test)]
 mod stopping_tests;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod transpose;
 
 pub use super::write::{has_deleted, saved_checkpoint};
 use convert::CheckpointRows;
@@ -145,7 +148,7 @@ pub(super) fn empty_manifest() -> Manifest {
 /// Which shards hold something of each file of the checkpoint. A file that nothing comes from is not ours to delete.
 fn origins(checkpoint: &Checkpoint, plans: &[convert::TensorPlan], job: &Job) -> Vec<Origin> {
     let uses = |file: usize| {
-        let holds = |shard: &super::layout::Shard| shard.entries.iter().any(|entry| plans[entry.tensor].file() == file);
+        let holds = |shard: &super::layout::Shard| shard.entries.iter().any(|entry| plans[entry.tensor].reads(file));
         (0..job.shards.len()).filter(|index| holds(&job.shards[*index])).collect::<Vec<_>>()
     };
     let files = checkpoint.files.iter().enumerate();
@@ -161,7 +164,8 @@ const SAMPLES: usize = 64;
 async fn samples(checkpoint: &Checkpoint, source: &dyn Store) -> Result<BTreeMap<String, String>> {
     let mut samples = BTreeMap::new();
     for (index, (name, len_bytes)) in checkpoint.files.iter().enumerate() {
-        let tensors: Vec<&Tensor> = checkpoint.tensors.iter().filter(|tensor| tensor.file == index).collect();
+        let runs = checkpoint.tensors.iter().flat_map(Tensor::runs);
+        let runs: Vec<_> = runs.filter(|(file, ..)| *file == index).collect();
         let mut hash = Xxh3::new();
         match source.len(name).await {
             Ok(len) if len == *len_bytes => {}
@@ -176,9 +180,9 @@ async fn samples(checkpoint: &Checkpoint, source: &dyn Store) -> Result<BTreeMap
             samples.insert(name.clone(), id);
             continue;
         }
-        for tensor in tensors.iter().step_by(tensors.len().div_ceil(SAMPLES).max(1)) {
-            let mut sample = vec![0; SAMPLE_BYTES.min(tensor.len_bytes) as usize];
-            let offset = tensor.offset_bytes + (tensor.len_bytes - sample.len() as u64) / 2;
+        for (_, offset_bytes, len_bytes) in runs.iter().step_by(runs.len().div_ceil(SAMPLES).max(1)) {
+            let mut sample = vec![0; SAMPLE_BYTES.min(*len_bytes) as usize];
+            let offset = offset_bytes + (len_bytes - sample.len() as u64) / 2;
             source.read_at(name, offset, &mut sample).await?;
             hash.update(&sample);
         }

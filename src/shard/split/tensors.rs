@@ -111,10 +111,12 @@ fn stored_as(tensor: &Tensor, shape: &[u64], weights: Weights) -> Result<Encodin
     }
     match (shape.len(), weights, tensor.source) {
         (1, ..) => Ok(Encoding::F32),
-        (_, Weights::Original, Source::Plain(encoding) | Source::GgufBlocks(encoding)) => Ok(encoding),
+        (_, Weights::Original, Source::Plain(encoding) | Source::GgufBlocks(encoding) | Source::Planes(encoding)) => {
+            Ok(encoding)
+        }
         (_, Weights::Q8, Source::Plain(_)) => Ok(Encoding::Q8_0),
         (_, Weights::Q4, Source::Plain(_)) => Ok(Encoding::Q4_1),
-        (_, _, Source::GgufBlocks(_)) => Err(quantized_already(weights)),
+        (_, _, Source::GgufBlocks(_) | Source::Planes(_)) => Err(quantized_already(weights)),
     }
 }
 

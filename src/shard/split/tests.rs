@@ -34,12 +34,12 @@ pub(super) fn objects(store: &MemoryStore) -> BTreeMap<String, Vec<u8>> {
     names.into_iter().map(|name| (name.clone(), store.get(&name).expect("listed"))).collect()
 }
 
-fn open(sink: MemoryStore) -> Model {
+pub(super) fn open(sink: MemoryStore) -> Model {
     block_on(Model::open(Arc::new(sink))).expect("a whole model")
 }
 
 /// A tensor of a model, decoded to f32.
-fn decoded(model: &Model, name: &str) -> Vec<f32> {
+pub(super) fn decoded(model: &Model, name: &str) -> Vec<f32> {
     let tensor = model.tensor(name).expect("stored");
     let encoding = tensor.encoding().expect("known");
     let (rows, columns) = if let [rows, columns] = tensor.shape[..] { (rows, columns) } else { (1, tensor.shape[0]) };
@@ -56,7 +56,7 @@ fn decoded(model: &Model, name: &str) -> Vec<f32> {
 }
 
 /// The values that `checkpoint` put into a tensor, as its encoding keeps them.
-fn source_values(source: &MemoryStore, tensor: &Tensor, files: &[(String, u64)]) -> Vec<f32> {
+pub(super) fn source_values(source: &MemoryStore, tensor: &Tensor, files: &[(String, u64)]) -> Vec<f32> {
     let Source::Plain(encoding) = tensor.source else { panic!("plain checkpoints only") };
     let bytes = source.get(&files[tensor.file].0).expect("there");
     let bytes = &bytes[tensor.offset_bytes as usize..][..tensor.len_bytes as usize];
@@ -272,7 +272,7 @@ fn a_checkpoint_that_does_not_fit_the_plan_is_refused_by_tensor() {
     }
 }
 
-fn tensor<'a>(checkpoint: &'a mut Checkpoint, name: &str) -> &'a mut Tensor {
+pub(super) fn tensor<'a>(checkpoint: &'a mut Checkpoint, name: &str) -> &'a mut Tensor {
     checkpoint.tensors.iter_mut().find(|tensor| tensor.name == name).expect("there")
 }
 

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::checksum::hex;
 use super::TOKENIZER;
 use super::folder::is_model_file;
-use crate::checkpoint::{Checkpoint, Source, Tensor};
+use crate::checkpoint::{Checkpoint, Companion, Source, Tensor};
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
 use crate::store::{ModelSink, Store, check_name};
@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// The journal's name in the folder of a model that is being made.
 pub(crate) const NAME: &str = "split.journal.json";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Largest journal and largest tokenizer that are read.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -63,8 +63,7 @@ struct SavedTensor {
     source_name: String,
     shape: Vec<u64>,
     encoding: String,
-    /// GGUF's blocks, not plain values.
-    blocks: bool,
+    form: Form,
     file: usize,
     offset_bytes: u64,
     len_bytes: u64,
@@ -72,6 +71,16 @@ struct SavedTensor {
     rows: RowMap,
     plus: f32,
     inverse_lengths: Option<u64>,
+    transposed: bool,
+    companions: Vec<Companion>,
+}
+
+/// The kinds of [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Form {
+    Plain,
+    Blocks,
+    Planes,
 }
 
 impl Journal {
@@ -137,12 +146,13 @@ impl SavedCheckpoint {
             check_name(name)?;
         }
         for tensor in &self.tensors {
-            let end = tensor.offset_bytes.checked_add(tensor.len_bytes);
-            let len = self.files.get(tensor.file).map_or(0, |(_, len)| *len);
-            if end.is_none_or(|end| end > len) {
-                return Err(Error::new(ErrorKind::Malformed, "lies outside its file").tensor(&tensor.name));
+            let tensor = tensor.clone().restore().map_err(|error| error.tensor(&tensor.name))?;
+            for (file, offset_bytes, len_bytes) in tensor.runs() {
+                let len = self.files.get(file).map_or(0, |(_, len)| *len);
+                if offset_bytes.checked_add(len_bytes).is_none_or(|end| end > len) {
+                    return Err(Error::new(ErrorKind::Malformed, "lies outside its file").tensor(&tensor.name));
+                }
             }
-            Encoding::from_name(&tensor.encoding).map_err(|error| error.tensor(&tensor.name))?;
         }
         Ok(())
     }
@@ -177,16 +187,17 @@ async fn read_tokenizer(sink: &dyn ModelSink, hash: &str) -> Result<Vec<u8>> {
 
 impl SavedTensor {
     fn new(tensor: &Tensor) -> Self {
-        let (encoding, blocks) = match tensor.source {
-            Source::Plain(encoding) => (encoding, false),
-            Source::GgufBlocks(encoding) => (encoding, true),
+        let (encoding, form) = match tensor.source {
+            Source::Plain(encoding) => (encoding, Form::Plain),
+            Source::GgufBlocks(encoding) => (encoding, Form::Blocks),
+            Source::Planes(encoding) => (encoding, Form::Planes),
         };
         Self {
             name: tensor.name.clone(),
             source_name: tensor.source_name.clone(),
             shape: tensor.shape.clone(),
             encoding: encoding.name().to_owned(),
-            blocks,
+            form,
             file: tensor.file,
             offset_bytes: tensor.offset_bytes,
             len_bytes: tensor.len_bytes,
@@ -194,6 +205,8 @@ impl SavedTensor {
             rows: tensor.rows,
             plus: tensor.plus,
             inverse_lengths: tensor.inverse_lengths,
+            transposed: tensor.transposed,
+            companions: tensor.companions.clone(),
         }
     }
 
@@ -203,7 +216,11 @@ impl SavedTensor {
             name: self.name,
             source_name: self.source_name,
             shape: self.shape,
-            source: if self.blocks { Source::GgufBlocks(encoding) } else { Source::Plain(encoding) },
+            source: match self.form {
+                Form::Plain => Source::Plain(encoding),
+                Form::Blocks => Source::GgufBlocks(encoding),
+                Form::Planes => Source::Planes(encoding),
+            },
             file: self.file,
             offset_bytes: self.offset_bytes,
             len_bytes: self.len_bytes,
@@ -211,6 +228,8 @@ impl SavedTensor {
             rows: self.rows,
             plus: self.plus,
             inverse_lengths: self.inverse_lengths,
+            transposed: self.transposed,
+            companions: self.companions,
         })
     }
 }
