@@ -10,6 +10,7 @@ use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
+use super::quantized::{self, Entries};
 use super::{Checkpoint, Companion, Source, Tensor, gguf, pytorch};
 use crate::encoding::Encoding;
 use crate::plan::{Place, RowMap, TensorNames};
@@ -188,7 +189,6 @@ async fn open_folder(
         let error = Error::new(ErrorKind::NotFound, "a checkpoint needs its config.json");
         error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
     })?;
-    refuse_quantized(&config).map_err(|error| error.file(store.describe("config.json")))?;
     let mut checkpoint = Checkpoint {
         files: Vec::with_capacity(files.len()),
         tensors: Vec::new(),
@@ -199,6 +199,7 @@ async fn open_folder(
         tokenizer_config: tokenizer_config(store).await?,
         quantized: false,
     };
+    let mut entries = Entries::new();
     for name in files {
         let named = |error: Error| error.file(store.describe(&name));
         let len = len_if_there(store, &name).await?.ok_or_else(|| {
@@ -207,17 +208,21 @@ async fn open_folder(
         })?;
         let file = checkpoint.files.len();
         for entry in read_entries(store, &name, len).await? {
-            let here = index.as_ref().is_none_or(|(_, index)| index.get(&entry.name) == Some(&name));
-            if here && let Some(tensor) = tensor(entry, file).map_err(named)? {
-                checkpoint.tensors.push(tensor);
+            if index.as_ref().is_none_or(|(_, index)| index.get(&entry.name) == Some(&name)) {
+                entries.insert(entry.name.clone(), (entry, file));
             }
         }
         checkpoint.files.push((name, len));
     }
-    checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some((name, index)) = &index {
-        check_index(index, &checkpoint.tensors).map_err(|error| error.file(store.describe(name)))?;
+        check_index(index, &entries).map_err(|error| error.file(store.describe(name)))?;
     }
+    checkpoint.tensors = quantized::take(store, &checkpoint.files, &checkpoint.config, &mut entries).await?;
+    for (entry, file) in entries.into_values() {
+        let tensor = tensor(entry, file);
+        checkpoint.tensors.extend(tensor.map_err(|error| error.file(store.describe(&checkpoint.files[file].0)))?);
+    }
+    checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     // What is wrong with a config is for the plan to say.
     if let Ok(names) = TensorNames::new(&checkpoint.config) {
         let mut tensors = Vec::with_capacity(checkpoint.tensors.len());
@@ -282,24 +287,15 @@ fn placed(tensor: &Tensor, shape: &[u64], place: Place) -> Tensor {
 }
 
 /// Every tensor of the index is in the shard that it names.
-fn check_index(index: &BTreeMap<String, String>, tensors: &[Tensor]) -> Result<()> {
+fn check_index(index: &BTreeMap<String, String>, entries: &Entries) -> Result<()> {
     for (name, file) in index {
-        let found = tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).is_ok();
-        if !found && !is_harmless(name) {
+        if !entries.contains_key(name) && !is_harmless(name) {
             return Err(Error::new(ErrorKind::Missing, format!("is not in {file}, where the index has it"))
                 .tensor(name)
                 .remedy("download the checkpoint again"));
         }
     }
     Ok(())
-}
-
-/// Weights that other tools have quantized in their own tensors would otherwise fail with an odd dtype.
-fn refuse_quantized(config: &Value) -> Result<()> {
-    let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) else { return Ok(()) };
-    let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
-    let message = format!("weights quantized with '{method}' are not supported");
-    Err(Error::new(ErrorKind::Unsupported, message).remedy("use the original checkpoint or a GGUF file"))
 }
 
 /// `tokenizer_config.json`, with the chat template that newer checkpoints keep in a file of its own.

@@ -5,6 +5,7 @@ mod folder;
 pub mod gguf;
 mod gguf_tokenizer;
 pub mod pytorch;
+pub mod quantized;
 mod read;
 pub mod safetensors;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod testing;
 
 pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
+pub use quantized::Quantized;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +21,7 @@ use crate::encoding::Encoding;
 use crate::plan::RowMap;
 
 /// How a checkpoint stores a tensor's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Source {
     /// Plain values, rows without padding.
@@ -29,6 +31,8 @@ pub enum Source {
     /// The planes of each row, as the encoding has them, in tensors of their own: the first in this one, the others in its
     /// companions.
     Planes(Encoding),
+    /// What another tool quantized, with its scales in companions.
+    Quantized(Quantized),
 }
 
 /// Bytes that a tensor's numbers need besides its own. For [`Source::Planes`] a plane of each row, such as scales; a vector

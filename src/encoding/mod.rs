@@ -87,6 +87,7 @@ const fn plane(columns: u64, bits: u64) -> Plane {
 }
 
 use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
 
 /// Every encoding, in the order of [`Encoding`].
 pub const ENCODINGS: &[Descriptor] = &[
@@ -225,6 +226,19 @@ impl Encoding {
     /// Bytes from one row to the next, a multiple of 16.
     pub fn row_stride(self, columns: u64) -> u64 {
         self.plane_offset(columns, self.descriptor().planes.len())
+    }
+}
+
+impl Serialize for Encoding {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Encoding {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).map_err(serde::de::Error::custom)
     }
 }
 

@@ -114,10 +114,21 @@ fn stored_as(tensor: &Tensor, shape: &[u64], weights: Weights) -> Result<Encodin
         (_, Weights::Original, Source::Plain(encoding) | Source::GgufBlocks(encoding) | Source::Planes(encoding)) => {
             Ok(encoding)
         }
+        (_, _, Source::Quantized(quantized)) => Ok(smaller(quantized.encoding(shape[1]), weights)),
         (_, Weights::Q8, Source::Plain(_)) => Ok(Encoding::Q8_0),
         (_, Weights::Q4, Source::Plain(_)) => Ok(Encoding::Q4_1),
         (_, _, Source::GgufBlocks(_) | Source::Planes(_)) => Err(quantized_already(weights)),
     }
+}
+
+/// The encoding of a quantized matrix: its own, where that has no more bits than are asked for.
+fn smaller(own: Encoding, weights: Weights) -> Encoding {
+    let (most, other) = match weights {
+        Weights::Original => return own,
+        Weights::Q8 => (8, Encoding::Q8_0),
+        Weights::Q4 => (4, Encoding::Q4_1),
+    };
+    if own.descriptor().planes[0].bits <= most { own } else { other }
 }
 
 fn quantized_already(weights: Weights) -> Error {

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::checksum::hex;
 use super::TOKENIZER;
 use super::folder::is_model_file;
-use crate::checkpoint::{Checkpoint, Companion, Source, Tensor};
+use crate::checkpoint::{Checkpoint, Companion, Quantized, Source, Tensor};
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
 use crate::store::{ModelSink, Store, check_name};
@@ -81,6 +81,7 @@ enum Form {
     Plain,
     Blocks,
     Planes,
+    Quantized(Quantized),
 }
 
 impl Journal {
@@ -191,6 +192,7 @@ impl SavedTensor {
             Source::Plain(encoding) => (encoding, Form::Plain),
             Source::GgufBlocks(encoding) => (encoding, Form::Blocks),
             Source::Planes(encoding) => (encoding, Form::Planes),
+            Source::Quantized(quantized) => (Encoding::F32, Form::Quantized(quantized)),
         };
         Self {
             name: tensor.name.clone(),
@@ -220,6 +222,7 @@ impl SavedTensor {
                 Form::Plain => Source::Plain(encoding),
                 Form::Blocks => Source::GgufBlocks(encoding),
                 Form::Planes => Source::Planes(encoding),
+                Form::Quantized(quantized) => Source::Quantized(quantized),
             },
             file: self.file,
             offset_bytes: self.offset_bytes,
