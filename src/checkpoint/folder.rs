@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::quantized::{self, Found, Method, tensors};
 use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
-use super::quantized::{self, Entries};
 use super::{Checkpoint, Companion, Source, Tensor, gguf, pytorch};
-use crate::encoding::Encoding;
-use crate::plan::{Place, RowMap, TensorNames};
+use crate::plan::{Place, TensorNames};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -45,9 +43,9 @@ pub async fn open(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
         None => search(store).await?,
     };
     match found {
-        Found::Gguf(name, len) => gguf::open(store, &name, len).await,
-        Found::File(name) => open_folder(store, vec![name], None).await,
-        Found::Index(name) => {
+        Opened::Gguf(name, len) => gguf::open(store, &name, len).await,
+        Opened::File(name) => open_folder(store, vec![name], None).await,
+        Opened::Index(name) => {
             let bytes = read_if_there(store, name, HEADER_CAP).await?.unwrap_or_default();
             let index = parse_index(&bytes).map_err(|error| error.file(store.describe(name)))?;
             let files: BTreeSet<&String> = index.values().collect();
@@ -57,7 +55,7 @@ pub async fn open(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
     }
 }
 
-enum Found {
+enum Opened {
     Gguf(String, u64),
     /// A safetensors or a PyTorch file.
     File(String),
@@ -65,21 +63,21 @@ enum Found {
 }
 
 /// A file that the caller named. Its first bytes decide, whatever it is called.
-async fn named(store: &dyn Store, name: &str) -> Result<Found> {
+async fn named(store: &dyn Store, name: &str) -> Result<Opened> {
     let len = store.len(name).await.map_err(|error| error.file(store.describe(name)))?;
     let is_named_gguf = has_extension(name, "gguf");
     let first = read_range(store, name, 0, len.min(4)).await?;
     if first == gguf::MAGIC || is_named_gguf {
-        return Ok(Found::Gguf(name.to_owned(), len));
+        return Ok(Opened::Gguf(name.to_owned(), len));
     }
     if is_safetensors(name) || is_pytorch(name) || pytorch::is_pytorch(&first) {
-        return Ok(Found::File(name.to_owned()));
+        return Ok(Opened::File(name.to_owned()));
     }
     let message = "neither a safetensors, nor a PyTorch, nor a GGUF file";
     Err(Error::new(ErrorKind::Unsupported, message).file(store.describe(name)))
 }
 
-async fn search(store: &dyn Store) -> Result<Found> {
+async fn search(store: &dyn Store) -> Result<Opened> {
     if let Some(found) = published(store, SINGLE, INDEX).await? {
         return Ok(found);
     }
@@ -107,11 +105,11 @@ async fn search(store: &dyn Store) -> Result<Found> {
 }
 
 /// What is there under the names that checkpoints are published with.
-async fn published(store: &dyn Store, single: &str, index: &'static str) -> Result<Option<Found>> {
+async fn published(store: &dyn Store, single: &str, index: &'static str) -> Result<Option<Opened>> {
     if len_if_there(store, single).await?.is_some() {
-        return Ok(Some(Found::File(single.to_owned())));
+        return Ok(Some(Opened::File(single.to_owned())));
     }
-    Ok(len_if_there(store, index).await?.map(|_| Found::Index(index)))
+    Ok(len_if_there(store, index).await?.map(|_| Opened::Index(index)))
 }
 
 /// The only file of a kind, where there is one.
@@ -189,6 +187,7 @@ async fn open_folder(
         let error = Error::new(ErrorKind::NotFound, "a checkpoint needs its config.json");
         error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
     })?;
+    let method = Method::read(&config).map_err(|error| error.file(store.describe("config.json")))?;
     let mut checkpoint = Checkpoint {
         files: Vec::with_capacity(files.len()),
         tensors: Vec::new(),
@@ -197,9 +196,10 @@ async fn open_folder(
         tokenizer: read_if_there(store, "tokenizer.json", TOKENIZER_CAP).await?,
         gguf_tokenizer: None,
         tokenizer_config: tokenizer_config(store).await?,
-        quantized: false,
+        // What lies in blocks of its own is not made smaller.
+        quantized: method == Method::Mxfp4,
     };
-    let mut entries = Entries::new();
+    let mut found = Vec::new();
     for name in files {
         let named = |error: Error| error.file(store.describe(&name));
         let len = len_if_there(store, &name).await?.ok_or_else(|| {
@@ -208,20 +208,21 @@ async fn open_folder(
         })?;
         let file = checkpoint.files.len();
         for entry in read_entries(store, &name, len).await? {
-            if index.as_ref().is_none_or(|(_, index)| index.get(&entry.name) == Some(&name)) {
-                entries.insert(entry.name.clone(), (entry, file));
+            let here = index.as_ref().is_none_or(|(_, index)| index.get(&entry.name) == Some(&name));
+            if here && !is_harmless(&entry.name) {
+                found.push(Found { entry, file });
             }
         }
         checkpoint.files.push((name, len));
     }
+    found.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
     if let Some((name, index)) = &index {
-        check_index(index, &entries).map_err(|error| error.file(store.describe(name)))?;
+        check_index(index, &found).map_err(|error| error.file(store.describe(name)))?;
     }
-    checkpoint.tensors = quantized::take(store, &checkpoint.files, &checkpoint.config, &mut entries).await?;
-    for (entry, file) in entries.into_values() {
-        let tensor = tensor(entry, file);
-        checkpoint.tensors.extend(tensor.map_err(|error| error.file(store.describe(&checkpoint.files[file].0)))?);
-    }
+    let files = &checkpoint.files;
+    checkpoint.tensors = quantized::take(store, files, method, &mut found).await?;
+    let in_file = |(file, error): (usize, Error)| error.file(store.describe(&checkpoint.files[file].0));
+    checkpoint.tensors.extend(tensors(found, method).map_err(in_file)?);
     checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     // What is wrong with a config is for the plan to say.
     if let Ok(names) = TensorNames::new(&checkpoint.config) {
@@ -287,9 +288,10 @@ fn placed(tensor: &Tensor, shape: &[u64], place: Place) -> Tensor {
 }
 
 /// Every tensor of the index is in the shard that it names.
-fn check_index(index: &BTreeMap<String, String>, entries: &Entries) -> Result<()> {
+fn check_index(index: &BTreeMap<String, String>, tensors: &[Found]) -> Result<()> {
     for (name, file) in index {
-        if !entries.contains_key(name) && !is_harmless(name) {
+        let found = tensors.binary_search_by(|found| found.entry.name.as_str().cmp(name)).is_ok();
+        if !found && !is_harmless(name) {
             return Err(Error::new(ErrorKind::Missing, format!("is not in {file}, where the index has it"))
                 .tensor(name)
                 .remedy("download the checkpoint again"));
@@ -318,44 +320,6 @@ fn is_harmless(name: &str) -> bool {
     let ends_with =
         |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     HARMLESS.iter().any(ends_with)
-}
-
-/// A header's entry as a tensor; `None` for a harmless buffer.
-fn tensor(entry: Entry, file: usize) -> Result<Option<Tensor>> {
-    if is_harmless(&entry.name) {
-        return Ok(None);
-    }
-    let encoding = match entry.dtype {
-        Dtype::F32 => Encoding::F32,
-        Dtype::F16 => Encoding::F16,
-        Dtype::BF16 => Encoding::BF16,
-        other => {
-            let message = format!("dtype {other} is not supported");
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .tensor(entry.name)
-                .remedy("use a checkpoint in BF16, F16 or F32"));
-        }
-    };
-    if entry.len_bytes == 0 {
-        let message = format!("the shape {:?} holds nothing", entry.shape);
-        return Err(Error::new(ErrorKind::Malformed, message).tensor(entry.name));
-    }
-    let source_rows = entry.shape.first().copied().unwrap_or(1);
-    Ok(Some(Tensor {
-        source_name: entry.name.clone(),
-        name: entry.name,
-        shape: entry.shape,
-        source: Source::Plain(encoding),
-        file,
-        offset_bytes: entry.offset_bytes,
-        len_bytes: entry.len_bytes,
-        source_rows,
-        rows: RowMap::ALL,
-        plus: 0.0,
-        inverse_lengths: None,
-        transposed: false,
-        companions: Vec::new(),
-    }))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::checkpoint::pytorch::testing::{archive, dict, storage, tensor};
 use crate::checkpoint::testing::{Memory, safetensors, small_llama};
+use crate::encoding::Encoding;
 
 fn entry(name: &str, dtype: &str, shape: &[u64], start: u64, len: u64) -> String {
     format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{}]}}"#, start + len)

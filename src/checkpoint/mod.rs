@@ -13,7 +13,7 @@ mod testing;
 
 pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
-pub use quantized::Quantized;
+pub use quantized::{Nested, Quantized, WordOrder};
 
 use serde::{Deserialize, Serialize};
 

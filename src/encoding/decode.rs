@@ -38,6 +38,7 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         Encoding::Q4_Z => {
             fill(out, |c| half(bytes(1), c / 32 * 2) * (bits::<4>(bytes(0), c) - half(bytes(1), c / 32 * 2 + 1)))
         }
+        Encoding::MXFP4 => fill(out, |c| power_of_two(bytes(1)[c / 32]) * fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15)),
     }
     Ok(())
 }
@@ -46,6 +47,23 @@ fn fill(out: &mut [f32], weight: impl Fn(usize) -> f32) {
     for (column, out) in out.iter_mut().enumerate() {
         *out = weight(column);
     }
+}
+
+/// `2^(s - 127)`; 255 is not a number.
+fn power_of_two(s: u8) -> f32 {
+    match s {
+        // Below the normal numbers.
+        0 => f32::from_bits(1 << 22),
+        255 => f32::NAN,
+        _ => f32::from_bits(u32::from(s) << 23),
+    }
+}
+
+/// A number of four bits: sign, two of exponent, one of mantissa.
+fn fp4(bits: u8) -> f32 {
+    const MAGNITUDES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let magnitude = MAGNITUDES[usize::from(bits & 7)];
+    if bits & 8 == 0 { magnitude } else { -magnitude }
 }
 
 /// Entry `index` of a plane of f16.

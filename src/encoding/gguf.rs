@@ -16,6 +16,7 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::Q4_K => (256, 144),
         Encoding::Q5_K => (256, 176),
         Encoding::Q6_K => (256, 210),
+        Encoding::MXFP4 => (32, 17),
         _ => return None,
     })
 }
@@ -53,6 +54,7 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::Q5_1 => repack_nibbles::<24, 4, 4>(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q4_K => repack_q4_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q5_K => repack_q5_k(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::MXFP4 => repack_nibbles::<17, 1, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q6_K => repack_q6_k(gguf_blocks, Planes::new(encoding, columns, out)),
         // `row_len` has refused them.
         _ => {}

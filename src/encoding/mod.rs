@@ -31,9 +31,11 @@ use crate::{Error, ErrorKind, Result};
 /// | I8 | i8 [P] · f32 d [1] | `d * q` |
 /// | NF4, FP4 | u4 [P] · f32 d [P/64] | `d * code[q]`, with sixteen numbers from [`codebook`] |
 /// | Q4_Z | u4 [P] · (f16 d, f16 z) [P/32] | `d * (q - z)`, z a whole number |
+/// | MXFP4 | u4 [P] · u8 s [P/32] | `fp4(u4) * 2^(s - 127)` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
-/// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256.
+/// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256. MXFP4 is that of
+/// the OCP Microscaling Formats (v1.0, 2023): `fp4` has a sign, two bits of exponent and one of mantissa.
 #[allow(non_camel_case_types, reason = "the field writes Q4_K, not Q4K")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -54,6 +56,7 @@ pub enum Encoding {
     NF4,
     FP4,
     Q4_Z,
+    MXFP4,
 }
 
 /// What one plane of a row holds.
@@ -183,6 +186,13 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "q4_z",
         block: 32,
         planes: &[plane(1, 4), plane(32, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::MXFP4,
+        name: "mxfp4",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 8)],
         plain: None,
     },
 ];

@@ -21,6 +21,7 @@ sources![
     "encoding/fp4.wgsl",
     "encoding/i8.wgsl",
     "encoding/nf4.wgsl",
+    "encoding/mxfp4.wgsl",
     "encoding/q4_0.wgsl",
     "encoding/q4_1.wgsl",
     "encoding/q4_k.wgsl",

@@ -29,6 +29,8 @@ const HARMLESS: &[&str] = &[
     "pad_token_id",
     // How training cut the matrices: the products are the same.
     "pretraining_tp",
+    // How the weights are stored: their reader knows.
+    "quantization_config",
     "return_dict",
     "tokenizer_class",
     "torch_dtype",

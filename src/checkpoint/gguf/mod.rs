@@ -220,7 +220,7 @@ const TYPES: &[(u32, &str, Option<Encoding>)] = &[
     (30, "BF16", Some(Encoding::BF16)),
     (34, "TQ1_0", None),
     (35, "TQ2_0", None),
-    (39, "MXFP4", None),
+    (39, "MXFP4", Some(Encoding::MXFP4)),
 ];
 
 fn tensor_type(code: u32) -> Result<Encoding> {

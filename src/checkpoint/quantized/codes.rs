@@ -3,7 +3,8 @@
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use super::{Entries, Nested, Quantized, companion, matrix, needed, unsupported};
+use super::form::{companion, matrix, needed};
+use super::{Entries, Found, Nested, Quantized, unsupported};
 use crate::checkpoint::Tensor;
 use crate::checkpoint::read::{malformed_json, read_range};
 use crate::encoding::Encoding;
@@ -45,7 +46,7 @@ pub(super) async fn take(store: &dyn Store, files: &[(String, u64)], entries: &m
 }
 
 async fn state(store: &dyn Store, files: &[(String, u64)], entries: &mut Entries, name: &str) -> Result<State> {
-    let (entry, file) = needed(entries, name)?;
+    let Found { entry, file } = needed(entries, name)?;
     let file = &files[file].0;
     let parsed = match entry.len_bytes {
         0..=STATE_CAP => {
@@ -61,19 +62,19 @@ fn codes(entries: &mut Entries, stem: &str, codebook: Encoding, state: &State) -
     let own = needed(entries, &format!("{stem}.weight"))?;
     let [rows, columns] = state.shape[..] else {
         let message = format!("its description has shape {:?}, which is no matrix", state.shape);
-        return Err(unsupported(message).tensor(&own.0.name));
+        return Err(unsupported(message).tensor(&own.entry.name));
     };
     let mut part = |name: &str, dtype: Dtype| {
         let found = needed(entries, &format!("{stem}.weight.{name}"))?;
-        match found.0.dtype == dtype {
+        match found.entry.dtype == dtype {
             true => Ok(companion(found, 1)),
-            false => Err(unsupported(format!("dtype {}; {dtype} is known", found.0.dtype)).tensor(found.0.name)),
+            false => Err(unsupported(format!("dtype {}; {dtype} is known", found.entry.dtype)).tensor(found.entry.name)),
         }
     };
     let nested = match (state.nested_blocksize, state.nested_offset) {
         (Some(block), Some(offset)) if block > 0 => Some(Nested { block, offset: offset as f32 }),
         (None, None) => None,
-        _ => return Err(Error::new(ErrorKind::Malformed, "half a description of nested scales").tensor(&own.0.name)),
+        _ => return Err(Error::new(ErrorKind::Malformed, "half a description of nested scales").tensor(&own.entry.name)),
     };
     let scales = if nested.is_some() { Dtype::U8 } else { Dtype::F32 };
     let mut companions = vec![part("absmax", scales)?, part("quant_map", Dtype::F32)?];
@@ -81,7 +82,7 @@ fn codes(entries: &mut Entries, stem: &str, codebook: Encoding, state: &State) -
         companions.extend([part("nested_absmax", Dtype::F32)?, part("nested_quant_map", Dtype::F32)?]);
     }
     if state.blocksize == 0 {
-        return Err(Error::new(ErrorKind::Malformed, "blocks of nothing").tensor(&own.0.name));
+        return Err(Error::new(ErrorKind::Malformed, "blocks of nothing").tensor(&own.entry.name));
     }
     let quantized = Quantized::Codes { codebook, block: state.blocksize, nested };
     matrix(own, stem, (rows, columns), quantized, companions)
@@ -92,9 +93,9 @@ fn bytes(entries: &mut Entries, stem: &str) -> Result<Tensor> {
     let (own, scale) = (needed(entries, &format!("{stem}.weight"))?, needed(entries, &format!("{stem}.SCB"))?);
     // How the rows are arranged, which is looked at when they are read.
     let format = entries.remove(&format!("{stem}.weight_format"));
-    let ([rows, columns], Dtype::I8, Dtype::F32) = (&own.0.shape[..], own.0.dtype, scale.0.dtype) else {
-        let message = format!("{} {:?} with scales of {}", own.0.dtype, own.0.shape, scale.0.dtype);
-        return Err(unsupported(format!("{message} is no matrix of 8 bits")).tensor(own.0.name));
+    let ([rows, columns], Dtype::I8, Dtype::F32) = (&own.entry.shape[..], own.entry.dtype, scale.entry.dtype) else {
+        let message = format!("{} {:?} with scales of {}", own.entry.dtype, own.entry.shape, scale.entry.dtype);
+        return Err(unsupported(format!("{message} is no matrix of 8 bits")).tensor(own.entry.name));
     };
     let (shape, scales) = ((*rows, *columns), Encoding::F32);
     let quantized = Quantized::Scaled { quants: Encoding::I8, scales, columns_each: *columns, divisor: 127.0 };

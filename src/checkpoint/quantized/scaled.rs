@@ -4,7 +4,8 @@
 
 use safetensors::Dtype;
 
-use super::{Entries, Quantized, companion, matrix, needed, plain, unsupported};
+use super::form::{companion, matrix, needed, scales};
+use super::{Entries, Found, Quantized, unsupported};
 use crate::checkpoint::Tensor;
 use crate::checkpoint::safetensors::Entry;
 use crate::encoding::Encoding;
@@ -24,25 +25,25 @@ pub(super) fn take(
         Dtype::I8 => Some(Encoding::I8),
         _ => None,
     };
-    let names = entries.iter().filter_map(|(name, (entry, _))| {
+    let names = entries.iter().filter_map(|(name, Found { entry, .. })| {
         Some((name.strip_suffix(".weight")?.to_owned(), quants(entry)?))
     });
     let mut tensors = Vec::new();
     for (stem, quants) in names.collect::<Vec<_>>() {
         let own = needed(entries, &format!("{stem}.weight"))?;
-        let file = own.1;
+        let file = own.file;
         let name = ["weight_scale_inv", "weight_scale"].map(|name| format!("{stem}.{name}"));
         let scale = name.iter().find(|name| entries.contains_key(*name)).unwrap_or(&name[0]);
         let scale = needed(entries, scale).map_err(|error| error.file(&files[file].0))?;
         for name in OF_ACTIVATIONS {
             entries.remove(&format!("{stem}.{name}"));
         }
-        let [rows, columns] = own.0.shape[..] else {
-            let message = format!("shape {:?} is no matrix", own.0.shape);
-            return Err(unsupported(message).tensor(own.0.name).file(&files[file].0));
+        let [rows, columns] = own.entry.shape[..] else {
+            let message = format!("shape {:?} is no matrix", own.entry.shape);
+            return Err(unsupported(message).tensor(own.entry.name).file(&files[file].0));
         };
-        let (rows_each, columns_each) = each(&scale.0, (rows, columns), block)?;
-        let quantized = Quantized::Scaled { quants, scales: plain(&scale.0)?, columns_each, divisor: 1.0 };
+        let (rows_each, columns_each) = each(&scale.entry, (rows, columns), block)?;
+        let quantized = Quantized::Scaled { quants, scales: scales(&scale.entry)?, columns_each, divisor: 1.0 };
         tensors.push(matrix(own, &stem, (rows, columns), quantized, vec![companion(scale, rows_each)])?);
     }
     Ok(tensors)

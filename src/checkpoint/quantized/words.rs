@@ -3,12 +3,13 @@
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::{Entries, Quantized, WordOrder, companion, matrix, needed, only, plain, unsupported};
+use super::form::{companion, matrix, needed, scales};
+use super::{Entries, Found, Quantized, WordOrder, only, unsupported};
 use crate::checkpoint::Tensor;
 use crate::{Error, ErrorKind, Result};
 
 /// What a config says of all matrices.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Words {
     bits: u64,
     order: WordOrder,
@@ -41,7 +42,7 @@ impl Words {
         let stems = entries.keys().filter_map(|name| name.strip_suffix(".qweight").map(str::to_owned));
         let stems: Vec<String> = stems.collect();
         let one = |stem: &String| {
-            let file = entries.get(&format!("{stem}.qweight")).map(|(_, file)| files[*file].0.clone());
+            let file = entries.get(&format!("{stem}.qweight")).map(|found| files[found.file].0.clone());
             self.matrix(stem, entries).map_err(|error| error.file(file.unwrap_or_default()))
         };
         stems.iter().map(one).collect()
@@ -49,13 +50,13 @@ impl Words {
 
     fn matrix(self, stem: &str, entries: &mut Entries) -> Result<Tensor> {
         let mut part = |name: &str| needed(entries, &format!("{stem}.{name}"));
-        let (own, zeros, scales) = (part("qweight")?, part("qzeros")?, part("scales")?);
+        let (own, zeros, scale) = (part("qweight")?, part("qzeros")?, part("scales")?);
         let groups_of = entries.remove(&format!("{stem}.g_idx"));
-        let ([lines, across], [groups, rows]) = (&own.0.shape[..], &scales.0.shape[..]) else {
-            let message = format!("shapes {:?} and {:?} of scales are no matrix", own.0.shape, scales.0.shape);
-            return Err(Error::new(ErrorKind::Malformed, message).tensor(own.0.name));
+        let ([lines, across], [groups, rows]) = (&own.entry.shape[..], &scale.entry.shape[..]) else {
+            let message = format!("shapes {:?} and {:?} of scales are no matrix", own.entry.shape, scale.entry.shape);
+            return Err(Error::new(ErrorKind::Malformed, message).tensor(own.entry.name));
         };
-        for (entry, _) in [&own, &zeros].into_iter().chain(&groups_of) {
+        for Found { entry, .. } in [&own, &zeros].into_iter().chain(&groups_of) {
             if entry.dtype != Dtype::I32 {
                 let message = format!("dtype {}; I32 is known", entry.dtype);
                 return Err(unsupported(message).tensor(&entry.name));
@@ -68,8 +69,8 @@ impl Words {
         };
         let group = self.group.unwrap_or(columns);
         if width != *rows || columns.div_ceil(group) != *groups {
-            let message = format!("scales {:?} do not fit {columns} columns in groups of {group}", scales.0.shape);
-            return Err(Error::new(ErrorKind::Malformed, message).tensor(own.0.name));
+            let message = format!("scales {:?} do not fit {columns} columns in groups of {group}", scale.entry.shape);
+            return Err(Error::new(ErrorKind::Malformed, message).tensor(own.entry.name));
         }
         // With one group any order is the same.
         let scattered = self.scattered && *groups > 1;
@@ -78,7 +79,7 @@ impl Words {
             bits: self.bits,
             order: self.order,
             group,
-            scales: plain(&scales.0)?,
+            scales: scales(&scale.entry)?,
             symmetric: self.symmetric,
             indexed: groups_of.is_some(),
             scattered,
@@ -87,7 +88,7 @@ impl Words {
             let message = "is not there, and desc_act needs it";
             return Err(Error::new(ErrorKind::Missing, message).tensor(format!("{stem}.g_idx")));
         }
-        let companions = [zeros, scales].into_iter().chain(groups_of).map(|part| companion(part, 1)).collect();
+        let companions = [zeros, scale].into_iter().chain(groups_of).map(|part| companion(part, 1)).collect();
         matrix(own, stem, shape, quantized, companions)
     }
 }

@@ -18,6 +18,7 @@ use crate::store::{ModelSink, Originals, Store};
 use crate::{Error, ErrorKind, Result};
 
 mod convert;
+mod quantized;
 #[cfg(test)]
 mod source_tests;
 #[cfg(test)]
