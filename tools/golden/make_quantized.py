@@ -158,8 +158,11 @@ def by_bitsandbytes(folder, settings, tensors):
         weight = getattr(module, "weight", None)
         if hasattr(weight, "quant_state"):
             state = copy.copy(weight.quant_state)
-            state.dtype = torch.float32
-            meant[f"{name}.weight"] = functional.dequantize_4bit(weight.data, state)
+            # In f32; and in lines of a block each, because on the CPU it starts a block with each row, which is no
+            # difference where rows are whole blocks, and wrong elsewhere.
+            state.dtype, state.shape = torch.float32, (state.shape.numel() // state.blocksize, state.blocksize)
+            decoded = functional.dequantize_4bit(weight.data, state)
+            meant[f"{name}.weight"] = decoded.reshape(weight.quant_state.shape)
         elif hasattr(weight, "SCB"):
             meant[f"{name}.weight"] = functional.int8_vectorwise_dequant(weight.data, weight.SCB)
     config = json.loads((folder / "config.json").read_text())
