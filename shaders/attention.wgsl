@@ -1,5 +1,5 @@
 // output[r, h] = sum_j softmax_j(score(r, h, j)) v[j], over the positions j that row r sees:
-// max(0, position + 1 - window) <= j <= position (window 0: from 0 on)
+// max(0, position + 1 - window) <= j <= position (window 0: from 0 on); with CHUNKS from the last multiple of window on
 //
 // score = scale * q[r, h] . k[j]; where softcap is above 0, softcap * tanh(score / softcap); with ALIBI plus
 // slope(h) * (j - position). With SINKS the softmax has one term more, exp(vectors[sinks_offset + h]), which no value
@@ -41,6 +41,7 @@ const FIRST_SEGMENT = 1u;
 const LAST_SEGMENT = 2u;
 const SINKS = 4u;
 const ALIBI = 8u;
+const CHUNKS = 16u;
 const MOST_HEAD_DIM = 512u;
 // Below every score, and finite: the difference of two infinities is not a number.
 const NO_SCORE = -3.0e38;
@@ -86,7 +87,9 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         }
     }
     var first = 0u;
-    if params.window > 0u && position + 1u > params.window {
+    if (params.flags & CHUNKS) != 0u {
+        first = position - position % max(params.window, 1u);
+    } else if params.window > 0u && position + 1u > params.window {
         first = position + 1u - params.window;
     }
     workgroupBarrier();

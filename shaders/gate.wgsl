@@ -9,6 +9,8 @@ struct Params {
     stride: u32,
     up_stride: u32,
     flags: u32,
+    // Of the parts that hold their values within bounds.
+    limit: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,4 +1,5 @@
-// output[r, i] = input[indices[indices_offset + r], i]; `width` values of each row.
+// output[r, i] = input[indices[indices_offset + r], i]; `width` values of each row. With FACTORS times
+// factors[indices_offset + r].
 //
 // Grid: one invocation a value, folded over x and y. CPU twin: reference::gather_rows.
 struct Params {
@@ -7,12 +8,16 @@ struct Params {
     input_stride: u32,
     output_stride: u32,
     indices_offset: u32,
+    flags: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>;
 @group(0) @binding(2) var<storage, read> indices: array<u32>;
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+@group(0) @binding(3) var<storage, read> factors: array<f32>;
+@group(0) @binding(4) var<storage, read_write> output: array<f32>;
+
+const FACTORS = 1u;
 
 @compute @workgroup_size(64)
 fn gather_rows(
@@ -27,5 +32,9 @@ fn gather_rows(
     }
     let i = index % params.width;
     let from_row = indices[params.indices_offset + row];
-    output[row * params.output_stride + i] = input[from_row * params.input_stride + i];
+    var factor = 1.0;
+    if (params.flags & FACTORS) != 0u {
+        factor = factors[params.indices_offset + row];
+    }
+    output[row * params.output_stride + i] = factor * input[from_row * params.input_stride + i];
 }

@@ -114,7 +114,7 @@ async fn check_rows(engine: &Engine, model: &Model, spec: &ModelSpec) {
     for index in [0, 1, 53_247] {
         let weights = row(model, &plan::layer_tensor(0, "mlp.gate_proj.weight"), index as u64).await;
         let plain = reference::matmul(&[weights], &second)[0] as f32;
-        let expected = reference::gate(Activation::Silu, &[plain], &up[index..index + 1])[0];
+        let expected = reference::gate(Activation::Silu, 0.0, &[plain], &up[index..index + 1])[0];
         assert!((f64::from(gate[index]) - expected).abs() < 1e-4 * expected.abs().max(0.1), "gate row {index}");
     }
     let mut middle = Vec::new();

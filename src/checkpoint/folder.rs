@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::names::in_our_names;
 use super::quantized::{self, Found, Method, tensors};
 use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
-use super::{Checkpoint, Companion, Source, Tensor, gguf, pytorch};
-use crate::plan::{Place, TensorNames};
+use super::{Checkpoint, gguf, pytorch};
+use crate::plan::TensorNames;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -219,72 +220,16 @@ async fn open_folder(
     if let Some((name, index)) = &index {
         check_index(index, &found).map_err(|error| error.file(store.describe(name)))?;
     }
-    let files = &checkpoint.files;
-    checkpoint.tensors = quantized::take(store, files, method, &mut found).await?;
-    let in_file = |(file, error): (usize, Error)| error.file(store.describe(&checkpoint.files[file].0));
+    let files = checkpoint.files.clone();
+    let in_file = |(file, error): (usize, Error)| error.file(store.describe(&files[file].0));
+    checkpoint.tensors = quantized::take(store, &files, method, &mut found).await?;
     checkpoint.tensors.extend(tensors(found, method).map_err(in_file)?);
     checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     // What is wrong with a config is for the plan to say.
     if let Ok(names) = TensorNames::new(&checkpoint.config) {
-        let mut tensors = Vec::with_capacity(checkpoint.tensors.len());
-        for tensor in &checkpoint.tensors {
-            let file = &checkpoint.files[tensor.file].0;
-            let own = in_our_names(tensor, &names);
-            tensors.extend(own.map_err(|error| error.tensor(&tensor.source_name).file(store.describe(file)))?);
-        }
-        checkpoint.tensors = tensors;
-        checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        checkpoint.tensors = in_our_names(&checkpoint.tensors, &names).map_err(in_file)?;
     }
     Ok(checkpoint)
-}
-
-/// The tensors of a model that a checkpoint's tensor holds.
-fn in_our_names(tensor: &Tensor, names: &TensorNames) -> Result<Vec<Tensor>> {
-    let mut shape = tensor.shape.clone();
-    // Norms of heads may come as a table, a row for each head; here they are one vector.
-    if shape.len() == 2 && tensor.name.ends_with("norm.weight") {
-        shape = vec![shape[0].saturating_mul(shape[1])];
-    }
-    if shape.is_empty() {
-        return Ok(vec![tensor.clone()]);
-    }
-    let places = names.places(&tensor.name, &shape, matches!(tensor.source, Source::Plain(_)))?.into_iter();
-    Ok(places.map(|place| placed(tensor, &shape, place)).collect())
-}
-
-/// What lies at a place of a tensor of this shape.
-fn placed(tensor: &Tensor, shape: &[u64], place: Place) -> Tensor {
-    // A slab is a tensor of its own, of one axis less.
-    let (shape, (slab, slabs)) = match place.slab {
-        Some(slab) => (&shape[1..], slab),
-        None => (shape, (0, 1)),
-    };
-    let (rows, columns) = match (shape, place.transposed) {
-        ([columns, rows], true) => (*rows, vec![*columns]),
-        _ => (shape[0], shape[1..].to_vec()),
-    };
-    let cut = |len_bytes: u64| (len_bytes / slabs, len_bytes / slabs * slab);
-    let (len_bytes, from) = cut(tensor.len_bytes);
-    let companion = |whole: &Companion| {
-        let (len_bytes, from) = cut(whole.len_bytes);
-        Companion { len_bytes, offset_bytes: whole.offset_bytes + from, ..whole.clone() }
-    };
-    Tensor {
-        name: place.name,
-        inverse_lengths: place.inverse_lengths.then(|| columns.first().copied().unwrap_or(1)),
-        shape: match place.inverse_lengths {
-            true => vec![place.row_count],
-            false => [vec![place.row_count], columns].concat(),
-        },
-        offset_bytes: tensor.offset_bytes + from,
-        len_bytes,
-        source_rows: rows,
-        rows: place.rows,
-        plus: place.plus,
-        transposed: place.transposed,
-        companions: tensor.companions.iter().map(companion).collect(),
-        ..tensor.clone()
-    }
 }
 
 /// Every tensor of the index is in the shard that it names.

@@ -4,6 +4,7 @@
 mod folder;
 pub mod gguf;
 mod gguf_tokenizer;
+mod names;
 pub mod pytorch;
 pub mod quantized;
 mod read;

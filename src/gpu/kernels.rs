@@ -237,7 +237,7 @@ impl KernelId {
                 ("scatter_rows", own(&["scatter_rows.wgsl"]), &[Read, Read, Read, Write], size::<ScatterRowsParams>())
             }
             Self::GatherRows => {
-                ("gather_rows", own(&["gather_rows.wgsl"]), &[Read, Read, Write], size::<GatherRowsParams>())
+                ("gather_rows", own(&["gather_rows.wgsl"]), &[Read, Read, Read, Write], size::<GatherRowsParams>())
             }
         }
     }

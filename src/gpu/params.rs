@@ -43,15 +43,15 @@ params! {
         sinks_offset: u32, flags: u32,
     }
     /// `shaders/gate.wgsl`.
-    GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, flags: u32 }
+    GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, flags: u32, limit: f32 }
     /// `shaders/logits.wgsl`.
     LogitsParams {
         rows: u32, width: u32, stride: u32, scale: f32, cap: f32, factors_offset: u32, flags: u32,
     }
     /// `shaders/gather_rows.wgsl`.
-    GatherRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, indices_offset: u32 }
+    GatherRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, indices_offset: u32, flags: u32 }
     /// `shaders/scatter_rows.wgsl`.
-    ScatterRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, first: u32 }
+    ScatterRowsParams { rows: u32, width: u32, input_stride: u32, output_stride: u32, first: u32, flags: u32 }
     /// `shaders/place_columns.wgsl`.
     PlaceColumnsParams {
         rows: u32, groups: u32, width: u32, input_stride: u32, input_group: u32, output_stride: u32, output_group: u32,
@@ -69,7 +69,8 @@ pub const BIAS: u32 = 2;
 pub const WEIGHT: u32 = 4;
 /// [`NormParams::flags`]: take off the mean.
 pub const LAYER: u32 = 8;
-/// [`LogitsParams::flags`]: each logit has a factor of its own.
+/// [`LogitsParams::flags`], [`GatherRowsParams::flags`] and [`ScatterRowsParams::flags`]: each logit, or row, has a factor of
+/// its own.
 pub const FACTORS: u32 = 1;
 /// [`GateParams::flags`]: there is nothing to multiply with.
 pub const UNGATED: u32 = 1;
@@ -83,6 +84,8 @@ pub const LAST_SEGMENT: u32 = 2;
 pub const SINKS: u32 = 4;
 /// [`AttentionParams::flags`]: scores fall with distance.
 pub const ALIBI: u32 = 8;
+/// [`AttentionParams::flags`]: positions are cut in chunks as long as the window, and none sees beyond its own.
+pub const CHUNKS: u32 = 16;
 
 /// Workgroups `[x, y, z]` of each kernel.
 pub mod grid {

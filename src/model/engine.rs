@@ -52,7 +52,7 @@ impl TileSource for ModelSource {
 pub(super) struct Buffers {
     /// By [`BufferId`].
     pub(super) activations: Vec<CountedBuffer>,
-    /// The vectors of the layer under way, where they are not pinned.
+    /// The vectors of the layer under way, then those of the expert, where they are not pinned.
     pub(super) vectors: CountedBuffer,
     pub(super) attention_state: CountedBuffer,
     pub(super) head_input: CountedBuffer,
@@ -363,7 +363,7 @@ impl Engine {
     }
 
     async fn layer(&mut self, index: usize, rows: u32) -> Result<()> {
-        let vectors = self.bring_vectors(self.layout.layers[index].vectors.piece).await?;
+        let vectors = self.bring_vectors(self.layout.layers[index].vectors.piece, 0).await?;
         for op in 0..self.spec.layers[index].ops.len() {
             if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
                 self.submit().await?;
@@ -385,8 +385,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings a layer's vectors; those that are not pinned are copied out of the ring, for they serve the whole layer.
-    pub(super) async fn bring_vectors(&mut self, piece: Option<usize>) -> Result<Vectors> {
+    /// Brings the vectors of a layer or of an expert; those that are not pinned are copied out of the ring, `at` bytes into
+    /// `vectors`, for they serve the whole of it.
+    pub(super) async fn bring_vectors(&mut self, piece: Option<usize>, at: u64) -> Result<Vectors> {
         let Some(piece) = piece else { return Ok(Vectors { pinned: None, base: 0 }) };
         let tile = self.stream.table().tiles_of(piece..piece + 1).start;
         self.bring(tile).await?;
@@ -401,8 +402,8 @@ impl Engine {
             return Ok(Vectors { pinned: Some(tile), base: (place.offset_bytes / 4) as u32 });
         }
         let len = self.stream.table().tile(tile).len_bytes;
-        self.recorder.copy(place.buffer, place.offset_bytes, &self.buffers.vectors, 0, len);
-        Ok(Vectors { pinned: None, base: 0 })
+        self.recorder.copy(place.buffer, place.offset_bytes, &self.buffers.vectors, at, len);
+        Ok(Vectors { pinned: None, base: (at / 4) as u32 })
     }
 }
 

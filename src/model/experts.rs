@@ -64,7 +64,11 @@ fn route(scores: &[f32], bias: &[f32], routing: &Routing) -> Result<Vec<(usize, 
         .remedy("run `tilestream verify` on the model; if it is sound, try another adapter"));
     }
     let shares = if routing.sigmoid { sigmoid(scores) } else { softmax(scores) };
-    let mut ranks: Vec<f32> = shares.iter().zip(bias).map(|(share, bias)| share + bias).collect();
+    let mut ranks: Vec<f32> = match (routing.bias, routing.groups) {
+        // Shares may be equal where scores are not: sigmoids of large ones are 1.
+        (None, None) => scores.to_vec(),
+        _ => shares.iter().zip(bias).map(|(share, bias)| share + bias).collect(),
+    };
     if let Some((groups, kept)) = routing.groups {
         keep_best_groups(&mut ranks, groups as usize, kept as usize, routing.sigmoid);
     }

@@ -40,8 +40,24 @@ pub struct VectorLayout {
 pub struct LayerLayout {
     pub vectors: VectorLayout,
     pub matrices: Vec<MatrixLayout>,
-    /// Gate, up and down of each expert.
-    pub experts: Vec<[MatrixLayout; 3]>,
+    pub experts: Vec<ExpertLayout>,
+}
+
+/// An expert's tensors in the files.
+#[derive(Clone, Debug)]
+pub struct ExpertLayout {
+    /// The biases of gate, up and down, where it has them.
+    pub vectors: VectorLayout,
+    /// Gate, up and down.
+    pub matrices: [MatrixLayout; 3],
+}
+
+impl ExpertLayout {
+    /// Its pieces, which follow each other.
+    fn pieces(&self) -> Range<usize> {
+        let [gate, _, down] = &self.matrices;
+        self.vectors.piece.unwrap_or(gate.first_piece)..down.pieces().end
+    }
 }
 
 impl LayerLayout {
@@ -90,12 +106,15 @@ impl ModelLayout {
     /// Every matrix, experts and head included.
     pub fn matrices(&self) -> impl Iterator<Item = &MatrixLayout> {
         let layers = self.layers.iter().chain([&self.head]);
-        layers.flat_map(|layer| layer.matrices.iter().chain(layer.experts.iter().flatten()))
+        layers.flat_map(|layer| {
+            let of_experts = layer.experts.iter().flat_map(|expert| &expert.matrices);
+            layer.matrices.iter().chain(of_experts)
+        })
     }
 
     /// Pieces of a layer's experts, one run for each.
     pub fn expert_pieces(layer: &LayerLayout) -> impl Iterator<Item = Range<usize>> + '_ {
-        layer.experts.iter().map(|[gate, _, down]| gate.first_piece..down.pieces().end)
+        layer.experts.iter().map(ExpertLayout::pieces)
     }
 
     /// Bytes of the largest row: no window can be smaller.
@@ -103,10 +122,18 @@ impl ModelLayout {
         self.pieces.iter().map(|piece| piece.stride_bytes).max().unwrap_or(0)
     }
 
-    /// Bytes of the longest run of vectors.
+    /// Bytes of a run of vectors.
+    pub fn vectors_bytes(&self, vectors: &VectorLayout) -> u64 {
+        vectors.piece.map_or(0, |piece| self.pieces[piece].stride_bytes)
+    }
+
+    /// Bytes of the most vectors that are needed at once: a layer's, with those of one of its experts.
     pub fn largest_vectors_bytes(&self) -> u64 {
-        let runs = self.layers.iter().chain([&self.head]).filter_map(|layer| layer.vectors.piece);
-        runs.map(|piece| self.pieces[piece].stride_bytes).max().unwrap_or(0)
+        let of_expert = |expert: &ExpertLayout| self.vectors_bytes(&expert.vectors);
+        let of_layer = |layer: &LayerLayout| {
+            self.vectors_bytes(&layer.vectors) + layer.experts.iter().map(of_expert).max().unwrap_or(0)
+        };
+        self.layers.iter().chain([&self.head]).map(of_layer).max().unwrap_or(0)
     }
 }
 
@@ -127,11 +154,15 @@ impl Builder<'_> {
         let mut experts = Vec::new();
         if let Some(spec) = &layer.experts {
             for expert in 0..spec.count {
+                let vectors: Vec<_> =
+                    spec.vectors(expert).into_iter().map(|v| (full(&v.name), u64::from(v.len))).collect();
+                let vectors = self.vectors(&vectors)?;
                 let [gate, up, down] = spec.matrices(expert);
                 let mut place = |matrix: MatrixSpec| {
                     self.matrix(&full(&matrix.name), (u64::from(matrix.rows), u64::from(matrix.columns)))
                 };
-                experts.push([place(gate)?, place(up)?, place(down)?]);
+                let matrices = [place(gate)?, place(up)?, place(down)?];
+                experts.push(ExpertLayout { vectors, matrices });
             }
         }
         Ok(LayerLayout { vectors, matrices, experts })

@@ -8,9 +8,9 @@ use super::experts::Group;
 use super::layout::{MatrixLayout, VectorLayout};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
-    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, FACTORS, FIRST_SEGMENT, GateParams, GatherRowsParams,
-    Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams, ONE_FACTOR,
-    PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, WEIGHT, grid,
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, FACTORS, FIRST_SEGMENT, GateParams,
+    GatherRowsParams, Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams,
+    ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
 use crate::plan::{self, Activation, BufferId, ExpertsSpec, ModelSpec, NormKind, Op, VectorId};
@@ -60,7 +60,7 @@ impl Engine {
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
             Op::Gate { target, up, width, activation, one_factor } => {
-                self.gate(target, up, width, (activation, one_factor), rows)
+                self.gate(target, up, width, (activation, one_factor, 0.0), rows)
             }
             Op::Route { scores } => self.route(layer, scores, rows).await,
             Op::Experts { .. } => self.run_experts(layer, &op).await,
@@ -248,6 +248,7 @@ impl Engine {
                 (index == last, LAST_SEGMENT),
                 (sinks.is_some(), SINKS),
                 (attention.alibi, ALIBI),
+                (attention.chunked && attention.window.is_some(), CHUNKS),
             ];
             let params = AttentionParams {
                 rows,
@@ -280,7 +281,7 @@ impl Engine {
         target: BufferId,
         up: Option<BufferId>,
         width: u32,
-        (activation, one_factor): (Activation, bool),
+        (activation, one_factor, limit): (Activation, bool, f32),
         rows: u32,
     ) -> Result<()> {
         let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
@@ -291,7 +292,7 @@ impl Engine {
             None => (&self.step.angles, 0),
         };
         let flags = (u32::from(up.is_none()) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
-        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags };
+        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags, limit };
         self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params))
     }
 
@@ -306,53 +307,69 @@ impl Engine {
     ) -> Result<()> {
         let [rows_in, gate, up, rows_out] = spec.buffers;
         let rows = group.len as u32;
+        let layout = &self.layout.layers[layer];
+        let expert = layout.experts[group.expert].clone();
+        // Behind the layer's own, which later ops need.
+        let behind = self.layout.vectors_bytes(&layout.vectors);
+        let vectors = self.bring_vectors(expert.vectors.piece, behind).await?;
         if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
             self.submit().await?;
         }
-        let lost = || Error::new(ErrorKind::Gpu, "experts without their lists");
+        self.gather_expert(spec, group, input)?;
+        let bias = |index: usize| expert.vectors.offsets.get(index).map(|offset| vectors.base + offset);
+        let call = |index: usize, from, to, scale| MatMulCall {
+            input: Operand::Buffer(from),
+            output: Operand::Buffer(to),
+            matrix: expert.matrices[index].clone(),
+            bias: bias(index),
+            accumulate: false,
+            scale,
+        };
+        self.matmul(&call(0, rows_in, gate, 1.0), rows, vectors).await?;
+        self.matmul(&call(1, rows_in, up, 1.0), rows, vectors).await?;
+        if self.recorder.is_full() {
+            self.submit().await?;
+        }
+        self.gate(gate, Some(up), spec.width, (spec.activation, false, spec.limit), rows)?;
+        self.matmul(&call(2, gate, rows_out, scale), rows, vectors).await?;
+        if self.recorder.is_full() {
+            self.submit().await?;
+        }
+        self.scatter_expert(spec, group, output)
+    }
+
+    /// The rows of an expert, from those of the sweep.
+    fn gather_expert(&mut self, spec: &ExpertsSpec, group: &Group, input: BufferId) -> Result<()> {
         let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
-        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(rows_in));
+        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[0]));
         let params = GatherRowsParams {
-            rows,
+            rows: group.len as u32,
             width: spec.hidden,
             input_stride: input_stride as u32,
             output_stride: output_stride as u32,
             indices_offset: group.first as u32,
+            flags: u32::from(spec.factor_on_input) * FACTORS,
         };
         let kernel = self.kernel(KernelId::GatherRows)?;
-        let binds = [from.into(), (&self.experts.as_ref().ok_or_else(lost)?.rows).into(), to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
-        let [gate_matrix, up_matrix, down_matrix] = self.layout.layers[layer].experts[group.expert].clone();
-        let none = Vectors { pinned: None, base: 0 };
-        let call = |matrix, from, to, scale| MatMulCall {
-            input: Operand::Buffer(from),
-            output: Operand::Buffer(to),
-            matrix,
-            bias: None,
-            accumulate: false,
-            scale,
-        };
-        self.matmul(&call(gate_matrix, rows_in, gate, 1.0), rows, none).await?;
-        self.matmul(&call(up_matrix, rows_in, up, 1.0), rows, none).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        self.gate(gate, Some(up), spec.width, (spec.activation, false), rows)?;
-        self.matmul(&call(down_matrix, gate, rows_out, scale), rows, none).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(rows_out));
+        let step = self.experts.as_ref().ok_or_else(no_lists)?;
+        let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))
+    }
+
+    /// Adds the rows of an expert to those of the sweep.
+    fn scatter_expert(&mut self, spec: &ExpertsSpec, group: &Group, output: BufferId) -> Result<()> {
+        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[3]));
         let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
         let params = ScatterRowsParams {
-            rows,
+            rows: group.len as u32,
             width: spec.hidden,
             input_stride: input_stride as u32,
             output_stride: output_stride as u32,
             first: group.first as u32,
+            flags: u32::from(!spec.factor_on_input) * FACTORS,
         };
         let kernel = self.kernel(KernelId::ScatterRows)?;
-        let step = self.experts.as_ref().ok_or_else(lost)?;
+        let step = self.experts.as_ref().ok_or_else(no_lists)?;
         let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::scatter_rows(&params))
     }
@@ -366,11 +383,14 @@ impl Engine {
             input_stride: stride as u32,
             output_stride: padded(self.spec.hidden) as u32,
             indices_offset: 0,
+            flags: 0,
         };
         let kernel = self.kernel(KernelId::GatherRows)?;
-        let binds = [input.into(), (&self.step.indices).into(), (&self.buffers.head_input).into()];
+        // Something has to be bound where there are no factors.
+        let (indices, factors) = ((&self.step.indices).into(), (&self.step.angles).into());
+        let binds = [input.into(), indices, factors, (&self.buffers.head_input).into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))?;
-        let vectors = self.bring_vectors(self.layout.head.vectors.piece).await?;
+        let vectors = self.bring_vectors(self.layout.head.vectors.piece, 0).await?;
         let offset = |name| {
             let id = self.spec.head.vector(name)?;
             Some(self.vector_offset(&self.layout.head.vectors, id, vectors))
@@ -430,6 +450,10 @@ impl Engine {
     fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
         self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
     }
+}
+
+fn no_lists() -> Error {
+    Error::new(ErrorKind::Gpu, "experts without their lists")
 }
 
 /// What a kernel works on: a buffer of the plan, or one of the head.

@@ -144,6 +144,7 @@ impl Block<'_> {
             HeadNorm::Shared => (heads, head_dim, false),
             HeadNorm::EachIf(_) => (heads, head_dim, true),
             HeadNorm::Whole => (1, heads * head_dim, false),
+            HeadNorm::AfterRope(_) => return,
         };
         let norm = self.norm_spec(name, if per_group { groups * width } else { width }, false);
         let (input, output) = (target, target);
@@ -179,8 +180,9 @@ impl Block<'_> {
             value_dim: shape.value_dim,
             scale: shape.attention_scale,
             window: shape.windows[index],
+            chunked: shape.family.chunked,
             softcap: shape.attention_softcap,
-            sinks: None,
+            sinks: shape.family.sinks.then(|| self.vector("self_attn.sinks".to_owned(), shape.heads)),
             alibi: matches!(shape.family.rope, Rope::Alibi),
         };
         self.layer.ops.push(Op::Attention { query: Q, output: ATTENDED, attention });
@@ -198,6 +200,22 @@ impl Block<'_> {
         self.head_norm("self_attn.k_norm", K, shape.kv_heads);
         self.rope(Q, (shape.heads, shape.head_dim), table);
         self.rope(K, (shape.kv_heads, shape.head_dim), table);
+        if table.is_some() && matches!(shape.head_norm, HeadNorm::AfterRope(_)) {
+            self.unit_norm(Q, shape.heads);
+            self.unit_norm(K, shape.kv_heads);
+        }
+        if let (None, Some(table)) = (table, shape.temperature) {
+            let (heads, head_dim, pairs) = (shape.heads, shape.head_dim, shape.head_dim / 2);
+            self.layer.ops.push(Op::Rope { target: Q, heads, head_dim, pairs, table });
+        }
+    }
+
+    /// Norms each head without a weight.
+    fn unit_norm(&mut self, target: BufferId, groups: u32) {
+        let (width, input, output) = (self.shape.head_dim, target, target);
+        let norm = NormSpec { kind: NormKind::Rms, epsilon: self.shape.epsilon, weight: None, bias: None };
+        let op = Op::Norm { input, output, norm, groups, width, per_group: false, accumulate: false, scale: 1.0 };
+        self.layer.ops.push(op);
     }
 
     /// Multi-head latent attention (DeepSeek-V2, 2024): keys and values of all heads come from one short row, and a part
@@ -237,7 +255,7 @@ impl Block<'_> {
     /// The experts that a router chooses, and the one that every token uses.
     fn experts(&mut self, experts: &ExpertsShape, input: BufferId, output: BufferId) {
         let (hidden, activation) = (self.shape.hidden, self.shape.activation);
-        self.matmul("mlp.gate", false, (experts.count, hidden), input, SCORES);
+        self.matmul("mlp.gate", self.shape.family.expert_bias, (experts.count, hidden), input, SCORES);
         // The chosen ones are on their way while the shared one is computed.
         self.layer.ops.push(Op::Route { scores: SCORES });
         if let Some((width, gated)) = experts.shared {
@@ -260,7 +278,17 @@ impl Block<'_> {
         let (count, width) = (experts.count, experts.width);
         let bias = experts.bias.then(|| self.vector("mlp.gate.bias".to_owned(), count));
         let routing = Routing { bias, ..experts.routing };
-        self.layer.experts = Some(ExpertsSpec { count, width, hidden, activation, routing, buffers: EXPERT });
+        self.layer.experts = Some(ExpertsSpec {
+            count,
+            width,
+            hidden,
+            activation: experts.limit.map_or(activation, |_| Activation::ClampedSwiglu),
+            limit: experts.limit.unwrap_or(0.0),
+            bias: self.shape.family.expert_bias,
+            factor_on_input: self.shape.family.factor_on_input,
+            routing,
+            buffers: EXPERT,
+        });
     }
 
     fn gate(&mut self, target: BufferId, up: Option<BufferId>, width: u32, activation: Activation) {

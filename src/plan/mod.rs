@@ -68,7 +68,7 @@ pub enum Activation {
     Sigmoid,
     /// `x * sigmoid(up)`.
     SigmoidFactor,
-    /// gpt-oss: `g * sigmoid(1.702 g) * (up + 1)`, both sides held within 7.
+    /// gpt-oss: `g * sigmoid(1.702 g) * (up + 1)`, both sides held within a limit.
     ClampedSwiglu,
 }
 
@@ -102,6 +102,8 @@ pub struct AttentionSpec {
     pub scale: f32,
     /// Positions that a query sees, its own included; all of them where none.
     pub window: Option<u32>,
+    /// Positions are cut in chunks as long as the window, and none sees beyond its own.
+    pub chunked: bool,
     /// Scores are bent into ± this.
     pub softcap: Option<f32>,
     /// `[heads]`: one more term of each softmax, which takes part of the weight.
@@ -143,7 +145,8 @@ pub enum Op {
     Gate { target: BufferId, up: Option<BufferId>, width: u32, activation: Activation, one_factor: bool },
     /// Chooses the experts of each row by the `scores` `[rows, experts]`, and has their weights fetched.
     Route { scores: BufferId },
-    /// `output += scale * sum over the chosen experts e of factor[e] * down_e(activation(gate_e(input)) * up_e(input))`.
+    /// `output += scale * sum over the chosen experts e of factor[e] * down_e(activation(gate_e(input)) * up_e(input))`, each
+    /// product with its bias; the factor on the input instead where [`ExpertsSpec::factor_on_input`].
     Experts { input: BufferId, output: BufferId, scale: f32 },
 }
 
@@ -155,6 +158,12 @@ pub struct ExpertsSpec {
     pub width: u32,
     pub hidden: u32,
     pub activation: Activation,
+    /// Of [`Activation::ClampedSwiglu`].
+    pub limit: f32,
+    /// Whether each matrix has a bias of the expert's own.
+    pub bias: bool,
+    /// The router's factors go on the experts' input, not on their output.
+    pub factor_on_input: bool,
     pub routing: Routing,
     /// Buffers of the rows of one expert: input, gate, up, output.
     pub buffers: [BufferId; 4],
@@ -173,6 +182,15 @@ impl ExpertsSpec {
             matrix("up", self.width, self.hidden),
             matrix("down", self.hidden, self.width),
         ]
+    }
+}
+
+impl ExpertsSpec {
+    /// The biases of an expert's gate, up and down, as far as it has them.
+    pub fn vectors(&self, expert: u32) -> Vec<VectorSpec> {
+        let matrices = self.matrices(expert).into_iter().filter(|_| self.bias);
+        let bias = |matrix: MatrixSpec| VectorSpec { name: matrix.name.replace(".weight", ".bias"), len: matrix.rows };
+        matrices.map(bias).collect()
     }
 }
 
@@ -215,6 +233,9 @@ pub struct RopeSpec {
     pub long: Option<(u32, Vec<f32>)>,
     /// Factor on cos and sin (YaRN's attention factor; 1 elsewhere).
     pub attention_factor: f32,
+    /// (positions, strength) of a factor that grows with the position: `strength * ln(1 + floor((position + 1) / positions))
+    /// + 1`.
+    pub temperature: Option<(u32, f32)>,
 }
 
 impl RopeSpec {
@@ -226,9 +247,15 @@ impl RopeSpec {
             _ => &self.inverse_frequencies,
         };
         let angle = move |frequency: &f32| f64::from(position as f32 * frequency);
-        let cos = frequencies.iter().map(move |f| angle(f).cos() as f32 * self.attention_factor);
-        let sin = frequencies.iter().map(move |f| angle(f).sin() as f32 * self.attention_factor);
+        let factor = self.attention_factor * self.temperature(position);
+        let cos = frequencies.iter().map(move |f| angle(f).cos() as f32 * factor);
+        let sin = frequencies.iter().map(move |f| angle(f).sin() as f32 * factor);
         cos.chain(sin)
+    }
+
+    fn temperature(&self, position: u32) -> f32 {
+        let Some((positions, strength)) = self.temperature else { return 1.0 };
+        ((position as f32 + 1.0) / positions as f32).floor().ln_1p() * strength + 1.0
     }
 
     /// Pairs of values that rotate.

@@ -23,6 +23,8 @@ pub struct Place {
     pub slab: Option<(u64, u64)>,
     /// The tensor, or slab, is the transpose of ours where its values are plain.
     pub transposed: bool,
+    /// The checkpoint's tensor is only this part of ours, which has several; they follow each other.
+    pub part: Option<u64>,
 }
 
 /// The names of one checkpoint.
@@ -69,7 +71,7 @@ impl TensorNames {
             let rows = if layer.is_some() { self.in_halves(ours, rows, row_count) } else { rows };
             let plus = if family.unit_offset && ours.ends_with("norm") { 1.0 } else { 0.0 };
             let name = full(ours);
-            Place { name, row_count, rows, plus, inverse_lengths: false, slab: None, transposed: false }
+            Place { name, row_count, rows, plus, inverse_lengths: false, slab: None, transposed: false, part: None }
         };
         if family.normalized_head && name == super::HEAD {
             let lengths = Place { name: super::HEAD_SCALE.to_owned(), inverse_lengths: true, ..place(("", Part::All)) };
@@ -79,10 +81,16 @@ impl TensorNames {
             return Ok(vec![place((&ours, Part::All))]);
         }
         let mut places = Vec::new();
-        let rule = family.tensors.iter().find(|rule| rule.theirs == stem);
+        let (numbered, number) = match stem.rsplit_once('.') {
+            Some((start, number)) => (Some(start), number.parse().ok()),
+            None => (None, None),
+        };
+        let is_numbered = |theirs: &str| number.is_some() && theirs.strip_suffix(".*") == numbered;
+        let rule = family.tensors.iter().find(|rule| rule.theirs == stem || is_numbered(rule.theirs));
         for (ours, part) in rule.map_or(&[(stem, Part::All)][..], |rule| rule.ours) {
             match part {
                 Part::Slab(cut) => places.extend(self.slabs(&full(ours), *cut, shape, plain)?),
+                Part::Numbered => places.push(Place { part: number, ..place((ours, Part::All)) }),
                 part => places.push(place((ours, *part))),
             }
         }
@@ -113,7 +121,7 @@ impl TensorNames {
         let place = move |slab: u64| {
             let name = ours.replacen('*', &slab.to_string(), 1);
             let slab = Some((slab, count));
-            Place { name, row_count, rows, plus: 0.0, inverse_lengths: false, slab, transposed }
+            Place { name, row_count, rows, plus: 0.0, inverse_lengths: false, slab, transposed, part: None }
         };
         Ok((0..count).map(place))
     }
@@ -137,7 +145,7 @@ impl TensorNames {
         let queries = u64::from(heads / kv_heads) * head;
         let grouped = |first, run| RowMap { first, run, stride: queries + 2 * head, rotary: None };
         match part {
-            Part::All | Part::Slab(_) => (all, RowMap::ALL),
+            Part::All | Part::Slab(_) | Part::Numbered => (all, RowMap::ALL),
             Part::Query => (q, RowMap::from_row(0)),
             Part::Key => (kv, RowMap::from_row(q)),
             Part::Value => (kv, RowMap::from_row(q + kv)),

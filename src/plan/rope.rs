@@ -75,7 +75,7 @@ fn plain(theta: f64, rotary_dim: u32) -> RopeSpec {
     let theta = theta as f32;
     let exponent = |pair: u32| (2 * pair) as f32 / rotary_dim as f32;
     let inverse_frequencies = (0..rotary_dim / 2).map(|pair| 1.0 / theta.powf(exponent(pair))).collect();
-    RopeSpec { inverse_frequencies, long: None, attention_factor: 1.0 }
+    RopeSpec { inverse_frequencies, long: None, attention_factor: 1.0, temperature: None }
 }
 
 fn needed(fields: &Fields<'_>, name: &str) -> Result<f64> {
@@ -151,7 +151,7 @@ fn yarn(fields: &Fields<'_>, spec: RopeSpec, theta: f64, context: RopeContext) -
         interpolated * (1.0 - keep) + plain * keep
     };
     let inverse_frequencies = spec.inverse_frequencies.iter().enumerate().map(blend).collect();
-    Ok(RopeSpec { inverse_frequencies, long: None, attention_factor: attention_factor as f32 })
+    Ok(RopeSpec { inverse_frequencies, long: None, attention_factor: attention_factor as f32, temperature: None })
 }
 
 /// LongRoPE (Ding et al. 2024): a divisor for each pair, one list for contexts as long as the trained ones, another for
@@ -172,7 +172,7 @@ fn longrope(fields: &Fields<'_>, spec: RopeSpec, context: RopeContext, beside: O
         divide(fields, name, &mut frequencies).map(|()| frequencies)
     };
     let (short, long) = (divided("short_factor")?, divided("long_factor")?);
-    Ok(RopeSpec { inverse_frequencies: short, long: Some((original, long)), attention_factor })
+    Ok(RopeSpec { inverse_frequencies: short, long: Some((original, long)), attention_factor, temperature: None })
 }
 
 /// GGUF's `rope_freqs` tensor: a divisor for each pair.

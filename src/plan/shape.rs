@@ -83,6 +83,8 @@ pub(super) struct Shape {
     pub tied_head: bool,
     /// Window of each layer; `None` sees everything.
     pub windows: Vec<Option<u32>>,
+    /// Table of the factor on queries in layers that rotate nothing.
+    pub temperature: Option<usize>,
     /// Which of `ropes` each layer uses; `None` rotates nothing.
     pub rope_tables: Vec<Option<usize>>,
     pub ropes: Vec<RopeSpec>,
@@ -115,6 +117,8 @@ pub(super) struct ExpertsShape {
     pub shared: Option<(u32, bool)>,
     /// Whether the choice has a bias.
     pub bias: bool,
+    /// Of [`Activation::ClampedSwiglu`], where the experts have that.
+    pub limit: Option<f32>,
     pub routing: Routing,
     /// Which layers have experts.
     pub layers: Vec<bool>,
@@ -201,7 +205,10 @@ impl Reader<'_> {
             Some(latent) => head_dim - latent.plain_dim,
             None => self.rotary_dim(head_dim)?,
         };
-        let (windows, ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
+        let (windows, mut ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
+        let rope_tables = self.rope_tables(&windows, ropes.len())?;
+        ropes.extend(self.temperature(head_dim)?);
+        let temperature = ropes.iter().position(|rope| rope.temperature.is_some());
         let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
         let grow = if family.embeddings_grow { f64::from(hidden).sqrt() } else { 1.0 };
         Ok(Shape {
@@ -225,12 +232,15 @@ impl Reader<'_> {
             head_bias: self.flag(family.head_bias)?,
             norm_bias: self.flag(family.norm_bias)?,
             head_norm: match family.head_norm {
-                HeadNorm::EachIf(field) if !self.flag(Flag::Field(field))? => HeadNorm::None,
+                HeadNorm::EachIf(field) | HeadNorm::AfterRope(field) if !self.flag(Flag::Field(field))? => {
+                    HeadNorm::None
+                }
                 head_norm => head_norm,
             },
             parallel: self.flag(family.parallel)?,
             tied_head: fields.truth("tie_word_embeddings")?.unwrap_or(false),
-            rope_tables: self.rope_tables(&windows, ropes.len())?,
+            rope_tables,
+            temperature,
             windows,
             ropes,
             attention_scale: (self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt())
@@ -327,18 +337,28 @@ impl Reader<'_> {
             Shared::Several(field) => {
                 fields.count(field, MOST_EXPERTS)?.map(|count| (count.saturating_mul(width), false))
             }
+            Shared::One => Some((width, false)),
         };
         let step = fields.count("decoder_sparse_step", MOST_LAYERS)?.unwrap_or(1);
         let first = fields.number("first_k_dense_replace")?.unwrap_or(0.0);
         let dense = fields.get("mlp_only_layers").and_then(Value::as_array);
         let is_dense = |layer: u32| dense.is_some_and(|list| list.iter().any(|entry| entry == layer));
-        let sparse = |layer: u32| (layer + 1).is_multiple_of(step) && !is_dense(layer) && f64::from(layer) >= first;
+        let listed = if self.reads("moe_layers") { fields.get("moe_layers").and_then(Value::as_array) } else { None };
+        let sparse = |layer: u32| match listed {
+            Some(list) => list.iter().any(|entry| entry == layer),
+            None => (layer + 1).is_multiple_of(step) && !is_dense(layer) && f64::from(layer) >= first,
+        };
         let sigmoid = fields.text("scoring_func")? == Some("sigmoid");
         Ok(ExpertsShape {
             count,
             width,
             shared,
-            bias: sigmoid,
+            // Where factors go on the input, nothing else makes the choice.
+            bias: sigmoid && !self.family.factor_on_input,
+            limit: match self.family.swiglu_limit {
+                Some(field) => Some(fields.needed_positive(field)? as f32),
+                None => None,
+            },
             routing: Routing {
                 chosen,
                 normalize: self.flag(experts.normalize)?,
@@ -406,7 +426,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The window of each layer: from a list of kinds, a pattern, or the layer where windows begin.
+    /// The window (or chunk) of each layer: from a list of kinds, a pattern, or the layer where windows begin.
     fn windows(&self, layers: u32) -> Result<Vec<Option<u32>>> {
         let fields = self.fields;
         let used = !self.reads("use_sliding_window") || fields.truth("use_sliding_window")?.unwrap_or(false);
@@ -418,16 +438,18 @@ impl Reader<'_> {
         let first = if self.reads("max_window_layers") { fields.number("max_window_layers")? } else { None };
         let pattern = self.count("sliding_window_pattern")?;
         let kinds = if self.reads("layer_types") { self.list("layer_types", layers)? } else { None };
+        let rotating = self.rotating(layers)?;
+        let narrow = if self.family.chunked { "chunked_attention" } else { "sliding_attention" };
         let windowed = |layer: usize| -> Result<bool> {
             match (kinds, pattern, first) {
                 (Some(kinds), ..) => match kinds[layer].as_str() {
-                    Some("sliding_attention") => Ok(true),
+                    Some(kind) if kind == narrow => Ok(true),
                     Some("full_attention") => Ok(false),
                     _ => Err(fields.wrong("layer_types", format_args!("holds {}", kinds[layer]))),
                 },
                 (None, Some(pattern), _) => Ok(!(layer as u32 + 1).is_multiple_of(pattern)),
                 (None, None, Some(first)) => Ok(layer as f64 >= first),
-                _ => Ok(true),
+                _ => Ok(!self.family.chunked || rotating[layer]),
             }
         };
         (0..layers as usize).map(|layer| Ok(if windowed(layer)? { window } else { None })).collect()
@@ -446,21 +468,48 @@ impl Reader<'_> {
         if tables == 0 {
             return Ok(vec![None; layers]);
         }
-        let interval = self.count("no_rope_layer_interval")?;
-        let list = if self.reads("no_rope_layers") { self.list("no_rope_layers", layers as u32)? } else { None };
-        let rotates = |layer: usize| match (list, interval) {
-            (Some(list), _) => list[layer].as_u64() != Some(0),
-            (None, Some(interval)) => !(layer as u32 + 1).is_multiple_of(interval),
-            _ => true,
-        };
+        let rotating = self.rotating(layers as u32)?;
         let in_windows = matches!(self.family.rope, Rope::InterleavedInWindows);
         let table = |(layer, window): (usize, &Option<u32>)| match window {
             None if in_windows => None,
-            _ if !rotates(layer) => None,
+            _ if !rotating[layer] => None,
             Some(_) if tables > 1 => Some(1),
             _ => Some(0),
         };
         Ok(windows.iter().enumerate().map(table).collect())
+    }
+
+    /// Which layers rotate, as far as fields say: an empty list says nothing.
+    fn rotating(&self, layers: u32) -> Result<Vec<bool>> {
+        let interval = self.count("no_rope_layer_interval")?;
+        let empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+        let list = match self.reads("no_rope_layers") && !self.fields.get("no_rope_layers").is_some_and(empty) {
+            true => self.list("no_rope_layers", layers)?,
+            false => None,
+        };
+        let rotates = |layer: u32| match (list, interval) {
+            (Some(list), _) => list[layer as usize].as_u64() != Some(0),
+            (None, Some(interval)) => !(layer + 1).is_multiple_of(interval),
+            _ => true,
+        };
+        Ok((0..layers).map(rotates).collect())
+    }
+
+    /// A table that rotates nothing, and multiplies with a factor that grows with the position.
+    fn temperature(&self, head_dim: u32) -> Result<Option<RopeSpec>> {
+        // Files say true, or a number that counts as that.
+        let tuned = match self.reads("attn_temperature_tuning").then(|| self.fields.get("attn_temperature_tuning")) {
+            Some(Some(Value::Number(number))) => number.as_f64() != Some(0.0),
+            Some(_) => self.fields.truth("attn_temperature_tuning")?.unwrap_or(false),
+            None => false,
+        };
+        let (positions, strength) = (self.count("floor_scale")?, self.number("attn_scale")?);
+        Ok(positions.zip(strength).filter(|_| tuned).map(|(positions, strength)| RopeSpec {
+            inverse_frequencies: vec![0.0; head_dim as usize / 2],
+            long: None,
+            attention_factor: 1.0,
+            temperature: Some((positions, strength as f32)),
+        }))
     }
 
     fn reads(&self, name: &str) -> bool {

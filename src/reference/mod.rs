@@ -73,8 +73,8 @@ pub fn alibi_slope(head: usize, heads: usize) -> f64 {
     }
 }
 
-/// Twin of `shaders/gate.wgsl` with its parts.
-pub fn gate(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f64> {
+/// Twin of `shaders/gate.wgsl` with its parts; `limit` is [`Activation::ClampedSwiglu`]'s.
+pub fn gate(activation: Activation, limit: f32, gate: &[f32], up: &[f32]) -> Vec<f64> {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let value = |x: f64, up: f64| match activation {
         Activation::Silu => x * sigmoid(x) * up,
@@ -86,8 +86,8 @@ pub fn gate(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f64> {
             0.5 * x * (1.0 + inner.tanh()) * up
         }
         Activation::ClampedSwiglu => {
-            let x = x.min(7.0);
-            x * sigmoid(1.702 * x) * (up.clamp(-7.0, 7.0) + 1.0)
+            let (x, limit) = (x.min(limit.into()), f64::from(limit));
+            x * sigmoid(1.702 * x) * (up.clamp(-limit, limit) + 1.0)
         }
     };
     gate.iter().zip(up).map(|(g, u)| value(f64::from(*g), f64::from(*u))).collect()
@@ -113,8 +113,9 @@ pub fn logits(logits: &[f32], factors: &[f32], scale: f32, cap: f32) -> Vec<f64>
 }
 
 /// Twin of `shaders/gather_rows.wgsl`.
-pub fn gather_rows(rows: &[Vec<f32>], indices: &[u32]) -> Vec<Vec<f32>> {
-    indices.iter().map(|index| rows[*index as usize].clone()).collect()
+pub fn gather_rows(rows: &[Vec<f32>], indices: &[u32], factors: &[f32]) -> Vec<Vec<f32>> {
+    let row = |(index, factor): (&u32, &f32)| rows[*index as usize].iter().map(|value| factor * value).collect();
+    indices.iter().zip(factors).map(row).collect()
 }
 
 /// Twin of `shaders/place_columns.wgsl`, for one row: each group of `input` (or the one it has) behind `first` values of

@@ -37,7 +37,7 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
         buffers: vec![BufferSpec { name: "x", width: 64 }],
         residual: BufferId(0),
         layers: vec![layer.clone(), layer],
-        ropes: vec![RopeSpec { inverse_frequencies: vec![1.0], long: None, attention_factor: 1.0 }],
+        ropes: vec![RopeSpec { inverse_frequencies: vec![1.0], long: None, attention_factor: 1.0, temperature: None }],
         embedding_scale: 1.0,
         head: HeadSpec {
             norm: NormKind::Rms,

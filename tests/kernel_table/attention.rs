@@ -14,7 +14,7 @@ async fn attention_case(
     window: usize,
     segments: u32,
 ) {
-    let more = More { value_dim: shape.2, softcap: None, sinks: false, alibi: false };
+    let more = More { value_dim: shape.2, softcap: None, sinks: false, alibi: false, chunks: false };
     attention_case_with(bench, kv, len, shape, window, segments, more).await;
 }
 
@@ -25,6 +25,7 @@ struct More {
     softcap: Option<f32>,
     sinks: bool,
     alibi: bool,
+    chunks: bool,
 }
 
 async fn attention_case_with(
@@ -90,14 +91,19 @@ async fn attention_case_with(
             flags: (u32::from(segment == 0) * FIRST_SEGMENT)
                 | (u32::from(segment + 1 == segments) * LAST_SEGMENT)
                 | (u32::from(more.sinks) * SINKS)
-                | (u32::from(more.alibi) * ALIBI),
+                | (u32::from(more.alibi) * ALIBI)
+                | (u32::from(more.chunks) * CHUNKS),
         };
         let buffers = [&q, &meta, &pages, &cache, &sinks_buffer, &output, &state];
         bench.run(KernelId::Attention(kv), &buffers, &params, grid::attention(&params)).await;
     }
     let mut expected = Vec::new();
     for position in 0..len {
-        let first = if window == 0 { 0 } else { (position + 1).saturating_sub(window) };
+        let first = match window {
+            0 => 0,
+            _ if more.chunks => position / window * window,
+            _ => (position + 1).saturating_sub(window),
+        };
         for head in 0..heads {
             let kv_head = head / (heads / kv_heads);
             let slice = |all: &'_ [f32], dim: usize, j: usize| {
@@ -139,13 +145,14 @@ pub(super) async fn attention_matches_over_pages_windows_and_segments() {
 
 pub(super) async fn attention_matches_with_caps_sinks_slopes_and_narrow_values() {
     let mut bench = Bench::new(true).await;
-    let plain = More { value_dim: 16, softcap: None, sinks: false, alibi: false };
+    let plain = More { value_dim: 16, softcap: None, sinks: false, alibi: false, chunks: false };
     for more in [
         More { softcap: Some(1.5), ..plain },
         More { sinks: true, ..plain },
         More { alibi: true, ..plain },
+        More { chunks: true, ..plain },
         More { value_dim: 10, ..plain },
-        More { value_dim: 24, softcap: Some(2.0), sinks: true, alibi: true },
+        More { value_dim: 24, softcap: Some(2.0), sinks: true, alibi: true, chunks: false },
     ] {
         for kv in [KvType::F32, KvType::F16] {
             attention_case_with(&mut bench, kv, 70, (6, 2, 16), 40, 3, more).await;

@@ -422,9 +422,9 @@ async fn gates_match_at_the_ends_of_the_range() {
     let up: Vec<f32> = random.floats(3 * 80).iter().map(|x| x * 9.0).collect();
     let up_of_row: Vec<f32> = up.chunks(80).flat_map(|row| row[..67].to_vec()).collect();
     for activation in Activation::ALL {
-        for flags in [0, UNGATED, ONE_FACTOR] {
+        for (flags, limit) in [(0, 7.0), (0, 1.5), (UNGATED, 7.0), (ONE_FACTOR, 7.0)] {
             let (up_buffer, target) = (bench.buffer(&up).await, bench.buffer(&gate).await);
-            let params = GateParams { rows: 3, width: 67, stride: 67, up_stride: 80, flags };
+            let params = GateParams { rows: 3, width: 67, stride: 67, up_stride: 80, flags, limit };
             bench.run(KernelId::Gate(activation), &[&up_buffer, &target], &params, grid::gate(&params)).await;
             let factors = match flags {
                 UNGATED => vec![1.0; 3 * 67],
@@ -433,7 +433,7 @@ async fn gates_match_at_the_ends_of_the_range() {
             };
             let actual: Vec<f32> = bench.read(&target).await;
             for ((index, actual), expected) in
-                actual.iter().enumerate().zip(reference::gate(activation, &gate, &factors))
+                actual.iter().enumerate().zip(reference::gate(activation, limit, &gate, &factors))
             {
                 // Large and small values stand side by side: each is compared with its own size.
                 let distance = (f64::from(*actual) - expected).abs() / expected.abs().max(0.1);

@@ -8,15 +8,21 @@ use super::{Bench, Random, error};
 pub(super) async fn rows_are_gathered() {
     let mut bench = Bench::new(true).await;
     let rows: Vec<Vec<f32>> = (0..6).map(|row| Random(row).floats(33)).collect();
-    let indices = [5_u32, 0, 0, 3];
-    let (input, index) = (bench.buffer(&rows.concat()).await, bench.buffer(&[&[9, 9][..], &indices].concat()).await);
-    let output = bench.buffer(&[0.0_f32; 4 * 40]).await;
-    let params = GatherRowsParams { rows: 4, width: 33, input_stride: 33, output_stride: 40, indices_offset: 2 };
-    bench.run(KernelId::GatherRows, &[&input, &index, &output], &params, grid::gather_rows(&params)).await;
-    let actual: Vec<f32> = bench.read(&output).await;
-    for (row, expected) in actual.chunks(40).zip(reference::gather_rows(&rows, &indices)) {
-        assert_eq!(row[..33], expected);
-        assert_eq!(row[33..], [0.0; 7], "what is between rows stays");
+    let (indices, factors) = ([9_u32, 9, 5, 0, 0, 3], [8.0_f32, 8.0, 1.0, -2.0, 0.25, 0.0]);
+    let (input, index) = (bench.buffer(&rows.concat()).await, bench.buffer(&indices).await);
+    let factor = bench.buffer(&factors).await;
+    for flags in [0, FACTORS] {
+        let output = bench.buffer(&[0.0_f32; 4 * 40]).await;
+        let params =
+            GatherRowsParams { rows: 4, width: 33, input_stride: 33, output_stride: 40, indices_offset: 2, flags };
+        let buffers = [&input, &index, &factor, &output];
+        bench.run(KernelId::GatherRows, &buffers, &params, grid::gather_rows(&params)).await;
+        let actual: Vec<f32> = bench.read(&output).await;
+        let factors = if flags == 0 { [1.0; 4] } else { [1.0, -2.0, 0.25, 0.0] };
+        for (row, expected) in actual.chunks(40).zip(reference::gather_rows(&rows, &indices[2..], &factors)) {
+            assert_eq!(row[..33], expected);
+            assert_eq!(row[33..], [0.0; 7], "what is between rows stays");
+        }
     }
 }
 
@@ -25,13 +31,17 @@ pub(super) async fn rows_are_scattered_with_their_factors() {
     let (before, rows) = ([0, 1, 2, 3].map(|row| Random(row).floats(40)), [7, 8].map(|row| Random(row).floats(33)));
     let (indices, factors) = ([9_u32, 3, 1], [9.0_f32, 0.25, -2.0]);
     let (input, index) = (bench.buffer(&rows.concat()).await, bench.buffer(&indices).await);
-    let (factor, output) = (bench.buffer(&factors).await, bench.buffer(&before.concat()).await);
-    let params = ScatterRowsParams { rows: 2, width: 33, input_stride: 33, output_stride: 40, first: 1 };
-    let buffers = [&input, &index, &factor, &output];
-    bench.run(KernelId::ScatterRows, &buffers, &params, grid::scatter_rows(&params)).await;
-    let expected = reference::scatter_rows(&before, &rows, &indices[1..], &factors[1..]).concat();
-    let worst = error(&bench.read(&output).await, &expected);
-    assert!(worst < 1e-6, "{worst}");
+    let factor = bench.buffer(&factors).await;
+    for flags in [0, FACTORS] {
+        let output = bench.buffer(&before.concat()).await;
+        let params = ScatterRowsParams { rows: 2, width: 33, input_stride: 33, output_stride: 40, first: 1, flags };
+        let buffers = [&input, &index, &factor, &output];
+        bench.run(KernelId::ScatterRows, &buffers, &params, grid::scatter_rows(&params)).await;
+        let factors = if flags == 0 { &[1.0; 2] } else { &factors[1..] };
+        let expected = reference::scatter_rows(&before, &rows, &indices[1..], factors).concat();
+        let worst = error(&bench.read(&output).await, &expected);
+        assert!(worst < 1e-6, "{worst}");
+    }
 }
 
 pub(super) async fn columns_are_placed_in_groups() {

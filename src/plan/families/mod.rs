@@ -7,6 +7,7 @@ use super::NormKind;
 
 mod fused;
 mod plain;
+mod slabs;
 
 /// A family of decoders.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,16 @@ pub(super) struct Family {
     /// Rows of the head are brought to length 1.
     pub normalized_head: bool,
     pub experts: Option<Experts>,
+    /// Whether the router and each expert's matrices have biases.
+    pub expert_bias: bool,
+    /// Field with the bound of the experts' clamped SwiGLU, where they have that.
+    pub swiglu_limit: Option<&'static str>,
+    /// The router's factors go on the experts' input.
+    pub factor_on_input: bool,
+    /// Each softmax of attention has a term that no value belongs to.
+    pub sinks: bool,
+    /// What other families have as a window is a chunk: none sees beyond its own.
+    pub chunked: bool,
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
@@ -91,6 +102,8 @@ pub(super) enum HeadNorm {
     EachIf(&'static str),
     /// All heads normalized as one row.
     Whole,
+    /// Without a weight, where the field is true and heads have been rotated.
+    AfterRope(&'static str),
 }
 
 /// How positions enter.
@@ -129,9 +142,12 @@ pub(super) enum Shared {
     Gated(&'static str),
     /// As wide as so many of the others, as the field says.
     Several(&'static str),
+    /// As wide as one of the others.
+    One,
 }
 
-/// What becomes of a tensor of the checkpoint, by its name without prefix and without `.weight` or `.bias`.
+/// What becomes of a tensor of the checkpoint, by its name without prefix and without `.weight` or `.bias`; its last part may
+/// be `*`, a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     pub theirs: &'static str,
@@ -161,6 +177,8 @@ pub(super) enum Part {
     LatentValue,
     /// Of a slab for each expert, whose number is the `*` in our name. Matrices of plain values are transposed there.
     Slab(Cut),
+    /// A part of a vector, whose place is the number that its name ends with.
+    Numbered,
 }
 
 /// Which rows of a slab.
@@ -182,5 +200,5 @@ const FUSED_GATE_UP: &[(&str, Part)] = &[("mlp.gate_proj", Part::First), ("mlp.u
 
 /// Every row.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    plain::ROWS.iter().chain(fused::ROWS)
+    plain::ROWS.iter().chain(fused::ROWS).chain(slabs::ROWS)
 }

@@ -50,6 +50,11 @@ pub(super) const LLAMA: Family = Family {
     embeddings_grow: false,
     normalized_head: false,
     experts: None,
+    expert_bias: false,
+    swiglu_limit: None,
+    factor_on_input: false,
+    sinks: false,
+    chunked: false,
     layers: "model.layers.",
     tensors: &[],
 };
@@ -82,7 +87,7 @@ const QWEN3: Family = Family {
     ..QWEN2
 };
 
-const QWEN_EXPERTS: Experts = Experts {
+pub(super) const QWEN_EXPERTS: Experts = Experts {
     count: "num_experts",
     width: "moe_intermediate_size",
     normalize: Flag::Field("norm_topk_prob"),
@@ -280,13 +285,20 @@ pub(super) const ROWS: &[Family] = &[
         renamed: &[("rms_norm_eps", "layer_norm_eps")],
         defaults: r#"{"num_key_value_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
             "hidden_act": "silu", "partial_rotary_factor": 0.25}"#,
-        only: &[("qk_layernorm", &["false"])],
+        // The reference does not look at it.
+        harmless: &["use_norm_bias"],
+        only: &[("rotary_scaling_factor", &["1.0", "1"])],
         norm: NormKind::Layer,
         norm_bias: Flag::Yes,
         parallel: Flag::Field("use_parallel_residual"),
         qkv_bias: Flag::Field("use_qkv_bias"),
         output_bias: Flag::No,
         mlp_bias: Flag::No,
+        head_norm: HeadNorm::EachIf("qk_layernorm"),
+        tensors: &[
+            Rule { theirs: "self_attn.q_layernorm.norms.*", ours: &[("self_attn.q_norm", Part::Numbered)] },
+            Rule { theirs: "self_attn.k_layernorm.norms.*", ours: &[("self_attn.k_norm", Part::Numbered)] },
+        ],
         ..LLAMA
     },
     // https://huggingface.co/bigcode/starcoder2-3b/blob/main/config.json

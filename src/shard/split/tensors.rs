@@ -40,6 +40,8 @@ pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String, Vec<u64>)
         let tensors = vectors.chain(matrices).map(|(name, shape)| (layer_tensor(index, name), shape));
         let mut tensors: Vec<_> = tensors.collect();
         if let Some(experts) = &layer.experts {
+            let vectors = (0..experts.count).flat_map(|expert| experts.vectors(expert));
+            tensors.extend(vectors.map(|v| (layer_tensor(index, &v.name), vec![u64::from(v.len)])));
             let matrices = (0..experts.count).flat_map(|expert| experts.matrices(expert));
             tensors.extend(
                 matrices.map(|m| (layer_tensor(index, &m.name), vec![u64::from(m.rows), u64::from(m.columns)])),

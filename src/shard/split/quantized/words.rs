@@ -20,7 +20,7 @@ pub(super) struct Words {
     /// `[rows, columns]`.
     quants: Vec<u8>,
     /// `[rows, groups]`.
-    zeros: Vec<u16>,
+    zeros: Vec<u8>,
     scales: Vec<f32>,
     groups: usize,
     /// Of each column.
@@ -71,7 +71,7 @@ fn field(line: &[u8], bits: u64, index: u64, order: WordOrder) -> u8 {
         WordOrder::Gptq { .. } => index % in_word,
     };
     let at = (index / in_word * 4 + place * bits / 8) as usize;
-    line[at] >> (place * bits % 8) & (0xff >> (8 - bits)) as u8
+    line[at] >> (place * bits % 8) & (0xff_u8 >> (8 - bits))
 }
 
 impl Words {
@@ -99,11 +99,11 @@ impl Words {
         };
         let packed = first * bits / 8..end * bits / 8;
         window.read_quants(reader, tensor, (bits, order), first..end).await?;
-        let less = if let WordOrder::Gptq { less } = order { less } else { 0 };
-        // Zeros are packed along the rows in both.
+        let (less, most) = (if let WordOrder::Gptq { less } = order { less } else { 0 }, 0xff_u8 >> (8 - bits));
+        // Zeros are packed along the rows in both. Less one, a zero of 0 is the largest number.
         let store = |group: usize, line: &[u8]| {
             for row in 0..count {
-                let zero = u16::from(field(line, bits, row as u64, order)) + u16::from(less);
+                let zero = field(line, bits, row as u64, order).wrapping_add(less) & most;
                 window.zeros[row * groups as usize + group] = zero;
             }
         };
@@ -192,7 +192,7 @@ impl Words {
     }
 
     /// Scale and zero of a column.
-    fn at(&self, row: usize, column: usize) -> (f32, u16) {
+    fn at(&self, row: usize, column: usize) -> (f32, u8) {
         let index = row * self.groups + self.group_of[column] as usize;
         (self.scales[index], self.zeros[index])
     }
@@ -202,7 +202,7 @@ impl Window for Words {
     fn decode(&self, row: usize, out: &mut [f32]) -> Result<()> {
         for (column, (quant, out)) in self.quants(row).iter().zip(out).enumerate() {
             let (scale, zero) = self.at(row, column);
-            *out = scale * f32::from(i16::from(*quant) - zero as i16);
+            *out = scale * f32::from(i16::from(*quant) - i16::from(zero));
         }
         Ok(())
     }
