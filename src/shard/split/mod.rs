@@ -30,6 +30,7 @@ mod transpose;
 
 pub use super::write::{has_deleted, saved_checkpoint};
 use convert::CheckpointRows;
+pub use tensors::notice;
 pub(super) use tensors::{Group, Stem, wanted};
 
 /// How the matrices of a model are stored; vectors are always `f32`.

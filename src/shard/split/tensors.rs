@@ -133,6 +133,23 @@ fn smaller(own: Encoding, weights: Weights) -> Encoding {
     if own.descriptor().planes[0].bits <= most { own } else { other }
 }
 
+/// What to tell whoever splits a checkpoint like this: that quantized matrices become larger than they are, and why.
+pub fn notice(checkpoint: &Checkpoint, weights: Weights) -> Option<String> {
+    let plain = |tensor: &&Tensor| match (tensor.source, &tensor.shape[..]) {
+        (Source::Quantized(quantized), [_, columns]) => {
+            smaller(quantized.encoding(*columns), weights).descriptor().plain.is_some()
+        }
+        _ => false,
+    };
+    let count = checkpoint.tensors.iter().filter(plain).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} quantized matrices are stored decoded, because their groups of columns are in no order (desc_act), or \
+             their blocks do not end with their rows; --weights q8 or q4 makes them smaller, and loses a little"
+        )
+    })
+}
+
 fn quantized_already(weights: Weights) -> Error {
     let message = format!("its weights are quantized already; {} of them would lose twice", weights.name());
     Error::new(ErrorKind::Argument, message).remedy("use --weights original, or quantize the unquantized checkpoint")

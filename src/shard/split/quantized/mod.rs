@@ -16,6 +16,8 @@ use crate::{Error, ErrorKind, Result};
 
 mod codes;
 mod scaled;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use codes::Codes;
