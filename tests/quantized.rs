@@ -9,9 +9,9 @@ use common::{Files, Golden, block_on, data, demand, families, gpu, relative_erro
 use safetensors::SafeTensors;
 use tilestream::checkpoint::{self, Checkpoint, Source};
 use tilestream::encoding::decode_row;
+use tilestream::model::batch;
 use tilestream::plan::{self, RowMap};
 use tilestream::shard::Model;
-use tilestream::model::batch;
 use tilestream::shard::split::{SplitOptions, Weights, notice, saved_checkpoint, split};
 use tilestream::store::{MemoryStore, Window};
 use tilestream::{Error, ErrorKind, Result};
@@ -76,7 +76,8 @@ fn decoded(name: &str, checkpoint: &Checkpoint) -> BTreeMap<String, [Vec<f32>; 2
     };
     let names = golden.names().into_iter().filter_map(|name| name.strip_prefix("decoded/"));
     let rows = |name: &str| {
-        let values: Vec<f32> = bytemuck::pod_collect_to_vec(golden.tensor(&format!("decoded/{name}")).expect(name).data());
+        let values: Vec<f32> =
+            bytemuck::pod_collect_to_vec(golden.tensor(&format!("decoded/{name}")).expect(name).data());
         let (first, last) = values.split_at(values.len() / 2);
         (name.to_owned(), [first.to_vec(), last.to_vec()])
     };
@@ -146,7 +147,13 @@ fn bytes_that_are_no_numbers_are_refused_by_tensor() {
     let q = |ending: &str| format!("model.layers.0.self_attn.q_proj.{ending}");
     let infinite = |bytes: &mut [u8]| bytes[..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
     for (name, tensor, change, kind, says) in [
-        ("llama-fp8", q("weight"), &(|bytes: &mut [u8]| bytes[700] = 0xff) as &dyn Fn(&mut [u8]), ErrorKind::Malformed, "row 5, column 20"),
+        (
+            "llama-fp8",
+            q("weight"),
+            &(|bytes: &mut [u8]| bytes[700] = 0xff) as &dyn Fn(&mut [u8]),
+            ErrorKind::Malformed,
+            "row 5, column 20",
+        ),
         ("llama-fp8", q("weight_scale_inv"), &infinite, ErrorKind::Malformed, "inf"),
         ("llama-int8", q("SCB"), &infinite, ErrorKind::Malformed, "inf"),
         ("llama-int8", q("weight_format"), &|bytes| bytes[0] = 2, ErrorKind::Unsupported, "arranged"),
@@ -169,7 +176,8 @@ fn bytes_that_are_no_numbers_are_refused_by_tensor() {
 /// The folder with another `quantization_config`.
 fn configured(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> MemoryStore {
     let store = folder(name);
-    let mut config: serde_json::Value = serde_json::from_slice(&store.get("config.json").expect("there")).expect("JSON");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&store.get("config.json").expect("there")).expect("JSON");
     change(&mut config["quantization_config"]);
     store.insert("config.json".to_owned(), config.to_string().into_bytes());
     store
@@ -191,7 +199,10 @@ fn what_a_config_says_and_is_not_known_is_refused_by_name() {
     }
     for bits in [2, 3] {
         let error = opened(&configured("llama-gptq", |config| config["bits"] = bits.into())).expect_err("too few");
-        assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains(&format!("bits {bits}")), "{error}");
+        assert!(
+            error.kind() == ErrorKind::Unsupported && error.to_string().contains(&format!("bits {bits}")),
+            "{error}"
+        );
     }
     // Sizes that do not fit the tensors.
     for (name, field, value) in [
@@ -210,7 +221,8 @@ fn what_a_config_says_and_is_not_known_is_refused_by_name() {
 fn older_gptq_says_how_in_a_file_of_its_own() {
     let store = folder("llama-gptq");
     let expected = opened(&store).expect("opens").tensors;
-    let mut config: serde_json::Value = serde_json::from_slice(&store.get("config.json").expect("there")).expect("JSON");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&store.get("config.json").expect("there")).expect("JSON");
     let mut quantize = config["quantization_config"].take();
     quantize.as_object_mut().expect("an object").remove("quant_method");
     store.insert("config.json".to_owned(), config.to_string().into_bytes());
@@ -235,11 +247,14 @@ fn scales_that_are_missing_or_lie_elsewhere_are_found_or_named() {
     apart.insert("config.json".to_owned(), store.get("config.json").expect("there"));
     let index = serde_json::json!({ "weight_map": map }).to_string();
     apart.insert("model.safetensors.index.json".to_owned(), index.into_bytes());
-    let (one, two) = (split_as(&store, Weights::Original).expect("one"), split_as(&apart, Weights::Original).expect("two"));
+    let (one, two) =
+        (split_as(&store, Weights::Original).expect("one"), split_as(&apart, Weights::Original).expect("two"));
     let name = "model.layers.1.mlp.up_proj.weight";
     assert_eq!(row(&one, name, 147), row(&two, name, 147));
-    assert!(opened(&apart).expect("opens").tensors.iter().any(|tensor| matches!(tensor.source, Source::Quantized(_))
-        && tensor.companions.iter().all(|scale| scale.file == 1)));
+    assert!(
+        opened(&apart).expect("opens").tensors.iter().any(|tensor| matches!(tensor.source, Source::Quantized(_))
+            && tensor.companions.iter().all(|scale| scale.file == 1))
+    );
     // And without one of them.
     map.remove(scales[0].0);
     let index = serde_json::json!({ "weight_map": map }).to_string();

@@ -167,20 +167,8 @@ pub const ENCODINGS: &[Descriptor] = &[
         planes: &[plane(1, 8), plane(WHOLE_ROW, 32)],
         plain: None,
     },
-    Descriptor {
-        encoding: Encoding::NF4,
-        name: "nf4",
-        block: 32,
-        planes: &[plane(1, 4), plane(64, 32)],
-        plain: None,
-    },
-    Descriptor {
-        encoding: Encoding::FP4,
-        name: "fp4",
-        block: 32,
-        planes: &[plane(1, 4), plane(64, 32)],
-        plain: None,
-    },
+    Descriptor { encoding: Encoding::NF4, name: "nf4", block: 32, planes: &[plane(1, 4), plane(64, 32)], plain: None },
+    Descriptor { encoding: Encoding::FP4, name: "fp4", block: 32, planes: &[plane(1, 4), plane(64, 32)], plain: None },
     Descriptor {
         encoding: Encoding::Q4_Z,
         name: "q4_z",

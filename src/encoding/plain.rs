@@ -93,7 +93,8 @@ mod tests {
     fn small_floats_are_those_of_the_paper() {
         let formula = |bits: u8| {
             let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f64::from(bits & 7) / 8.0);
-            let magnitude = if exponent == 0 { mantissa * 2f64.powi(-6) } else { (1.0 + mantissa) * 2f64.powi(exponent - 7) };
+            let magnitude =
+                if exponent == 0 { mantissa * 2f64.powi(-6) } else { (1.0 + mantissa) * 2f64.powi(exponent - 7) };
             if bits < 128 { magnitude } else { -magnitude }
         };
         for bits in (0..=u8::MAX).filter(|bits| bits & 0x7f != 0x7f) {

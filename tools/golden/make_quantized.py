@@ -1,7 +1,7 @@
 """Makes small quantized checkpoints under tests/data/families, with the logits of the weights that they stand for.
 
-The reference reads the decoded weights in f32; the checkpoint keeps them as its quantizer does. Those of bitsandbytes are
-written by it through transformers; the others are packed from the published formats by `quantized.py`.
+The reference reads the decoded weights in f32; the checkpoint keeps them as its quantizer does. Those of bitsandbytes
+are written by it through transformers; the others are packed from the published formats by `quantized.py`.
 
     python make_quantized.py [--out DIR] [--only NAME]...
 """
@@ -24,7 +24,7 @@ from make_families import draw, dtype_of, fill, published, read, write_json
 from quantized import awq, fp8_blocks, fp8_rows, fp8_whole, gptq, int8_rows
 from reference import describe, save_tensors
 
-STEPS_ROWS = (0, -1)  # rows of each kind of matrix that are kept decoded
+KEPT_ROWS = [0, -1]  # of a matrix of each shape, decoded
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -55,7 +55,7 @@ DEEPSEEK = families_moe.FAMILIES["deepseek-v3"]["config"] | {
     "num_attention_heads": 8,
     "num_key_value_heads": 8,
     "num_hidden_layers": 2,
-    "num_nextn_predict_layers": 0,
+    "num_nextn_predict_layers": 1,
     "vocab_size": 120,
 }
 
@@ -77,6 +77,8 @@ CASES = {
         "quantization": FP8,
         "kept": ["mlp.gate."],
         "quantizer": lambda rng, weight: fp8_blocks(rng, weight, torch.bfloat16),
+        # A layer that guesses the token after the next; the reference leaves it out.
+        "beside": {"model.layers.2.eh_proj.weight": (64, 128), "model.layers.2.enorm.weight": (64,)},
     },
     "llama-fp8-rows": {
         "config": llama(72, 92, torch_dtype="bfloat16"),
@@ -179,8 +181,9 @@ def decoded_rows(stored, meant):
     """The first and the last row of a matrix of each shape that was quantized."""
     kept = {}
     for name, value in meant.items():
-        if len(value.shape) == 2 and (name not in stored or not stored[name].is_floating_point() or stored[name].element_size() == 1):
-            kept.setdefault(tuple(value.shape), (name, value[list(STEPS_ROWS)].contiguous()))
+        as_it_is = name in stored and stored[name].is_floating_point() and stored[name].element_size() > 1
+        if len(value.shape) == 2 and not as_it_is:
+            kept.setdefault(tuple(value.shape), (name, value[KEPT_ROWS].contiguous()))
     return {f"decoded/{name}": rows for name, rows in kept.values()}
 
 
@@ -202,6 +205,8 @@ def make(folder, name):
         stored = load_file(folder / "model.safetensors")
     else:
         stored, meant = quantize(case, tensors, rng)
+        beside = {name: torch.ones(shape, dtype=dtype_of(config)) for name, shape in case.get("beside", {}).items()}
+        stored |= quantize(case, beside, rng)[0]
         save_tensors(folder / "model.safetensors", stored)
         write_json(folder / "config.json", config | {"quantization_config": case["quantization"]})
 

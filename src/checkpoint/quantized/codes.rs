@@ -68,13 +68,17 @@ fn codes(entries: &mut Entries, stem: &str, codebook: Encoding, state: &State) -
         let found = needed(entries, &format!("{stem}.weight.{name}"))?;
         match found.entry.dtype == dtype {
             true => Ok(companion(found, 1)),
-            false => Err(unsupported(format!("dtype {}; {dtype} is known", found.entry.dtype)).tensor(found.entry.name)),
+            false => {
+                Err(unsupported(format!("dtype {}; {dtype} is known", found.entry.dtype)).tensor(found.entry.name))
+            }
         }
     };
     let nested = match (state.nested_blocksize, state.nested_offset) {
         (Some(block), Some(offset)) if block > 0 => Some(Nested { block, offset: offset as f32 }),
         (None, None) => None,
-        _ => return Err(Error::new(ErrorKind::Malformed, "half a description of nested scales").tensor(&own.entry.name)),
+        _ => {
+            return Err(Error::new(ErrorKind::Malformed, "half a description of nested scales").tensor(&own.entry.name));
+        }
     };
     let scales = if nested.is_some() { Dtype::U8 } else { Dtype::F32 };
     let mut companions = vec![part("absmax", scales)?, part("quant_map", Dtype::F32)?];

@@ -215,3 +215,59 @@ pub(crate) fn check(tensor: &Tensor, columns: u64) -> Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCALED: Quantized =
+        Quantized::Scaled { quants: Encoding::F8_E4M3, scales: Encoding::BF16, columns_each: 128, divisor: 1.0 };
+    const CODES: Quantized = Quantized::Codes { codebook: Encoding::NF4, block: 64, nested: None };
+
+    fn words(bits: u64, group: u64) -> Quantized {
+        let (order, scales) = (WordOrder::Awq, Encoding::F16);
+        Quantized::Words { bits, order, group, scales, symmetric: false, indexed: true, scattered: false }
+    }
+
+    fn scale(rows_each: u64) -> Vec<Companion> {
+        vec![Companion { source_name: "s".into(), file: 0, offset_bytes: 0, len_bytes: 0, rows_each }]
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_formats() {
+        assert_eq!(SCALED.lengths(200, 300, &scale(128)), Some(vec![60_000, 2 * 3 * 2]));
+        assert_eq!(SCALED.lengths(200, 300, &[scale(1), scale(1)].concat()), Some(vec![60_000, 200 * 3 * 2, 1]));
+        assert_eq!(CODES.lengths(3, 33, &[]), Some(vec![50, 2 * 4, 64]));
+        let nested =
+            Quantized::Codes { codebook: Encoding::FP4, block: 64, nested: Some(Nested { block: 256, offset: 0.0 }) };
+        assert_eq!(nested.lengths(300, 64, &[]), Some(vec![9600, 300, 64, 2 * 4, 1024]));
+        assert_eq!(words(4, 128).lengths(16, 256, &[]), Some(vec![2048, 16, 64, 1024]));
+        assert_eq!(words(8, u64::MAX).lengths(16, 256, &[]), Some(vec![4096, 16, 32, 1024]));
+    }
+
+    #[test]
+    fn forms_that_cannot_be_have_no_lengths() {
+        let no_block = Quantized::Codes { codebook: Encoding::NF4, block: 0, nested: None };
+        let no_nested_block =
+            Quantized::Codes { codebook: Encoding::NF4, block: 64, nested: Some(Nested { block: 0, offset: 0.0 }) };
+        let no_columns =
+            Quantized::Scaled { quants: Encoding::I8, scales: Encoding::F32, columns_each: 0, divisor: 1.0 };
+        for (what, form, (rows, columns), companions) in [
+            ("no companion", SCALED, (8, 8), Vec::new()),
+            ("scales of no rows", SCALED, (8, 8), scale(0)),
+            ("scales of no columns", no_columns, (8, 8), scale(1)),
+            ("blocks of nothing", no_block, (8, 8), Vec::new()),
+            ("nested blocks of nothing", no_nested_block, (8, 8), Vec::new()),
+            ("groups of nothing", words(4, 0), (8, 8), Vec::new()),
+            ("no bits", words(0, 8), (8, 8), Vec::new()),
+            ("other bits", words(64, 8), (8, 8), Vec::new()),
+            ("half a word", words(4, 8), (12, 8), Vec::new()),
+            ("no rows", CODES, (0, 8), Vec::new()),
+            ("no columns", CODES, (8, 0), Vec::new()),
+            ("too many", SCALED, (u64::MAX, 2), scale(1)),
+            ("too many words", words(8, 1), (1 << 32, 1 << 30), Vec::new()),
+        ] {
+            assert_eq!(form.lengths(rows, columns, &companions), None, "{what}");
+        }
+    }
+}

@@ -31,7 +31,9 @@ pub(super) enum Method {
     /// <https://huggingface.co/openai/gpt-oss-20b>
     Mxfp4,
     /// Bytes with scales; for how many rows and columns, where one is for a block.
-    Scaled { block: Option<(u64, u64)> },
+    Scaled {
+        block: Option<(u64, u64)>,
+    },
     Bitsandbytes,
     Words(Words),
 }

@@ -15,19 +15,15 @@ use crate::{Error, ErrorKind, Result};
 const OF_ACTIVATIONS: &[&str] = &["input_scale", "input_scale_ub", "activation_scale"];
 
 /// Takes matrices of bytes with their scales.
-pub(super) fn take(
-    files: &[(String, u64)],
-    block: Option<(u64, u64)>,
-    entries: &mut Entries,
-) -> Result<Vec<Tensor>> {
+pub(super) fn take(files: &[(String, u64)], block: Option<(u64, u64)>, entries: &mut Entries) -> Result<Vec<Tensor>> {
     let quants = |entry: &Entry| match entry.dtype {
         Dtype::F8_E4M3 => Some(Encoding::F8_E4M3),
         Dtype::I8 => Some(Encoding::I8),
         _ => None,
     };
-    let names = entries.iter().filter_map(|(name, Found { entry, .. })| {
-        Some((name.strip_suffix(".weight")?.to_owned(), quants(entry)?))
-    });
+    let names = entries
+        .iter()
+        .filter_map(|(name, Found { entry, .. })| Some((name.strip_suffix(".weight")?.to_owned(), quants(entry)?)));
     let mut tensors = Vec::new();
     for (stem, quants) in names.collect::<Vec<_>>() {
         let own = needed(entries, &format!("{stem}.weight"))?;
@@ -54,9 +50,7 @@ fn each(scale: &Entry, (rows, columns): (u64, u64), block: Option<(u64, u64)>) -
     match (&scale.shape[..], block) {
         (shape, _) if shape.iter().product::<u64>() == 1 => Ok((rows, columns)),
         ([all] | [all, 1], None) if *all == rows => Ok((1, columns)),
-        ([down, across], Some((high, wide)))
-            if *down == rows.div_ceil(high) && *across == columns.div_ceil(wide) =>
-        {
+        ([down, across], Some((high, wide))) if *down == rows.div_ceil(high) && *across == columns.div_ceil(wide) => {
             Ok((high, wide))
         }
         (shape, _) => {

@@ -82,7 +82,8 @@ impl TensorPlan {
         check(tensor, columns)?;
         check_rows(tensor, rows)?;
         let (tensor, target, row_bytes) = (tensor.clone(), spec.encoding, spec.row_bytes()?);
-        Ok(Self { tensor, target, columns, source_row_bytes: columns, row_bytes, plane_bytes: Vec::new() })
+        let held_bytes = quantized::held_bytes(&tensor, columns);
+        Ok(Self { tensor, target, columns, source_row_bytes: held_bytes, row_bytes, plane_bytes: Vec::new() })
     }
 
     fn is_vector(&self) -> bool {

@@ -33,10 +33,11 @@ use convert::CheckpointRows;
 pub use tensors::notice;
 pub(super) use tensors::{Group, Stem, wanted};
 
-/// How the matrices of a model are stored; vectors are always `f32`.
+/// How the matrices of a model are stored; vectors are always `f32`. Of a Hugging Face checkpoint that is quantized,
+/// matrices that have no more bits than are asked for keep their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weights {
-    /// Every bit as published; GGUF's blocks keep their numbers.
+    /// Every bit as published; GGUF's blocks, and what other tools quantized, keep their numbers.
     #[default]
     Original,
     /// [`Encoding::Q8_0`](crate::encoding::Encoding), embeddings and head too.

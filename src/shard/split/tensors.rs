@@ -94,6 +94,7 @@ pub(super) fn matched(
         return Err(Error::new(ErrorKind::Missing, message).tensor(name).remedy("get the whole checkpoint"));
     }
     let mut extra: Vec<&str> = left.into_keys().filter(|name| !is_harmless(name, spec)).collect();
+    extra.retain(|name| !looks_ahead(name, spec, &checkpoint.config));
     extra.sort_unstable();
     refuse_extra(&extra)?;
     Ok((groups, plans))
@@ -158,6 +159,14 @@ fn quantized_already(weights: Weights) -> Error {
 /// Tensors that older checkpoints carry and that the plan computes itself, or has in another place.
 fn is_harmless(name: &str, spec: &ModelSpec) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || name == "rope_freqs.weight" || (spec.head.tied && name == HEAD)
+}
+
+/// Layers behind the last that guess the token after the next one: an answer needs none of them.
+fn looks_ahead(name: &str, spec: &ModelSpec, config: &serde_json::Value) -> bool {
+    let number = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
+    let behind = number.and_then(|number| number.parse::<usize>().ok()?.checked_sub(spec.layers.len()));
+    let count = config.get("num_nextn_predict_layers").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    behind.is_some_and(|behind| (behind as u64) < count)
 }
 
 fn refuse_extra(extra: &[&str]) -> Result<()> {

@@ -54,6 +54,17 @@ impl Reader<'_> {
     }
 }
 
+/// Bytes in memory for each row of ours while some are read: those of the source rows that lie between them too.
+pub(super) fn held_bytes(tensor: &Tensor, columns: u64) -> u64 {
+    let row_bytes = match tensor.source {
+        // A scale and a zero for each group.
+        Source::Quantized(Quantized::Words { group, .. }) => columns.saturating_add(columns.div_ceil(group) * 5),
+        _ => columns,
+    };
+    let spread = if tensor.rows.run == u64::MAX { 1 } else { tensor.rows.stride.div_ceil(tensor.rows.run) };
+    row_bytes.saturating_mul(spread)
+}
+
 /// Source rows, with all that makes numbers of them.
 trait Window {
     /// Decodes a row, counted from the window's first; `out` is `[columns]`.

@@ -23,8 +23,10 @@ pub(super) struct Scaled {
 
 impl Scaled {
     pub(super) async fn read(reader: Reader<'_>, tensor: &Tensor, columns: u64, rows: Range<u64>) -> Result<Self> {
-        let (Source::Quantized(Quantized::Scaled { quants, scales: encoding, columns_each, divisor }), [scale, rest @ ..]) =
-            (tensor.source, &tensor.companions[..])
+        let (
+            Source::Quantized(Quantized::Scaled { quants, scales: encoding, columns_each, divisor }),
+            [scale, rest @ ..],
+        ) = (tensor.source, &tensor.companions[..])
         else {
             return Err(malformed("has no scales".to_owned()));
         };
@@ -72,7 +74,8 @@ impl Scaled {
 impl Window for Scaled {
     fn decode(&self, row: usize, out: &mut [f32]) -> Result<()> {
         let (bytes, scales) = self.row(row)?;
-        for ((bytes, out), scale) in bytes.chunks(self.columns_each).zip(out.chunks_mut(self.columns_each)).zip(scales) {
+        for ((bytes, out), scale) in bytes.chunks(self.columns_each).zip(out.chunks_mut(self.columns_each)).zip(scales)
+        {
             for (byte, out) in bytes.iter().zip(out) {
                 let value = if self.encoding == Encoding::I8 { f32::from(*byte as i8) } else { e4m3_to_f32(*byte) };
                 *out = value * scale;

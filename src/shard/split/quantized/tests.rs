@@ -42,7 +42,8 @@ fn rows_do_not_depend_on_the_cut_and_repacked_rows_decode_to_the_decoded() {
             let packed = read(own, count as usize);
             assert_eq!(packed, read(own, 1), "{name}: {}", tensor.name);
             assert_eq!(packed, read(own, 3), "{name}: {}", tensor.name);
-            let floats: Vec<f32> = read(Encoding::F32, 5).as_chunks().0.iter().map(|v| f32::from_le_bytes(*v)).collect();
+            let floats: Vec<f32> =
+                read(Encoding::F32, 5).as_chunks().0.iter().map(|v| f32::from_le_bytes(*v)).collect();
             let mut decoded = vec![0.0; columns as usize];
             let stride = Encoding::F32.row_stride(columns) as usize / 4;
             for (row, expected) in packed.chunks(own.row_stride(columns) as usize).zip(floats.chunks(stride)) {

@@ -77,7 +77,9 @@ fn field(line: &[u8], bits: u64, index: u64, order: WordOrder) -> u8 {
 impl Words {
     pub(super) async fn read(reader: Reader<'_>, tensor: &Tensor, columns: u64, rows: Range<u64>) -> Result<Self> {
         let (
-            Source::Quantized(quantized @ Quantized::Words { bits, order, group, scales: plain, indexed, scattered, .. }),
+            Source::Quantized(
+                quantized @ Quantized::Words { bits, order, group, scales: plain, indexed, scattered, .. },
+            ),
             [zeros, scale, index @ ..],
         ) = (tensor.source, &tensor.companions[..])
         else {
