@@ -19,7 +19,7 @@ use tilestream::{Error, ErrorKind, Result};
 /// The checkpoints, and how each stores its matrices at `original`, `q8` and `q4`.
 const CASES: &[(&str, [&[&str]; 3])] = &[
     ("deepseek-v3-fp8", [&["bf16", "f8_e4m3"], &["f8_e4m3", "q8_0"], &["q4_1"]]),
-    ("llama-awq", [&["f16", "q4_z"], &["q4_z", "q8_0"], &["q4_1", "q4_z"]]),
+    ("llama-awq", [&["f16", "q4_z128"], &["q4_z128", "q8_0"], &["q4_1", "q4_z128"]]),
     ("llama-fp4", [&["f16", "fp4"], &["fp4", "q8_0"], &["fp4", "q4_1"]]),
     ("llama-fp8", [&["bf16", "f8_e4m3"], &["f8_e4m3", "q8_0"], &["q4_1"]]),
     ("llama-fp8-rows", [&["bf16", "f8_e4m3"], &["f8_e4m3", "q8_0"], &["q4_1"]]),

@@ -35,9 +35,8 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         Encoding::I8 => fill(out, |c| float(bytes(1), 0) * f32::from(bytes(0)[c] as i8)),
         Encoding::NF4 => fill(out, |c| float(bytes(1), c / 64) * codebook::NF4[bits::<4>(bytes(0), c) as usize]),
         Encoding::FP4 => fill(out, |c| float(bytes(1), c / 64) * codebook::FP4[bits::<4>(bytes(0), c) as usize]),
-        Encoding::Q4_Z => {
-            fill(out, |c| half(bytes(1), c / 32 * 2) * (bits::<4>(bytes(0), c) - half(bytes(1), c / 32 * 2 + 1)))
-        }
+        Encoding::Q4_Z => fill(out, |c| scale_and_zero(bytes(1), c / 32, bits::<4>(bytes(0), c))),
+        Encoding::Q4_Z128 => fill(out, |c| scale_and_zero(bytes(1), c / 128, bits::<4>(bytes(0), c))),
         Encoding::MXFP4 => fill(out, |c| power_of_two(bytes(1)[c / 32]) * fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15)),
     }
     Ok(())
@@ -88,6 +87,11 @@ fn five_bits(low: &[u8], high: &[u8], column: usize) -> f32 {
 /// `d * q + m` with the pair (d, m) of block `index`.
 fn scale_and_minimum(plane: &[u8], index: usize, q: f32) -> f32 {
     half(plane, 2 * index) * q + half(plane, 2 * index + 1)
+}
+
+/// `d * (q - z)` with the pair (d, z) of block `index`.
+fn scale_and_zero(plane: &[u8], index: usize, q: f32) -> f32 {
+    half(plane, 2 * index) * (q - half(plane, 2 * index + 1))
 }
 
 /// `(d * sc) * q - (dmin * mn)` with the header of the column's 256 and its pair of the column's 32.

@@ -30,7 +30,7 @@ use crate::{Error, ErrorKind, Result};
 /// | F8_E4M3 | e4m3 [P] · f32 d [P/128] | `d * f` |
 /// | I8 | i8 [P] · f32 d [1] | `d * q` |
 /// | NF4, FP4 | u4 [P] · f32 d [P/64] | `d * code[q]`, with sixteen numbers from [`codebook`] |
-/// | Q4_Z | u4 [P] · (f16 d, f16 z) [P/32] | `d * (q - z)`, z a whole number |
+/// | Q4_Z, Q4_Z128 | u4 [P] · (f16 d, f16 z) [P/32], [P/128] | `d * (q - z)`, z a whole number |
 /// | MXFP4 | u4 [P] · u8 s [P/32] | `fp4(u4) * 2^(s - 127)` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
@@ -56,6 +56,7 @@ pub enum Encoding {
     NF4,
     FP4,
     Q4_Z,
+    Q4_Z128,
     MXFP4,
 }
 
@@ -174,6 +175,13 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "q4_z",
         block: 32,
         planes: &[plane(1, 4), plane(32, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_Z128,
+        name: "q4_z128",
+        block: 32,
+        planes: &[plane(1, 4), plane(128, 32)],
         plain: None,
     },
     Descriptor {

@@ -26,6 +26,7 @@ sources![
     "encoding/q4_1.wgsl",
     "encoding/q4_k.wgsl",
     "encoding/q4_z.wgsl",
+    "encoding/q4_z128.wgsl",
     "encoding/q5_0.wgsl",
     "encoding/q5_1.wgsl",
     "encoding/q5_k.wgsl",

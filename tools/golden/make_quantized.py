@@ -124,8 +124,8 @@ CASES = {
         "quantizer": lambda rng, weight: gptq(rng, weight, bits=8, group=weight.shape[1], symmetric=True),
     },
     "llama-awq": {
-        "config": llama(96, 160),
-        "quantization": {"bits": 4, "group_size": 32, "quant_method": "awq", "version": "gemm", "zero_point": True},
+        "config": llama(128, 256, num_hidden_layers=1),
+        "quantization": {"bits": 4, "group_size": 128, "quant_method": "awq", "version": "gemm", "zero_point": True},
         "quantizer": awq,
     },
 }  # fmt: skip

@@ -104,7 +104,7 @@ def gptq(rng, weight, bits=4, group=32, symmetric=False, version=1, act_order=Fa
 AWQ_PLACES = [0, 4, 1, 5, 2, 6, 3, 7]
 
 
-def awq(_rng, weight, group=32):
+def awq(_rng, weight, group=128):
     groups = torch.arange(weight.shape[1]) // group
     quants, scales, zeros = grouped(weight, 4, groups, False)
     stored = {"qweight": pack(quants, 4, 1, AWQ_PLACES), "qzeros": pack(zeros, 4, 1, AWQ_PLACES), "scales": scales}

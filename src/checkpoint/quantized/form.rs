@@ -82,6 +82,7 @@ impl Quantized {
                 if group >= columns || group.is_multiple_of(32) =>
             {
                 match bits {
+                    4 if group >= columns || group.is_multiple_of(128) => Encoding::Q4_Z128,
                     4 => Encoding::Q4_Z,
                     _ if symmetric => Encoding::Q8_0,
                     _ => Encoding::F16,
@@ -95,10 +96,14 @@ impl Quantized {
     /// The bytes that the matrix and each of its companions must have; `None` where they have no such shape.
     pub fn lengths(&self, rows: u64, columns: u64, companions: &[Companion]) -> Option<Vec<u64>> {
         let shares = match *self {
-            Self::Scaled { columns_each, .. } => columns_each.min(companions.first()?.rows_each),
-            Self::Codes { block, nested, .. } => nested.map_or(block, |nested| nested.block.min(block)),
+            Self::Scaled { quants: Encoding::F8_E4M3 | Encoding::I8, columns_each, .. } => {
+                columns_each.min(companions.first()?.rows_each)
+            }
+            Self::Codes { codebook: Encoding::NF4 | Encoding::FP4, block, nested } => {
+                nested.map_or(block, |nested| nested.block.min(block))
+            }
             Self::Words { bits: 4 | 8, group, .. } => group,
-            Self::Words { .. } => 0,
+            _ => 0,
         };
         if shares == 0 || rows == 0 || columns == 0 {
             return None;
@@ -248,6 +253,7 @@ mod tests {
     #[test]
     fn forms_that_cannot_be_have_no_lengths() {
         let no_block = Quantized::Codes { codebook: Encoding::NF4, block: 0, nested: None };
+        let other_code = Quantized::Codes { codebook: Encoding::Q4_0, block: 64, nested: None };
         let no_nested_block =
             Quantized::Codes { codebook: Encoding::NF4, block: 64, nested: Some(Nested { block: 0, offset: 0.0 }) };
         let no_columns =
@@ -262,6 +268,7 @@ mod tests {
             ("no bits", words(0, 8), (8, 8), Vec::new()),
             ("other bits", words(64, 8), (8, 8), Vec::new()),
             ("half a word", words(4, 8), (12, 8), Vec::new()),
+            ("another code", other_code, (8, 8), Vec::new()),
             ("no rows", CODES, (0, 8), Vec::new()),
             ("no columns", CODES, (8, 0), Vec::new()),
             ("too many", SCALED, (u64::MAX, 2), scale(1)),

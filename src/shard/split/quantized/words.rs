@@ -211,8 +211,9 @@ impl Window for Words {
 
     fn repack(&self, row: usize, out: &mut [u8]) -> Result<()> {
         let (quants, plane) = out.split_at_mut(self.encoding.plane_offset(self.columns as u64, 1) as usize);
-        let blocks = (0..self.columns).step_by(32).map(|column| self.at(row, column));
-        if self.encoding == Encoding::Q4_Z {
+        let each = self.encoding.descriptor().planes[1].columns as usize;
+        let blocks = (0..self.columns).step_by(each).map(|column| self.at(row, column));
+        if self.encoding != Encoding::Q8_0 {
             for (pair, out) in self.quants(row).chunks(2).zip(quants) {
                 *out = pair[0] | pair.get(1).copied().unwrap_or(0) << 4;
             }
