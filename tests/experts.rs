@@ -16,7 +16,7 @@ fn bytes(model: &Model, name: &str) -> u64 {
 
 #[test]
 fn a_token_reads_the_dense_part_and_the_experts_it_chose() {
-    for name in ["mixtral", "qwen2-moe", "qwen3-moe-dense-layers"] {
+    for name in ["mixtral", "qwen2-moe", "qwen3-moe-dense-layers", "gpt-oss-mxfp4"] {
         block_on(async {
             let (files, golden) = (split_family(name).await.expect("splits"), golden(name));
             let demand = Demand { kv_pages: 2, ..demand() };

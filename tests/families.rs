@@ -3,7 +3,14 @@
 
 mod common;
 
-use common::{Golden, block_on, demand, families, gpu, open, relative_error, smallest, split_family_as};
+use std::collections::BTreeMap;
+
+use common::{
+    Files, Golden, block_on, demand, families, gpu, open, relative_error, smallest, split_family_as, split_folder,
+};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Next, Sequence};
 use tilestream::model::budget::Demand;
@@ -45,15 +52,19 @@ fn each_family_gives_the_logits_and_ids_of_its_reference() {
 }
 
 async fn check(name: &str, config: &str) -> Result<(), String> {
-    let folder = common::data("families").join(name);
     let files = split_family_as(name, config).await.map_err(|error| error.to_string())?;
-    let golden = Golden::read_file(&folder.join("golden.safetensors"));
+    compare(name, config, &files).await
+}
+
+/// Compares a split model with what the reference said of the checkpoint `name`.
+async fn compare(name: &str, config: &str, files: &Files) -> Result<(), String> {
+    let golden = Golden::read_file(&common::data("families").join(name).join("golden.safetensors"));
     // LongRoPE chooses by the context: as many positions as the reference saw.
     let demand = Demand { kv_pages: 2, rows: Some(5), ..demand() };
-    let least = smallest(&files, &Demand { direct: false, ..demand }).await;
+    let least = smallest(files, &Demand { direct: false, ..demand }).await;
     for budget_bytes in [least, demand.budget_bytes] {
         let demand = Demand { budget_bytes, ..demand };
-        let mut model = open(&files, gpu(budget_bytes).await, demand).await.map_err(|error| error.to_string())?;
+        let mut model = open(files, gpu(budget_bytes).await, demand).await.map_err(|error| error.to_string())?;
         let mut worst = 0.0_f64;
         let compare = |position, logits: &[f32]| {
             worst = worst.max(relative_error(logits, golden.logits(position)));
@@ -85,4 +96,38 @@ async fn follow(model: &mut Engine, golden: &Golden) -> Result<(), String> {
         sequence.ids.push(*expected);
     }
     Ok(())
+}
+
+/// Puts a text model into one that also takes pictures, as it is published: config and names one level deeper, other
+/// parts beside it.
+fn wrap(name: &str, class: &str, folder: &std::path::Path) {
+    let from = common::data("families").join(name);
+    let read = |file: &str| std::fs::read(from.join(file)).expect("test data");
+    let text: serde_json::Value = serde_json::from_slice(&read("config.json")).expect("JSON");
+    let config = json!({
+        "architectures": [class], "model_type": "llama4", "boi_token_index": 3, "tie_word_embeddings": false,
+        "text_config": text, "vision_config": { "hidden_size": 8 }, "transformers_version": "4.51.0.dev0",
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).expect("writes");
+    let (bytes, pixels) = (read("model.safetensors"), [0_u8; 24]);
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let mut views: BTreeMap<String, TensorView<'_>> =
+        tensors.iter().map(|(name, view)| (format!("language_model.{name}"), view)).collect();
+    for (other, shape) in
+        [("vision_model.class_embedding", vec![6]), ("multi_modal_projector.linear_1.weight", vec![2, 3])]
+    {
+        views.insert(other.to_owned(), TensorView::new(Dtype::F32, shape, &pixels).expect("a view"));
+    }
+    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).expect("writes");
+}
+
+#[test]
+fn the_text_part_of_a_model_that_takes_pictures_gives_the_logits_of_the_text_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    wrap("llama4-text", "Llama4ForConditionalGeneration", folder.path());
+    let outcome = block_on(async {
+        let files = split_folder("wrapped", folder.path()).await.map_err(|error| error.to_string())?;
+        compare("llama4-text", "wrapped", &files).await
+    });
+    assert_eq!(outcome, Ok(()));
 }

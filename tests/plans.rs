@@ -20,7 +20,10 @@ fn summary(spec: &ModelSpec) -> String {
         let last = frequencies.len() - 1;
         let shown: Vec<_> = [0, 1, last / 2, last].map(|pair| format!("[{pair}] {:e}", frequencies[pair])).into();
         let long = rope.long.as_ref().map_or(String::new(), |(from, _)| format!(", others past {from} positions"));
-        let _ = writeln!(text, "rope: {}, attention x {}{long}", shown.join(", "), rope.attention_factor);
+        let grows = rope.temperature.map_or(String::new(), |(positions, strength)| {
+            format!(", queries x {strength} ln(1 + floor((position + 1) / {positions})) + 1")
+        });
+        let _ = writeln!(text, "rope: {}, attention x {}{long}{grows}", shown.join(", "), rope.attention_factor);
     }
     if spec.embedding_scale != 1.0 {
         let _ = writeln!(text, "embeddings x {}", spec.embedding_scale);
@@ -88,11 +91,13 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 format!("cache({}, {}: {} + {})", name(*key), name(*value), layer.key_width, layer.value_width)
             }
             Op::Attention { query, output, attention } => {
-                let AttentionSpec { heads, kv_heads, head_dim, scale, window, softcap, .. } = attention;
-                let window = window.map_or(String::new(), |window| format!(", window {window}"));
+                let AttentionSpec { heads, kv_heads, head_dim, scale, window, softcap, chunked, sinks, .. } = attention;
+                let kind = if *chunked { "chunks of" } else { "window" };
+                let window = window.map_or(String::new(), |window| format!(", {kind} {window}"));
+                let sinks = sinks.map_or(String::new(), |id| format!(", {}", layer.vectors[usize::from(id.0)].name));
                 let cap = softcap.map_or(String::new(), |cap| format!(", capped at {cap}"));
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide");
-                format!("{} = attention({}: {heads}, scale {scale}{window}{cap})", name(*output), name(*query))
+                format!("{} = attention({}: {heads}, scale {scale}{window}{cap}{sinks})", name(*output), name(*query))
             }
             Op::Gate { target, up, activation, one_factor, .. } => {
                 let first = if *one_factor { "[0]" } else { "" };
@@ -107,8 +112,11 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             Op::Experts { input, output, scale } => {
                 let experts = layer.experts.as_ref().expect("there are some");
                 let (count, width, activation) = (experts.count, experts.width, experts.activation);
+                let limit = if experts.limit > 0.0 { format!(" within {}", experts.limit) } else { String::new() };
+                let bias = if experts.bias { ", biases" } else { "" };
+                let factors = if experts.factor_on_input { ", factors on their input" } else { "" };
                 format!(
-                    "{} += {count} experts({}: {width} wide, {activation:?}){}",
+                    "{} += {count} experts({}: {width} wide, {activation:?}{limit}{bias}{factors}){}",
                     name(*output),
                     name(*input),
                     times(*scale)

@@ -278,6 +278,12 @@ mod tests {
     }
 
     #[test]
+    fn large_scores_whose_sigmoids_are_equal_are_told_apart() {
+        let routing = Routing { chosen: 1, normalize: false, sigmoid: true, scale: 1.0, groups: None, bias: None };
+        assert_eq!(route(&[20.0, 40.0, 30.0], &[0.0; 3], &routing).expect("chooses"), [(1, 1.0)]);
+    }
+
+    #[test]
     fn groups_and_biases_change_the_choice_and_not_the_factors() {
         let routing =
             Routing { chosen: 2, normalize: false, sigmoid: true, scale: 2.0, groups: Some((3, 1)), bias: None };

@@ -9,6 +9,7 @@ pub mod kv;
 pub mod layout;
 mod ops;
 mod readback;
+mod run_expert;
 mod sections;
 pub mod step;
 

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use super::budget::padded;
 use super::engine::{Buffers, Engine, Output, Vectors, WORK_PER_SUBMIT, Want};
-use super::experts::Group;
 use super::layout::{MatrixLayout, VectorLayout};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, FACTORS, FIRST_SEGMENT, GateParams,
     GatherRowsParams, Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, MatMulParams, NormParams,
-    ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED, WEIGHT, grid,
+    ONE_FACTOR, PlaceColumnsParams, RopeParams, SINKS, UNGATED, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
-use crate::plan::{self, Activation, BufferId, ExpertsSpec, ModelSpec, NormKind, Op, VectorId};
+use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
 use crate::stream::TileStream;
 use crate::{Error, ErrorKind, Result};
 
@@ -71,7 +70,7 @@ impl Engine {
         vectors.base + layout.offsets[usize::from(id.0)]
     }
 
-    async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
+    pub(super) async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
         let matrix = &call.matrix;
         let pieces = matrix.pieces();
         let end = self.stream.table().tiles_of(pieces).end;
@@ -276,7 +275,7 @@ impl Engine {
         Ok(())
     }
 
-    fn gate(
+    pub(super) fn gate(
         &mut self,
         target: BufferId,
         up: Option<BufferId>,
@@ -294,84 +293,6 @@ impl Engine {
         let flags = (u32::from(up.is_none()) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
         let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags, limit };
         self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params))
-    }
-
-    /// One expert for its rows: gathered, computed, and added with their factors.
-    pub(super) async fn run_expert(
-        &mut self,
-        layer: usize,
-        spec: &ExpertsSpec,
-        group: &Group,
-        (input, output): (BufferId, BufferId),
-        scale: f32,
-    ) -> Result<()> {
-        let [rows_in, gate, up, rows_out] = spec.buffers;
-        let rows = group.len as u32;
-        let layout = &self.layout.layers[layer];
-        let expert = layout.experts[group.expert].clone();
-        // Behind the layer's own, which later ops need.
-        let behind = self.layout.vectors_bytes(&layout.vectors);
-        let vectors = self.bring_vectors(expert.vectors.piece, behind).await?;
-        if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
-            self.submit().await?;
-        }
-        self.gather_expert(spec, group, input)?;
-        let bias = |index: usize| expert.vectors.offsets.get(index).map(|offset| vectors.base + offset);
-        let call = |index: usize, from, to, scale| MatMulCall {
-            input: Operand::Buffer(from),
-            output: Operand::Buffer(to),
-            matrix: expert.matrices[index].clone(),
-            bias: bias(index),
-            accumulate: false,
-            scale,
-        };
-        self.matmul(&call(0, rows_in, gate, 1.0), rows, vectors).await?;
-        self.matmul(&call(1, rows_in, up, 1.0), rows, vectors).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        self.gate(gate, Some(up), spec.width, (spec.activation, false, spec.limit), rows)?;
-        self.matmul(&call(2, gate, rows_out, scale), rows, vectors).await?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
-        self.scatter_expert(spec, group, output)
-    }
-
-    /// The rows of an expert, from those of the sweep.
-    fn gather_expert(&mut self, spec: &ExpertsSpec, group: &Group, input: BufferId) -> Result<()> {
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
-        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[0]));
-        let params = GatherRowsParams {
-            rows: group.len as u32,
-            width: spec.hidden,
-            input_stride: input_stride as u32,
-            output_stride: output_stride as u32,
-            indices_offset: group.first as u32,
-            flags: u32::from(spec.factor_on_input) * FACTORS,
-        };
-        let kernel = self.kernel(KernelId::GatherRows)?;
-        let step = self.experts.as_ref().ok_or_else(no_lists)?;
-        let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))
-    }
-
-    /// Adds the rows of an expert to those of the sweep.
-    fn scatter_expert(&mut self, spec: &ExpertsSpec, group: &Group, output: BufferId) -> Result<()> {
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[3]));
-        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
-        let params = ScatterRowsParams {
-            rows: group.len as u32,
-            width: spec.hidden,
-            input_stride: input_stride as u32,
-            output_stride: output_stride as u32,
-            first: group.first as u32,
-            flags: u32::from(!spec.factor_on_input) * FACTORS,
-        };
-        let kernel = self.kernel(KernelId::ScatterRows)?;
-        let step = self.experts.as_ref().ok_or_else(no_lists)?;
-        let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::scatter_rows(&params))
     }
 
     /// Norm and head for the rows in the step's indices, then the readback.
@@ -447,32 +368,28 @@ impl Engine {
         self.readback.finish(&self.gpu, after, heads, want).await
     }
 
-    fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
+    pub(super) fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
         self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
     }
 }
 
-fn no_lists() -> Error {
-    Error::new(ErrorKind::Gpu, "experts without their lists")
-}
-
 /// What a kernel works on: a buffer of the plan, or one of the head.
 #[derive(Clone, Copy)]
-enum Operand {
+pub(super) enum Operand {
     Buffer(BufferId),
     HeadInput,
     HeadNormed,
     Logits,
 }
 
-struct MatMulCall {
-    input: Operand,
-    output: Operand,
-    matrix: MatrixLayout,
+pub(super) struct MatMulCall {
+    pub input: Operand,
+    pub output: Operand,
+    pub matrix: MatrixLayout,
     /// Offset of the bias in floats.
-    bias: Option<u32>,
-    accumulate: bool,
-    scale: f32,
+    pub bias: Option<u32>,
+    pub accumulate: bool,
+    pub scale: f32,
 }
 
 struct NormCall {
@@ -497,7 +414,7 @@ fn angles(spec: &ModelSpec, table: usize) -> (u32, u32) {
 }
 
 /// A buffer and the floats between its rows.
-fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
+pub(super) fn operand<'a>(buffers: &'a Buffers, spec: &ModelSpec, operand: Operand) -> (&'a CountedBuffer, u64) {
     match operand {
         Operand::Buffer(id) => {
             let index = usize::from(id.0);

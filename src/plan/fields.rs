@@ -102,7 +102,8 @@ impl<'a> Fields<'a> {
         self.count(name, most)?.ok_or_else(|| self.missing(name))
     }
 
-    fn missing(&self, name: &str) -> Error {
+    /// An error about a field that is not there.
+    pub fn missing(&self, name: &str) -> Error {
         Error::new(ErrorKind::Missing, format!("field '{}' is missing", self.spelled(name)))
             .file(&*self.place)
             .remedy("get the checkpoint's config again")
@@ -133,6 +134,17 @@ impl<'a> Fields<'a> {
     pub fn truth(&self, name: &str) -> Result<Option<bool>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; true or false is needed")))
+    }
+
+    /// A list with an entry for each layer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] naming the field.
+    pub fn layer_list(&self, name: &str, layers: u32) -> Result<Option<&'a [Value]>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let list = value.as_array().filter(|list| list.len() == layers as usize);
+        let message = format_args!("must be a list of {layers}, one for each layer");
+        list.map(|list| Some(&list[..])).ok_or_else(|| self.wrong(name, message))
     }
 
     /// A text.

@@ -6,6 +6,7 @@ mod block;
 mod families;
 mod fields;
 mod names;
+mod per_layer;
 mod rope;
 mod rows;
 mod shape;

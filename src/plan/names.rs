@@ -51,6 +51,11 @@ impl TensorNames {
     pub fn places(&self, name: &str, shape: &[u64], plain: bool) -> Result<Vec<Place>> {
         let row_count = shape.first().copied().unwrap_or(1);
         let family = self.shape.family;
+        let name = match family.part_of {
+            None => name,
+            Some(whole) if whole.others.iter().any(|start| name.starts_with(start)) => return Ok(Vec::new()),
+            Some(whole) => name.strip_prefix(whole.prefix).unwrap_or(name),
+        };
         let (layer, rest) = match name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.')) {
             Some((layer, rest)) if layer.parse::<u32>().is_ok() => (Some(layer), rest),
             _ => (None, name),

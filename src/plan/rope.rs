@@ -97,14 +97,14 @@ fn llama3(fields: &Fields<'_>, mut spec: RopeSpec) -> Result<RopeSpec> {
     let low = needed(fields, "low_freq_factor")? as f32;
     let high = needed(fields, "high_freq_factor")? as f32;
     let original = needed(fields, "original_max_position_embeddings")? as f32;
-    if high <= low {
-        return Err(fields.wrong("high_freq_factor", "must be above low_freq_factor"));
+    if high < low {
+        return Err(fields.wrong("high_freq_factor", "must not be below low_freq_factor"));
     }
     for frequency in &mut spec.inverse_frequencies {
         let wavelength = std::f32::consts::TAU / *frequency;
         if wavelength > original / low {
             *frequency /= factor;
-        } else if wavelength >= original / high {
+        } else if wavelength >= original / high && high > low {
             let smooth = (original / wavelength - low) / (high - low);
             *frequency = (1.0 - smooth) * *frequency / factor + smooth * *frequency;
         }

@@ -186,3 +186,111 @@ fn more_experts_than_any_model_has_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert!(error.to_string().contains("num_local_experts"), "{error}");
 }
+
+fn gpt_oss(changes: &Value) -> crate::Result<super::ModelSpec> {
+    let mut all = json!({
+        "architectures": ["GptOssForCausalLM"], "head_dim": 16, "num_local_experts": 5, "num_experts_per_tok": 2,
+    });
+    all.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+    model_spec(&with(&all))
+}
+
+fn llama4(changes: &Value) -> crate::Result<super::ModelSpec> {
+    let mut all = json!({
+        "architectures": ["Llama4ForCausalLM"], "head_dim": 16, "num_local_experts": 4, "intermediate_size_mlp": 96,
+    });
+    all.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+    model_spec(&with(&all))
+}
+
+fn attentions(spec: &super::ModelSpec) -> Vec<super::AttentionSpec> {
+    let find = |op: &Op| if let Op::Attention { attention, .. } = op { Some(*attention) } else { None };
+    spec.layers.iter().map(|layer| layer.ops.iter().find_map(find).expect("attention")).collect()
+}
+
+#[test]
+fn gpt_oss_says_little_and_means_much() {
+    let spec = gpt_oss(&json!({})).expect("a plan");
+    let windows: Vec<_> = attentions(&spec).iter().map(|attention| attention.window).collect();
+    assert_eq!(windows, [Some(128), None, Some(128)], "windows in every other layer, from the first on");
+    assert!(attentions(&spec).iter().all(|attention| attention.sinks.is_some() && !attention.chunked));
+    let experts = spec.layers[0].experts.as_ref().expect("experts");
+    assert_eq!((experts.limit, experts.bias, experts.routing.normalize), (7.0, true, true));
+    let names: Vec<_> = experts.vectors(3).into_iter().map(|vector| (vector.name, vector.len)).collect();
+    let name = |part| format!("mlp.experts.3.{part}_proj.bias");
+    assert_eq!(names, [(name("gate"), 160), (name("up"), 160), (name("down"), 64)]);
+    assert!(spec.ropes[0].attention_factor > 1.0, "YaRN where nothing is said");
+    for (changes, field) in [
+        (json!({ "swiglu_alpha": 2.0 }), "swiglu_alpha"),
+        (json!({ "swiglu_limit": 0.0 }), "swiglu_limit"),
+        (json!({ "hidden_act": "gelu" }), "hidden_act"),
+        (json!({ "layer_types": ["full_attention"] }), "layer_types"),
+    ] {
+        let error = gpt_oss(&changes).expect_err("refused").to_string();
+        assert!(error.contains(field), "{changes}: {error}");
+    }
+}
+
+#[test]
+fn llama_4_cuts_positions_in_chunks_where_it_rotates() {
+    let chunks = |changes: Value| {
+        let spec = llama4(&changes).expect("a plan");
+        attentions(&spec).iter().map(|attention| attention.window).collect::<Vec<_>>()
+    };
+    let five = json!({ "num_hidden_layers": 5, "attention_chunk_size": 7, "no_rope_layers": [] });
+    assert_eq!(chunks(five), [Some(7), Some(7), Some(7), None, Some(7)], "an empty list says nothing");
+    assert_eq!(chunks(json!({ "attention_chunk_size": 7, "no_rope_layers": [0, 1, 0] })), [None, Some(7), None]);
+    let types = json!(["full_attention", "full_attention", "chunked_attention"]);
+    assert_eq!(chunks(json!({ "attention_chunk_size": 7, "layer_types": types })), [None, None, Some(7)]);
+    let sparse = |changes: Value| {
+        let spec = llama4(&changes).expect("a plan");
+        spec.layers.iter().map(|layer| layer.experts.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(sparse(json!({})), [true; 3]);
+    assert_eq!(sparse(json!({ "interleave_moe_layer_step": 2 })), [false, true, false]);
+    assert_eq!(sparse(json!({ "interleave_moe_layer_step": 2, "moe_layers": [0] })), [true, false, false]);
+    let error = llama4(&json!({ "layer_types": ["sliding_attention", "", ""] })).expect_err("refused").to_string();
+    assert!(error.contains("layer_types"), "{error}");
+}
+
+#[test]
+fn llama_4_warms_queries_that_do_not_rotate() {
+    for (tuning, grows) in [(json!(true), true), (json!(4), true), (json!(false), false), (json!(0), false)] {
+        let spec = llama4(&json!({ "attn_temperature_tuning": tuning, "floor_scale": 6, "no_rope_layers": [1, 0, 1] }));
+        let spec = spec.expect("a plan");
+        let tables = |layer: usize| {
+            let table = |op: &Op| if let Op::Rope { table, .. } = op { Some(*table) } else { None };
+            spec.layers[layer].ops.iter().filter_map(table).collect::<Vec<_>>()
+        };
+        assert_eq!((spec.ropes.len(), tables(0)), (if grows { 2 } else { 1 }, vec![0, 0]));
+        assert_eq!(tables(1), if grows { vec![1] } else { vec![] }, "queries only");
+        if grows {
+            let factor = |position| spec.ropes[1].angles(position, 64).collect::<Vec<_>>();
+            assert_eq!(factor(4), [[1.0; 8], [0.0; 8]].concat());
+            let expected = 0.1 * 3.0_f32.ln() + 1.0;
+            assert!(factor(12)[..8].iter().all(|factor| (factor - expected).abs() < 1e-6), "{:?}", factor(12));
+        }
+    }
+    assert!(llama4(&json!({ "attn_temperature_tuning": "yes" })).is_err());
+}
+
+#[test]
+fn a_text_part_is_read_from_its_own_config() {
+    let mut text = with(&json!({ "head_dim": 16, "num_local_experts": 4, "intermediate_size_mlp": 96 }));
+    text.as_object_mut().expect("an object").shift_remove("architectures");
+    let whole = |changes: Value| {
+        let mut config = json!({ "architectures": ["Llama4ForConditionalGeneration"], "text_config": text.clone() });
+        config.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+        model_spec(&config)
+    };
+    assert_eq!(whole(json!({ "vision_config": {} })).expect("a plan"), llama4(&json!({})).expect("a plan"));
+    for (changes, field) in [
+        (json!({ "text_config": null }), "text_config"),
+        (json!({ "text_config": 3 }), "text_config"),
+        (json!({ "audio_config": {} }), "audio_config"),
+        (json!({ "text_config": { "spin": 1 } }), "hidden_size"),
+    ] {
+        let error = whole(changes).expect_err("refused").to_string();
+        assert!(error.contains(field), "{error}");
+    }
+}

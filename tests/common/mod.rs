@@ -77,7 +77,12 @@ pub async fn split_family_as(name: &str, config: &str) -> tilestream::Result<Fil
     for (from, to) in [(config, "config.json"), ("model.safetensors", "model.safetensors")] {
         std::fs::copy(published.join(from), folder.path().join(to)).expect("copies");
     }
-    let source = FileStore::open(folder.path())?;
+    split_folder(name, folder.path()).await
+}
+
+/// Splits the checkpoint in a folder into memory.
+pub async fn split_folder(name: &str, folder: &Path) -> tilestream::Result<Files> {
+    let source = FileStore::open(folder)?;
     let checkpoint = checkpoint::open(&source, None).await?;
     let spec = plan::model_spec(&checkpoint.config)?;
     let store = Arc::new(MemoryStore::new());

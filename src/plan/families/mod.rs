@@ -17,6 +17,8 @@ pub(super) struct Family {
     /// What must hold of fields for this row to be the one: some families share a class.
     pub when: &'static [(&'static str, When)],
     pub name: &'static str,
+    /// The rest of the model, where the family is only its text part.
+    pub part_of: Option<Whole>,
     /// (the common name of a field, this family's).
     pub renamed: &'static [(&'static str, &'static str)],
     /// The reference's defaults, as a JSON object of common names.
@@ -64,6 +66,17 @@ pub(super) struct Family {
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
+}
+
+/// A model that takes more than text: its text part's config is the field `text_config`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole {
+    /// What stands before the names of the text part's tensors.
+    pub prefix: &'static str,
+    /// How the names of other parts' tensors begin, which are left out.
+    pub others: &'static [&'static str],
+    /// Fields beside `text_config`: they say nothing of text.
+    pub harmless: &'static [&'static str],
 }
 
 /// What holds of a field.

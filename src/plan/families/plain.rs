@@ -28,6 +28,7 @@ pub(super) const LLAMA: Family = Family {
     class: "LlamaForCausalLM",
     when: &[],
     name: "llama",
+    part_of: None,
     renamed: &[],
     defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu"}"#,
     reads: &[],

@@ -1,7 +1,74 @@
 //! Families that keep all experts of a layer in one tensor.
 
 use super::plain::{LLAMA, QWEN_EXPERTS};
-use super::{Cut, Experts, Family, Flag, HeadNorm, Part, Rope, Rule, Shared};
+use super::{Cut, Experts, Family, Flag, HeadNorm, Part, Rope, Rule, Shared, Whole};
+
+// https://huggingface.co/meta-llama/Llama-4-Scout-17B-16E/blob/main/config.json, its text_config
+const LLAMA4: Family = Family {
+    class: "Llama4ForCausalLM",
+    name: "llama4",
+    renamed: &[
+        ("intermediate_size", "intermediate_size_mlp"),
+        ("moe_intermediate_size", "intermediate_size"),
+        ("decoder_sparse_step", "interleave_moe_layer_step"),
+        ("sliding_window", "attention_chunk_size"),
+    ],
+    defaults: r#"{"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-5, "hidden_act": "silu", "rope_theta": 500000.0, "intermediate_size": 16384,
+        "moe_intermediate_size": 8192, "num_local_experts": 16, "num_experts_per_tok": 1, "decoder_sparse_step": 1,
+        "no_rope_layer_interval": 4, "sliding_window": 8192, "use_qk_norm": true, "scoring_func": "sigmoid",
+        "attn_temperature_tuning": true, "floor_scale": 8192, "attn_scale": 0.1}"#,
+    reads: &[
+        "sliding_window",
+        "layer_types",
+        "no_rope_layers",
+        "no_rope_layer_interval",
+        "moe_layers",
+        "attn_temperature_tuning",
+        "floor_scale",
+        "attn_scale",
+    ],
+    harmless: &[
+        "cache_implementation",
+        "for_llm_compressor",
+        "output_router_logits",
+        "router_aux_loss_coef",
+        "router_jitter_noise",
+    ],
+    mlp_bias: Flag::No,
+    head_norm: HeadNorm::AfterRope("use_qk_norm"),
+    rope: Rope::Interleaved,
+    experts: Some(Experts {
+        count: "num_local_experts",
+        normalize: Flag::No,
+        shared: Shared::One,
+        names: ("feed_forward.experts.", ["gate_proj", "up_proj", "down_proj"]),
+        ..QWEN_EXPERTS
+    }),
+    factor_on_input: true,
+    chunked: true,
+    tensors: &[
+        Rule { theirs: "feed_forward.gate_proj", ours: &[("mlp.gate_proj", Part::All)] },
+        Rule { theirs: "feed_forward.up_proj", ours: &[("mlp.up_proj", Part::All)] },
+        Rule { theirs: "feed_forward.down_proj", ours: &[("mlp.down_proj", Part::All)] },
+        Rule { theirs: "feed_forward.router", ours: &[("mlp.gate", Part::All)] },
+        Rule { theirs: "feed_forward.shared_expert.gate_proj", ours: &[("mlp.shared_experts.gate_proj", Part::All)] },
+        Rule { theirs: "feed_forward.shared_expert.up_proj", ours: &[("mlp.shared_experts.up_proj", Part::All)] },
+        Rule { theirs: "feed_forward.shared_expert.down_proj", ours: &[("mlp.shared_experts.down_proj", Part::All)] },
+        Rule {
+            theirs: "feed_forward.experts.gate_up_proj",
+            ours: &[
+                ("mlp.experts.*.gate_proj.weight", Part::Slab(Cut::First)),
+                ("mlp.experts.*.up_proj.weight", Part::Slab(Cut::Second)),
+            ],
+        },
+        Rule {
+            theirs: "feed_forward.experts.down_proj",
+            ours: &[("mlp.experts.*.down_proj.weight", Part::Slab(Cut::All))],
+        },
+    ],
+    ..LLAMA
+};
 
 /// The rows.
 pub(super) const ROWS: &[Family] = &[
@@ -53,70 +120,21 @@ pub(super) const ROWS: &[Family] = &[
         ],
         ..LLAMA
     },
-    // https://huggingface.co/meta-llama/Llama-4-Scout-17B-16E/blob/main/config.json, its text_config
+    LLAMA4,
+    // https://huggingface.co/meta-llama/Llama-4-Scout-17B-16E/blob/main/config.json
     Family {
-        class: "Llama4ForCausalLM",
-        name: "llama4",
-        renamed: &[
-            ("intermediate_size", "intermediate_size_mlp"),
-            ("moe_intermediate_size", "intermediate_size"),
-            ("decoder_sparse_step", "interleave_moe_layer_step"),
-            ("sliding_window", "attention_chunk_size"),
-        ],
-        defaults: r#"{"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-5, "hidden_act": "silu", "rope_theta": 500000.0, "intermediate_size": 16384,
-            "moe_intermediate_size": 8192, "num_local_experts": 16, "num_experts_per_tok": 1, "decoder_sparse_step": 1,
-            "no_rope_layer_interval": 4, "sliding_window": 8192, "use_qk_norm": true, "scoring_func": "sigmoid",
-            "attn_temperature_tuning": true, "floor_scale": 8192, "attn_scale": 0.1}"#,
-        reads: &[
-            "sliding_window",
-            "layer_types",
-            "no_rope_layers",
-            "no_rope_layer_interval",
-            "moe_layers",
-            "attn_temperature_tuning",
-            "floor_scale",
-            "attn_scale",
-        ],
-        harmless: &["for_llm_compressor", "output_router_logits", "router_aux_loss_coef", "router_jitter_noise"],
-        mlp_bias: Flag::No,
-        head_norm: HeadNorm::AfterRope("use_qk_norm"),
-        rope: Rope::Interleaved,
-        experts: Some(Experts {
-            count: "num_local_experts",
-            normalize: Flag::No,
-            shared: Shared::One,
-            names: ("feed_forward.experts.", ["gate_proj", "up_proj", "down_proj"]),
-            ..QWEN_EXPERTS
+        class: "Llama4ForConditionalGeneration",
+        part_of: Some(Whole {
+            prefix: "language_model.",
+            others: &["vision_model.", "multi_modal_projector."],
+            harmless: &[
+                "boi_token_index",
+                "eoi_token_index",
+                "image_token_index",
+                "tie_word_embeddings",
+                "vision_config",
+            ],
         }),
-        factor_on_input: true,
-        chunked: true,
-        tensors: &[
-            Rule { theirs: "feed_forward.gate_proj", ours: &[("mlp.gate_proj", Part::All)] },
-            Rule { theirs: "feed_forward.up_proj", ours: &[("mlp.up_proj", Part::All)] },
-            Rule { theirs: "feed_forward.down_proj", ours: &[("mlp.down_proj", Part::All)] },
-            Rule { theirs: "feed_forward.router", ours: &[("mlp.gate", Part::All)] },
-            Rule {
-                theirs: "feed_forward.shared_expert.gate_proj",
-                ours: &[("mlp.shared_experts.gate_proj", Part::All)],
-            },
-            Rule { theirs: "feed_forward.shared_expert.up_proj", ours: &[("mlp.shared_experts.up_proj", Part::All)] },
-            Rule {
-                theirs: "feed_forward.shared_expert.down_proj",
-                ours: &[("mlp.shared_experts.down_proj", Part::All)],
-            },
-            Rule {
-                theirs: "feed_forward.experts.gate_up_proj",
-                ours: &[
-                    ("mlp.experts.*.gate_proj.weight", Part::Slab(Cut::First)),
-                    ("mlp.experts.*.up_proj.weight", Part::Slab(Cut::Second)),
-                ],
-            },
-            Rule {
-                theirs: "feed_forward.experts.down_proj",
-                ours: &[("mlp.experts.*.down_proj.weight", Part::Slab(Cut::All))],
-            },
-        ],
-        ..LLAMA
+        ..LLAMA4
     },
 ];

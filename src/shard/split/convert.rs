@@ -103,6 +103,10 @@ impl TensorPlan {
         let map = &self.tensor.rows;
         let run_end = (rows.start / map.run).saturating_add(1).saturating_mul(map.run);
         match self.head_rows() {
+            None if self.reads_gaps() => {
+                let end = map.start_of(rows.end).min(self.tensor.source_rows);
+                (rows.end, map.start_of(rows.start)..end)
+            }
             None => {
                 let end = rows.end.min(run_end);
                 (end, map.start_of(rows.start)..map.start_of(end - 1) + 1)
@@ -118,16 +122,25 @@ impl TensorPlan {
         }
     }
 
+    /// Whether what lies between runs of rows is read with them: as much again costs less than a read for each run.
+    fn reads_gaps(&self) -> bool {
+        let map = &self.tensor.rows;
+        map.run != u64::MAX && map.stride / 2 <= map.run && self.head_rows().is_none()
+    }
+
     /// The bytes of the file from a row to the end of the tensor, where they are read in order and without gaps.
     fn run_from(&self, row: u64) -> Option<Range<u64>> {
         let map = &self.tensor.rows;
         let whole = |head: u64| head.saturating_mul(self.source_row_bytes) <= MAX_HEAD_BYTES;
-        if self.is_vector() || map.run != u64::MAX || !self.head_rows().is_none_or(whole) {
+        let in_runs = map.run != u64::MAX && !self.reads_gaps();
+        if self.is_vector() || in_runs || !self.plane_bytes.is_empty() || !self.head_rows().is_none_or(whole) {
             return None;
         }
         let first = self.head_rows().map_or(row, |head| row / head * head);
         let at = |row: u64| self.tensor.offset_bytes + row * self.source_row_bytes;
-        Some(at(map.start_of(first))..at(map.end(self.tensor.shape[0])))
+        let rows = self.tensor.shape[0];
+        let end = if self.reads_gaps() { map.start_of(rows).min(self.tensor.source_rows) } else { map.end(rows) };
+        Some(at(map.start_of(first))..at(end))
     }
 
     /// Whether something of the tensor lies in a file of the checkpoint.

@@ -1,14 +1,17 @@
 //! Tensors that lie in pieces, or turned, in their checkpoint.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use pollster::block_on;
 
 use super::tests::{decoded, go, open, options, source_values, tensor};
 use super::*;
 use crate::checkpoint::{Companion, Source};
 use crate::encoding::Encoding;
-use crate::plan::layer_tensor;
+use crate::plan::{RowMap, layer_tensor};
+use crate::platform::BoxFuture;
 use crate::shard::testing::{checkpoint, plain_bytes, spec};
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Store};
 
 /// Appends bytes to the first file of a checkpoint; where they begin.
 fn append(source: &MemoryStore, checkpoint: &mut Checkpoint, bytes: &[u8]) -> u64 {
@@ -76,7 +79,8 @@ fn companions_that_do_not_fit_are_refused_by_tensor() {
         tensor.companions = vec![Companion { source_name, file: 0, offset_bytes: 0, len_bytes, rows_each }];
     };
     let planes = |tensor: &mut Tensor| (tensor.source, tensor.len_bytes) = (Source::Planes(Encoding::Q8_0), 8 * 64);
-    let cases: [(&str, &dyn Fn(&mut Tensor)); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut Tensor);
+    let cases: [(&str, Change<'_>); 6] = [
         ("not needed", &|tensor| one(tensor, 4, 1)),
         ("no scales", &|tensor| planes(tensor)),
         ("too short", &|tensor| {
@@ -106,4 +110,54 @@ fn companions_that_do_not_fit_are_refused_by_tensor() {
         assert_eq!(error.kind(), ErrorKind::Malformed, "{what}: {error}");
         assert!(error.tensor_name().is_some(), "{what}: {error}");
     }
+}
+
+/// A store that counts its reads.
+struct Counting<'a>(&'a MemoryStore, AtomicU64);
+
+impl Store for Counting<'_> {
+    fn len<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u64>> {
+        self.0.len(name)
+    }
+
+    fn read_at<'a>(&'a self, name: &'a str, offset_bytes: u64, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<()>> {
+        self.1.fetch_add(1, Relaxed);
+        self.0.read_at(name, offset_bytes, buffer)
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        self.0.list()
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.0.describe(name)
+    }
+}
+
+#[test]
+fn rows_that_alternate_with_others_are_read_together() {
+    let reads = |change: &dyn Fn(&mut Tensor)| {
+        let (source, mut checkpoint) = checkpoint(false, Encoding::BF16);
+        let values = (0..80 * 64).map(|i| i as f32);
+        let offset = append(&source, &mut checkpoint, &plain_bytes(Encoding::BF16, values));
+        let up = layer_tensor(0, "mlp.up_proj.weight");
+        let tensor = tensor(&mut checkpoint, &up);
+        (tensor.offset_bytes, tensor.len_bytes, tensor.source_rows) = (offset, 80 * 64 * 2, 80);
+        change(tensor);
+        let map = tensor.rows;
+        let (sink, counting) = (MemoryStore::new(), Counting(&source, AtomicU64::new(0)));
+        let options = options(Weights::Original);
+        block_on(split(&checkpoint, &spec(false), &counting, &sink, &options, &mut go)).expect("split");
+        let rows = (0..40).flat_map(|row| (0..64).map(move |i| (map.source(row) * 64 + i) as f32));
+        let expected: Vec<f32> = rows.map(|value| half::bf16::from_f32(value).to_f32()).collect();
+        assert_eq!(decoded(&open(sink), &up), expected, "{map:?}");
+        counting.1.into_inner()
+    };
+    let one = reads(&|tensor| tensor.rows = RowMap::from_row(3));
+    for (first, run, stride) in [(0, 1, 2), (1, 1, 2), (0, 8, 16), (8, 8, 16)] {
+        let map = RowMap { first, run, stride, rotary: None };
+        assert_eq!(reads(&|tensor| tensor.rows = map), one, "{map:?}");
+    }
+    let apart = RowMap { first: 0, run: 20, stride: 60, rotary: None };
+    assert_eq!(reads(&|tensor| tensor.rows = apart), one + 1, "long gaps are not read");
 }

@@ -1,0 +1,92 @@
+//! The ops of one chosen expert.
+
+use super::engine::{Engine, WORK_PER_SUBMIT};
+use super::experts::Group;
+use super::ops::{MatMulCall, Operand, operand};
+use crate::gpu::kernels::{FACTORS, GatherRowsParams, KernelId, ScatterRowsParams, grid};
+use crate::plan::{BufferId, ExpertsSpec};
+use crate::{Error, ErrorKind, Result};
+
+impl Engine {
+    /// One expert for its rows: gathered, computed, and added with their factors.
+    pub(super) async fn run_expert(
+        &mut self,
+        layer: usize,
+        spec: &ExpertsSpec,
+        group: &Group,
+        (input, output): (BufferId, BufferId),
+        scale: f32,
+    ) -> Result<()> {
+        let [rows_in, gate, up, rows_out] = spec.buffers;
+        let rows = group.len as u32;
+        let layout = &self.layout.layers[layer];
+        let expert = layout.experts[group.expert].clone();
+        // Behind the layer's own, which later ops need.
+        let behind = self.layout.vectors_bytes(&layout.vectors);
+        let vectors = self.bring_vectors(expert.vectors.piece, behind).await?;
+        if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
+            self.submit().await?;
+        }
+        self.gather_expert(spec, group, input)?;
+        let bias = |index: usize| expert.vectors.offsets.get(index).map(|offset| vectors.base + offset);
+        let call = |index: usize, from, to, scale| MatMulCall {
+            input: Operand::Buffer(from),
+            output: Operand::Buffer(to),
+            matrix: expert.matrices[index].clone(),
+            bias: bias(index),
+            accumulate: false,
+            scale,
+        };
+        self.matmul(&call(0, rows_in, gate, 1.0), rows, vectors).await?;
+        self.matmul(&call(1, rows_in, up, 1.0), rows, vectors).await?;
+        if self.recorder.is_full() {
+            self.submit().await?;
+        }
+        self.gate(gate, Some(up), spec.width, (spec.activation, false, spec.limit), rows)?;
+        self.matmul(&call(2, gate, rows_out, scale), rows, vectors).await?;
+        if self.recorder.is_full() {
+            self.submit().await?;
+        }
+        self.scatter_expert(spec, group, output)
+    }
+
+    /// The rows of an expert, from those of the sweep.
+    fn gather_expert(&mut self, spec: &ExpertsSpec, group: &Group, input: BufferId) -> Result<()> {
+        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
+        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[0]));
+        let params = GatherRowsParams {
+            rows: group.len as u32,
+            width: spec.hidden,
+            input_stride: input_stride as u32,
+            output_stride: output_stride as u32,
+            indices_offset: group.first as u32,
+            flags: u32::from(spec.factor_on_input) * FACTORS,
+        };
+        let kernel = self.kernel(KernelId::GatherRows)?;
+        let step = self.experts.as_ref().ok_or_else(no_lists)?;
+        let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::gather_rows(&params))
+    }
+
+    /// Adds the rows of an expert to those of the sweep.
+    fn scatter_expert(&mut self, spec: &ExpertsSpec, group: &Group, output: BufferId) -> Result<()> {
+        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[3]));
+        let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
+        let params = ScatterRowsParams {
+            rows: group.len as u32,
+            width: spec.hidden,
+            input_stride: input_stride as u32,
+            output_stride: output_stride as u32,
+            first: group.first as u32,
+            flags: u32::from(!spec.factor_on_input) * FACTORS,
+        };
+        let kernel = self.kernel(KernelId::ScatterRows)?;
+        let step = self.experts.as_ref().ok_or_else(no_lists)?;
+        let binds = [from.into(), (&step.rows).into(), (&step.factors).into(), to.into()];
+        self.recorder.dispatch(&kernel, &binds, &params, grid::scatter_rows(&params))
+    }
+}
+
+fn no_lists() -> Error {
+    Error::new(ErrorKind::Gpu, "experts without their lists")
+}
