@@ -190,6 +190,7 @@ fn what_a_config_says_and_is_not_known_is_refused_by_name() {
         ("llama-fp8", "fmt", "e5m2", "e5m2"),
         ("llama-fp8-rows", "format", "pack-quantized", "pack-quantized"),
         ("llama-gptq", "checkpoint_format", "marlin", "marlin"),
+        ("llama-gptq", "format", "bitblas", "bitblas"),
         ("llama-awq", "version", "gemv", "gemv"),
     ] {
         let store = configured(name, |config| config[field] = value.into());

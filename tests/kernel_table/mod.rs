@@ -152,7 +152,7 @@ fn random_row(encoding: Encoding, columns: u64, random: &mut Random) -> Vec<u8> 
     let planes = encoding.descriptor().planes;
     for (index, plane) in planes.iter().enumerate().filter(|(_, plane)| plane.bits >= 16) {
         let start = encoding.plane_offset(columns, index) as usize;
-        let count = (encoding.padded_columns(columns) / plane.columns) as usize;
+        let count = encoding.padded_columns(columns).div_ceil(plane.columns) as usize;
         for entry in 0..count {
             // The first two f16 numbers of an entry are scales; what follows in a K-quant header is packed integers.
             for half in 0..(plane.bits as usize / 16).min(2) {

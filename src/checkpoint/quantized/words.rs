@@ -23,8 +23,10 @@ pub(in crate::checkpoint) struct Words {
 impl Words {
     /// GPTQ, from `quantization_config` or `quantize_config.json`. The first version of the format keeps zeros less one.
     pub(super) fn gptq(value: &Value) -> Result<Self> {
-        only(value, "checkpoint_format", &["gptq", "gptq_v2"])?;
-        let less = u8::from(value.get("checkpoint_format").and_then(Value::as_str) != Some("gptq_v2"));
+        let fields = ["checkpoint_format", "format"];
+        fields.iter().try_for_each(|field| only(value, field, &["gptq", "gptq_v2"]))?;
+        let second = |field: &&str| value.get(*field).and_then(Value::as_str) == Some("gptq_v2");
+        let less = u8::from(!fields.iter().any(|field| second(field)));
         let truth = |field: &str| value.get(field).and_then(Value::as_bool).unwrap_or(false);
         let (order, symmetric, scattered) = (WordOrder::Gptq { less }, truth("sym"), truth("desc_act"));
         Ok(Self { bits: bits(value, &[4, 8])?, order, group: group(value, "group_size")?, symmetric, scattered })
