@@ -44,6 +44,7 @@ CASES = {
     "Q4_K": {**BLOCKS_OF_256, "type": Type.Q4_K},
     "Q5_K": {**BLOCKS_OF_256, "type": Type.Q5_K},
     "Q6_K": {**BLOCKS_OF_256, "type": Type.Q6_K, "tied": True},
+    "MXFP4": {**BLOCKS_OF_32, "type": Type.MXFP4},
     # The header of version 2, which has the same layout.
     "v2": {**PLAIN, "type": Type.F16, "version": 2},
     # What quantizing tools really write: several types in one file. Here also heads wider than hidden / heads, the
