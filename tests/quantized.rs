@@ -219,6 +219,23 @@ fn what_a_config_says_and_is_not_known_is_refused_by_name() {
 }
 
 #[test]
+fn blocks_are_those_of_each_spelling_of_the_config() {
+    let expected = opened(&folder("llama-fp8")).expect("opens").tensors;
+    let groups = |blocks: &[[u64; 2]]| {
+        let group = |block: &[u64; 2]| serde_json::json!({"weights": {"strategy": "block", "block_structure": block}});
+        let groups = blocks.iter().enumerate().map(|(index, block)| (format!("group_{index}"), group(block)));
+        let groups: serde_json::Map<_, _> = groups.collect();
+        let method = "compressed-tensors";
+        let config = serde_json::json!({"quant_method": method, "format": "float-quantized", "config_groups": groups});
+        opened(&configured("llama-fp8", |old| *old = config))
+    };
+    assert_eq!(groups(&[[128, 128]; 2]).expect("opens").tensors, expected);
+    assert_eq!(groups(&[[128, 128], [64, 64]]).expect_err("two sizes").kind(), ErrorKind::Unsupported);
+    assert_eq!(groups(&[[128, 64]]).expect_err("another size").kind(), ErrorKind::Malformed);
+    assert_eq!(groups(&[]).expect_err("no size").kind(), ErrorKind::Malformed);
+}
+
+#[test]
 fn older_gptq_says_how_in_a_file_of_its_own() {
     let store = folder("llama-gptq");
     let expected = opened(&store).expect("opens").tensors;

@@ -61,7 +61,7 @@ impl Method {
             "fp8" | "fbgemm_fp8" => Ok(Self::Scaled { block: block(quantization)? }),
             "compressed-tensors" => {
                 only(quantization, "format", &["float-quantized", "int-quantized", "naive-quantized"])?;
-                Ok(Self::Scaled { block: None })
+                Ok(Self::Scaled { block: structure(quantization)? })
             }
             "bitsandbytes" => Ok(Self::Bitsandbytes),
             "gptq" => Ok(Self::Words(Words::gptq(quantization)?)),
@@ -74,11 +74,27 @@ impl Method {
 /// `weight_block_size`: rows and columns that share a scale.
 fn block(value: &Value) -> Result<Option<(u64, u64)>> {
     only(value, "fmt", &["e4m3"])?;
-    let Some(block) = value.get("weight_block_size").filter(|value| !value.is_null()) else { return Ok(None) };
+    value.get("weight_block_size").filter(|value| !value.is_null()).map(sizes).transpose()
+}
+
+/// The same as compressed-tensors writes it, for each group of layers.
+fn structure(value: &Value) -> Result<Option<(u64, u64)>> {
+    let groups = value.get("config_groups").and_then(Value::as_object).into_iter().flat_map(|groups| groups.values());
+    let blocks = groups.filter_map(|group| group.get("weights")?.get("block_structure"));
+    let mut blocks = blocks.filter(|value| !value.is_null());
+    let Some(first) = blocks.next() else { return Ok(None) };
+    match blocks.find(|other| *other != first) {
+        Some(other) => Err(unsupported(format!("quantization_config has blocks of {first} and of {other}"))),
+        None => sizes(first).map(Some),
+    }
+}
+
+/// Rows and columns of a block.
+fn sizes(block: &Value) -> Result<(u64, u64)> {
     let sizes: Option<Vec<u64>> = block.as_array().map(|sizes| sizes.iter().filter_map(Value::as_u64).collect());
     match sizes.as_deref() {
-        Some([rows, columns]) if *rows > 0 && *columns > 0 => Ok(Some((*rows, *columns))),
-        _ => Err(Error::new(ErrorKind::Malformed, format!("weight_block_size is {block}, not rows and columns"))),
+        Some([rows, columns]) if *rows > 0 && *columns > 0 => Ok((*rows, *columns)),
+        _ => Err(Error::new(ErrorKind::Malformed, format!("quantization_config has blocks of {block}"))),
     }
 }
 
