@@ -36,8 +36,8 @@ pub enum Source {
     Quantized(Quantized),
 }
 
-/// Bytes that a tensor's numbers need besides its own. For [`Source::Planes`] a plane of each row, such as scales; a vector
-/// of plain values goes on with them.
+/// Bytes that a tensor's numbers need besides its own. For [`Source::Planes`] a plane of each row, such as scales; for
+/// [`Source::Quantized`] what its form names; a vector of plain values goes on with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Companion {
     /// The file's own name for it, for messages.
@@ -46,7 +46,7 @@ pub struct Companion {
     pub file: usize,
     pub offset_bytes: u64,
     pub len_bytes: u64,
-    /// Rows of the tensor that share one row of the companion.
+    /// Rows of the tensor that share one row of the companion; 1 where it has no rows.
     pub rows_each: u64,
 }
 
