@@ -26,7 +26,7 @@ impl Words {
         let fields = ["checkpoint_format", "format"];
         fields.iter().try_for_each(|field| only(value, field, &["gptq", "gptq_v2"]))?;
         let second = |field: &&str| value.get(*field).and_then(Value::as_str) == Some("gptq_v2");
-        let less = u8::from(!fields.iter().any(|field| second(field)));
+        let less = u8::from(!fields.iter().any(second));
         let truth = |field: &str| value.get(field).and_then(Value::as_bool).unwrap_or(false);
         let (order, symmetric, scattered) = (WordOrder::Gptq { less }, truth("sym"), truth("desc_act"));
         Ok(Self { bits: bits(value, &[4, 8])?, order, group: group(value, "group_size")?, symmetric, scattered })

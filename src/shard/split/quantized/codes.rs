@@ -32,6 +32,7 @@ impl Codes {
             return Err(Error::new(ErrorKind::Unsupported, message).remedy("use the original checkpoint"));
         }
         let (first, end) = (rows.start * columns, rows.end * columns);
+        reader.announce(tensor, first / 2)?;
         let bytes = reader.own(tensor, first / 2..end.div_ceil(2)).await?;
         let blocks = first / block..end.div_ceil(block);
         let scales = match (nested, rest) {

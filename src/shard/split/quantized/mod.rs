@@ -36,6 +36,13 @@ impl Reader<'_> {
         self.files.get(file).map(|(name, _)| name.as_str()).ok_or_else(|| malformed("lies in no file".to_owned()))
     }
 
+    /// Says that a tensor's own bytes are read from `start` on.
+    fn announce(&self, tensor: &Tensor, start: u64) -> Result<()> {
+        let bytes = tensor.offset_bytes + start..tensor.offset_bytes + tensor.len_bytes;
+        self.store.announce(self.name(tensor.file)?, bytes);
+        Ok(())
+    }
+
     /// Bytes `range` of a tensor's own.
     async fn own(&self, tensor: &Tensor, range: Range<u64>) -> Result<Vec<u8>> {
         self.read(tensor.file, tensor.offset_bytes, range).await

@@ -36,8 +36,7 @@ impl Scaled {
             let message = "its rows are arranged for a GPU, not one behind the other";
             return Err(Error::new(ErrorKind::Unsupported, message).remedy("use the original checkpoint"));
         }
-        let (from, end) = (tensor.offset_bytes + rows.start * columns, tensor.offset_bytes + tensor.len_bytes);
-        reader.store.announce(reader.name(tensor.file)?, from..end);
+        reader.announce(tensor, rows.start * columns)?;
         let bytes = reader.own(tensor, rows.start * columns..rows.end * columns).await?;
         let across = columns.div_ceil(columns_each);
         let line = across * if encoding == Encoding::F32 { 4 } else { 2 };

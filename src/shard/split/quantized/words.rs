@@ -43,6 +43,11 @@ impl Strip<'_> {
         let len = self.span.end - self.span.start;
         let narrow = reader.store.is_local() && len * 2 <= self.line_bytes;
         let at_once = if narrow { 1 } else { (READ_BYTES / self.line_bytes.max(1)).max(1) };
+        if !narrow {
+            let start = self.offset_bytes + self.span.start;
+            let end = start + (self.count - 1) * self.line_bytes + len;
+            reader.store.announce(reader.name(self.file)?, start..end);
+        }
         for first in (0..self.count).step_by(at_once as usize) {
             let count = at_once.min(self.count - first);
             let start = first * self.line_bytes + self.span.start;
