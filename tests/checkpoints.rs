@@ -85,7 +85,9 @@ fn gguf_rows_are_those_of_the_reference() {
         let tokenizer = checkpoint.gguf_tokenizer.expect("a tokenizer");
         assert_eq!(tokenizer.tokens.len() as u64, checkpoint.config["vocab_size"].as_u64().expect("a number"));
     }
-    assert_eq!(encodings.len(), tilestream::encoding::ENCODINGS.len(), "{encodings:?}");
+    let known = |encoding: &Encoding| gguf::block(*encoding).is_some() || encoding.descriptor().plain.is_some();
+    let known = tilestream::encoding::ENCODINGS.iter().filter(|row| known(&row.encoding)).count();
+    assert_eq!(encodings.len(), known, "{encodings:?}");
 }
 
 #[test]

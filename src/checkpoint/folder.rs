@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::names::in_our_names;
-use super::quantized::{Found, Method, tensors};
+use super::quantized::{self, Found, Method, tensors};
 use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
@@ -201,7 +201,8 @@ async fn open_folder(
         tokenizer,
         gguf_tokenizer: None,
         tokenizer_config: tokenizer_config(store).await?,
-        quantized: method != Method::None,
+        // What lies in blocks of its own is not made smaller.
+        quantized: method == Method::Mxfp4,
     };
     let mut found = Vec::new();
     for name in files {
@@ -225,7 +226,9 @@ async fn open_folder(
     }
     let files = checkpoint.files.clone();
     let in_file = |(file, error): (usize, Error)| error.file(store.describe(&files[file].0));
-    checkpoint.tensors = tensors(found, method).map_err(in_file)?;
+    checkpoint.tensors = quantized::take(store, &files, method, &mut found).await?;
+    checkpoint.tensors.extend(tensors(found, method).map_err(in_file)?);
+    checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     // What is wrong with a config is for the plan to say.
     if let Ok(names) = TensorNames::new(&checkpoint.config) {
         checkpoint.tensors = in_our_names(&checkpoint.tensors, &names).map_err(in_file)?;

@@ -270,10 +270,10 @@ fn buffers_are_skipped_and_other_dtypes_are_named() -> Result<()> {
 
 #[test]
 fn weights_that_others_quantized_are_refused_by_name() {
-    let config = br#"{"quantization_config":{"quant_method":"gptq"}}"#.to_vec();
+    let config = br#"{"quantization_config":{"quant_method":"aqlm"}}"#.to_vec();
     let error = run(&Memory::new([("config.json", config), (SINGLE, single())]), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("'gptq'"), "{error}");
+    assert!(error.to_string().contains("'aqlm'"), "{error}");
 }
 
 #[test]

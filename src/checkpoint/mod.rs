@@ -6,7 +6,7 @@ pub mod gguf;
 mod gguf_tokenizer;
 mod names;
 pub mod pytorch;
-mod quantized;
+pub mod quantized;
 mod read;
 pub mod safetensors;
 #[cfg(test)]
@@ -15,6 +15,7 @@ pub mod tokenizer_files;
 
 pub use folder::{open, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
+pub use quantized::{Nested, Quantized, WordOrder};
 pub use tokenizer_files::TokenizerFiles;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use crate::encoding::Encoding;
 use crate::plan::RowMap;
 
 /// How a checkpoint stores a tensor's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Source {
     /// Plain values, rows without padding.
@@ -35,10 +36,12 @@ pub enum Source {
     Planes(Encoding),
     /// Plain values or GGUF blocks; each run of so many rows, a head's, lies as its transpose.
     Turned { encoding: Encoding, rows: u64 },
+    /// What another tool quantized, with its scales in companions.
+    Quantized(Quantized),
 }
 
-/// Bytes that a tensor's numbers need besides its own. For [`Source::Planes`] a plane of each row, such as scales; a vector
-/// of plain values goes on with them.
+/// Bytes that a tensor's numbers need besides its own. For [`Source::Planes`] a plane of each row, such as scales; for
+/// [`Source::Quantized`] what its form names; a vector of plain values goes on with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Companion {
     /// The file's own name for it, for messages.
@@ -47,7 +50,7 @@ pub struct Companion {
     pub file: usize,
     pub offset_bytes: u64,
     pub len_bytes: u64,
-    /// Rows of the tensor that share one row of the companion.
+    /// Rows of the tensor that share one row of the companion; 1 where it has no rows.
     pub rows_each: u64,
 }
 

@@ -3,8 +3,8 @@
 //! Scales are multiplied first, as GGML's `dequantize_row_*` do: `(d * sc) * q - (dmin * mn)`.
 
 use crate::Result;
-use crate::encoding::plain::{f16_to_f32, widen};
-use crate::encoding::{Encoding, check_len};
+use crate::encoding::plain::{e4m3_to_f32, f16_to_f32, widen};
+use crate::encoding::{Encoding, check_len, codebook};
 
 /// Decodes one planar row of `encoding.row_stride(columns)` bytes; `out` is `[columns]`.
 ///
@@ -46,6 +46,12 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         }),
         Encoding::TQ1_0 => fill(out, |c| half(bytes(1), c / 256) * (trit(&bytes(0)[c / 256 * 52..], c % 256) - 1.0)),
         Encoding::TQ2_0 => fill(out, |c| half(bytes(1), c / 256) * (bits::<2>(bytes(0), c) - 1.0)),
+        Encoding::F8_E4M3 => fill(out, |c| float(bytes(1), c / 128) * e4m3_to_f32(bytes(0)[c])),
+        Encoding::I8 => fill(out, |c| float(bytes(1), 0) * f32::from(bytes(0)[c] as i8)),
+        Encoding::NF4 => fill(out, |c| float(bytes(1), c / 64) * codebook::NF4[bits::<4>(bytes(0), c) as usize]),
+        Encoding::FP4 => fill(out, |c| float(bytes(1), c / 64) * codebook::FP4[bits::<4>(bytes(0), c) as usize]),
+        Encoding::Q4_Z => fill(out, |c| scale_and_zero(bytes(1), c / 32, bits::<4>(bytes(0), c))),
+        Encoding::Q4_Z128 => fill(out, |c| scale_and_zero(bytes(1), c / 128, bits::<4>(bytes(0), c))),
         Encoding::MXFP4 => fill(out, |c| power_of_two(bytes(1)[c / 32]) * fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15)),
     }
     Ok(())
@@ -83,6 +89,11 @@ fn half(plane: &[u8], index: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([plane[2 * index], plane[2 * index + 1]]))
 }
 
+/// Entry `index` of a plane of f32.
+fn float(plane: &[u8], index: usize) -> f32 {
+    f32::from_le_bytes([plane[4 * index], plane[4 * index + 1], plane[4 * index + 2], plane[4 * index + 3]])
+}
+
 /// Entry `column` of a plane of N-bit numbers, least significant bits first.
 fn bits<const N: usize>(plane: &[u8], column: usize) -> f32 {
     f32::from(plane[column * N / 8] >> (column * N % 8) & ((1 << N) - 1))
@@ -95,6 +106,11 @@ fn five_bits(low: &[u8], high: &[u8], column: usize) -> f32 {
 /// `d * q + m` with the pair (d, m) of block `index`.
 fn scale_and_minimum(plane: &[u8], index: usize, q: f32) -> f32 {
     half(plane, 2 * index) * q + half(plane, 2 * index + 1)
+}
+
+/// `d * (q - z)` with the pair (d, z) of block `index`.
+fn scale_and_zero(plane: &[u8], index: usize, q: f32) -> f32 {
+    half(plane, 2 * index) * (q - half(plane, 2 * index + 1))
 }
 
 /// `(d * sc) * q - (dmin * mn)` with the header of the column's 256 and its pair of the column's 32.

@@ -5,7 +5,7 @@
 use crate::encoding::{Encoding, check_len};
 use crate::{Error, ErrorKind, Result};
 
-/// Columns and bytes of one GGUF block; `None` for encodings that GGUF stores plainly.
+/// Columns and bytes of one GGUF block; `None` for encodings that GGUF stores plainly, or does not know.
 pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
     Some(match encoding {
         Encoding::Q4_0 => (32, 18),
@@ -23,7 +23,7 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::TQ1_0 => (256, 54),
         Encoding::TQ2_0 => (256, 66),
         Encoding::MXFP4 => (32, 17),
-        Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
+        _ => return None,
     })
 }
 
@@ -76,7 +76,7 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::TQ1_0 => repack_tq1_0(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::TQ2_0 => repack_tq2_0(gguf_blocks, Planes::new(encoding, columns, out)),
         // `row_len` has refused them.
-        Encoding::F32 | Encoding::F16 | Encoding::BF16 => {}
+        _ => {}
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! starts at a multiple of 16 bytes and the row's stride is a multiple of 16 bytes, so that any run of rows is a tile.
 //! Elements stand in their natural order in each plane, least significant bits first.
 
+pub mod codebook;
 pub mod decode;
 pub mod gguf;
 pub mod plain;
@@ -32,6 +33,10 @@ use crate::{Error, ErrorKind, Result};
 /// | IQ4_XS | u4 [P] · header [P/256] | `d * (sc - 32) * IQ4[q]` |
 /// | TQ1_0 | trits [P/256] · f16 d [P/256] | `d * (t - 1)` |
 /// | TQ2_0 | u2 [P] · f16 d [P/256] | `d * (q - 1)` |
+/// | F8_E4M3 | e4m3 [P] · f32 d [P/128] | `d * f` |
+/// | I8 | i8 [P] · f32 d [1] | `d * q` |
+/// | NF4, FP4 | u4 [P] · f32 d [P/64] | `d * code[q]`, with sixteen numbers from [`codebook`] |
+/// | Q4_Z, Q4_Z128 | u4 [P] · (f16 d, f16 z) [P/32], [P/128] | `d * (q - z)`, z a whole number |
 /// | MXFP4 | u4 [P] · u8 s [P/32] | `fp4(u4) * 2^(s - 127)` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
@@ -63,13 +68,19 @@ pub enum Encoding {
     IQ4_XS,
     TQ1_0,
     TQ2_0,
+    F8_E4M3,
+    I8,
+    NF4,
+    FP4,
+    Q4_Z,
+    Q4_Z128,
     MXFP4,
 }
 
 /// What one plane of a row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plane {
-    /// Columns that share one entry: 1 for quants, 16 to 256 for scales.
+    /// Columns that share one entry: 1 for quants, 16 to 256 for scales, [`WHOLE_ROW`] for all.
     pub columns: u64,
     /// Bits of one entry.
     pub bits: u64,
@@ -89,11 +100,15 @@ pub struct Descriptor {
     pub plain: Option<Dtype>,
 }
 
+/// [`Plane::columns`] of a plane with one entry.
+pub const WHOLE_ROW: u64 = u64::MAX;
+
 const fn plane(columns: u64, bits: u64) -> Plane {
     Plane { columns, bits }
 }
 
 use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
 
 /// Every encoding, in the order of [`Encoding`].
 pub const ENCODINGS: &[Descriptor] = &[
@@ -199,6 +214,36 @@ pub const ENCODINGS: &[Descriptor] = &[
         plain: None,
     },
     Descriptor {
+        encoding: Encoding::F8_E4M3,
+        name: "f8_e4m3",
+        block: 32,
+        planes: &[plane(1, 8), plane(128, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::I8,
+        name: "i8",
+        block: 32,
+        planes: &[plane(1, 8), plane(WHOLE_ROW, 32)],
+        plain: None,
+    },
+    Descriptor { encoding: Encoding::NF4, name: "nf4", block: 32, planes: &[plane(1, 4), plane(64, 32)], plain: None },
+    Descriptor { encoding: Encoding::FP4, name: "fp4", block: 32, planes: &[plane(1, 4), plane(64, 32)], plain: None },
+    Descriptor {
+        encoding: Encoding::Q4_Z,
+        name: "q4_z",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_Z128,
+        name: "q4_z128",
+        block: 32,
+        planes: &[plane(1, 4), plane(128, 32)],
+        plain: None,
+    },
+    Descriptor {
         encoding: Encoding::MXFP4,
         name: "mxfp4",
         block: 32,
@@ -235,7 +280,7 @@ impl Encoding {
     /// Bytes of plane `index` in a row of `columns`, without what pads it.
     pub fn plane_bytes(self, columns: u64, index: usize) -> u64 {
         let plane = self.descriptor().planes[index];
-        self.padded_columns(columns) / plane.columns * plane.bits / 8
+        self.padded_columns(columns).div_ceil(plane.columns) * plane.bits / 8
     }
 
     /// Byte offset of plane `index` in a row of `columns`.
@@ -246,6 +291,19 @@ impl Encoding {
     /// Bytes from one row to the next, a multiple of 16.
     pub fn row_stride(self, columns: u64) -> u64 {
         self.plane_offset(columns, self.descriptor().planes.len())
+    }
+}
+
+impl Serialize for Encoding {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Encoding {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).map_err(serde::de::Error::custom)
     }
 }
 
@@ -280,5 +338,9 @@ mod tests {
         for (encoding, block) in gguf::blocks().filter(|(_, (columns, _))| *columns == 256) {
             assert_eq!(encoding.row_stride(8 * 256), 8 * block.1, "{encoding:?}");
         }
+        // A block of 128 that the row only begins has a scale too.
+        assert_eq!(Encoding::F8_E4M3.row_stride(640), 640 + 32);
+        assert_eq!(Encoding::I8.row_stride(70), 96 + 16);
+        assert_eq!(Encoding::NF4.row_stride(96), 48 + 16);
     }
 }

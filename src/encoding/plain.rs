@@ -29,6 +29,16 @@ pub fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
+/// The value of an 8-bit float of 4 exponent and 3 mantissa bits. There are no infinities; 0x7f and 0xff are NaN.
+///
+/// "FP8 Formats for Deep Learning", Micikevicius et al. 2022.
+pub fn e4m3_to_f32(bits: u8) -> f32 {
+    // An f16 has one exponent bit more, whose bias is 8 larger.
+    let magnitude = f16_to_f32(u16::from(bits & 0x7f) << 7) * 256.0;
+    let magnitude = if bits & 0x7f == 0x7f { f32::NAN } else { magnitude };
+    if bits & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
 /// Widens plain little-endian values to `f32`, exactly: `out[i]` is value i of `bytes`.
 ///
 /// # Errors
@@ -77,6 +87,21 @@ mod tests {
         }
         assert!(f16_to_f32(0x7c00).is_infinite());
         assert!(f16_to_f32(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn small_floats_are_those_of_the_paper() {
+        let formula = |bits: u8| {
+            let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f64::from(bits & 7) / 8.0);
+            let magnitude =
+                if exponent == 0 { mantissa * 2f64.powi(-6) } else { (1.0 + mantissa) * 2f64.powi(exponent - 7) };
+            if bits < 128 { magnitude } else { -magnitude }
+        };
+        for bits in (0..=u8::MAX).filter(|bits| bits & 0x7f != 0x7f) {
+            assert_eq!(f64::from(e4m3_to_f32(bits)), formula(bits), "{bits:#x}");
+        }
+        assert_eq!(e4m3_to_f32(0x7e), 448.0);
+        assert!(e4m3_to_f32(0x7f).is_nan() && e4m3_to_f32(0xff).is_nan());
     }
 
     #[test]

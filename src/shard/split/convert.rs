@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::quantized::{self, Reader};
 use super::{transpose, turned};
-use crate::checkpoint::{Companion, Source, Tensor};
+use crate::checkpoint::quantized::check;
+use crate::checkpoint::{Companion, Quantized, Source, Tensor};
 use crate::encoding::plain::{copy_row, value_len, widen};
 use crate::encoding::quantize::{quantize_row_q4, quantize_row_q8};
 use crate::encoding::{Encoding, decode_row, gguf};
@@ -50,6 +52,7 @@ impl TensorPlan {
                 turned::check(tensor, encoding, rows, columns)?;
                 columns * value_len(turned::row_encoding(encoding))?
             }
+            Source::Quantized(_) => return Self::quantized(tensor, spec),
         };
         let is_row = spec.shape.len() == 1 && tensor.inverse_lengths.is_none();
         let source_rows = if is_row { 1 } else { tensor.source_rows };
@@ -67,11 +70,7 @@ impl TensorPlan {
             return Err(malformed("is transposed, and no matrix of plain values"));
         }
         let plane_bytes = if is_row { Vec::new() } else { plane_bytes(tensor, columns)? };
-        let rows = tensor.shape[0];
-        if !tensor.rows.fits(rows) || tensor.rows.end(rows) > tensor.source_rows {
-            let message = format!("{} rows do not hold the {rows} that are wanted", tensor.source_rows);
-            return Err(Error::new(ErrorKind::Malformed, message));
-        }
+        check_rows(tensor, tensor.shape[0])?;
         let tensor = tensor.clone();
         let (target, row_bytes) = (spec.encoding, spec.row_bytes()?);
         Ok(Self { tensor, target, columns, source_row_bytes, row_bytes, plane_bytes })
@@ -83,6 +82,21 @@ impl TensorPlan {
             Source::Turned { encoding, .. } => Source::Plain(turned::row_encoding(encoding)),
             source => source,
         }
+    }
+
+    /// Plans a matrix that another tool quantized.
+    fn quantized(tensor: &Tensor, spec: &TensorSpec) -> Result<Self> {
+        let (&[rows, columns], None, 0.0, false) =
+            (&spec.shape[..], tensor.inverse_lengths, tensor.plus, tensor.transposed)
+        else {
+            let message = "is quantized where the model needs plain values";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        check(tensor, columns)?;
+        check_rows(tensor, rows)?;
+        let (tensor, target, row_bytes) = (tensor.clone(), spec.encoding, spec.row_bytes()?);
+        let held_bytes = quantized::held_bytes(&tensor, columns);
+        Ok(Self { tensor, target, columns, source_row_bytes: held_bytes, row_bytes, plane_bytes: Vec::new() })
     }
 
     fn is_vector(&self) -> bool {
@@ -148,6 +162,15 @@ impl TensorPlan {
     }
 }
 
+/// Checks that the tensor's map finds so many rows in its source.
+fn check_rows(tensor: &Tensor, rows: u64) -> Result<()> {
+    if tensor.rows.fits(rows) && tensor.rows.end(rows) <= tensor.source_rows {
+        return Ok(());
+    }
+    let message = format!("{} rows do not hold the {rows} that are wanted", tensor.source_rows);
+    Err(Error::new(ErrorKind::Malformed, message))
+}
+
 /// Bytes of a row of each companion, where these are planes of the rows.
 fn plane_bytes(tensor: &Tensor, columns: u64) -> Result<Vec<u64>> {
     let encoding = match tensor.source {
@@ -192,6 +215,10 @@ impl<'a> CheckpointRows<'a> {
         let plan = &self.plans[tensor];
         if plan.tensor.inverse_lengths.is_some() {
             return self.inverse_lengths(tensor, out).await;
+        }
+        if let Source::Quantized(_) = plan.tensor.source {
+            let reader = Reader { store: self.source, files: self.files };
+            return quantized::append_rows(reader, &plan.tensor, (plan.columns, plan.target), rows, out).await;
         }
         let stride = plan.row_bytes as usize;
         let filled = out.len();
@@ -303,7 +330,8 @@ impl Rows for CheckpointRows<'_> {
     fn rows_at_once(&self, tensor: usize) -> u64 {
         let plan = &self.plans[tensor];
         let row_bytes = plan.row_bytes.max(plan.source_row_bytes);
-        if plan.tensor.transposed {
+        let by_columns = matches!(plan.tensor.source, Source::Quantized(Quantized::Words { .. }));
+        if plan.tensor.transposed || by_columns {
             return transpose::rows_at_once(row_bytes);
         }
         let rows = (CHUNK_BYTES / row_bytes).max(1);
@@ -367,7 +395,7 @@ pub(super) fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut V
             gguf::repack_row(encoding, raw, columns, &mut row)?;
             decode_row(encoding, &row, columns, floats)
         }
-        Source::Planes(_) | Source::Turned { .. } => Err(malformed("has no conversion")),
+        Source::Planes(_) | Source::Turned { .. } | Source::Quantized(_) => Err(malformed("has no conversion")),
     }
 }
 

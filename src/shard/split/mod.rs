@@ -18,6 +18,7 @@ use crate::store::{ModelSink, Originals, Store};
 use crate::{Error, ErrorKind, Result};
 
 mod convert;
+mod quantized;
 #[cfg(test)]
 mod source_tests;
 #[cfg(test)]
@@ -30,12 +31,14 @@ mod turned;
 
 pub use super::write::{has_deleted, saved_checkpoint};
 use convert::CheckpointRows;
+pub use tensors::notice;
 pub(super) use tensors::{Group, Stem, wanted};
 
-/// How the matrices of a model are stored; vectors are always `f32`.
+/// How the matrices of a model are stored; vectors are always `f32`. Of a Hugging Face checkpoint that is quantized,
+/// matrices that have no more bits than are asked for keep their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weights {
-    /// Every bit as published; GGUF's blocks keep their numbers.
+    /// Every bit as published; GGUF's blocks, and what other tools quantized, keep their numbers.
     #[default]
     Original,
     /// [`Encoding::Q8_0`](crate::encoding::Encoding), embeddings and head too.

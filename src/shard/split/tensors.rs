@@ -94,6 +94,7 @@ pub(super) fn matched(
         return Err(Error::new(ErrorKind::Missing, message).tensor(name).remedy("get the whole checkpoint"));
     }
     let mut extra: Vec<&str> = left.into_keys().filter(|name| !is_harmless(name, spec)).collect();
+    extra.retain(|name| !looks_ahead(name, spec, &checkpoint.config));
     extra.sort_unstable();
     refuse_extra(&extra)?;
     Ok((groups, plans))
@@ -122,8 +123,36 @@ fn stored_as(tensor: &Tensor, shape: &[u64], weights: Weights) -> Result<Encodin
         }
         (_, Weights::Q8, Source::Plain(_) | Source::Turned { .. }) => Ok(Encoding::Q8_0),
         (_, Weights::Q4, Source::Plain(_) | Source::Turned { .. }) => Ok(Encoding::Q4_1),
+        (_, _, Source::Quantized(quantized)) => Ok(smaller(quantized.encoding(shape[1]), weights)),
         (_, _, Source::GgufBlocks(_) | Source::Planes(_)) => Err(quantized_already(weights)),
     }
+}
+
+/// The encoding of a quantized matrix: its own, where that has no more bits than are asked for.
+fn smaller(own: Encoding, weights: Weights) -> Encoding {
+    let (most, other) = match weights {
+        Weights::Original => return own,
+        Weights::Q8 => (8, Encoding::Q8_0),
+        Weights::Q4 => (4, Encoding::Q4_1),
+    };
+    if own.descriptor().planes[0].bits <= most { own } else { other }
+}
+
+/// What to tell whoever splits a checkpoint like this: that quantized matrices become larger than they are, and why.
+pub fn notice(checkpoint: &Checkpoint, weights: Weights) -> Option<String> {
+    let plain = |tensor: &&Tensor| match (tensor.source, &tensor.shape[..]) {
+        (Source::Quantized(quantized), [_, columns]) => {
+            smaller(quantized.encoding(*columns), weights).descriptor().plain.is_some()
+        }
+        _ => false,
+    };
+    let count = checkpoint.tensors.iter().filter(plain).count();
+    (count > 0).then(|| {
+        format!(
+            "{count} quantized matrices are stored decoded, because their groups of columns are in no order (desc_act), or \
+             their blocks do not end with their rows; --weights q8 or q4 makes them smaller, and loses a little"
+        )
+    })
 }
 
 fn quantized_already(weights: Weights) -> Error {
@@ -134,6 +163,14 @@ fn quantized_already(weights: Weights) -> Error {
 /// Tensors that older checkpoints carry and that the plan computes itself, or has in another place.
 fn is_harmless(name: &str, spec: &ModelSpec) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || name == "rope_freqs.weight" || (spec.head.tied && name == HEAD)
+}
+
+/// Layers behind the last that guess the token after the next one: an answer needs none of them.
+fn looks_ahead(name: &str, spec: &ModelSpec, config: &serde_json::Value) -> bool {
+    let number = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
+    let behind = number.and_then(|number| number.parse::<usize>().ok()?.checked_sub(spec.layers.len()));
+    let count = config.get("num_nextn_predict_layers").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    behind.is_some_and(|behind| (behind as u64) < count)
 }
 
 fn refuse_extra(extra: &[&str]) -> Result<()> {

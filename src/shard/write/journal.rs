@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::checksum::hex;
 use super::TOKENIZER;
 use super::folder::is_model_file;
-use crate::checkpoint::{Checkpoint, Companion, Source, Tensor};
+use crate::checkpoint::{Checkpoint, Companion, Quantized, Source, Tensor};
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
 use crate::store::{ModelSink, Store, check_name};
@@ -82,6 +82,7 @@ enum Form {
     Blocks,
     Planes,
     Turned { rows: u64 },
+    Quantized(Quantized),
 }
 
 impl Journal {
@@ -194,6 +195,7 @@ impl SavedTensor {
             Source::GgufBlocks(encoding) => (encoding, Form::Blocks),
             Source::Planes(encoding) => (encoding, Form::Planes),
             Source::Turned { encoding, rows } => (encoding, Form::Turned { rows }),
+            Source::Quantized(quantized) => (Encoding::F32, Form::Quantized(quantized)),
         };
         Self {
             name: tensor.name.clone(),
@@ -224,6 +226,7 @@ impl SavedTensor {
                 Form::Blocks => Source::GgufBlocks(encoding),
                 Form::Planes => Source::Planes(encoding),
                 Form::Turned { rows } => Source::Turned { encoding, rows },
+                Form::Quantized(quantized) => Source::Quantized(quantized),
             },
             file: self.file,
             offset_bytes: self.offset_bytes,

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use pollster::block_on;
 use serde_json::Value;
 use tilestream::checkpoint::Checkpoint;
-use tilestream::shard::split::{SplitOptions, Weights, has_deleted, split};
+use tilestream::shard::split::{SplitOptions, Weights, has_deleted, notice, split};
 use tilestream::shard::synth::{SynthOptions, preset, synth, with_layers};
 use tilestream::shard::{MANIFEST, Manifest, verify};
 use tilestream::store::{FileStore, FolderSink, Originals, Store};
@@ -151,6 +151,9 @@ async fn split_from(
 ) -> Result<Manifest> {
     let spec = plan::model_spec(&checkpoint.config)?;
     let options = SplitOptions { name, weights: args.weights.into(), max_file_bytes: args.max_file_size, originals };
+    if let Some(notice) = notice(checkpoint, options.weights) {
+        eprintln!("note: {notice}");
+    }
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
     split(checkpoint, &spec, store, sink, &options, &mut |progress| reporter.update(progress)).await
 }

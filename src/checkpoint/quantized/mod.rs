@@ -6,11 +6,22 @@ use std::collections::BTreeMap;
 use safetensors::Dtype;
 use serde_json::Value;
 
+use super::read::json_if_there;
 use super::safetensors::Entry;
 use super::{Companion, Source, Tensor};
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
+use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
+
+mod codes;
+mod form;
+mod scaled;
+mod words;
+
+pub(crate) use form::check;
+pub use form::{Nested, Quantized, WordOrder};
+use words::Words;
 
 /// How the weights of a checkpoint are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +30,16 @@ pub(super) enum Method {
     /// `NAME_blocks` `[.., rows, groups, 16]` and `NAME_scales` `[.., rows, groups]`, bytes both: 32 columns a group.
     /// <https://huggingface.co/openai/gpt-oss-20b>
     Mxfp4,
+    /// Bytes with scales; for how many rows and columns, where one is for a block.
+    Scaled {
+        block: Option<(u64, u64)>,
+    },
+    Bitsandbytes,
+    Words(Words),
 }
+
+/// Entries by name.
+type Entries = BTreeMap<String, Found>;
 
 /// An entry, and the index of its file.
 pub(super) struct Found {
@@ -38,12 +58,92 @@ impl Method {
         };
         match quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed") {
             "mxfp4" => Ok(Self::Mxfp4),
-            other => {
-                let message = format!("weights quantized with '{other}' are not supported");
-                Err(Error::new(ErrorKind::Unsupported, message).remedy("use the original checkpoint or a GGUF file"))
+            "fp8" | "fbgemm_fp8" => Ok(Self::Scaled { block: block(quantization)? }),
+            "compressed-tensors" => {
+                only(quantization, "format", &["float-quantized", "int-quantized", "naive-quantized"])?;
+                Ok(Self::Scaled { block: structure(quantization)? })
             }
+            "bitsandbytes" => Ok(Self::Bitsandbytes),
+            "gptq" => Ok(Self::Words(Words::gptq(quantization)?)),
+            "awq" => Ok(Self::Words(Words::awq(quantization)?)),
+            other => Err(unsupported(format!("weights quantized with '{other}' are not supported"))),
         }
     }
+}
+
+/// `weight_block_size`: rows and columns that share a scale.
+fn block(value: &Value) -> Result<Option<(u64, u64)>> {
+    only(value, "fmt", &["e4m3"])?;
+    value.get("weight_block_size").filter(|value| !value.is_null()).map(sizes).transpose()
+}
+
+/// The same as compressed-tensors writes it, for each group of layers.
+fn structure(value: &Value) -> Result<Option<(u64, u64)>> {
+    let groups = value.get("config_groups").and_then(Value::as_object).into_iter().flat_map(|groups| groups.values());
+    let blocks = groups.filter_map(|group| group.get("weights")?.get("block_structure"));
+    let mut blocks = blocks.filter(|value| !value.is_null());
+    let Some(first) = blocks.next() else { return Ok(None) };
+    match blocks.find(|other| *other != first) {
+        Some(other) => Err(unsupported(format!("quantization_config has blocks of {first} and of {other}"))),
+        None => sizes(first).map(Some),
+    }
+}
+
+/// Rows and columns of a block.
+fn sizes(block: &Value) -> Result<(u64, u64)> {
+    let sizes: Option<Vec<u64>> = block.as_array().map(|sizes| sizes.iter().filter_map(Value::as_u64).collect());
+    match sizes.as_deref() {
+        Some([rows, columns]) if *rows > 0 && *columns > 0 => Ok((*rows, *columns)),
+        _ => Err(Error::new(ErrorKind::Malformed, format!("quantization_config has blocks of {block}"))),
+    }
+}
+
+/// Refuses a text field that is there with another value than those.
+fn only(value: &Value, field: &str, known: &[&str]) -> Result<()> {
+    match value.get(field).filter(|value| !value.is_null()) {
+        Some(found) if !found.as_str().is_some_and(|text| known.contains(&text.to_ascii_lowercase().as_str())) => {
+            Err(unsupported(format!("quantization_config has {field} {found}; known is {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unsupported(message: String) -> Error {
+    Error::new(ErrorKind::Unsupported, message).remedy("use the original checkpoint or a GGUF file")
+}
+
+/// Takes the matrices whose scales lie in tensors of their own, and all that belongs to them, out of `found`.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`], [`ErrorKind::Missing`] or [`ErrorKind::Malformed`] naming the tensor that is not known, not
+/// there, or does not fit.
+pub(super) async fn take(
+    store: &dyn Store,
+    files: &[(String, u64)],
+    method: Method,
+    found: &mut Vec<Found>,
+) -> Result<Vec<Tensor>> {
+    let named = |found: Found| (found.entry.name.clone(), found);
+    let mut entries: Entries = found.drain(..).map(named).collect();
+    let tensors = match method {
+        Method::None if entries.keys().any(|name| name.ends_with(".qweight")) => {
+            // As GPTQ's tools wrote it before transformers knew them.
+            const CONFIG: &str = "quantize_config.json";
+            match json_if_there(store, CONFIG).await? {
+                Some(value) => {
+                    let words = Words::gptq(&value).map_err(|error| error.file(store.describe(CONFIG)))?;
+                    words.take(files, &mut entries)?
+                }
+                None => Vec::new(),
+            }
+        }
+        Method::None | Method::Mxfp4 => Vec::new(),
+        Method::Scaled { block } => scaled::take(files, block, &mut entries)?,
+        Method::Bitsandbytes => codes::take(store, files, &mut entries).await?,
+        Method::Words(words) => words.take(files, &mut entries)?,
+    };
+    found.extend(entries.into_values());
+    Ok(tensors)
 }
 
 /// The tensors that entries hold, in the order of their names. An error comes with the index of the file.
