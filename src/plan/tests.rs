@@ -90,7 +90,7 @@ fn each_wrong_field_of_a_delta_rule_is_named() {
         (json!({ "linear_num_key_heads": 3 }), Malformed, "linear_num_key_heads"),
         (json!({ "linear_num_key_heads": 0 }), Malformed, "linear_num_key_heads"),
         (json!({ "linear_num_value_heads": 1 << 20 }), Malformed, "linear_num_value_heads"),
-        (json!({ "linear_key_head_dim": 513 }), Malformed, "linear_key_head_dim"),
+        (json!({ "linear_key_head_dim": 577 }), Malformed, "linear_key_head_dim"),
         (json!({ "linear_value_head_dim": 2.5 }), Malformed, "linear_value_head_dim"),
         (json!({ "linear_conv_kernel_dim": 3 }), Unsupported, "linear_conv_kernel_dim"),
         (json!({ "hidden_act": "gelu" }), Unsupported, "hidden_act"),
