@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::budget::{self, Demand, Shares, StepSizes, padded};
+use super::buffers::Buffers;
 use super::cancel::CancelToken;
 use super::experts::ExpertStep;
 use super::kv::{KvCache, KvGeometry, SequencePages};
@@ -11,9 +12,9 @@ use super::readback::Readback;
 use super::recurrent::RecurrentStates;
 use super::sections::Sections;
 use super::step::{Row, Step, StepInput};
+use crate::gpu::Gpu;
 use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
 use crate::gpu::recorder::Recorder;
-use crate::gpu::{CountedBuffer, Gpu};
 use crate::plan::{BufferId, ModelSpec, Op};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
@@ -47,18 +48,6 @@ impl TileSource for ModelSource {
     fn read<'a>(&'a self, file: u32, offset_bytes: u64, window: &'a mut Window<'_>) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.0.verified().read(file, offset_bytes, window))
     }
-}
-
-/// Buffers whose size depends on rows and vocabulary.
-pub(super) struct Buffers {
-    /// By [`BufferId`].
-    pub(super) activations: Vec<CountedBuffer>,
-    /// The vectors of the layer under way, then those of the expert, where they are not pinned.
-    pub(super) vectors: CountedBuffer,
-    pub(super) attention_state: CountedBuffer,
-    pub(super) head_input: CountedBuffer,
-    pub(super) head_normed: CountedBuffer,
-    pub(super) logits: CountedBuffer,
 }
 
 /// Where the vectors of the layer under way lie: in pinned memory (segment offset in floats) or in `vectors`.
@@ -408,28 +397,6 @@ impl Engine {
         let len = self.stream.table().tile(tile).len_bytes;
         self.recorder.copy(place.buffer, place.offset_bytes, &self.buffers.vectors, at, len);
         Ok(Vectors { pinned: None, base: (at / 4) as u32 })
-    }
-}
-
-impl Buffers {
-    async fn new(gpu: &Gpu, spec: &ModelSpec, layout: &ModelLayout, shares: &Shares) -> Result<Self> {
-        use wgpu::BufferUsages as Usage;
-        let (rows, heads) = (u64::from(shares.rows), u64::from(shares.head_rows));
-        let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
-        let mut activations = Vec::with_capacity(spec.buffers.len());
-        for buffer in &spec.buffers {
-            let bytes = rows * padded(buffer.width) * 4;
-            activations.push(gpu.buffer(buffer.name, bytes, usage).await?);
-        }
-        let hidden = heads * padded(spec.hidden) * 4;
-        Ok(Self {
-            activations,
-            vectors: gpu.buffer("vectors", layout.largest_vectors_bytes(), Usage::STORAGE | Usage::COPY_DST).await?,
-            attention_state: gpu.buffer("attention state", rows * budget::most_heads(spec) * 8, Usage::STORAGE).await?,
-            head_input: gpu.buffer("head input", hidden, Usage::STORAGE).await?,
-            head_normed: gpu.buffer("head normed", hidden, Usage::STORAGE).await?,
-            logits: gpu.buffer("logits", heads * u64::from(spec.vocab) * 4, Usage::STORAGE | Usage::COPY_SRC).await?,
-        })
     }
 }
 

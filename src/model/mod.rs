@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod budget;
+mod buffers;
 mod cancel;
 mod delta;
 pub mod engine;

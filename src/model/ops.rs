@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::budget::padded;
-use super::engine::{Buffers, Engine, Output, Vectors, Want};
+use super::buffers::Buffers;
+use super::engine::{Engine, Output, Vectors, Want};
 use super::layout::VectorLayout;
 use super::products::{Form, MatMulCall};
 use crate::gpu::CountedBuffer;

@@ -1,0 +1,45 @@
+//! The buffers of a sweep besides weights and caches.
+
+use super::budget::{self, Shares, padded};
+use super::layout::ModelLayout;
+use crate::Result;
+use crate::gpu::{CountedBuffer, Gpu};
+use crate::plan::ModelSpec;
+
+/// Buffers whose size depends on rows and vocabulary.
+pub(super) struct Buffers {
+    /// By [`BufferId`].
+    pub(super) activations: Vec<CountedBuffer>,
+    /// The vectors of the layer under way, then those of the expert, where they are not pinned.
+    pub(super) vectors: CountedBuffer,
+    pub(super) attention_state: CountedBuffer,
+    pub(super) head_input: CountedBuffer,
+    pub(super) head_normed: CountedBuffer,
+    pub(super) logits: CountedBuffer,
+}
+
+impl Buffers {
+    /// All of them, as the budget shares them out.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`](crate::ErrorKind) or [`ErrorKind::GpuMemory`](crate::ErrorKind) where they do not fit.
+    pub(super) async fn new(gpu: &Gpu, spec: &ModelSpec, layout: &ModelLayout, shares: &Shares) -> Result<Self> {
+        use wgpu::BufferUsages as Usage;
+        let (rows, heads) = (u64::from(shares.rows), u64::from(shares.head_rows));
+        let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let mut activations = Vec::with_capacity(spec.buffers.len());
+        for buffer in &spec.buffers {
+            let bytes = rows * padded(buffer.width) * 4;
+            activations.push(gpu.buffer(buffer.name, bytes, usage).await?);
+        }
+        let hidden = heads * padded(spec.hidden) * 4;
+        Ok(Self {
+            activations,
+            vectors: gpu.buffer("vectors", layout.largest_vectors_bytes(), Usage::STORAGE | Usage::COPY_DST).await?,
+            attention_state: gpu.buffer("attention state", rows * budget::most_heads(spec) * 8, Usage::STORAGE).await?,
+            head_input: gpu.buffer("head input", hidden, Usage::STORAGE).await?,
+            head_normed: gpu.buffer("head normed", hidden, Usage::STORAGE).await?,
+            logits: gpu.buffer("logits", heads * u64::from(spec.vocab) * 4, Usage::STORAGE | Usage::COPY_SRC).await?,
+        })
+    }
+}
