@@ -31,7 +31,8 @@ use crate::platform::now_s;
 use crate::store;
 use crate::stream::Uses;
 use crate::text::Message;
-use crate::watch::StreamWatch;
+use crate::trace::Trace;
+use crate::watch::{self, StreamWatch};
 
 /// GPU bytes that a model may use where the caller does not say: what a small GPU has free.
 pub const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
@@ -53,6 +54,8 @@ pub struct AutoModel {
 pub struct LoadOptions {
     /// GPU bytes for everything.
     pub budget_bytes: u64,
+    /// Bytes of weights that may stay in the host's memory, beside those on the GPU.
+    pub ram_bytes: u64,
     /// The adapter whose name contains this.
     pub adapter: Option<String>,
     /// Positions of KV cache to reserve, over all sequences.
@@ -69,6 +72,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             budget_bytes: DEFAULT_BUDGET_BYTES,
+            ram_bytes: 0,
             adapter: None,
             context: None,
             kv: KvType::F32,
@@ -142,14 +146,20 @@ pub struct ProfileReport {
     pub peak_gpu_bytes: u64,
     pub model_bytes: u64,
     pub pinned_bytes: u64,
+    /// Bytes of weights in the host's memory.
+    pub ram_bytes: u64,
     pub streamed_bytes_per_sweep: u64,
     pub sweeps: u64,
+    /// Bytes of weights that the store gave, and that the host's memory gave instead.
     pub bytes_read: u64,
+    pub bytes_from_ram: u64,
     /// What experts came to; none in a model without them.
     pub experts: Option<ExpertsReport>,
     pub read_busy_s: f64,
     pub upload_busy_s: f64,
     pub compute_busy_s: f64,
+    /// Seconds in which the engine waited for reads.
+    pub stall_s: f64,
     pub wall_s: f64,
 }
 
@@ -215,7 +225,12 @@ impl AutoModel {
 
     /// A view of the stream that can be looked at while the model answers.
     pub fn watch(&self) -> StreamWatch {
-        StreamWatch::new(&self.engine)
+        StreamWatch::new(&self.engine, watch::EVENTS)
+    }
+
+    /// Starts to keep every event, for a [`Trace`].
+    pub fn trace(&self) -> Trace {
+        Trace::new(&self.engine)
     }
 
     /// The engine below, for tools and tests.
@@ -280,13 +295,16 @@ impl AutoModel {
             peak_gpu_bytes: gpu.accountant().peak_bytes() + slack,
             model_bytes: self.engine.model_bytes(),
             pinned_bytes,
+            ram_bytes: self.engine.ram_bytes(),
             streamed_bytes_per_sweep,
             sweeps: figures.sweeps,
             bytes_read: figures.bytes_read,
+            bytes_from_ram: figures.bytes_from_ram,
             experts: ExpertsReport::new(figures.by_use),
             read_busy_s: figures.read_busy_s,
             upload_busy_s: figures.upload_busy_s,
             compute_busy_s: figures.compute_busy_s,
+            stall_s: figures.stall_s,
             wall_s: now_s() - self.opened_s,
         }
     }

@@ -17,6 +17,7 @@ pub mod shard;
 pub mod store;
 pub mod stream;
 pub mod text;
+pub mod trace;
 pub mod watch;
 mod web_api;
 
@@ -25,4 +26,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use generate::{GenerateOptions, Generation, Piece, Request};
 pub use model_files::{ModelFiles, ModelText};
 pub use text::{Message, SamplerOptions, StopReason};
+pub use trace::Trace;
 pub use watch::StreamWatch;

@@ -122,7 +122,12 @@ impl ModelFiles {
 
     async fn engine(&self, options: &LoadOptions) -> Result<Engine> {
         let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
-        Engine::open(gpu, Arc::clone(&self.model), self.spec.clone(), options.kv, options.demand()).await
+        let (model, spec) = (Arc::clone(&self.model), self.spec.clone());
+        let mut engine = Engine::open(gpu, model, spec, options.kv, options.demand()).await?;
+        if options.ram_bytes > 0 {
+            engine.keep_in_ram(options.ram_bytes);
+        }
+        Ok(engine)
     }
 }
 

@@ -1,15 +1,16 @@
 //! Looking at the stream while it runs: where each tile is, and what the last sweeps did when.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::gpu::Gpu;
 use crate::model::Engine;
 use crate::shard::Model;
-use crate::stream::{Event, IN_RING, PINNED, Profile, Stage, TileStates, TileTable};
+use crate::stream::{Brought, Event, IN_RAM, IN_RING, PINNED, Profile, Stage, TileStates, TileTable};
 
 /// Events kept for pictures: some sweeps of a small model, a part of one of a large.
-const EVENTS: usize = 8192;
+pub(crate) const EVENTS: usize = 8192;
 
 /// Where a tile is. The numbers are those of the web package's `PLACES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,10 @@ pub struct StreamWatch {
 }
 
 impl StreamWatch {
-    pub(crate) fn new(engine: &Engine) -> Self {
+    /// Keeps the newest `events`.
+    pub(crate) fn new(engine: &Engine, events: usize) -> Self {
         let (table, states) = engine.tiles();
-        engine.profile().keep_events(EVENTS);
+        engine.profile().keep_events(events);
         Self {
             model: Arc::clone(engine.model()),
             table: Arc::clone(table),
@@ -68,6 +70,7 @@ impl StreamWatch {
         let place = |(index, state): (usize, &std::sync::atomic::AtomicU8)| match state.load(Ordering::Relaxed) {
             PINNED => Place::Pinned,
             IN_RING => Place::Ring,
+            IN_RAM => Place::Ram,
             _ => {
                 let tile = self.table.tile(index);
                 let here = self.model.verified().is_here(tile.file, tile.offset_bytes, tile.len_bytes);
@@ -98,6 +101,17 @@ impl StreamWatch {
             }
         }
         intervals
+    }
+
+    /// What a load brought: `layer 3, tiles 12 to 15`, and its bytes.
+    pub(crate) fn brought(&self) -> HashMap<u64, (String, u64)> {
+        let name = |brought: &Brought| {
+            let after = self.layers.partition_point(|first| *first <= brought.first_tile);
+            let (last, layers) = (brought.first_tile + brought.tiles - 1, self.layers.len());
+            let place = if after == layers { "head".to_owned() } else { format!("layer {}", after.saturating_sub(1)) };
+            format!("{place}, tiles {} to {last}", brought.first_tile)
+        };
+        self.profile.loads().iter().map(|(load, brought)| (*load, (name(brought), brought.len_bytes))).collect()
     }
 
     /// Destroys the device, as a driver that restarts does: to try out how a program copes.

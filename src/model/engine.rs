@@ -206,6 +206,16 @@ impl Engine {
         (self.stream.pinned_bytes(), streamed)
     }
 
+    /// Keeps up to `bytes` of the tiles that do not fit the GPU in the host's memory, from when they are next read.
+    pub fn keep_in_ram(&mut self, bytes: u64) {
+        self.stream.keep_in_ram(bytes);
+    }
+
+    /// Bytes of tiles in the host's memory.
+    pub fn ram_bytes(&self) -> u64 {
+        self.stream.ram_bytes()
+    }
+
     /// The stream's section of an expert.
     pub(super) fn expert_section(&self, layer: usize, expert: usize) -> usize {
         self.sections.experts[layer] + expert

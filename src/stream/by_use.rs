@@ -44,7 +44,9 @@ impl UseCache {
 
     /// `rows` rows of a sweep use `section`.
     pub fn used(&mut self, section: usize, rows: u32) {
-        self.worth[section] += f64::from(rows) * self.one_use;
+        if let Some(worth) = self.worth.get_mut(section) {
+            *worth += f64::from(rows) * self.one_use;
+        }
     }
 
     /// A sweep of `rows` rows begins.

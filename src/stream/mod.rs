@@ -6,6 +6,8 @@ pub mod pipeline;
 pub mod profile;
 pub mod tiles;
 
-pub use pipeline::{AWAY, IN_RING, PINNED, Placement, SectionSpec, StreamOptions, TileSource, TileStates, TileStream};
-pub use profile::{Event, Figures, Profile, Stage, Uses};
+pub use pipeline::{
+    AWAY, IN_RAM, IN_RING, PINNED, Placement, SectionSpec, StreamOptions, TileSource, TileStates, TileStream,
+};
+pub use profile::{Brought, Event, Figures, Profile, Stage, Uses};
 pub use tiles::{Piece, Tile, TileTable};

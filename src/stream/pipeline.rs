@@ -9,6 +9,7 @@
 //! and reuse of the ring follows queue order: a copy runs after the dispatches that were submitted before it.
 
 mod homes;
+mod ram;
 mod reading;
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use futures::channel::oneshot;
 
+use self::ram::Ram;
 use super::by_use::UseCache;
 use super::profile::{Profile, Stage};
 use super::tiles::{Load, TileTable, group_loads};
@@ -71,6 +73,8 @@ pub const AWAY: u8 = 0;
 pub const IN_RING: u8 = 1;
 /// In its home, for good.
 pub const PINNED: u8 = 2;
+/// Not on the GPU, but in the host's memory.
+pub const IN_RAM: u8 = 3;
 
 #[derive(Debug)]
 struct Section {
@@ -105,7 +109,8 @@ struct Pending {
     number: u64,
     sweep: u64,
     window: usize,
-    result: oneshot::Receiver<Result<()>>,
+    /// Bytes that the store gave.
+    result: oneshot::Receiver<Result<u64>>,
 }
 
 struct Current {
@@ -132,6 +137,9 @@ pub struct TileStream {
     /// Segment and offset of each slot, in order of the segments; the cache says which tile has which.
     slots: Vec<(usize, u64)>,
     cache: UseCache,
+    /// Tiles in the host's memory, and which of those that only some sweeps use.
+    ram: Arc<Ram>,
+    ram_cache: UseCache,
     windows: Vec<CountedBuffer>,
     window_bytes: u64,
     ring: Option<CountedBuffer>,
@@ -199,6 +207,8 @@ impl TileStream {
             segments: Vec::new(),
             slots: Vec::new(),
             cache: UseCache::default(),
+            ram: Arc::default(),
+            ram_cache: UseCache::default(),
             idle: Vec::new(),
             windows,
             window_bytes: options.window_bytes,
@@ -250,6 +260,7 @@ impl TileStream {
             let state = match self.homes[tile] {
                 _ if in_use => IN_RING,
                 Some(_) => PINNED,
+                None if self.ram.holds(tile) => IN_RAM,
                 None => AWAY,
             };
             self.states[tile].store(state, Ordering::Relaxed);
@@ -308,19 +319,33 @@ impl TileStream {
             return Err(Error::new(ErrorKind::Gpu, "the sweep asked for a tile that its plan does not hold"));
         };
         let lost = || Error::new(ErrorKind::Io, "a reader thread died");
-        let read = (&mut pending.result).await.map_err(|_| lost()).flatten();
-        if let Err(error) = read {
-            self.recycle(pending.window);
-            self.reset().await;
-            return Err(error);
-        }
+        let read = self.wait_for(&mut pending).await.map_err(|_| lost()).flatten();
+        let read_bytes = match read {
+            Ok(read_bytes) => read_bytes,
+            Err(error) => {
+                self.recycle(pending.window);
+                self.reset().await;
+                return Err(error);
+            }
+        };
         let load = pending.load;
         debug_assert!((load.first_tile..load.first_tile + load.tiles).contains(&tile), "tiles are used in order");
         self.windows[pending.window].unmap();
-        self.profile.add_bytes(load.len_bytes);
+        self.profile.add_bytes(read_bytes, load.len_bytes - read_bytes);
         self.place(&pending);
         self.fill();
         Ok(())
+    }
+
+    /// The outcome of a read; where it is not there yet, the wait is a stall.
+    async fn wait_for(&self, pending: &mut Pending) -> std::result::Result<Result<u64>, oneshot::Canceled> {
+        if let Some(read) = pending.result.try_recv()? {
+            return Ok(read);
+        }
+        self.profile.mark(Stage::Stall, true, pending.number, pending.sweep);
+        let read = (&mut pending.result).await;
+        self.profile.mark(Stage::Stall, false, pending.number, pending.sweep);
+        read
     }
 
     /// Makes a load current: copies it to the ring where shaders cannot read the window, and pinned tiles home.

@@ -1,11 +1,11 @@
 //! What happened when: busy seconds of each stage, and on demand an event for every read and submit.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use crate::platform::now_s;
 
-/// The three stages of the pipeline.
+/// The three stages of the pipeline, and what goes wrong between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Store to window.
@@ -14,6 +14,13 @@ pub enum Stage {
     Upload,
     /// Shaders.
     Compute,
+    /// The engine waits for a read, and the GPU soon has nothing to do.
+    Stall,
+}
+
+impl Stage {
+    /// How many there are.
+    const COUNT: usize = 4;
 }
 
 /// One begin or end of a stage's work on a load.
@@ -29,13 +36,25 @@ pub struct Event {
     pub sweep: u64,
 }
 
+/// What a load brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Brought {
+    pub first_tile: usize,
+    pub tiles: usize,
+    pub len_bytes: u64,
+}
+
 /// Figures of a run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
     pub read_busy_s: f64,
     pub upload_busy_s: f64,
     pub compute_busy_s: f64,
+    /// Seconds in which the engine waited for reads.
+    pub stall_s: f64,
     pub bytes_read: u64,
+    /// Bytes of loads that the host's memory held.
+    pub bytes_from_ram: u64,
     pub submits: u64,
     pub sweeps: u64,
     /// Of tiles that only some sweeps use.
@@ -78,11 +97,13 @@ impl Busy {
 
 #[derive(Debug, Default)]
 struct Inner {
-    busy: [Busy; 3],
+    busy: [Busy; Stage::COUNT],
     figures: Figures,
     /// The newest events, and how many are kept.
     events: VecDeque<Event>,
     keep_events: usize,
+    /// What the newest loads brought, by their numbers; as many as events.
+    loads: VecDeque<(u64, Brought)>,
 }
 
 /// Shared by the engine, the reads and the GPU's callbacks. A stage is busy while at least one piece of its work is
@@ -95,6 +116,7 @@ impl Profile {
     pub fn keep_events(&self, most: usize) {
         self.with(|inner| {
             inner.events.clear();
+            inner.loads.clear();
             inner.keep_events = most;
         });
     }
@@ -107,10 +129,26 @@ impl Profile {
     /// The figures so far.
     pub fn figures(&self) -> Figures {
         self.with(|inner| {
-            let [read, upload, compute] = &inner.busy;
-            let (read_busy_s, upload_busy_s) = (read.total_s, upload.total_s);
-            Figures { read_busy_s, upload_busy_s, compute_busy_s: compute.total_s, ..inner.figures }
+            let [read_busy_s, upload_busy_s, compute_busy_s, stall_s] = inner.busy.each_ref().map(|busy| busy.total_s);
+            Figures { read_busy_s, upload_busy_s, compute_busy_s, stall_s, ..inner.figures }
         })
+    }
+
+    /// What the loads of the events brought, by their numbers.
+    pub fn loads(&self) -> HashMap<u64, Brought> {
+        self.with(|inner| inner.loads.iter().copied().collect())
+    }
+
+    /// A load begins.
+    pub fn begin_load(&self, load: u64, brought: Brought) {
+        self.with(|inner| {
+            if inner.keep_events > 0 {
+                if inner.loads.len() >= inner.keep_events {
+                    inner.loads.pop_front();
+                }
+                inner.loads.push_back((load, brought));
+            }
+        });
     }
 
     /// Work of `stage` on a load begins (or ends).
@@ -131,9 +169,12 @@ impl Profile {
         });
     }
 
-    /// Bytes came from the store.
-    pub fn add_bytes(&self, bytes: u64) {
-        self.with(|inner| inner.figures.bytes_read += bytes);
+    /// A load came: bytes of the store, and bytes that were in memory.
+    pub fn add_bytes(&self, read: u64, from_ram: u64) {
+        self.with(|inner| {
+            inner.figures.bytes_read += read;
+            inner.figures.bytes_from_ram += from_ram;
+        });
     }
 
     /// A sweep chose among tiles.

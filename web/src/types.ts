@@ -60,14 +60,18 @@ export interface Profile {
   peakGpuBytes: number;
   modelBytes: number;
   pinnedBytes: number;
+  ramBytes: number;
   streamedBytesPerSweep: number;
   sweeps: number;
   bytesRead: number;
+  bytesFromRam: number;
   /** What the experts of a mixture came to; null in a model without them. */
   experts: { usedBytes: number; readBytes: number; wholeLayerBytes: number; hitRate: number } | null;
   readBusyS: number;
   uploadBusyS: number;
   computeBusyS: number;
+  /** Seconds in which the engine waited for reads. */
+  stallS: number;
   wallS: number;
 }
 

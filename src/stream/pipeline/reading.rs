@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 
-use super::{Current, Load, Pending, Run, Section, TileSource, TileStream, group_loads};
+use super::{Current, Load, Pending, Run, Section, TileStream, group_loads};
 use crate::Result;
 use crate::gpu::device::{MappedBytes, Mapping};
-use crate::stream::profile::{Stage, Uses};
+use crate::stream::profile::{Brought, Stage, Uses};
 
 impl TileStream {
     /// Begins a sweep of `rows` rows over `sections`; `next` is the best guess of the sweep after it, to read ahead for.
@@ -18,6 +18,7 @@ impl TileStream {
     /// Those of reads that were under way for another sweep than this one.
     pub async fn begin_sweep(&mut self, rows: u32, sections: &[usize], next: &[usize]) -> Result<()> {
         self.cache.begin_sweep(rows);
+        self.ram_cache.begin_sweep(rows);
         let expected: Vec<_> = self.runs.iter().map(|run| run.section).collect();
         // The guess made for the sweep before has to hold; what it read for another sweep is thrown away.
         if self.current.is_some() || expected != sections {
@@ -64,9 +65,13 @@ impl TileStream {
     /// Has sections read next, whatever was to come, for so many rows each; the sweep uses them in this order. They are
     /// some of the sections `of`, from which the sweep could choose.
     pub fn bring_sections(&mut self, chosen: &[(usize, u32)], of: Range<usize>) {
-        chosen.iter().for_each(|(section, rows)| self.cache.used(*section, *rows));
+        for (section, rows) in chosen {
+            self.cache.used(*section, *rows);
+            self.ram_cache.used(*section, *rows);
+        }
         let sections: Vec<usize> = chosen.iter().map(|(section, _)| *section).collect();
         self.rehouse(&sections);
+        self.rehouse_in_ram(&sections);
         let len =
             |section: &Section| -> u64 { section.tiles.clone().map(|tile| self.table.tile(tile).len_bytes).sum() };
         let mut uses = Uses { of_bytes: self.sections[of].iter().map(len).sum(), ..Uses::default() };
@@ -116,6 +121,8 @@ impl TileStream {
     /// Starts a read into the window that has been idle for longest.
     fn start(&mut self, load: Load, cold: bool, sweep: u64) -> Pending {
         let (window, mapping) = self.idle.remove(0);
+        let Load { first_tile, tiles, len_bytes, .. } = load;
+        self.profile.begin_load(self.next_number, Brought { first_tile, tiles, len_bytes });
         let (number, result) = (self.next_number, self.read(window, mapping, load, sweep));
         self.next_number += 1;
         Pending { load, cold, number, sweep, window, result }
@@ -136,16 +143,18 @@ impl TileStream {
         self.pending.pop_front()
     }
 
-    fn read(&self, window: usize, mapping: Mapping, load: Load, sweep: u64) -> oneshot::Receiver<Result<()>> {
+    fn read(&self, window: usize, mapping: Mapping, load: Load, sweep: u64) -> oneshot::Receiver<Result<u64>> {
         let (sender, receiver) = oneshot::channel();
         let (source, profile, buffer) =
             (Arc::clone(&self.source), self.profile.clone(), wgpu::Buffer::clone(&self.windows[window]));
-        let number = self.next_number;
+        let (number, table, ram) = (self.next_number, Arc::clone(&self.table), Arc::clone(&self.ram));
         self.spawner.spawn(async move {
             let result = async {
                 mapping.ready().await?;
                 profile.mark(Stage::Read, true, number, sweep);
-                let result = fill_window(&*source, &buffer, load).await;
+                let mut bytes = MappedBytes::new(&buffer, load.len_bytes)?;
+                let window = &mut bytes.window(load.len_bytes as usize);
+                let result = ram.fill(&*source, &table, load, window).await;
                 profile.mark(Stage::Read, false, number, sweep);
                 result
             };
@@ -154,10 +163,4 @@ impl TileStream {
         });
         receiver
     }
-}
-
-async fn fill_window(source: &dyn TileSource, buffer: &wgpu::Buffer, load: Load) -> Result<()> {
-    let mut bytes = MappedBytes::new(buffer, load.len_bytes)?;
-    let mut window = bytes.window(load.len_bytes as usize);
-    source.read(load.file, load.offset_bytes, &mut window).await
 }

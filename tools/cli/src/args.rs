@@ -62,6 +62,10 @@ pub struct ModelArgs {
     /// GPU memory for everything: weights, KV cache, activations, staging.
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
     pub budget: u64,
+    /// Memory of the host for weights that do not fit the budget: read once, they stay there, and the disk has less to do.
+    /// Worth it where the model is larger than what the system's file cache holds.
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    pub ram: u64,
     /// Positions of KV cache to reserve [default: what the prompt and --max-tokens need].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
@@ -124,6 +128,9 @@ pub struct GenerationArgs {
     /// Show figures at the end, on stderr.
     #[arg(long)]
     pub profile: bool,
+    /// Write what happened when, every read, upload, submit and wait, as a Chrome trace (see https://ui.perfetto.dev).
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         files.text().chat_prompt(&[Message::user("")])?;
         model::load(files, &model::load_options(&args.model, Some(&args.generation), None), stop).await
     })?;
+    let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
     let mut messages: Vec<_> = args.generation.system.iter().map(|text| Message::system(text.as_str())).collect();
     eprintln!("Ctrl-C stops an answer, Ctrl-D ends the chat.");
     let mut editor = rustyline::DefaultEditor::new().map_err(terminal)?;
@@ -31,7 +32,7 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
             Ok(line) if line.trim().is_empty() => continue,
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Eof) => return model::write_trace(trace),
             Err(error) => return Err(terminal(error)),
         };
         // History is a comfort; a line that does not fit it is no fault.

@@ -1,5 +1,6 @@
 //! From a MODEL argument to a loaded model.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tilestream::gpu::kernels::KvType;
 use tilestream::store::cache::{CachePlace, FolderCache};
 use tilestream::store::{FileStore, HttpStore};
-use tilestream::{AutoModel, Error, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions};
+use tilestream::{AutoModel, Error, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace};
 use tilestream_split::size::show_size;
 use tilestream_split::{Reporter, cache_dir};
 use xxhash_rust::xxh3::xxh3_64;
@@ -65,6 +66,7 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
     };
     LoadOptions {
         budget_bytes: args.budget,
+        ram_bytes: args.ram,
         adapter: args.adapter.clone(),
         context: args.context.or(context),
         kv,
@@ -127,6 +129,20 @@ pub fn read_ids(path: &Path) -> Result<Vec<u32>> {
     })
 }
 
+/// Writes a trace, if one was asked for.
+pub fn write_trace(trace: Option<(Trace, &Path)>) -> Result<()> {
+    let Some((trace, path)) = trace else { return Ok(()) };
+    let failed = |error| Error::io(error, path.display().to_string());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut out = BufWriter::new(file.as_file_mut());
+    serde_json::to_writer(&mut out, &trace.to_json()).map_err(|error| failed(error.into()))?;
+    out.flush().map_err(failed)?;
+    drop(out);
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
 /// What a JSON report says of a run.
 #[derive(serde::Serialize)]
 pub struct RunProfile {
@@ -187,8 +203,9 @@ impl RunProfile {
             mib(model.model_bytes)
         );
         eprintln!(
-            "weights            {:.1} MiB stay on the GPU, {:.1} MiB stream in every sweep",
+            "weights            {:.1} MiB stay on the GPU, {:.1} MiB in memory; {:.1} MiB travel in every sweep",
             mib(model.pinned_bytes),
+            mib(model.ram_bytes),
             mib(model.streamed_bytes_per_sweep)
         );
         if let Some(experts) = &model.experts {
@@ -203,8 +220,8 @@ impl RunProfile {
         eprintln!("first token        {:.2} s ({} prompt tokens)", self.time_to_first_token_s, self.prompt_tokens);
         eprintln!("decoding           {:.2} tokens/s ({} tokens)", self.decode_tokens_per_s, self.new_tokens);
         eprintln!(
-            "busy               read {:.2} s, upload {:.2} s, compute {:.2} s of {:.2} s; {} sweeps",
-            model.read_busy_s, model.upload_busy_s, model.compute_busy_s, model.wall_s, model.sweeps
+            "busy               read {:.2} s, upload {:.2} s, compute {:.2} s of {:.2} s; {} sweeps, which waited {:.2} s for reads",
+            model.read_busy_s, model.upload_busy_s, model.compute_busy_s, model.wall_s, model.sweeps, model.stall_s
         );
     }
 }

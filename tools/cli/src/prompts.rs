@@ -51,6 +51,7 @@ pub async fn run(args: &RunArgs, path: &Path, out: &Path, stop: &Arc<AtomicBool>
     let (prompt_tokens, count) = (requests.iter().map(|request| request.prompt.len()).sum(), requests.len());
     let mut watch = Stopwatch::start();
     let mut model = model::load(files, &load, stop).await?;
+    let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
     let mut answers = vec![Answer::default(); count];
     let mut generation = model.generate_all(requests)?;
     let mut done = 0;
@@ -69,6 +70,7 @@ pub async fn run(args: &RunArgs, path: &Path, out: &Path, stop: &Arc<AtomicBool>
     }
     drop(generation);
     write(out, &answers)?;
+    model::write_trace(trace)?;
     if args.generation.profile {
         watch.report(&model, prompt_tokens).print();
     }

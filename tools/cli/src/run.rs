@@ -31,6 +31,7 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let load = model::load_options(&args.model, Some(&args.generation), Some(context));
     let mut watch = Stopwatch::start();
     let mut model = model::load(files, &load, stop).await?;
+    let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
     let (mut ids, mut text, mut reason) = (Vec::new(), String::new(), None);
     let mut answer = model.generate(prompt, options)?;
     let stopped = loop {
@@ -51,6 +52,7 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         text += &piece.text;
     };
     drop(answer);
+    model::write_trace(trace)?;
     let report = watch.report(&model, prompt_tokens);
     if args.json {
         let reason = if stopped { "cancelled" } else { reason.map_or("max_tokens", |reason| reason.as_str()) };

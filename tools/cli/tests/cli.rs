@@ -92,6 +92,26 @@ fn a_prompt_is_answered_and_reported() {
 }
 
 #[test]
+fn a_trace_tells_what_happened_when() {
+    let shell = Shell::new();
+    let (model, file) = (shell.gguf("Q4_K.gguf"), shell.path("trace.json"));
+    let arguments = ["run", &model, "--prompt", "hello", "--max-tokens", "4", "--ignore-eos", "--budget", "10MiB"];
+    let report = shell.json(&[&arguments[..], &["--json", "--trace", file.to_str().expect("UTF-8")]].concat());
+    let trace: Value = serde_json::from_slice(&std::fs::read(&file).expect("a trace")).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let of = |name: &str| events.iter().filter(|event| event["name"] == name).collect::<Vec<_>>();
+    let bytes: u64 = of("read").iter().map(|event| event["args"]["bytes"].as_u64().expect("bytes")).sum();
+    // What was read ahead for a sweep that did not come is in the trace too.
+    assert!(bytes >= report["profile"]["bytes_read"].as_u64().expect("bytes"), "{bytes}");
+    assert!(
+        of("read").iter().any(|event| event["args"]["tiles"].as_str().is_some_and(|tiles| tiles.starts_with("head")))
+    );
+    let last = of("compute").iter().filter_map(|event| event["args"]["sweep"].as_u64()).max().expect("submits");
+    assert_eq!(last + 1, report["profile"]["sweeps"].as_u64().expect("sweeps"));
+    assert!(events.iter().all(|event| event["ph"] == "M" || event["dur"].as_f64().is_some_and(|length| length >= 0.0)));
+}
+
+#[test]
 fn ids_in_and_scores_out() {
     let shell = Shell::new();
     let model = shell.gguf("F16.gguf");
