@@ -39,19 +39,29 @@ const BESIDE: &[&str] = &["training_args", "optimizer", "scheduler", "scaler", "
 ///   hold anything but tensors.
 /// - [`ErrorKind::Truncated`] and [`ErrorKind::Malformed`] for headers that do not agree with their files.
 pub async fn open(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
+    open_ignoring(store, name, &[]).await
+}
+
+/// The same, without the fields `ignored` of the config (of a GGUF file, keys of its metadata): somebody knows that they do
+/// not change the model's numbers. A field within another is `outer.inner`. In the config they keep their values behind a
+/// `_`, which nobody reads.
+///
+/// # Errors
+/// As [`open`]; [`ErrorKind::Argument`] for a field that is not there.
+pub async fn open_ignoring(store: &dyn Store, name: Option<&str>, ignored: &[String]) -> Result<Checkpoint> {
     let found = match name {
         Some(name) => named(store, name).await?,
         None => search(store).await?,
     };
     match found {
-        Opened::Gguf(name, len) => gguf::open(store, &name, len).await,
-        Opened::File(name) => open_folder(store, vec![name], None).await,
+        Opened::Gguf(name, len) => gguf::open(store, &name, len, ignored).await,
+        Opened::File(name) => open_folder(store, vec![name], None, ignored).await,
         Opened::Index(name) => {
             let bytes = read_if_there(store, name, HEADER_CAP).await?.unwrap_or_default();
             let index = parse_index(&bytes).map_err(|error| error.file(store.describe(name)))?;
             let files: BTreeSet<&String> = index.values().collect();
             let files = files.into_iter().cloned().collect();
-            open_folder(store, files, Some((name, index))).await
+            open_folder(store, files, Some((name, index)), ignored).await
         }
     }
 }
@@ -179,17 +189,34 @@ async fn read_entries(store: &dyn Store, name: &str, len: u64) -> Result<Vec<Ent
     pytorch::read_entries(store, name, len).await
 }
 
+/// Puts a `_` before the name of a field, which may lie within others: `outer.inner`.
+fn ignore(config: &mut Value, field: &str) -> Result<()> {
+    let (outer, inner) = field.rsplit_once('.').map_or((None, field), |(outer, inner)| (Some(outer), inner));
+    let object =
+        outer.into_iter().flat_map(|outer| outer.split('.')).try_fold(config, |value, name| value.get_mut(name));
+    let object = object.and_then(Value::as_object_mut);
+    let absent = || Error::new(ErrorKind::Argument, format!("there is no field '{field}' to ignore"));
+    let object = object.ok_or_else(absent)?;
+    let value = object.shift_remove(inner).ok_or_else(absent)?;
+    object.insert(format!("_{inner}"), value);
+    Ok(())
+}
+
 /// Opens the `files` and the configs beside them; `index`, a file's name and content, says which file each tensor is
 /// taken from.
 async fn open_folder(
     store: &dyn Store,
     files: Vec<String>,
     index: Option<(&str, BTreeMap<String, String>)>,
+    ignored: &[String],
 ) -> Result<Checkpoint> {
-    let config = json_if_there(store, "config.json").await?.ok_or_else(|| {
+    let mut config = json_if_there(store, "config.json").await?.ok_or_else(|| {
         let error = Error::new(ErrorKind::NotFound, "a checkpoint needs its config.json");
         error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
     })?;
+    for field in ignored {
+        ignore(&mut config, field).map_err(|error| error.file(store.describe("config.json")))?;
+    }
     let tokenizer = read_if_there(store, "tokenizer.json", TOKENIZER_CAP).await?;
     let method = Method::read(&config).map_err(|error| error.file(store.describe("config.json")))?;
     let mut checkpoint = Checkpoint {

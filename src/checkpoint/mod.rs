@@ -13,7 +13,7 @@ pub mod safetensors;
 mod testing;
 pub mod tokenizer_files;
 
-pub use folder::{open, parse_index};
+pub use folder::{open, open_ignoring, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
 pub use quantized::{Nested, Quantized, WordOrder};
 pub use tokenizer_files::TokenizerFiles;

@@ -170,7 +170,9 @@ impl<'a> Fields<'a> {
                 value.truncate(value.char_indices().nth(60).map_or(value.len(), |(at, _)| at));
                 Err(Error::new(ErrorKind::Unsupported, format!("field '{name}' ({value}) is not known to this family"))
                     .file(&*self.place)
-                    .remedy("remove it if it does not change the model's numbers"))
+                    .remedy(format!(
+                        "if it does not change the model's numbers, --ignore-field {name} (when it is split) goes on without it"
+                    )))
             }
         }
     }

@@ -20,19 +20,25 @@ use crate::{Error, ErrorKind, Result};
 /// # Errors
 /// As [`read_headers`]; [`ErrorKind::Missing`] for metadata that the architecture needs;
 /// [`ErrorKind::Unsupported`] for an architecture, key or tensor that Tilestream does not know.
-pub(in crate::checkpoint) async fn open(store: &dyn Store, name: &str, file_len: u64) -> Result<Checkpoint> {
+pub(in crate::checkpoint) async fn open(
+    store: &dyn Store,
+    name: &str,
+    file_len: u64,
+    ignored: &[String],
+) -> Result<Checkpoint> {
     let (files, header) = read_headers(store, name, file_len).await?;
     let named = |error: Error| error.file(store.describe(&files[0].0));
+    refuse_absent(&header.metadata, ignored).map_err(named)?;
     let shape = ModelShape::read(&header.metadata).map_err(named)?;
     let factors = rope::read_factors(store, &files, &header, shape.rotated).await?;
-    let mut checkpoint = assemble(&header, &shape, &factors).map_err(named)?;
+    let mut checkpoint = assemble(&header, &shape, &factors, ignored).map_err(named)?;
     checkpoint.files = files;
     Ok(checkpoint)
 }
 
 /// The checkpoint of a header, without its files. Nothing is read.
-fn assemble(header: &Header, shape: &ModelShape, factors: &Factors) -> Result<Checkpoint> {
-    refuse_unknown_keys(&header.metadata, shape.architecture)?;
+fn assemble(header: &Header, shape: &ModelShape, factors: &Factors, ignored: &[String]) -> Result<Checkpoint> {
+    refuse_unknown_keys(&header.metadata, shape.architecture, ignored)?;
     let mut tensors = Vec::with_capacity(header.tensors.len());
     for tensor in &header.tensors {
         if ![ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS].contains(&tensor.name.as_str()) {
@@ -348,15 +354,23 @@ pub(super) fn missing(key: &str) -> Error {
 }
 
 /// A key under the architecture's name that is not in its row may change numbers: better refused than wrong.
-fn refuse_unknown_keys(metadata: &Metadata, architecture: &Architecture) -> Result<()> {
-    for key in metadata.keys() {
+fn refuse_absent(metadata: &Metadata, ignored: &[String]) -> Result<()> {
+    match ignored.iter().find(|key| !metadata.keys().any(|known| known == *key)) {
+        None => Ok(()),
+        Some(key) => Err(Error::new(ErrorKind::Argument, format!("there is no metadata key '{key}' to ignore"))),
+    }
+}
+
+fn refuse_unknown_keys(metadata: &Metadata, architecture: &Architecture, ignored: &[String]) -> Result<()> {
+    for key in metadata.keys().filter(|key| !ignored.iter().any(|ignored| ignored == key)) {
         let Some(short) = key.strip_prefix(architecture.name).and_then(|rest| rest.strip_prefix('.')) else { continue };
         match architecture.knows(short) {
             Known::Yes => continue,
             Known::Zero if metadata.f64(key)? == Some(0.0) => continue,
             _ => {}
         }
-        return Err(Error::new(ErrorKind::Unsupported, format!("the metadata key '{key}' is not supported")));
+        return Err(Error::new(ErrorKind::Unsupported, format!("the metadata key '{key}' is not supported"))
+            .remedy(format!("if it does not change the model's numbers, --ignore-field {key} goes on without it")));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::plan::RowMap;
 fn opened(writer: &GgufWriter) -> Result<Checkpoint> {
     let file = writer.write();
     let len = file.len() as u64;
-    pollster::block_on(open(&Memory::new([("m.gguf", file)]), "m.gguf", len))
+    pollster::block_on(open(&Memory::new([("m.gguf", file)]), "m.gguf", len, &[]))
 }
 
 fn fails(writer: &GgufWriter, kind: ErrorKind, says: &str) {
@@ -120,7 +120,7 @@ fn with_factors(dims: &[u64], code: u32, bytes: Option<&[u8]>) -> Result<Checkpo
     let mut file = writer.write();
     let len = file.len();
     file[len - 32..len - 32 + bytes.map_or(0, <[u8]>::len)].copy_from_slice(bytes.unwrap_or_default());
-    pollster::block_on(open(&Memory::new([("m.gguf", file)]), "m.gguf", len as u64))
+    pollster::block_on(open(&Memory::new([("m.gguf", file)]), "m.gguf", len as u64, &[]))
 }
 
 #[test]

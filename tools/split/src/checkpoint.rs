@@ -22,15 +22,15 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// Those of [`checkpoint::open`].
-pub async fn open(path: &Path) -> Result<(FileStore, Checkpoint)> {
+pub async fn open(path: &Path, args: &HubArgs) -> Result<(FileStore, Checkpoint)> {
     let (store, name) = store_of(path)?;
-    let checkpoint = open_in(&store, name.as_deref()).await?;
+    let checkpoint = open_in(&store, name.as_deref(), &args.ignore_field).await?;
     Ok((store, checkpoint))
 }
 
 /// The same in a store.
-pub(crate) async fn open_in(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
-    let mut checkpoint = checkpoint::open(store, name).await?;
+pub(crate) async fn open_in(store: &dyn Store, name: Option<&str>, ignored: &[String]) -> Result<Checkpoint> {
+    let mut checkpoint = checkpoint::open_ignoring(store, name, ignored).await?;
     // A split takes minutes; what the model could not be opened with is better refused now.
     if let Some(tokenizer) = &checkpoint.tokenizer {
         Tokenizer::from_bytes(tokenizer)?;
@@ -91,7 +91,7 @@ pub async fn open_or_split(
     if folder.join(MANIFEST).is_file() {
         return Ok(folder);
     }
-    let (store, checkpoint) = open(model).await?;
+    let (store, checkpoint) = open(model, hub).await?;
     let names = Names { name: name_of(model), shown: model.display().to_string() };
     split_once(&store, &checkpoint, &folder, names, progress).await?;
     Ok(folder)

@@ -25,7 +25,7 @@ const MOST_SHOWN: usize = 40;
 /// Files that may change what a checkpoint means, beside those that hold it.
 const TEMPLATE: &str = "jinja";
 
-/// How a model on the Hugging Face Hub is taken.
+/// How a checkpoint is taken, on this machine or on the Hugging Face Hub.
 #[derive(Args, Clone, Debug, Default)]
 pub struct HubArgs {
     /// A token of the Hub, for gated and private models [default: HF_TOKEN, or what `hf auth login` keeps]
@@ -34,6 +34,10 @@ pub struct HubArgs {
     /// The file to take of a model on the Hub that has several, such as GGUF files; or FOLDER/NAME
     #[arg(long = "file", value_name = "NAME")]
     pub hub_file: Option<String>,
+    /// Go on without a field of config.json (or a metadata key of a GGUF file) that is not known; may be given several times.
+    /// Only for one that does not change the model's numbers
+    #[arg(long, value_name = "NAME")]
+    pub ignore_field: Vec<String>,
 }
 
 impl HubArgs {
@@ -108,7 +112,7 @@ async fn open_with(repo: &HubRepo, args: &HubArgs, options: HttpOptions) -> Resu
 /// Those of [`tilestream::checkpoint::open`].
 pub(crate) async fn checkpoint(store: &HubStore, args: &HubArgs) -> Result<Checkpoint> {
     let (_, name) = args.place();
-    let opened = open_in(store, name).await;
+    let opened = open_in(store, name, &args.ignore_field).await;
     let folders = store.folders();
     if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && !folders.is_empty() {
         let more = if folders.len() > MOST_SHOWN { "…" } else { "" };
@@ -296,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_token_on_the_command_line_is_not_shown() {
-        let args = HubArgs { hf_token: Some(Secret("hf_secret".into())), hub_file: None };
+        let args = HubArgs { hf_token: Some(Secret("hf_secret".into())), hub_file: None, ignore_field: Vec::new() };
         assert!(!format!("{args:?}").contains("hf_secret"));
     }
 }

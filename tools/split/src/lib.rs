@@ -21,7 +21,7 @@ mod hub;
 mod progress;
 pub mod size;
 
-pub use checkpoint::{cache_dir, open as open_checkpoint, open_or_split};
+pub use checkpoint::{cache_dir, open_or_split};
 pub use hub::{HubArgs, stoppable};
 pub use progress::Reporter;
 use size::{parse_size, show_size};
@@ -126,7 +126,7 @@ async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>)
     let (store, checkpoint) = if has_deleted(sink).await? {
         checkpoint::open_saved(&args.checkpoint, sink).await?
     } else {
-        match checkpoint::open(&args.checkpoint).await {
+        match checkpoint::open(&args.checkpoint, &args.hub).await {
             // The last run was stopped after its very last step but one.
             Err(error) if error.kind() == ErrorKind::NotFound && args.delete_original => {
                 let error = error.remedy("--delete-original is for a checkpoint on this machine");

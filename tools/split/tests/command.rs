@@ -156,6 +156,19 @@ fn wrong_arguments_and_missing_things_say_so() {
 }
 
 #[test]
+fn a_field_that_nobody_knows_is_ignored_by_name() {
+    let folder = TempDir::new().expect("made");
+    let (source, out) = (checkpoint(folder.path()), folder.path().join("model"));
+    let config = fs::read_to_string(source.join("config.json")).expect("a config");
+    fs::write(source.join("config.json"), config.replacen('{', r#"{"wobble": 3, "#, 1)).expect("written");
+    fails(&["split", text(&source), text(&out)], 1, &["wobble", "--ignore-field wobble"]);
+    fails(&["split", text(&source), text(&out), "--ignore-field", "wabble"], 2, &["wabble"]);
+    assert!(run(&["split", text(&source), text(&out), "--ignore-field", "wobble"]).status.success());
+    let manifest = fs::read_to_string(out.join("manifest.json")).expect("a manifest");
+    assert!(manifest.contains("\"_wobble\""), "the config is kept whole");
+}
+
+#[test]
 fn a_killed_split_is_finished_by_the_same_command() {
     let folder = TempDir::new().expect("made");
     let source = checkpoint(folder.path());
