@@ -121,11 +121,13 @@ async fn search(store: &dyn Store) -> Result<Opened> {
 /// [`ErrorKind::Truncated`] for a file without a marker.
 fn layers(store: &dyn Store, names: &[String]) -> Result<Option<Vec<String>>> {
     let marker = |name: &String| format!("{name}{DONE}");
-    if !names.iter().any(|name| name.strip_suffix(DONE).is_some_and(is_safetensors)) {
+    let markers: BTreeSet<&str> = names.iter().filter_map(|name| name.strip_suffix(DONE)).collect();
+    let layers: Vec<String> = names.iter().filter(|name| is_safetensors(name)).cloned().collect();
+    let is_whole = |layer: &String| markers.contains(layer.as_str());
+    if !layers.iter().any(is_whole) {
         return Ok(None);
     }
-    let layers: Vec<String> = names.iter().filter(|name| is_safetensors(name)).cloned().collect();
-    match layers.iter().find(|layer| !names.contains(&marker(layer))) {
+    match layers.iter().find(|layer| !is_whole(layer)) {
         Some(layer) => {
             let message = format!("half-written: AirLLM puts a '{}' beside each layer that is whole", marker(layer));
             let error = Error::new(ErrorKind::Truncated, message).file(store.describe(layer));

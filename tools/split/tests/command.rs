@@ -238,8 +238,12 @@ fn layers_that_airllm_wrote_are_the_checkpoint_that_they_were_cut_from() {
     assert!(weights(out("left")) == expected, "other bytes");
     fs::remove_file(layers.join("model.layers.1.safetensors.done")).expect("removed");
     fails(&["split", text(&source), text(&out("half"))], 1, &["model.layers.1.safetensors", "half-written"]);
-    by_layers(&source, "splitted_model.4bit");
+    let others = by_layers(&source, "splitted_model.4bit");
     fails(&["split", text(&source), text(&out("two"))], 2, &["several folders"]);
+    for _ in 0..2 {
+        ok(&["split", text(&others), text(&out("moved")), "--delete-original"]);
+        assert!(weights(out("moved")) == expected && weights(others.clone()).is_empty());
+    }
 }
 
 #[test]
