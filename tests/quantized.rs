@@ -5,20 +5,23 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{Files, Golden, block_on, data, demand, families, gpu, relative_error};
-use safetensors::SafeTensors;
+use common::{Files, Golden, block_on, data, demand, families, gpu, layers_of, relative_error};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use tilestream::checkpoint::{self, Checkpoint, Source};
 use tilestream::encoding::decode_row;
 use tilestream::model::batch;
 use tilestream::plan::{self, RowMap};
 use tilestream::shard::Model;
 use tilestream::shard::split::{SplitOptions, Weights, notice, saved_checkpoint, split};
-use tilestream::store::{MemoryStore, Window};
+use tilestream::store::{MemoryStore, Store, Window};
 use tilestream::{Error, ErrorKind, Result};
 
 /// The checkpoints, and how each stores its matrices at `original`, `q8` and `q4`.
 const CASES: &[(&str, [&[&str]; 3])] = &[
     ("deepseek-v3-fp8", [&["bf16", "f8_e4m3"], &["f8_e4m3", "q8_0"], &["q4_1"]]),
+    ("llama-airllm-4bit", [&["f32", "nf4"], &["nf4", "q8_0"], &["nf4", "q4_1"]]),
+    ("llama-airllm-8bit", [&["f32"], &["q8_0"], &["q4_1"]]),
     ("llama-awq", [&["f16", "q4_z128"], &["q4_z128", "q8_0"], &["q4_1", "q4_z128"]]),
     ("llama-fp4", [&["f16", "fp4"], &["fp4", "q8_0"], &["fp4", "q4_1"]]),
     ("llama-fp8", [&["bf16", "f8_e4m3"], &["f8_e4m3", "q8_0"], &["q4_1"]]),
@@ -38,7 +41,14 @@ const TOLERANCES: [(Weights, f32); 3] = [(Weights::Original, 2e-7), (Weights::Q8
 fn folder(name: &str) -> MemoryStore {
     let folder = data("families").join(name);
     let read = |file: &str| (file.to_owned(), std::fs::read(folder.join(file)).expect(file));
-    ["config.json", "model.safetensors"].map(read).into_iter().collect()
+    let Some(layers) = layers_of(&folder) else {
+        return ["config.json", "model.safetensors"].map(read).into_iter().collect();
+    };
+    let layers = std::fs::read_dir(layers)
+        .expect("layers")
+        .flatten()
+        .map(|file| (file.file_name().into_string().expect("UTF-8"), std::fs::read(file.path()).expect("a layer")));
+    layers.chain([read("config.json")]).collect()
 }
 
 fn opened(store: &MemoryStore) -> Result<Checkpoint> {
@@ -88,7 +98,8 @@ fn decoded(name: &str, checkpoint: &Checkpoint) -> BTreeMap<String, [Vec<f32>; 2
 fn every_quantized_checkpoint_is_a_case() {
     let is_quantized = |name: &String| {
         let config = std::fs::read_to_string(data("families").join(name).join("config.json")).expect("a config");
-        config.contains("quantization_config") && !config.contains("mxfp4")
+        let by_airllm = layers_of(&data("families").join(name)).is_some();
+        by_airllm || config.contains("quantization_config") && !config.contains("mxfp4")
     };
     let found: Vec<String> = families().into_iter().filter(is_quantized).collect();
     let cases: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
@@ -125,15 +136,19 @@ fn rows_have_the_numbers_of_the_reference() {
 
 /// Changes bytes of a tensor.
 fn patch(store: &MemoryStore, tensor: &str, change: impl FnOnce(&mut [u8])) {
-    let mut bytes = store.get("model.safetensors").expect("there");
-    let place = {
+    let names = block_on(store.list()).expect("lists");
+    let found = names.into_iter().filter(|name| name.ends_with(".safetensors")).find_map(|name| {
+        let bytes = store.get(&name).expect("there");
         let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-        let data = tensors.tensor(tensor).expect(tensor).data();
+        let data = tensors.tensor(tensor).ok()?.data();
         let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
-        start..start + data.len()
-    };
+        let place = start..start + data.len();
+        Some((name, place))
+    });
+    let (name, place) = found.expect(tensor);
+    let mut bytes = store.get(&name).expect("there").to_vec();
     change(&mut bytes[place]);
-    store.insert("model.safetensors".to_owned(), bytes);
+    store.insert(name, bytes);
 }
 
 fn refused(name: &str, tensor: &str, change: impl FnOnce(&mut [u8])) -> Error {
@@ -161,6 +176,11 @@ fn bytes_that_are_no_numbers_are_refused_by_tensor() {
         ("llama-nf4", q("weight.nested_absmax"), &infinite, ErrorKind::Malformed, "inf"),
         ("llama-nf4", q("weight.quant_map"), &|bytes| bytes[0] ^= 1, ErrorKind::Unsupported, "table of nf4"),
         ("llama-nf4", q("weight.quant_state.bitsandbytes__nf4"), &|bytes| bytes[0] = 0, ErrorKind::Malformed, "JSON"),
+        ("llama-airllm-4bit", q("weight.4bit.absmax"), &infinite, ErrorKind::Malformed, "inf"),
+        ("llama-airllm-4bit", q("bias.4bit.absmax"), &infinite, ErrorKind::Malformed, "inf"),
+        ("llama-airllm-4bit", q("bias.4bit.quant_map"), &|bytes| bytes[0] ^= 1, ErrorKind::Unsupported, "table of nf4"),
+        ("llama-airllm-8bit", q("weight.8bit.absmax"), &infinite, ErrorKind::Malformed, "inf"),
+        ("llama-airllm-8bit", q("weight.8bit.code"), &infinite, ErrorKind::Malformed, "inf"),
         ("llama-gptq", q("g_idx"), &|bytes| bytes[0] = 1, ErrorKind::Unsupported, "desc_act"),
         ("llama-gptq-act-order", q("g_idx"), &|bytes| bytes[0] = 2, ErrorKind::Malformed, "group 2 of 2"),
         ("llama-gptq-8bit", q("qzeros"), &|bytes| bytes[0] ^= 1, ErrorKind::Malformed, "symmetric"),
@@ -169,7 +189,7 @@ fn bytes_that_are_no_numbers_are_refused_by_tensor() {
         let error = refused(name, &tensor, change);
         let text = error.to_string();
         assert!(error.kind() == kind && text.contains(says), "{name} {tensor}: {text}");
-        assert!(text.contains("self_attn.q_proj") && text.contains("model.safetensors"), "{name} {tensor}: {text}");
+        assert!(text.contains("self_attn.q_proj") && text.contains(".safetensors"), "{name} {tensor}: {text}");
     }
 }
 
@@ -282,9 +302,59 @@ fn scales_that_are_missing_or_lie_elsewhere_are_found_or_named() {
     assert!(error.to_string().contains("a.safetensors"), "{error}");
 }
 
+/// The folder with other tensors in one of its files.
+fn retold(
+    name: &str,
+    file: &str,
+    change: impl Fn(&str, Dtype, &[usize]) -> Option<(Dtype, Vec<usize>)>,
+) -> MemoryStore {
+    let store = folder(name);
+    let bytes = store.get(file).expect(file);
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let views = tensors.iter().filter_map(|(name, view)| {
+        let (dtype, shape) = change(name, view.dtype(), view.shape())?;
+        let len = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        Some((name.to_owned(), TensorView::new(dtype, shape, &view.data()[..len]).expect("a view")))
+    });
+    store.insert(file.to_owned(), safetensors::serialize(views, None).expect("serializes"));
+    store
+}
+
+#[test]
+fn tensors_of_airllm_that_do_not_fit_are_refused_by_name() {
+    const NORM: &str = "model.norm.weight";
+    let as_it_is = |dtype, shape: &[usize]| Some((dtype, shape.to_vec()));
+    for (bits, part, change, kind) in [
+        ("4bit", ".4bit.absmax", None, ErrorKind::Missing),
+        ("4bit", ".4bit.quant_map", None, ErrorKind::Missing),
+        ("4bit", "", None, ErrorKind::Missing),
+        ("4bit", "", Some((Dtype::U8, vec![31, 1])), ErrorKind::Malformed),
+        ("4bit", ".4bit.quant_map", Some((Dtype::F32, vec![15])), ErrorKind::Malformed),
+        ("4bit", ".4bit.absmax", Some((Dtype::F16, vec![1])), ErrorKind::Unsupported),
+        ("8bit", "", None, ErrorKind::Missing),
+        ("8bit", ".8bit.code", None, ErrorKind::Missing),
+        ("8bit", ".8bit.code", Some((Dtype::F32, vec![255])), ErrorKind::Malformed),
+        ("8bit", ".8bit.absmax", Some((Dtype::F32, vec![0])), ErrorKind::Malformed),
+        ("8bit", ".8bit.absmax", Some((Dtype::F16, vec![1])), ErrorKind::Unsupported),
+        ("8bit", "", Some((Dtype::I8, vec![64])), ErrorKind::Unsupported),
+        ("8bit", "", Some((Dtype::U8, vec![4, 4, 4])), ErrorKind::Unsupported),
+        ("8bit", "", Some((Dtype::U8, vec![])), ErrorKind::Unsupported),
+        ("8bit", "", Some((Dtype::U8, vec![0])), ErrorKind::Malformed),
+    ] {
+        let other = |name: &str, dtype, shape: &[usize]| match name.strip_prefix(NORM) {
+            Some(rest) if rest == part => change.clone(),
+            _ => as_it_is(dtype, shape),
+        };
+        let error = opened(&retold(&format!("llama-airllm-{bits}"), "model.norm.safetensors", other));
+        let error = error.err().unwrap_or_else(|| panic!("{bits} {part} {change:?} was accepted"));
+        assert_eq!(error.kind(), kind, "{bits} {part} {change:?}: {error}");
+        assert!(error.to_string().contains(NORM), "{bits} {part} {change:?}: {error}");
+    }
+}
+
 #[test]
 fn a_stopped_split_remembers_how_its_matrices_are_quantized() {
-    for name in ["llama-fp8", "llama-nf4", "llama-gptq-act-order"] {
+    for name in ["llama-fp8", "llama-nf4", "llama-gptq-act-order", "llama-airllm-8bit"] {
         let (store, sink) = (folder(name), MemoryStore::new());
         let checkpoint = opened(&store).expect("opens");
         let spec = plan::model_spec(&checkpoint.config).expect("a plan");
@@ -302,6 +372,9 @@ fn matrices_that_are_stored_decoded_are_told_of() {
         ("llama-gptq-act-order", Weights::Original, Some("14 ")),
         ("llama-gptq-act-order", Weights::Q4, None),
         ("llama-nf4", Weights::Original, Some("2 ")),
+        ("llama-airllm-4bit", Weights::Original, Some("2 ")),
+        ("llama-airllm-8bit", Weights::Original, Some("15 ")),
+        ("llama-airllm-8bit", Weights::Q8, None),
         ("llama-gptq", Weights::Original, None),
         ("llama-fp8", Weights::Original, None),
     ] {

@@ -21,6 +21,8 @@ const INDEX: &str = "model.safetensors.index.json";
 const PYTORCH_SINGLE: &str = "pytorch_model.bin";
 const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 const PYTORCH_EXTENSIONS: &[&str] = &["bin", "pt", "pth"];
+/// How the name of the marker ends that AirLLM puts beside a layer.
+const DONE: &str = ".done";
 /// Files of one kind that an error lists at most.
 const MOST_SHOWN: usize = 40;
 /// What training leaves beside a checkpoint, in files that are called like one: how these names start.
@@ -28,8 +30,8 @@ const BESIDE: &[&str] = &["training_args", "optimizer", "scheduler", "scaler", "
 
 /// Opens the checkpoint in `store`: the file `name`, or what the folder holds.
 ///
-/// A folder is looked through in the order of the reference library: `model.safetensors`, its index, another single
-/// safetensors file, `pytorch_model.bin`, its index; then a single GGUF file, and another single PyTorch file. Only
+/// A folder is looked through in the order of the reference library: `model.safetensors`, its index, layers that
+/// AirLLM wrote, another single safetensors file, `pytorch_model.bin`, its index; then a single GGUF file, and another single PyTorch file. Only
 /// headers and configs are read.
 ///
 /// # Errors
@@ -56,6 +58,7 @@ pub async fn open_ignoring(store: &dyn Store, name: Option<&str>, ignored: &[Str
     match found {
         Opened::Gguf(name, len) => gguf::open(store, &name, len, ignored).await,
         Opened::File(name) => open_folder(store, vec![name], None, ignored).await,
+        Opened::Layers(names) => open_folder(store, names, None, ignored).await,
         Opened::Index(name) => {
             let bytes = read_if_there(store, name, HEADER_CAP).await?.unwrap_or_default();
             let index = parse_index(&bytes).map_err(|error| error.file(store.describe(name)))?;
@@ -70,6 +73,8 @@ enum Opened {
     Gguf(String, u64),
     /// A safetensors or a PyTorch file.
     File(String),
+    /// Safetensors files that hold a layer each.
+    Layers(Vec<String>),
     Index(&'static str),
 }
 
@@ -97,6 +102,9 @@ async fn search(store: &dyn Store) -> Result<Opened> {
         Err(error) if error.kind() == ErrorKind::Unsupported => Vec::new(),
         Err(error) => return Err(error),
     };
+    if let Some(layers) = layers(store, &names)? {
+        return Ok(Opened::Layers(layers));
+    }
     if let Some(name) = only(store, &names, ".safetensors", is_safetensors)? {
         return named(store, name).await;
     }
@@ -115,6 +123,28 @@ async fn search(store: &dyn Store) -> Result<Opened> {
     Err(Error::new(ErrorKind::NotFound, "no checkpoint here").file(store.describe("")).remedy(format!(
         "there must be {SINGLE}, {INDEX}, {PYTORCH_SINGLE}, {PYTORCH_INDEX}, or one .safetensors, .gguf or .bin file"
     )))
+}
+
+/// The files of a folder that AirLLM wrote layers into; each has a marker beside it once all of it is there.
+///
+/// # Errors
+/// [`ErrorKind::Truncated`] for a file without a marker.
+fn layers(store: &dyn Store, names: &[String]) -> Result<Option<Vec<String>>> {
+    let marker = |name: &String| format!("{name}{DONE}");
+    let markers: BTreeSet<&str> = names.iter().filter_map(|name| name.strip_suffix(DONE)).collect();
+    let layers: Vec<String> = names.iter().filter(|name| is_safetensors(name)).cloned().collect();
+    let is_whole = |layer: &String| markers.contains(layer.as_str());
+    if !layers.iter().any(is_whole) {
+        return Ok(None);
+    }
+    match layers.iter().find(|layer| !is_whole(layer)) {
+        Some(layer) => {
+            let message = format!("half-written: AirLLM puts a '{}' beside each layer that is whole", marker(layer));
+            let error = Error::new(ErrorKind::Truncated, message).file(store.describe(layer));
+            Err(error.remedy("let AirLLM split the checkpoint again, or open the original"))
+        }
+        None => Ok(Some(layers)),
+    }
 }
 
 /// What is there under the names that checkpoints are published with.
@@ -248,6 +278,7 @@ async fn open_folder(
         checkpoint.files.push((name, len));
     }
     found.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
+    check_unique(&found).map_err(|(file, error)| error.file(store.describe(&checkpoint.files[file].0)))?;
     if let Some((name, index)) = &index {
         check_index(index, &found).map_err(|error| error.file(store.describe(name)))?;
     }
@@ -261,6 +292,18 @@ async fn open_folder(
         checkpoint.tensors = in_our_names(&checkpoint.tensors, &names).map_err(in_file)?;
     }
     Ok(checkpoint)
+}
+
+/// No tensor lies in two files. An error comes with the index of the file.
+fn check_unique(found: &[Found]) -> Result<(), (usize, Error)> {
+    let twice = |pair: &&[Found]| pair[0].entry.name == pair[1].entry.name;
+    match found.windows(2).find(twice) {
+        Some(pair) => {
+            let error = Error::new(ErrorKind::Malformed, "is in another file too").tensor(&pair[1].entry.name);
+            Err((pair[1].file, error))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Every tensor of the index is in the shard that it names.

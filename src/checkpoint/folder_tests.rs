@@ -27,6 +27,29 @@ fn single() -> Vec<u8> {
 }
 
 #[test]
+fn layers_that_airllm_wrote_are_opened_together_once_all_are_whole() -> Result<()> {
+    let layer = |name: &str| file(&[entry(name, "BF16", &[3], 0, 6)], 6);
+    let mut store = Memory::new([
+        config(),
+        ("model.layers.0.safetensors", layer("a")),
+        ("model.layers.0.safetensors.done", Vec::new()),
+        ("model.norm.safetensors", layer("b")),
+        ("model.norm.safetensors.done", Vec::new()),
+    ]);
+    let checkpoint = run(&store, None)?;
+    let names: Vec<_> = checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.file)).collect();
+    assert_eq!(names, [("a", 0), ("b", 1)]);
+    store.objects.insert("model.norm.safetensors".to_owned(), layer("a"));
+    let error = run(&store, None).expect_err("twice");
+    assert_eq!((error.kind(), error.tensor_name()), (ErrorKind::Malformed, Some("a")), "{error}");
+    store.objects.remove("model.norm.safetensors.done");
+    let error = run(&store, None).expect_err("half-written");
+    assert_eq!(error.kind(), ErrorKind::Truncated);
+    assert!(error.to_string().contains("memory/model.norm.safetensors: half-written"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn a_single_file_is_opened_with_what_lies_beside_it() -> Result<()> {
     let mut store = Memory::new([
         config(),

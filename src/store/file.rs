@@ -18,6 +18,8 @@ const MAX_OPEN: usize = 64;
 #[derive(Debug)]
 pub struct FileStore {
     folder: PathBuf,
+    /// Where small files are looked for that are not there.
+    beside: Option<PathBuf>,
     open: Mutex<Handles>,
 }
 
@@ -40,7 +42,12 @@ impl FileStore {
             return Err(Error::new(ErrorKind::Argument, "not a folder").file(shown));
         }
         fs::read_dir(&folder).map_err(|error| Error::io(error, shown))?;
-        Ok(Self { folder, open: Mutex::default() })
+        Ok(Self { folder, beside: None, open: Mutex::default() })
+    }
+
+    /// The same; a config or a tokenizer that is not in it is taken from the folder `beside`, weights are not.
+    pub fn beside(self, beside: impl Into<PathBuf>) -> Self {
+        Self { beside: Some(beside.into()), ..self }
     }
 
     /// The folder.
@@ -81,12 +88,20 @@ impl FileStore {
     }
 
     fn open_file(&self, name: &str) -> io::Result<File> {
-        let path = self.folder.join(name);
+        let path = self.path(name);
         // Opening a pipe would wait for its other end, and a folder opens but does not read.
         if !fs::metadata(&path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         File::open(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let own = self.folder.join(name);
+        match &self.beside {
+            Some(beside) if describes(name) && !own.exists() => beside.join(name),
+            _ => own,
+        }
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -132,8 +147,14 @@ impl Store for FileStore {
     }
 
     fn describe(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
+        self.path(name).display().to_string()
     }
+}
+
+/// Whether a file's name is that of a config or of a tokenizer.
+fn describes(name: &str) -> bool {
+    const ENDINGS: &[&str] = &[".json", ".jinja", ".model", ".tiktoken", "merges.txt"];
+    ENDINGS.iter().any(|ending| name.ends_with(ending)) && !name.ends_with(".index.json")
 }
 
 #[cfg(unix)]
@@ -268,6 +289,30 @@ mod tests {
         fs::write(folder.path().join("sub/object"), b"x").expect("written");
         pollster::block_on(conformance::check(&store)).expect("conforms");
         assert!(pollster::block_on(store.len("sub")).is_err(), "a folder is no object");
+    }
+
+    #[test]
+    fn what_describes_weights_may_lie_in_the_folder_beside() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let within = folder.path().join("within");
+        fs::create_dir(&within).expect("made");
+        for (path, bytes) in [
+            ("config.json", "theirs"),
+            ("tokenizer.json", "theirs"),
+            ("model.safetensors", "theirs"),
+            ("model.safetensors.index.json", "theirs"),
+            ("within/config.json", "own"),
+        ] {
+            fs::write(folder.path().join(path), bytes).expect("written");
+        }
+        let store = FileStore::open(&within).expect("opened").beside(folder.path());
+        let len = |name: &str| pollster::block_on(store.len(name)).map_err(|error| error.kind());
+        assert_eq!((len("config.json"), len("tokenizer.json")), (Ok(3), Ok(6)));
+        for name in ["model.safetensors", "model.safetensors.index.json", "absent.json"] {
+            assert_eq!(len(name), Err(ErrorKind::NotFound), "{name}");
+        }
+        assert_eq!(len("../config.json"), Err(ErrorKind::Argument));
+        assert_eq!(pollster::block_on(store.list()).expect("listed"), ["config.json"]);
     }
 
     #[test]

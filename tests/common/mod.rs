@@ -74,21 +74,33 @@ pub async fn split_family(name: &str) -> tilestream::Result<Files> {
 /// The same with one of the spellings of its config.
 pub async fn split_family_as(name: &str, config: &str) -> tilestream::Result<Files> {
     let (published, folder) = (data("families").join(name), tempfile::tempdir().expect("a folder"));
+    if let Some(layers) = layers_of(&published) {
+        return split_store(name, &FileStore::open(layers)?.beside(published)).await;
+    }
     for (from, to) in [(config, "config.json"), ("model.safetensors", "model.safetensors")] {
         std::fs::copy(published.join(from), folder.path().join(to)).expect("copies");
     }
     split_folder(name, folder.path()).await
 }
 
+/// The folder in it that AirLLM wrote layers into, where there is one.
+pub fn layers_of(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("readable").flatten();
+    entries.map(|entry| entry.path()).find(|path| path.is_dir())
+}
+
 /// Splits the checkpoint in a folder into memory.
 pub async fn split_folder(name: &str, folder: &Path) -> tilestream::Result<Files> {
-    let source = FileStore::open(folder)?;
-    let checkpoint = checkpoint::open(&source, None).await?;
+    split_store(name, &FileStore::open(folder)?).await
+}
+
+async fn split_store(name: &str, source: &FileStore) -> tilestream::Result<Files> {
+    let checkpoint = checkpoint::open(source, None).await?;
     let spec = plan::model_spec(&checkpoint.config)?;
     let store = Arc::new(MemoryStore::new());
     let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
     let options = SplitOptions { name: name.into(), ..Default::default() };
-    split(&checkpoint, &spec, &source, &*store, &options, go_on).await?;
+    split(&checkpoint, &spec, source, &*store, &options, go_on).await?;
     Ok(Files { store, spec })
 }
 

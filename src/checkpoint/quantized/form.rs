@@ -32,6 +32,9 @@ pub enum Quantized {
         block: u64,
         nested: Option<Nested>,
     },
+    /// `code[q] * d`, a byte each, a scale for each `block` values as in [`Quantized::Codes`]. Companions: d f32, code f32
+    /// `[256]`.
+    Bytes { block: u64 },
     /// `d * (q - z)`, packed in words of 32 bits, for the transposed matrix. Companions: z `[groups, rows]` packed
     /// likewise, d `[groups, rows]`, and maybe the group of each column, i32 `[columns]`.
     Words {
@@ -77,7 +80,7 @@ impl Quantized {
                 Encoding::F8_E4M3
             }
             Self::Codes { codebook, block, .. } if block.is_multiple_of(64) && columns.is_multiple_of(64) => codebook,
-            Self::Scaled { .. } | Self::Codes { .. } => Encoding::F32,
+            Self::Scaled { .. } | Self::Codes { .. } | Self::Bytes { .. } => Encoding::F32,
             Self::Words { bits, group, scales: Encoding::F16, symmetric, scattered: false, .. }
                 if group >= columns || group.is_multiple_of(32) =>
             {
@@ -103,6 +106,7 @@ impl Quantized {
                 nested.map_or(block, |nested| nested.block.min(block))
             }
             Self::Words { bits: 4 | 8, group, .. } => group,
+            Self::Bytes { block } => block,
             _ => 0,
         };
         if shares == 0 || rows == 0 || columns == 0 {
@@ -127,6 +131,7 @@ impl Quantized {
                     }
                 })
             }
+            Self::Bytes { block } => Some(vec![values, product(&[values.div_ceil(block), 4])?, 1024]),
             Self::Words { bits, order, group, scales, indexed, .. } => {
                 // What is packed together fills its words.
                 let packed = if order == WordOrder::Awq { rows } else { columns };
@@ -171,39 +176,59 @@ pub(super) fn companion(Found { entry, file }: Found, rows_each: u64) -> Compani
 
 /// A matrix of quants, after checking that its bytes and those of its companions are those of its shape.
 pub(super) fn matrix(
-    Found { entry, file }: Found,
+    own: Found,
     stem: &str,
     (rows, columns): (u64, u64),
     quantized: Quantized,
     companions: Vec<Companion>,
 ) -> Result<Tensor> {
+    tensor(own, format!("{stem}.weight"), &[rows, columns], quantized, companions)
+}
+
+/// A matrix or a vector of quants, checked likewise.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for other shapes, and those of [`check`].
+pub(super) fn tensor(
+    Found { entry, file }: Found,
+    name: String,
+    shape: &[u64],
+    quantized: Quantized,
+    companions: Vec<Companion>,
+) -> Result<Tensor> {
+    let ([source_rows] | [source_rows, _]) = *shape else {
+        return Err(unsupported(format!("shape {shape:?} is no matrix and no vector")).tensor(&entry.name));
+    };
     let tensor = Tensor {
         source_name: entry.name,
-        name: format!("{stem}.weight"),
-        shape: vec![rows, columns],
+        name,
+        shape: shape.to_vec(),
         source: Source::Quantized(quantized),
         file,
         offset_bytes: entry.offset_bytes,
         len_bytes: entry.len_bytes,
-        source_rows: rows,
+        source_rows,
         rows: RowMap::ALL,
         plus: 0.0,
         inverse_lengths: None,
         transposed: false,
         companions,
     };
+    let columns = shape.last().copied().unwrap_or_default();
     check(&tensor, columns).map_err(|error| error.tensor(&tensor.source_name))?;
     Ok(tensor)
 }
 
-/// Checks that the bytes of a quantized matrix of `columns` and of its companions are those of its shape.
+/// Checks that the bytes of a quantized matrix of `columns` (or of a vector of so many) and of its companions are those of
+/// its shape.
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] naming the companion.
 pub(crate) fn check(tensor: &Tensor, columns: u64) -> Result<()> {
     let Source::Quantized(quantized) = tensor.source else { return Ok(()) };
     let malformed = |message: String| Error::new(ErrorKind::Malformed, message);
-    let rows = tensor.source_rows;
+    // A vector is one row.
+    let rows = if tensor.shape.len() == 1 { 1 } else { tensor.source_rows };
     let lengths = quantized.lengths(rows, columns, &tensor.companions);
     let lengths = lengths.ok_or_else(|| malformed(format!("{rows} x {columns} values are not packed like this")))?;
     let own = [("it", tensor.len_bytes)];
@@ -246,6 +271,7 @@ mod tests {
         let nested =
             Quantized::Codes { codebook: Encoding::FP4, block: 64, nested: Some(Nested { block: 256, offset: 0.0 }) };
         assert_eq!(nested.lengths(300, 64, &[]), Some(vec![9600, 300, 64, 2 * 4, 1024]));
+        assert_eq!(Quantized::Bytes { block: 2048 }.lengths(31, 67, &[]), Some(vec![2077, 2 * 4, 1024]));
         assert_eq!(words(4, 128).lengths(16, 256, &[]), Some(vec![2048, 16, 64, 1024]));
         assert_eq!(words(8, u64::MAX).lengths(16, 256, &[]), Some(vec![4096, 16, 32, 1024]));
     }
@@ -264,6 +290,8 @@ mod tests {
             ("scales of no columns", no_columns, (8, 8), scale(1)),
             ("blocks of nothing", no_block, (8, 8), Vec::new()),
             ("nested blocks of nothing", no_nested_block, (8, 8), Vec::new()),
+            ("bytes in blocks of nothing", Quantized::Bytes { block: 0 }, (8, 8), Vec::new()),
+            ("too many bytes", Quantized::Bytes { block: 1 }, (1 << 31, 1 << 31), Vec::new()),
             ("groups of nothing", words(4, 0), (8, 8), Vec::new()),
             ("no bits", words(0, 8), (8, 8), Vec::new()),
             ("other bits", words(64, 8), (8, 8), Vec::new()),

@@ -137,6 +137,7 @@ pub(super) async fn take(
                 None => Vec::new(),
             }
         }
+        Method::None if codes::is_airllm(&entries) => codes::take(store, files, &mut entries).await?,
         Method::None | Method::Mxfp4 => Vec::new(),
         Method::Scaled { block } => scaled::take(files, block, &mut entries)?,
         Method::Bitsandbytes => codes::take(store, files, &mut entries).await?,

@@ -84,13 +84,15 @@ impl TensorPlan {
         }
     }
 
-    /// Plans a matrix that another tool quantized.
+    /// Plans a matrix or a vector that another tool quantized.
     fn quantized(tensor: &Tensor, spec: &TensorSpec) -> Result<Self> {
-        let (&[rows, columns], None, 0.0, false) =
-            (&spec.shape[..], tensor.inverse_lengths, tensor.plus, tensor.transposed)
-        else {
-            let message = "is quantized where the model needs plain values";
-            return Err(Error::new(ErrorKind::Unsupported, message));
+        let (rows, columns) = match (&spec.shape[..], tensor.inverse_lengths, tensor.plus, tensor.transposed) {
+            (&[rows, columns], None, 0.0, false) => (rows, columns),
+            (&[rows], None, _, false) => (rows, tensor.source_rows),
+            _ => {
+                let message = "is quantized where the model needs plain values";
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
         };
         check(tensor, columns)?;
         check_rows(tensor, rows)?;
@@ -218,6 +220,13 @@ impl<'a> CheckpointRows<'a> {
         }
         if let Source::Quantized(_) = plan.tensor.source {
             let reader = Reader { store: self.source, files: self.files };
+            if plan.is_vector() {
+                quantized::read_vector(reader, &plan.tensor, &mut self.floats).await?;
+                let filled = out.len();
+                out.resize(filled + plan.row_bytes as usize, 0);
+                put_vector(plan, &self.floats, &mut out[filled..]);
+                return Ok(());
+            }
             return quantized::append_rows(reader, &plan.tensor, (plan.columns, plan.target), rows, out).await;
         }
         let stride = plan.row_bytes as usize;
@@ -374,15 +383,20 @@ fn convert_row(plan: &TensorPlan, raw: &[u8], planes: &[&[u8]], floats: &mut Vec
                 Encoding::Q8_0 => quantize_row_q8(floats, out),
                 Encoding::Q4_1 => quantize_row_q4(floats, out),
                 Encoding::F32 => {
-                    let wanted = (0..plan.tensor.shape[0]).map(|i| floats[plan.tensor.rows.source(i) as usize]);
-                    for (value, out) in wanted.zip(out.as_chunks_mut().0) {
-                        *out = (value + plan.tensor.plus).to_le_bytes();
-                    }
+                    put_vector(plan, floats, out);
                     Ok(())
                 }
                 _ => Err(malformed("has no conversion")),
             }
         }
+    }
+}
+
+/// Stores what is wanted of a vector.
+fn put_vector(plan: &TensorPlan, floats: &[f32], out: &mut [u8]) {
+    let wanted = (0..plan.tensor.shape[0]).map(|i| floats[plan.tensor.rows.source(i) as usize]);
+    for (value, out) in wanted.zip(out.as_chunks_mut().0) {
+        *out = (value + plan.tensor.plus).to_le_bytes();
     }
 }
 

@@ -149,8 +149,8 @@ pub fn notice(checkpoint: &Checkpoint, weights: Weights) -> Option<String> {
     let count = checkpoint.tensors.iter().filter(plain).count();
     (count > 0).then(|| {
         format!(
-            "{count} quantized matrices are stored decoded, because their groups of columns are in no order (desc_act), or \
-             their blocks do not end with their rows; --weights q8 or q4 makes them smaller, and loses a little"
+            "{count} quantized matrices are stored decoded, because their groups of columns are in no order (desc_act), \
+             their blocks do not end with their rows, or their bytes stand for the numbers of a table; --weights q8 or q4 makes them smaller, and loses a little"
         )
     })
 }

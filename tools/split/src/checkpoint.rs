@@ -49,17 +49,55 @@ pub(crate) async fn open_in(store: &dyn Store, name: Option<&str>, ignored: &[St
 /// The store of a checkpoint's folder, and the file in it that was named.
 pub(crate) fn store_of(path: &Path) -> Result<(FileStore, Option<String>)> {
     if path.is_dir() {
-        return Ok((FileStore::open(path)?, None));
+        let path = with_layers(path)?;
+        let store = FileStore::open(&path)?;
+        return Ok((if let Some(above) = above_layers(&path) { store.beside(above) } else { store }, None));
     }
     let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((FileStore::open(folder)?, name))
 }
 
+/// How the names of folders start that AirLLM writes layers into.
+const LAYERS: &str = "splitted_model";
+
+/// The checkpoint's folder, where `folder` is the one in it that AirLLM wrote layers into.
+fn above_layers(folder: &Path) -> Option<PathBuf> {
+    let folder = fs::canonicalize(folder).ok()?;
+    folder.file_name()?.to_str()?.starts_with(LAYERS).then(|| folder.parent().map(Path::to_owned))?
+}
+
+/// The folder of layers that AirLLM left of a checkpoint whose weights it deleted; else the same folder.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] where there are several.
+fn with_layers(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::io(error, folder.display().to_string()))?;
+    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let extension = |path: &Path| path.extension()?.to_str().map(str::to_owned);
+    let is_weights = |path: &PathBuf| extension(path).is_some_and(|end| end != "json" && EXTENSIONS.contains(&&*end));
+    let is_layers = |path: &PathBuf| {
+        path.is_dir() && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(LAYERS))
+    };
+    let mut layers: Vec<PathBuf> = paths.iter().filter(|path| is_layers(path)).cloned().collect();
+    match layers.pop() {
+        Some(one) if !paths.iter().any(is_weights) => match layers.is_empty() {
+            true => Ok(one),
+            false => {
+                let message = "AirLLM left several folders of layers, and no other weights";
+                let error = Error::new(ErrorKind::Argument, message).file(folder.display().to_string());
+                Err(error.remedy(format!("name the one to open, such as {}", one.display())))
+            }
+        },
+        _ => Ok(folder.to_owned()),
+    }
+}
+
 /// The name of a checkpoint, for people and for folders: the last part of its path, without `.gguf`, and without a number
 /// where it is one file of several.
 pub(crate) fn name_of(path: &Path) -> String {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = above_layers(&path).unwrap_or(path);
     // A folder of Hugging Face's cache: models--ORGANISATION--NAME/snapshots/REVISION.
     let snapshots = path.parent().filter(|parent| parent.ends_with("snapshots"));
     let cached = snapshots.and_then(Path::parent).and_then(|folder| folder.file_name()?.to_str()?.rsplit("--").next());
@@ -164,10 +202,16 @@ pub(crate) async fn open_saved(path: &Path, sink: &FolderSink) -> Result<(FileSt
 /// The cache folder for a checkpoint: its name, and a hash of its place, and of its files' names, lengths and times.
 fn cached_folder(model: &Path, shards_dir: Option<&Path>) -> Result<PathBuf> {
     let shown = || model.display().to_string();
-    let place = fs::canonicalize(model).map_err(|error| Error::io(error, shown()))?;
+    let mut place = fs::canonicalize(model).map_err(|error| Error::io(error, shown()))?;
+    if place.is_dir() {
+        place = with_layers(&place)?;
+    }
     let mut hash = Xxh3::new();
     hash.update(place.as_os_str().as_encoded_bytes());
-    let mut files = if place.is_dir() { weight_files(&place)? } else { parts_of(place) };
+    let mut files = if place.is_dir() { weight_files(&place)? } else { parts_of(place.clone()) };
+    if let Some(above) = above_layers(&place) {
+        files.extend(weight_files(&above)?);
+    }
     files.sort();
     for file in files {
         let metadata = fs::metadata(&file).map_err(|error| Error::io(error, file.display().to_string()))?;

@@ -32,6 +32,23 @@ fn checkpoint(folder: &Path) -> PathBuf {
     });
     fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).expect("written");
 
+    let (outside, layers) = tensors();
+    let mut index = Map::new();
+    for (file, tensors) in
+        [("model-00001-of-00002.safetensors", &outside), ("model-00002-of-00002.safetensors", &layers)]
+    {
+        fs::write(folder.join(file), safetensors(tensors)).expect("written");
+        index.extend(tensors.iter().map(|(name, _)| (name.clone(), Value::from(file))));
+    }
+    let index = json!({"metadata": {"total_size": 0}, "weight_map": index});
+    fs::write(folder.join("model.safetensors.index.json"), index.to_string()).expect("written");
+    folder
+}
+
+type Shapes = Vec<(String, Vec<usize>)>;
+
+/// The tensors of that checkpoint: those outside of layers, and the others.
+fn tensors() -> (Shapes, Shapes) {
     let mut layers = Vec::new();
     for layer in 0..LAYERS {
         for (name, shape) in [
@@ -48,20 +65,28 @@ fn checkpoint(folder: &Path) -> PathBuf {
             layers.push((format!("model.layers.{layer}.{name}.weight"), shape));
         }
     }
-    let outside = [
+    let outside = vec![
         ("model.embed_tokens.weight".to_owned(), vec![VOCAB, HIDDEN]),
         ("model.norm.weight".to_owned(), vec![HIDDEN]),
         ("lm_head.weight".to_owned(), vec![VOCAB, HIDDEN]),
     ];
-    let mut index = Map::new();
-    for (file, tensors) in
-        [("model-00001-of-00002.safetensors", &outside[..]), ("model-00002-of-00002.safetensors", &layers)]
-    {
-        fs::write(folder.join(file), safetensors(tensors)).expect("written");
-        index.extend(tensors.iter().map(|(name, _)| (name.clone(), Value::from(file))));
+    (outside, layers)
+}
+
+/// A folder of layers in the checkpoint's, as AirLLM leaves it.
+fn by_layers(checkpoint: &Path, folder: &str) -> PathBuf {
+    let folder = checkpoint.join(folder);
+    fs::create_dir(&folder).expect("made");
+    let (outside, layers) = tensors();
+    let mut files: Vec<Shapes> = outside.into_iter().map(|tensor| vec![tensor]).collect();
+    files.extend(layers.chunks(layers.len() / LAYERS).map(<[_]>::to_vec));
+    for tensors in files {
+        let name = &tensors[0].0;
+        let parts = if name.contains(".layers.") { 3 } else { name.split('.').count() - 1 };
+        let name = name.split('.').take(parts).collect::<Vec<_>>().join(".") + ".safetensors";
+        fs::write(folder.join(&name), safetensors(&tensors)).expect("written");
+        fs::write(folder.join(name + ".done"), "").expect("written");
     }
-    let index = json!({"metadata": {"total_size": 0}, "weight_map": index});
-    fs::write(folder.join("model.safetensors.index.json"), index.to_string()).expect("written");
     folder
 }
 
@@ -197,6 +222,41 @@ fn originals_go_when_asked() {
     let left: Vec<String> = files(&source).into_iter().map(|(name, _)| name).collect();
     assert_eq!(left, ["config.json", "model.safetensors.index.json", "tokenizer.json"]);
     ok(&["split", text(&source), text(&out), "--delete-original"]);
+}
+
+#[test]
+fn layers_that_airllm_wrote_are_the_checkpoint_that_they_were_cut_from() {
+    let folder = TempDir::new().expect("made");
+    let source = checkpoint(folder.path());
+    let (layers, out) = (by_layers(&source, "splitted_model"), |name: &str| folder.path().join(name));
+    ok(&["split", text(&source), text(&out("whole"))]);
+    let weights = |folder: PathBuf| {
+        files(&folder).into_iter().filter(|(name, _)| name.ends_with(".safetensors")).collect::<Vec<_>>()
+    };
+    let expected = weights(out("whole"));
+    ok(&["split", text(&layers), text(&out("layers"))]);
+    assert!(weights(out("layers")) == expected, "other bytes");
+    let mut go = |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
+    let cached = pollster::block_on(open_or_split(&layers, &HubArgs::default(), Some(&out("cache")), &mut go));
+    let cached = cached.expect("split");
+    assert!(cached.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tiny-llama-")), "{cached:?}");
+    assert!(cached.join("tokenizer.json").is_file());
+
+    // AirLLM may have deleted the original.
+    for name in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    {
+        fs::remove_file(source.join(name)).expect("removed");
+    }
+    ok(&["split", text(&source), text(&out("left"))]);
+    assert!(weights(out("left")) == expected, "other bytes");
+    fs::remove_file(layers.join("model.layers.1.safetensors.done")).expect("removed");
+    fails(&["split", text(&source), text(&out("half"))], 1, &["model.layers.1.safetensors", "half-written"]);
+    let others = by_layers(&source, "splitted_model.4bit");
+    fails(&["split", text(&source), text(&out("two"))], 2, &["several folders"]);
+    for _ in 0..2 {
+        ok(&["split", text(&others), text(&out("moved")), "--delete-original"]);
+        assert!(weights(out("moved")) == expected && weights(others.clone()).is_empty());
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ const SCRIPTS: &[Script] = &[
     Script { name: "small-gguf", file: "make_small_gguf.py", model: None },
     Script { name: "families", file: "make_families.py", model: None },
     Script { name: "quantized", file: "make_quantized.py", model: None },
+    Script { name: "airllm", file: "make_airllm.py", model: None },
     Script { name: "families-gguf", file: "make_families_gguf.py", model: None },
     Script { name: "gemma3", file: "make_gemma3.py", model: Some(setup::model::set_up_gemma3) },
     Script { name: "smollm2", file: "make_smollm2.py", model: Some(setup::model::set_up) },

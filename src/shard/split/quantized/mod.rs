@@ -11,15 +11,18 @@ use crate::checkpoint::{Companion, Quantized, Source, Tensor};
 use crate::encoding::Encoding;
 use crate::encoding::plain::widen;
 use crate::encoding::quantize::{quantize_row_q4, quantize_row_q8};
+use crate::plan::RowMap;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
+mod bytes;
 mod codes;
 mod scaled;
 #[cfg(test)]
 mod tests;
 mod words;
 
+use bytes::Bytes;
 use codes::Codes;
 use scaled::Scaled;
 use words::Words;
@@ -96,6 +99,7 @@ pub(super) async fn append_rows(
     let window: Box<dyn Window + Send> = match quantized {
         Quantized::Scaled { .. } => Box::new(Scaled::read(reader, tensor, columns, span).await?),
         Quantized::Codes { .. } => Box::new(Codes::read(reader, tensor, columns, span).await?),
+        Quantized::Bytes { .. } => Box::new(Bytes::read(reader, tensor, columns, span).await?),
         Quantized::Words { .. } => Box::new(Words::read(reader, tensor, columns, span).await?),
     };
     let repacks = target == quantized.encoding(columns) && target.descriptor().plain.is_none();
@@ -113,6 +117,16 @@ pub(super) async fn append_rows(
         }
     }
     Ok(())
+}
+
+/// Decodes a quantized vector; `out` is as long as its source.
+pub(super) async fn read_vector(reader: Reader<'_>, tensor: &Tensor, out: &mut Vec<f32>) -> Result<()> {
+    let columns = tensor.source_rows;
+    let row = Tensor { shape: vec![1, columns], source_rows: 1, rows: RowMap::ALL, ..tensor.clone() };
+    let mut bytes = Vec::new();
+    append_rows(reader, &row, (columns, Encoding::F32), 0..1, &mut bytes).await?;
+    out.resize(columns as usize, 0.0);
+    widen(Encoding::F32, &bytes[..columns as usize * 4], out)
 }
 
 /// Stores a decoded row; `out` is zeros.

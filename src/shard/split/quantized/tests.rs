@@ -13,7 +13,11 @@ use crate::store::FileStore;
 /// A checkpoint of `tests/data/families`.
 fn opened(name: &str) -> (FileStore, checkpoint::Checkpoint) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families").join(name);
-    let store = FileStore::open(&folder).expect("the folder");
+    let layers = ["splitted_model.4bit", "splitted_model.8bit"].map(|layers| folder.join(layers));
+    let store = match layers.iter().find(|layers| layers.is_dir()) {
+        Some(layers) => FileStore::open(layers).expect("the folder").beside(folder),
+        None => FileStore::open(&folder).expect("the folder"),
+    };
     let checkpoint = block_on(checkpoint::open(&store, None)).expect("the checkpoint");
     (store, checkpoint)
 }
@@ -21,11 +25,20 @@ fn opened(name: &str) -> (FileStore, checkpoint::Checkpoint) {
 #[test]
 fn rows_do_not_depend_on_the_cut_and_repacked_rows_decode_to_the_decoded() {
     let mut repacked = std::collections::BTreeSet::new();
-    for name in ["llama-fp8", "llama-int8", "llama-nf4", "llama-gptq", "llama-gptq-8bit", "llama-awq"] {
+    for name in [
+        "llama-fp8",
+        "llama-int8",
+        "llama-nf4",
+        "llama-airllm-4bit",
+        "llama-airllm-8bit",
+        "llama-gptq",
+        "llama-gptq-8bit",
+        "llama-awq",
+    ] {
         let (store, checkpoint) = opened(name);
         let reader = Reader { store: &store, files: &checkpoint.files };
         for tensor in &checkpoint.tensors {
-            let Source::Quantized(quantized) = tensor.source else { continue };
+            let (Source::Quantized(quantized), [_, _]) = (tensor.source, &tensor.shape[..]) else { continue };
             // Rows of the second half, every other one.
             let (half, columns) = (tensor.shape[0] / 2, tensor.shape[1]);
             let rows = RowMap { first: half, run: 1, stride: 2, rotary: None };
