@@ -62,7 +62,10 @@ test("SmolLM2 answers alike at a quarter of its size, resident, and natively", a
 });
 
 // Norms, caps, windows, rotations and experts of other families: the ids of their reference implementations.
-const FAMILIES = ["gemma2", "gemma3", "cohere", "phi-2", "phi3", "stablelm", "baichuan-13b", "mixtral", "qwen2-moe"];
+const FAMILIES = [
+  "gemma2", "gemma3", "cohere", "phi-2", "phi3", "stablelm", "baichuan-13b", "mixtral", "qwen2-moe", "deepseek-v3-fp8",
+  "gpt-oss-mxfp4", "qwen3-next",
+];
 
 test("families give the ids of their references, streamed and resident", async () => {
   for (const family of FAMILIES) {
