@@ -7,7 +7,7 @@ const CODE = array<f32, 16>(
 );
 
 fn numbers(q: vec4<u32>) -> vec4<f32> {
-    return vec4<f32>(CODE[q.x], CODE[q.y], CODE[q.z], CODE[q.w]);
+    return of_sixteen(CODE, q);
 }
 
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
