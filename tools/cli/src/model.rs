@@ -129,18 +129,22 @@ pub fn read_ids(path: &Path) -> Result<Vec<u32>> {
     })
 }
 
-/// Writes a trace, if one was asked for.
-pub fn write_trace(trace: Option<(Trace, &Path)>) -> Result<()> {
-    let Some((trace, path)) = trace else { return Ok(()) };
+/// Writes a file that appears when it is whole.
+pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
     let failed = |error| Error::io(error, path.display().to_string());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let mut out = BufWriter::new(file.as_file_mut());
-    serde_json::to_writer(&mut out, &trace.to_json()).map_err(|error| failed(error.into()))?;
-    out.flush().map_err(failed)?;
+    write(&mut out).and_then(|()| out.flush()).map_err(failed)?;
     drop(out);
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+/// Writes a trace, if one was asked for.
+pub fn write_trace(trace: Option<(Trace, &Path)>) -> Result<()> {
+    let Some((trace, path)) = trace else { return Ok(()) };
+    write_whole(path, |out| serde_json::to_writer(out, &trace.to_json()).map_err(Into::into))
 }
 
 /// What a JSON report says of a run.

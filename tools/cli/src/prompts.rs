@@ -1,6 +1,5 @@
 //! `tilestream run --prompts`: many prompts, all of which ride each sweep.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -112,13 +111,10 @@ fn request(line: Line, args: &RunArgs, text: &tilestream::ModelText) -> Result<R
 }
 
 fn write(path: &Path, answers: &[Answer]) -> Result<()> {
-    let failed = |error| Error::io(error, path.display().to_string());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    for answer in answers {
-        let line = json!({ "ids": answer.ids, "text": answer.text, "stop_reason": answer.reason });
-        writeln!(file, "{line}").map_err(failed)?;
-    }
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    model::write_whole(path, |out| {
+        answers.iter().try_for_each(|answer| {
+            let line = json!({ "ids": answer.ids, "text": answer.text, "stop_reason": answer.reason });
+            writeln!(out, "{line}")
+        })
+    })
 }
