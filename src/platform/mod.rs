@@ -7,7 +7,11 @@ pub use window::Window;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
+mod remembered;
+#[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub use remembered::{recall, remember, user_cache_dir};
 
 #[cfg(target_arch = "wasm32")]
 mod web;

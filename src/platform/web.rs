@@ -75,3 +75,11 @@ pub async fn yield_now() {
 
 /// Whether a shader with subgroup functions starts with `enable subgroups;`: browsers want it.
 pub const ENABLE_SUBGROUPS: bool = true;
+
+/// Nothing is remembered here: a page measures what it needs again.
+pub fn recall<T>(_name: &str) -> Option<T> {
+    None
+}
+
+/// See [`recall`].
+pub fn remember<T>(_name: &str, _value: &T) {}

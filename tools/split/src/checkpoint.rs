@@ -263,19 +263,9 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// [`ErrorKind::NotFound`] where the system names none.
 pub fn cache_dir() -> Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let usual = || {
-        if cfg!(windows) {
-            variable("LOCALAPPDATA")
-        } else {
-            let place = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
-            std::env::home_dir().map(|home| home.join(place))
-        }
-    };
-    let folder = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(usual);
     let nowhere = || {
         let error = Error::new(ErrorKind::NotFound, "this user has no cache folder to split the checkpoint into");
         error.remedy("give --shards-dir")
     };
-    Ok(folder.ok_or_else(nowhere)?.join("tilestream"))
+    Ok(tilestream::platform::user_cache_dir().ok_or_else(nowhere)?.join("tilestream"))
 }
