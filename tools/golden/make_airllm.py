@@ -6,9 +6,6 @@ here. What the numbers mean is written out from the formats' formulas, and compa
     python make_airllm.py [--out DIR] [--only NAME]...
 """
 
-import argparse
-import shutil
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -17,11 +14,9 @@ import torch
 from airllm import utils
 from bitsandbytes import functional
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from make_families import draw, dtype_of, fill, published, read, write_json
-from make_quantized import decoded_rows, llama
-from reference import describe, save_tensors
+from make_quantized import finish, llama, plain
+from reference import asked_for
 
 BLOCKS = {"4bit": 64, "8bit": 2048}
 
@@ -68,17 +63,8 @@ def check(stored, meant):
 def make(folder, name):
     case = CASES[name]
     compression = case["compression"]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     rng = np.random.default_rng(zlib.crc32(f"airllm {name}".encode()))
-    config = case["config"]
-    write_json(folder / "config.json", config)
-    tied = {"tied": config["tie_word_embeddings"]}
-    tensors = {}
-    for tensor, value in published(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))).items():
-        value = torch.from_numpy(fill(tensor, tuple(value.shape), rng, case | tied))
-        tensors[tensor] = value.to(dtype_of(config))
-    save_tensors(folder / "model.safetensors", tensors)
+    tensors = plain(folder, case, rng)
     layers = Path(utils.split_and_save_layers(folder, compression=compression))
     (folder / "model.safetensors").unlink()
 
@@ -89,28 +75,18 @@ def make(folder, name):
     one = {"4bit": meant_4bit, "8bit": meant_8bit}[compression]
     meant = {name: one(stored, name, value.shape) for name, value in tensors.items()}
     check(stored, meant)
-    with tempfile.TemporaryDirectory() as other:
-        other = Path(other)
-        write_json(other / "config.json", config)
-        save_tensors(other / "model.safetensors", meant)
-        golden = draw(read(other), rng)
-    save_tensors(folder / "golden.safetensors", golden | decoded_rows(stored, meant))
-    describe(name, golden, sum(file.stat().st_size for file in folder.rglob("*")))
+    finish(folder, name, case, stored, meant, rng)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    root = Path(__file__).resolve().parents[2]
-    parser.add_argument("--out", type=Path, default=root / "tests/data/families", help="where the folders go")
-    parser.add_argument("--only", action="append", choices=CASES, help="make only this one; may be repeated")
-    arguments = parser.parse_args()
+    out, names = asked_for(__doc__, CASES, "families")
     torch.Tensor.cuda = on_cpu
     # What AirLLM asks of a GPU.
     functional.QuantState.from_dict = classmethod(
         lambda cls, qs_dict, device, inner=functional.QuantState.from_dict.__func__: inner(cls, qs_dict, "cpu")
     )
-    for name in arguments.only or CASES:
-        make(arguments.out / name, name)
+    for name in names:
+        make(out / name, name)
 
 
 if __name__ == "__main__":

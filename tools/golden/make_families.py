@@ -8,7 +8,6 @@ seeded by the folder's name: adding one changes no other.
     python make_families.py [--out DIR] [--only NAME]...
 """
 
-import argparse
 import json
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import families
 import families_moe
 import rearranged
-from reference import describe, golden_logits, greedy, logits_of, save_tensors, spread
+from reference import asked_for, describe, golden_logits, greedy, logits_of, save_tensors, spread
 
 TOKENS = 24
 STEPS = 16
@@ -256,13 +255,9 @@ def make(folder, name):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    root = Path(__file__).resolve().parents[2]
-    parser.add_argument("--out", type=Path, default=root / "tests/data/families", help="where the folders go")
-    parser.add_argument("--only", action="append", choices=FAMILIES, help="make only this one; may be repeated")
-    arguments = parser.parse_args()
-    for name in arguments.only or FAMILIES:
-        make(arguments.out / name, name)
+    out, names = asked_for(__doc__, FAMILIES, "families")
+    for name in names:
+        make(out / name, name)
 
 
 if __name__ == "__main__":

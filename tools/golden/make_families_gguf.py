@@ -7,10 +7,8 @@ stands for it) is said by keys that the published files do not need.
     python make_families_gguf.py [--out DIR] [--only NAME]...
 """
 
-import argparse
 import json
 import re
-from pathlib import Path
 
 import gguf
 import numpy as np
@@ -19,6 +17,7 @@ from gguf import MODEL_ARCH as Arch
 from safetensors.torch import load_file
 
 from llama_gguf import permute
+from reference import DATA, asked_for
 
 # What comes behind `model.layers.N.`, and GGUF's stem.
 LLAMA = {
@@ -390,15 +389,11 @@ def write_matrix(writer, name, value):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = Path(__file__).resolve().parents[2] / "tests/data"
-    parser.add_argument("--out", type=Path, default=data / "families-gguf", help="where the files go")
-    parser.add_argument("--only", action="append", choices=FAMILIES, help="make only this one; may be repeated")
-    arguments = parser.parse_args()
-    for name in arguments.only or FAMILIES:
-        make(data / "families", arguments.out, name)
-    if not arguments.only or IN_PARTS in arguments.only:
-        make(data / "families", arguments.out / "parts", IN_PARTS, tensors_each=9)
+    out, names = asked_for(__doc__, FAMILIES, "families-gguf")
+    for name in names:
+        make(DATA / "families", out, name)
+    if IN_PARTS in names:
+        make(DATA / "families", out / "parts", IN_PARTS, tensors_each=9)
 
 
 if __name__ == "__main__":

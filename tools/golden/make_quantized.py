@@ -6,7 +6,6 @@ are written by it through transformers; the others are packed from the published
     python make_quantized.py [--out DIR] [--only NAME]...
 """
 
-import argparse
 import copy
 import json
 import shutil
@@ -22,7 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 import families_moe
 from make_families import draw, dtype_of, fill, published, read, write_json
 from quantized import awq, fp8_blocks, fp8_rows, fp8_whole, gptq, int8_rows
-from reference import describe, save_tensors
+from reference import asked_for, describe, save_tensors
 
 KEPT_ROWS = [0, -1]  # of a matrix of each shape, decoded
 
@@ -187,11 +186,10 @@ def decoded_rows(stored, meant):
     return {f"decoded/{name}": rows for name, rows in kept.values()}
 
 
-def make(folder, name):
-    case = CASES[name]
+def plain(folder, case, rng):
+    """Writes the checkpoint of a case as it is before it is quantized; its tensors."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(zlib.crc32(f"quantized {name}".encode()))
     config = case["config"]
     write_json(folder / "config.json", config)
     tied = {"tied": config["tie_word_embeddings"]}
@@ -200,6 +198,25 @@ def make(folder, name):
         kept = torch.float32 if tensor.endswith("e_score_correction_bias") else dtype_of(config)
         tensors[tensor] = torch.from_numpy(fill(tensor, tuple(value.shape), rng, case | tied)).to(kept)
     save_tensors(folder / "model.safetensors", tensors)
+    return tensors
+
+
+def finish(folder, name, case, stored, meant, rng):
+    """Writes what the reference says of a quantized checkpoint that stores `stored` and stands for `meant`."""
+    with tempfile.TemporaryDirectory() as other:
+        other = Path(other)
+        write_json(other / "config.json", case["config"])
+        save_tensors(other / "model.safetensors", meant)
+        golden = draw(read(other), rng)
+    save_tensors(folder / "golden.safetensors", golden | decoded_rows(stored, meant))
+    describe(name, golden, sum(file.stat().st_size for file in folder.rglob("*")))
+
+
+def make(folder, name):
+    case = CASES[name]
+    rng = np.random.default_rng(zlib.crc32(f"quantized {name}".encode()))
+    tensors = plain(folder, case, rng)
+    config = case["config"]
     if "bitsandbytes" in case:
         meant = by_bitsandbytes(folder, case["bitsandbytes"], tensors)
         stored = load_file(folder / "model.safetensors")
@@ -209,24 +226,13 @@ def make(folder, name):
         stored |= quantize(case, beside, rng)[0]
         save_tensors(folder / "model.safetensors", stored)
         write_json(folder / "config.json", config | {"quantization_config": case["quantization"]})
-
-    with tempfile.TemporaryDirectory() as other:
-        other = Path(other)
-        write_json(other / "config.json", config)
-        save_tensors(other / "model.safetensors", meant)
-        golden = draw(read(other), rng)
-    save_tensors(folder / "golden.safetensors", golden | decoded_rows(stored, meant))
-    describe(name, golden, sum(file.stat().st_size for file in folder.iterdir()))
+    finish(folder, name, case, stored, meant, rng)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    root = Path(__file__).resolve().parents[2]
-    parser.add_argument("--out", type=Path, default=root / "tests/data/families", help="where the folders go")
-    parser.add_argument("--only", action="append", choices=CASES, help="make only this one; may be repeated")
-    arguments = parser.parse_args()
-    for name in arguments.only or CASES:
-        make(arguments.out / name, name)
+    out, names = asked_for(__doc__, CASES, "families")
+    for name in names:
+        make(out / name, name)
 
 
 if __name__ == "__main__":

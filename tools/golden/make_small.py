@@ -7,17 +7,15 @@ by the checkpoint's name: adding one changes no other.
     python make_small.py [--out DIR] [--only NAME]...
 """
 
-import argparse
 import json
 import shutil
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from reference import describe, draw_ids, golden_tensors, save_tensors, spread
+from reference import asked_for, describe, draw_ids, golden_tensors, save_tensors, spread
 
 TOKENS = 24
 STEPS = 16
@@ -217,13 +215,9 @@ def make(folder, name):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    root = Path(__file__).resolve().parents[2]
-    parser.add_argument("--out", type=Path, default=root / "tests/data/small", help="where the folders go")
-    parser.add_argument("--only", action="append", choices=CASES, help="make only this one; may be repeated")
-    arguments = parser.parse_args()
-    for name in arguments.only or CASES:
-        make(arguments.out / name, name)
+    out, names = asked_for(__doc__, CASES, "small")
+    for name in names:
+        make(out / name, name)
 
 
 if __name__ == "__main__":

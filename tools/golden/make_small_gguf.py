@@ -6,12 +6,10 @@ F32. The reference reads the file just written, so a mistake in writing cannot h
     python make_small_gguf.py [--out DIR] [--only NAME]...
 """
 
-import argparse
 import json
 import math
 import struct
 import zlib
-from pathlib import Path
 
 import gguf
 import numpy as np
@@ -22,7 +20,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from llama_gguf import File, permute
-from reference import describe, draw_ids, golden_tensors, save_tensors, spread
+from reference import asked_for, describe, draw_ids, golden_tensors, save_tensors, spread
 
 TOKENS = 24
 STEPS = 16
@@ -305,15 +303,11 @@ def write_samples(folder, sources):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    root = Path(__file__).resolve().parents[2]
-    parser.add_argument("--out", type=Path, default=root / "tests/data/small-gguf", help="where the files go")
-    parser.add_argument("--only", action="append", choices=CASES, help="make only this one; may be repeated")
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    sources = {name: make(arguments.out, name) for name in arguments.only or CASES}
-    if not arguments.only:
-        write_samples(arguments.out, sources)
+    out, names = asked_for(__doc__, CASES, "small-gguf")
+    out.mkdir(parents=True, exist_ok=True)
+    sources = {name: make(out, name) for name in names}
+    if names == list(CASES):
+        write_samples(out, sources)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,26 @@ the numbers do not depend on which fused kernel a machine happens to have. Weigh
 f16 and quantized values are widened to f32, nothing is rounded again.
 """
 
+import argparse
+from pathlib import Path
+
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
 torch.set_num_threads(2)
 torch.set_grad_enabled(False)
+
+DATA = Path(__file__).resolve().parents[2] / "tests/data"
+
+
+def asked_for(doc, cases, out):
+    """What the command line of a script asks it to make: the folder, below tests/data, and the names of cases."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=DATA / out, help="where the results go")
+    parser.add_argument("--only", action="append", choices=cases, help="make only this one; may be repeated")
+    arguments = parser.parse_args()
+    return arguments.out, arguments.only or list(cases)
 
 
 class Trace:
