@@ -104,6 +104,22 @@ pub struct Gpu {
     fault: Fault,
 }
 
+/// Features of a device that wgpu does not tell of: in a browser it has no name for subgroups, which the worker asks for.
+#[cfg(target_arch = "wasm32")]
+fn unnamed_features(device: &wgpu::Device) -> wgpu::Features {
+    let subgroups = || {
+        let features = js_sys::Reflect::get(device.as_webgpu()?, &"features".into()).ok()?;
+        let has: js_sys::Function = js_sys::Reflect::get(&features, &"has".into()).ok()?.into();
+        has.call1(&features, &"subgroups".into()).ok()?.as_bool()
+    };
+    if subgroups() == Some(true) { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn unnamed_features(_: &wgpu::Device) -> wgpu::Features {
+    wgpu::Features::empty()
+}
+
 /// The first fault: its kind and what it says.
 type Fault = Arc<Mutex<Option<(ErrorKind, String)>>>;
 
@@ -136,6 +152,11 @@ impl Gpu {
         let accountant = Accountant::new(budget_bytes.saturating_sub(ALLOCATOR_SLACK_BYTES));
         let upload = Upload::Auto;
         Ok(Self { device, queue, adapter: report.into(), accountant, budget_bytes, upload, poller, fault })
+    }
+
+    /// What the device can do.
+    pub fn features(&self) -> wgpu::Features {
+        self.device.features() | unnamed_features(&self.device)
     }
 
     /// Whether the device still works.

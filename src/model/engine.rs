@@ -101,7 +101,7 @@ impl Engine {
         demand.direct = gpu.uploads_directly();
         demand.budget_bytes = gpu.budget_bytes();
         let shares = budget::share(&spec, &layout, &geometry, &demand)?;
-        let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
+        let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.features(), &gpu.adapter.limits);
         let kernels = Kernels::new(&gpu.device, tuning);
         kernels.prepare(&needed_kernels(&spec, &layout, kv_kind)).await?;
         let recorder = Recorder::new(&gpu).await?;

@@ -88,7 +88,12 @@ impl Bench {
 
     async fn tuned(change: impl FnOnce(Tuning) -> Tuning) -> Self {
         let gpu = Gpu::open(None, 1 << 30).await.expect("an adapter; set-up installs one in software");
-        let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
+        let (info, features) = (&gpu.adapter.info, gpu.features());
+        let mut tuning = Tuning::for_adapter(info, features, &gpu.adapter.limits);
+        // Narrow subgroups are not worth using, but they have to be right.
+        if !tuning.subgroups && features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 4 {
+            tuning = Tuning { lanes: 4, groups: 2, wide_lanes: 4, subgroups: true, ..tuning };
+        }
         let kernels = Kernels::new(&gpu.device, change(tuning));
         let recorder = Recorder::new(&gpu).await.expect("a recorder");
         Self { gpu, kernels, recorder }

@@ -2,6 +2,7 @@
 
 import init, { WebModel, cachedModels, deleteCached, now, openAddress, openFiles } from "../build/tilestream.js";
 import type { Ask, Description, FromWorker, ToWorker } from "./protocol.js";
+import { askForSubgroups } from "./subgroups.js";
 import type { CachedModel, ErrorCode, Profile, StreamState } from "./types.js";
 
 /** The part of a worker's scope that is used; TypeScript's own types for it clash with those of a page. */
@@ -12,6 +13,7 @@ const scope = self as unknown as {
 /** Milliseconds between two reports of how much is here. */
 const REPORT_MS = 250;
 
+askForSubgroups();
 const ready = init({ module_or_path: new URL("./tilestream_bg.wasm", import.meta.url) });
 let model: WebModel | undefined;
 let description: Description | undefined;

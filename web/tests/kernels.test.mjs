@@ -12,6 +12,8 @@ before(async () => {
   page = await chromium.newPage();
   await page.goto(server.address);
   await page.evaluate(async () => {
+    const { askForSubgroups } = await import("/kernels/subgroups.js");
+    askForSubgroups();
     globalThis.table = await import("/kernels/tilestream.js");
     await table.default({ module_or_path: "/kernels/tilestream_bg.wasm" });
     table.prepare();
@@ -34,6 +36,11 @@ const outcome = (name) =>
       }),
     name,
   );
+
+test("devices come with subgroups, where the adapter has them", async () => {
+  const adapter = await page.evaluate(async () => (await navigator.gpu.requestAdapter()).features.has("subgroups"));
+  assert.equal(await page.evaluate(() => table.subgroups()), adapter);
+});
 
 test("every kernel matches its CPU twin", async () => {
   const names = await page.evaluate(() => table.names());

@@ -126,7 +126,7 @@ export async function browser({ profile = temporary(), webgpu = true } = {}) {
   const quiet = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
   const args = webgpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-features=WebGPU", "--disable-gpu"];
   const executablePath = needed("CHROME", "a Chromium");
-  return puppeteer.launch({ executablePath, headless: true, userDataDir: profile, protocolTimeout: 300_000, args: [...quiet, ...args] });
+  return puppeteer.launch({ executablePath, headless: true, userDataDir: profile, protocolTimeout: 900_000, args: [...quiet, ...args] });
 }
 
 /** A page that has the package as `tilestream`, and errors that come through with their code. */

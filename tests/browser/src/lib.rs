@@ -12,6 +12,13 @@ pub fn prepare() {
     std::panic::set_hook(Box::new(|info| wasm_bindgen::throw_str(&info.to_string())));
 }
 
+/// Whether devices come with subgroups, without which half of the cases' variants are not run.
+#[wasm_bindgen]
+pub async fn subgroups() -> bool {
+    let gpu = tilestream::gpu::Gpu::open(None, 1 << 30).await;
+    gpu.is_ok_and(|gpu| gpu.features().contains(wgpu::Features::SUBGROUP))
+}
+
 /// The names of the cases.
 #[wasm_bindgen]
 pub fn names() -> Vec<String> {

@@ -69,7 +69,7 @@ pub fn devices(args: &DevicesArgs) -> Result<()> {
 /// What memory gives, and what products make of it.
 async fn measure(adapter: Option<&str>) -> Result<()> {
     let gpu = Gpu::open(adapter, MEASURE_BYTES).await?;
-    let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.device.features(), &gpu.adapter.limits);
+    let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.features(), &gpu.adapter.limits);
     let kernels = Kernels::new(&gpu.device, tuning);
     let copy = measure::copy(&gpu, &kernels).await?;
     let (rows, columns) = MATRIX;

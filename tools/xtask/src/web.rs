@@ -68,6 +68,7 @@ pub fn kernel_table() -> Result<PathBuf> {
     run(&mut cargo)?;
     let out = root().join("web/build/kernels");
     bind(&root().join(way.target_dir()).join(WASM).join("debug/tilestream_browser_tests.wasm"), &out)?;
+    bundle(&root().join("web"), &["src/subgroups.ts=subgroups"], &out)?;
     Ok(out)
 }
 
