@@ -3,9 +3,10 @@
 //! larger than the page cache is read only where it must be.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Load, TileSource, TileStream};
+use super::{AWAY, Load, TileSource, TileStream};
 use crate::Result;
 use crate::store::Window;
 use crate::stream::by_use::UseCache;
@@ -129,7 +130,9 @@ impl TileStream {
         for change in self.ram_cache.admit(sections, homeless) {
             if let Some(evicted) = change.evicted {
                 kept.wanted[evicted] = false;
-                kept.tiles.remove(&evicted);
+                if kept.tiles.remove(&evicted).is_some() {
+                    self.states[evicted].store(AWAY, Ordering::Relaxed);
+                }
             }
             kept.wanted[change.tile] = true;
         }
