@@ -447,5 +447,8 @@ fn present<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
 }
 
 #[cfg(test)]
+#[path = "delta_tests.rs"]
+mod delta_tests;
+#[cfg(test)]
 #[path = "model_tests.rs"]
 mod tests;
