@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Golden, block_on, data, demand, gpu, load, open, relative_error, split_checkpoint};
+use common::{Files, Golden, block_on, data, demand, gpu, load, open, relative_error, smallest, split_checkpoint};
 use tilestream::model::batch::{self, Next, Sequence};
 use tilestream::model::budget::Demand;
 use tilestream::model::engine::Want;
@@ -56,7 +56,7 @@ fn families() -> Vec<String> {
 #[test]
 fn each_architecture_gives_the_logits_and_ids_of_its_family() {
     let names = families();
-    assert!(names.len() >= 33 || std::env::var("TILESTREAM_FAMILIES").is_ok(), "{names:?}");
+    assert!(names.len() >= 34 || std::env::var("TILESTREAM_FAMILIES").is_ok(), "{names:?}");
     let mut wrong = Vec::new();
     for name in names {
         if let Err(error) = block_on(check_family(&name, "families-gguf", &format!("{name}.gguf"))) {
@@ -73,23 +73,36 @@ fn a_model_in_several_files_is_one() {
     assert_eq!(block_on(check_family("qwen2", parts, "qwen2-00001-of-00003.gguf")), Ok(()));
 }
 
+#[test]
+fn a_file_with_an_older_layout_is_the_same_model() {
+    assert_eq!(block_on(check_family("qwen3-next", "families-gguf/older", "qwen3-next.gguf")), Ok(()));
+}
+
+/// Compares a file with the reference, at the smallest budget and resident.
 async fn check_family(name: &str, folder: &str, file: &str) -> Result<(), String> {
     let failed = |error: tilestream::Error| error.to_string();
     let source = FileStore::open(data(folder)).map_err(failed)?;
     let checkpoint = checkpoint::open(&source, Some(file)).await.map_err(failed)?;
     tilestream::plan::model_spec(&checkpoint.config).map_err(failed)?;
     let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
-    let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));
     // LongRoPE chooses by the context: as many positions as the reference saw.
     let demand = Demand { kv_pages: 2, ..demand() };
-    let mut model = open(&files, gpu(demand.budget_bytes).await, demand).await.map_err(failed)?;
+    let least = smallest(&files, &Demand { rows: Some(5), direct: false, ..demand }).await;
+    compare(name, &files, Demand { budget_bytes: least, rows: Some(5), ..demand }).await?;
+    compare(name, &files, demand).await
+}
+
+async fn compare(name: &str, files: &Files, demand: Demand) -> Result<(), String> {
+    let failed = |error: tilestream::Error| error.to_string();
+    let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));
+    let mut model = open(files, gpu(demand.budget_bytes).await, demand).await.map_err(failed)?;
     let mut worst = 0.0_f64;
     let compare = |position, logits: &[f32]| {
         worst = worst.max(relative_error(logits, golden.logits(position)));
         Ok(())
     };
     batch::score(&mut model, &golden.ids, compare).await.map_err(failed)?;
-    println!("{name}: {worst:.2e}");
+    println!("{name} in {} KiB: {worst:.2e}", demand.budget_bytes >> 10);
     if worst.is_nan() || worst >= 1e-3 {
         return Err(format!("relative error {worst}"));
     }

@@ -31,6 +31,8 @@ pub enum Source {
     Plain(Encoding),
     /// GGUF blocks in GGUF's own interleaved order (see `encoding::gguf` for repacking into planar rows).
     GgufBlocks(Encoding),
+    /// Plain values of a vector, each the negated exponential of the tensor's: how fast a delta rule forgets, in GGUF.
+    NegatedExp(Encoding),
     /// The planes of each row, as the encoding has them, in tensors of their own: the first in this one, the others in its
     /// companions.
     Planes(Encoding),

@@ -2,11 +2,23 @@
 
 use serde_json::Value;
 
-use super::families::DeltaPart;
 use super::fields::Fields;
 use super::shape::{MOST_HEAD_DIM, MOST_LAYERS, MOST_WIDTH};
 use super::{RecurrentSpec, RowMap};
 use crate::Result;
+
+/// Which rows of a delta rule's tensors, which go by key heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeltaPart {
+    /// Each its query, its key, and the values and output gates of its value heads.
+    Query,
+    Key,
+    Value,
+    Gate,
+    /// Each the strengths and the decays of its value heads.
+    Beta,
+    Decay,
+}
 
 /// The numbers of a model's delta rule, and which layers have it.
 #[derive(Clone, Debug)]
@@ -38,10 +50,12 @@ impl Delta {
         let state = RecurrentSpec { key_heads, heads, key_dim, value_dim };
         Ok(Self { state, layers: kinds(fields, layers)? })
     }
+}
 
+impl RecurrentSpec {
     /// How many rows a part has, and which of the fused tensor's they are.
-    pub fn rows(&self, part: DeltaPart) -> (u64, RowMap) {
-        let RecurrentSpec { key_heads, heads, key_dim, value_dim } = self.state;
+    pub(crate) fn rows(&self, part: DeltaPart) -> (u64, RowMap) {
+        let Self { key_heads, heads, key_dim, value_dim } = *self;
         let (key_heads, each) = (u64::from(key_heads), u64::from(heads / key_heads));
         let (key, values) = (u64::from(key_dim), each * u64::from(value_dim));
         let (all, few) = (2 * (key + values), 2 * each);

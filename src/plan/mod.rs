@@ -15,6 +15,7 @@ mod shape;
 mod tests;
 
 pub use block::model_spec;
+pub(crate) use delta::DeltaPart;
 pub use names::{Place, TensorNames};
 pub use rows::{RotaryRows, RowMap};
 

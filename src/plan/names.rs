@@ -172,7 +172,7 @@ impl TensorNames {
             Part::LatentValue => (u64::from(heads) * value, of_heads(plain, value)),
             Part::GatedQuery => (q, RowMap { first: 0, run: head, stride: 2 * head, rotary: None }),
             Part::QueryGate => (q, RowMap { first: head, run: head, stride: 2 * head, rotary: None }),
-            Part::Delta(part) => self.shape.delta.as_ref().map_or((all, RowMap::ALL), |delta| delta.rows(part)),
+            Part::Delta(part) => self.shape.delta.as_ref().map_or((all, RowMap::ALL), |delta| delta.state.rows(part)),
         }
     }
 

@@ -92,6 +92,18 @@ GPT_OSS = {
     "mlp.router": "ffn_gate_inp",
     **EXPERTS,
 }
+GATED_DELTA = MOE | {
+    "post_attention_layernorm": "post_attention_norm",
+    "linear_attn.in_proj_qkvz": "ssm_in",
+    "linear_attn.in_proj_qkv": "attn_qkv",
+    "linear_attn.in_proj_z": "attn_gate",
+    "linear_attn.in_proj_ba": "ssm_ba",
+    "linear_attn.conv1d": "ssm_conv1d",
+    "linear_attn.A_log": "ssm_a",
+    "linear_attn.dt_bias": "ssm_dt",
+    "linear_attn.norm": "ssm_norm",
+    "linear_attn.out_proj": "ssm_out",
+}
 LLAMA4 = {name.replace("mlp.", "feed_forward."): stem for name, stem in EXPERTS.items()} | {
     "feed_forward.router": "ffn_gate_inp",
 } | {
@@ -112,11 +124,13 @@ OUTER = {
     "transformer.encoder.final_layernorm": "output_norm",
     "transformer.output_layer": "output",
 }
+# Vectors that have no kind of their own, and what the converter makes them.
+BARE = {"e_score_correction_bias": "bias", "sinks": "weight", "dt_bias": "bias", "A_log": ""}
 LAYERS = ("model.layers.", "transformer.encoder.layers.", "transformer.h.")
 
-# permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms. whole: keys and values
-# of latent attention in one matrix, as files had them before 2025-04; since then apart, keys transposed. halves: gates and
-# what they gate are halves of a tensor, not its rows in turn.
+# permuted: the converter puts neighbours next to each other in Q and K. unit: it adds 1 to norms, but those of a delta
+# rule. whole: keys and values of latent attention in one matrix, as files had them before 2025-04; since then apart, keys
+# transposed. halves: gates and what they gate are halves of a tensor, not its rows in turn.
 FAMILIES = {
     "baichuan-7b": {"arch": Arch.BAICHUAN, "permuted": True},
     "baichuan-13b": {"arch": Arch.BAICHUAN, "permuted": True, "alibi": True},
@@ -148,12 +162,15 @@ FAMILIES = {
     "qwen3": {"arch": Arch.QWEN3},
     "qwen3-moe": {"arch": Arch.QWEN3MOE, "names": MOE},
     "qwen3-moe-dense-layers": {"arch": Arch.QWEN3MOE, "names": MOE},
+    "qwen3-next": {"arch": Arch.QWEN3NEXT, "names": GATED_DELTA, "unit": True},
     "smollm3": {"arch": Arch.SMOLLM3, "permuted": True},
     "stablelm": {"arch": Arch.STABLELM},
     "starcoder2": {"arch": Arch.STARCODER2, "names": STARCODER},
 }
 # Also written as a model in several files.
 IN_PARTS = "qwen2"
+# Also written as older files have it: a delta rule's queries, keys, values and gates in one matrix, by key heads.
+OLDER = "qwen3-next"
 
 
 def first(config, *names, default=None):
@@ -220,6 +237,8 @@ def write_metadata(writer, name, config, case):
         writer.add_max_alibi_bias(8.0)
     if arch is Arch.STABLELM:
         writer.add_parallel_residual(True)  # as the converter writes it where the config is silent
+    if arch is Arch.QWEN3NEXT:
+        write_delta_rule(writer, config)
     scaling = config.get("rope_scaling") or {}
     if scaling.get("rope_type") == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -262,6 +281,16 @@ def write_latent(writer, config, case):
     writer.add_leading_dense_block_count(config["first_k_dense_replace"])
 
 
+def write_delta_rule(writer, config):
+    heads = config["linear_num_value_heads"]
+    writer.add_ssm_conv_kernel(config["linear_conv_kernel_dim"])
+    writer.add_ssm_state_size(config["linear_key_head_dim"])
+    writer.add_ssm_group_count(config["linear_num_key_heads"])
+    writer.add_ssm_time_step_rank(heads)
+    writer.add_ssm_inner_size(config["linear_value_head_dim"] * heads)
+    writer.add_full_attention_interval(config["full_attention_interval"])
+
+
 def write_experts(writer, config, arch):
     experts = first(config, "num_local_experts", "num_experts", "n_routed_experts")
     if experts is None:
@@ -292,15 +321,16 @@ def write_experts(writer, config, arch):
 
 def renamed(name, names):
     """(GGUF's name, stem) of a tensor."""
-    # Vectors of a router and of attention have no kind of their own.
-    bare = {"e_score_correction_bias": "bias", "sinks": "weight"}.get(name.rsplit(".", 1)[1])
-    stem, kind = (name, bare) if bare else name.rsplit(".", 1)
+    stem, kind = name.rsplit(".", 1)
+    if kind in BARE:
+        stem, kind = name, BARE[kind]
+    kind = kind and f".{kind}"
     for prefix in LAYERS:
         if stem.startswith(prefix):
             layer, stem = stem.removeprefix(prefix).split(".", 1)
             stem = names[stem]
-            return f"blk.{layer}.{stem}.{kind}", stem
-    return f"{OUTER[stem]}.{kind}", OUTER[stem]
+            return f"blk.{layer}.{stem}{kind}", stem
+    return f"{OUTER[stem]}{kind}", OUTER[stem]
 
 
 def stacked(tensors):
@@ -340,13 +370,22 @@ def split(name, value, config, case):
         parts = value.reshape(heads, -1, value.shape[1]).split((config["qk_nope_head_dim"], config["v_head_dim"]), dim=1)
         yield name.replace("kv_b_proj", "k_b_proj"), parts[0].transpose(1, 2)
         yield name.replace("kv_b_proj", "v_b_proj"), parts[1]
+    elif "in_proj_qkvz" in name and not case.get("older"):
+        groups = value.reshape(config["linear_num_key_heads"], -1, value.shape[1])
+        key = config["linear_key_head_dim"]
+        rest = groups.shape[1] // 2 - key
+        q, k, v, z = (rows.flatten(0, 1) for rows in groups.split((key, key, rest, rest), dim=1))
+        yield name.replace("in_proj_qkvz", "in_proj_qkv"), torch.cat((q, k, v))
+        yield name.replace("in_proj_qkvz", "in_proj_z"), z
+    elif name.endswith("A_log"):
+        yield name, -torch.exp(value.float())
     else:
         yield name, value
 
 
-def make(source, out, name, tensors_each=0):
+def make(source, out, name, tensors_each=0, older=False):
     """Writes the file of a family, or several, each with so many tensors."""
-    case = FAMILIES[name]
+    case = FAMILIES[name] | {"older": older}
     config = json.loads((source / name / "config.json").read_text())
     heads, kv_heads, _ = sizes(config)
     names = LLAMA | case.get("names", {})
@@ -363,9 +402,9 @@ def make(source, out, name, tensors_each=0):
             value = value.float().squeeze().numpy()
             if case.get("permuted") and stem in ("attn_q", "attn_k"):
                 value = permute(value, heads if stem == "attn_q" else kv_heads)
-            if case.get("unit") and stem.endswith("norm"):
+            if case.get("unit") and stem.endswith("norm") and stem != "ssm_norm":
                 value = value + 1
-            if value.ndim == 1 or stem.endswith("norm") or theirs.endswith(".bias"):
+            if value.ndim == 1 or stem.endswith(("norm", "conv1d")) or theirs.endswith(".bias"):
                 writer.add_tensor(theirs, np.ascontiguousarray(value, dtype=np.float32))
             else:
                 write_matrix(writer, theirs, value)
@@ -394,6 +433,8 @@ def main():
         make(DATA / "families", out, name)
     if IN_PARTS in names:
         make(DATA / "families", out / "parts", IN_PARTS, tensors_each=9)
+    if OLDER in names:
+        make(DATA / "families", out / "older", OLDER, older=True)
 
 
 if __name__ == "__main__":

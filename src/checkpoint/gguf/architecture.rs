@@ -4,6 +4,7 @@
 
 use super::architectures::ARCHITECTURES;
 use super::mixtures::MIXTURES;
+use crate::plan::DeltaPart;
 use crate::{Error, ErrorKind, Result};
 
 /// One `general.architecture`.
@@ -20,7 +21,8 @@ pub(super) struct Architecture {
     pub fields: &'static [(&'static str, Field)],
     /// Tensors outside the layers: GGUF's name, ours.
     pub tensors: &'static [&'static [(&'static str, &'static str)]],
-    /// Tensors of `blk.N.` and `model.layers.N.`. Each has a `.weight` and may have a `.bias`.
+    /// Tensors of `blk.N.` and `model.layers.N.`. Each has a `.weight` and may have a `.bias`, but for
+    /// those of [`Part::NegatedExp`], whose names end with the stem.
     pub layer_tensors: &'static [&'static [Rule]],
     /// Rotary pairs are neighbours (2 i, 2 i + 1) in the rows of queries and keys.
     pub interleaved: bool,
@@ -30,6 +32,8 @@ pub(super) struct Architecture {
     pub whole_ramp: bool,
     /// Keys and values of all heads come from one short row (multi-head latent attention).
     pub latent: bool,
+    /// Some layers have a gated delta rule in place of attention.
+    pub delta_rule: bool,
     /// Keys under `name.` that are read besides those of every architecture, of `epsilon` and of `fields`.
     pub keys: &'static [&'static str],
     /// Keys under `name.` that change no number, besides those of every architecture.
@@ -78,12 +82,16 @@ pub(super) enum Field {
     PlainDim,
     /// Values of a head's value.
     ValueDim,
+    /// The same of a delta rule.
+    DeltaValueDim,
     /// Whether the experts are not so many.
     OtherExpertsThan(u64),
     /// Rows of a tensor, in the first layer that has it.
     RowsOf(&'static str),
     /// The layers that lack a tensor, by their numbers.
     LayersWithout(&'static str),
+    /// The kinds of layers, of which those with a tensor have no attention.
+    LinearWith(&'static str),
     /// Whether layer 0 has a tensor.
     Has(&'static str),
     /// Whether it has not.
@@ -102,7 +110,7 @@ pub(super) type Rule = (&'static str, &'static [(&'static str, Part)]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     All,
-    /// Of queries, keys and values one after the other.
+    /// Of queries, keys and values one after the other: a delta rule's, where there is one.
     Query,
     Key,
     Value,
@@ -121,6 +129,15 @@ pub(super) enum Part {
     LatentValue,
     /// All rows, those of each head lying as the head's transpose.
     TurnedHeads,
+    /// Of heads, each a query and the gate of its output.
+    GatedQuery,
+    QueryGate,
+    /// Of key heads.
+    Delta(DeltaPart),
+    /// All of a table, which is a vector here.
+    Flat,
+    /// All of a bare vector, each value the negated exponential of ours.
+    NegatedExp,
     /// Of slabs, one for each expert, whose number takes the place of the `*` in our name: its rows, or half of them.
     Expert,
     ExpertFirst,
@@ -187,6 +204,7 @@ impl Field {
             Self::QueryScalar { .. } => Some("attention.scale"),
             Self::WindowPattern => Some("attention.sliding_window_pattern"),
             Self::PlainDim | Self::ValueDim | Self::RowsOf(_) | Self::LayersWithout(_) => None,
+            Self::DeltaValueDim | Self::LinearWith(_) => None,
             Self::OtherExpertsThan(_) => None,
             Self::Has(_) | Self::Lacks(_) => None,
         }
@@ -219,14 +237,18 @@ impl Architecture {
             return Some(vec![((*ours).to_owned(), Part::All)]);
         }
         let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-        let (stem, suffix) = rest.rsplit_once('.')?;
+        let (stem, suffix) = rest.rsplit_once('.').unwrap_or((rest, ""));
         let index: u64 = layer.parse().ok()?;
         // `parse` takes "+1" and "01" as well, which would be a second name for the same tensor.
-        if index >= layers || index.to_string() != layer || !matches!(suffix, "weight" | "bias") {
+        if index >= layers || index.to_string() != layer || !matches!(suffix, "weight" | "bias" | "") {
             return None;
         }
         let (_, ours) = self.layer_tensors.iter().copied().flatten().find(|row| row.0 == stem)?;
-        let full = |(ours, part): &(&str, Part)| (format!("model.layers.{index}.{ours}.{suffix}"), *part);
+        if suffix.is_empty() != ours.iter().any(|(_, part)| *part == Part::NegatedExp) {
+            return None;
+        }
+        let end = if suffix.is_empty() { String::new() } else { format!(".{suffix}") };
+        let full = |(ours, part): &(&str, Part)| (format!("model.layers.{index}.{ours}{end}"), *part);
         Some(ours.iter().map(full).collect())
     }
 }

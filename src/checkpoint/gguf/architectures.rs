@@ -85,6 +85,7 @@ pub(super) const LLAMA: Architecture = Architecture {
     partial_rotation: false,
     whole_ramp: true,
     latent: false,
+    delta_rule: false,
     keys: &[WINDOW],
     harmless_keys: &[],
 };

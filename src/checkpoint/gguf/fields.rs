@@ -34,10 +34,18 @@ pub(super) fn add(
         Field::TruthOr(short, default) => Some(metadata.bool(&key(short))?.unwrap_or(default).into()),
         Field::PlainDim => Some((shape.head_dim - shape.rotated).into()),
         Field::ValueDim => Some(shape.value_dim.into()),
+        Field::DeltaValueDim => shape.delta.map(|delta| delta.value_dim.into()),
         Field::OtherExpertsThan(count) => Some((shape.experts != count).into()),
         Field::RowsOf(tensor) => (0..shape.layers).find_map(|layer| of_layer(layer, tensor)).map(Value::from),
         Field::LayersWithout(tensor) => {
             Some((0..shape.layers).filter(|layer| of_layer(*layer, tensor).is_none()).collect())
+        }
+        Field::LinearWith(tensor) => {
+            let kind = |layer| match of_layer(layer, tensor) {
+                Some(_) => "linear_attention",
+                None => "full_attention",
+            };
+            Some((0..shape.layers).map(kind).collect())
         }
         Field::Has(tensor) => Some(first(tensor).into()),
         Field::Lacks(tensor) => Some((!first(tensor)).into()),

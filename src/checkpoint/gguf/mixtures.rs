@@ -1,12 +1,15 @@
 //! The architectures that are mixtures of experts; Mixtral is among the others, for it is a `llama`.
 
 use super::architecture::Field::{
-    CountOr, Has, LayersWithout, Needed, Optional, Or, OtherExpertsThan, PlainDim, RowsOf, TruthOr, ValueDim,
+    CountOr, DeltaValueDim, Has, LayersWithout, LinearWith, Needed, Optional, Or, OtherExpertsThan, PlainDim, RowsOf,
+    TruthOr, ValueDim,
 };
 use super::architecture::{Architecture, Class, Part, Rule, When};
 use super::architectures::{
     ATTENTION, BEFORE_ATTENTION, BEFORE_MLP, EXPERTS, GATE, HEAD_NORMS, LLAMA, PLAIN_MLP, Q_BIAS, QWEN2, WINDOW, class,
 };
+use super::delta::{INNER_SIZE, KEY_HEADS, KEY_LENGTH, LAYERS_AHEAD, VALUE_HEADS};
+use crate::plan::DeltaPart;
 
 /// One for all tokens, with a gate of its own.
 const SHARED_EXPERT: &[Rule] = &[
@@ -38,6 +41,43 @@ const LATENT_ATTENTION: &[Rule] = &[
     ("attn_k_b", &[("self_attn.k_b_proj", Part::TurnedHeads)]),
     ("attn_v_b", &[("self_attn.v_b_proj", Part::All)]),
     ("attn_output", &[("self_attn.o_proj", Part::All)]),
+];
+/// Attention with a gate on its output.
+const GATED_ATTENTION: &[Rule] = &[
+    ("attn_q", &[("self_attn.q_proj", Part::GatedQuery), ("self_attn.gate_proj", Part::QueryGate)]),
+    ("attn_k", &[("self_attn.k_proj", Part::All)]),
+    ("attn_v", &[("self_attn.v_proj", Part::All)]),
+    ("attn_output", &[("self_attn.o_proj", Part::All)]),
+    ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
+];
+/// Older files have one matrix (`ssm_in`) for what later ones have in two, by key heads as the checkpoint has it.
+const DELTA_RULE: &[Rule] = &[
+    (
+        "ssm_in",
+        &[
+            ("linear_attn.q_proj", Part::Delta(DeltaPart::Query)),
+            ("linear_attn.k_proj", Part::Delta(DeltaPart::Key)),
+            ("linear_attn.v_proj", Part::Delta(DeltaPart::Value)),
+            ("linear_attn.gate_proj", Part::Delta(DeltaPart::Gate)),
+        ],
+    ),
+    (
+        "attn_qkv",
+        &[("linear_attn.q_proj", Part::Query), ("linear_attn.k_proj", Part::Key), ("linear_attn.v_proj", Part::Value)],
+    ),
+    ("attn_gate", &[("linear_attn.gate_proj", Part::All)]),
+    (
+        "ssm_ba",
+        &[
+            ("linear_attn.beta_proj", Part::Delta(DeltaPart::Beta)),
+            ("linear_attn.decay_proj", Part::Delta(DeltaPart::Decay)),
+        ],
+    ),
+    ("ssm_conv1d", &[("linear_attn.conv1d", Part::Flat)]),
+    ("ssm_a", &[("linear_attn.A_log", Part::NegatedExp)]),
+    ("ssm_dt", &[("linear_attn.dt_bias", Part::Bare)]),
+    ("ssm_norm", &[("linear_attn.norm", Part::All)]),
+    ("ssm_out", &[("linear_attn.out_proj", Part::All)]),
 ];
 
 const EXPERT_GATE: &str = "mlp.experts.0.gate_proj.weight";
@@ -111,6 +151,36 @@ pub(super) const MIXTURES: &[Architecture] = &[
         ],
         layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
         harmless_keys: EXPERT_WIDTHS,
+        ..QWEN2
+    },
+    // The router divides by the sum in all published models, and llama.cpp does. Which layers have attention is seen from
+    // their tensors.
+    Architecture {
+        name: "qwen3next",
+        classes: &[class("Qwen3NextForCausalLM", "qwen3_next")],
+        fields: &[
+            ("num_experts", Needed("expert_count")),
+            ("num_experts_per_tok", Needed("expert_used_count")),
+            ("moe_intermediate_size", RowsOf(EXPERT_GATE)),
+            ("shared_expert_intermediate_size", RowsOf("mlp.shared_expert.gate_proj.weight")),
+            ("norm_topk_prob", TruthOr("expert_weights_norm", true)),
+            ("layer_types", LinearWith("linear_attn.out_proj.weight")),
+            ("linear_num_key_heads", Needed(KEY_HEADS)),
+            ("linear_num_value_heads", Needed(VALUE_HEADS)),
+            ("linear_key_head_dim", Needed(KEY_LENGTH)),
+            ("linear_value_head_dim", DeltaValueDim),
+            ("linear_conv_kernel_dim", Needed("ssm.conv_kernel")),
+        ],
+        layer_tensors: &[GATED_ATTENTION, HEAD_NORMS, DELTA_RULE, EXPERTS, SHARED_EXPERT, BEFORE_ATTENTION],
+        partial_rotation: true,
+        delta_rule: true,
+        keys: &[INNER_SIZE, LAYERS_AHEAD],
+        harmless_keys: &[
+            "expert_feed_forward_length",
+            "expert_shared_feed_forward_length",
+            "full_attention_interval",
+            "attention.recurrent_layers",
+        ],
         ..QWEN2
     },
     DEEPSEEK2,

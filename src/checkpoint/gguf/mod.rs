@@ -5,6 +5,7 @@
 mod architecture;
 mod architectures;
 mod cursor;
+mod delta;
 mod fields;
 mod heads;
 mod metadata;

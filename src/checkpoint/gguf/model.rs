@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Known, LONG_FACTORS, Part, ROPE_FACTORS, SHORT_FACTORS, When, architecture};
 use super::architectures::ALIBI;
+use super::delta::{delta, delta_rows, layers_ahead};
 use super::heads::{alibi, head_dim, latent_head_dim, sigmoid};
 use super::metadata::Metadata;
 use super::parts::read_headers;
@@ -11,7 +12,7 @@ use super::rope::Factors;
 use super::{Header, TensorInfo, fields, rope};
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
 use crate::encoding;
-use crate::plan::{RotaryRows, RowMap};
+use crate::plan::{RecurrentSpec, RotaryRows, RowMap};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -69,6 +70,8 @@ const MOST_EXPERTS: u64 = 1 << 18;
 pub(super) struct ModelShape {
     pub architecture: &'static Architecture,
     pub layers: u64,
+    /// Layers behind them that the model does without.
+    layers_ahead: u64,
     pub hidden: u64,
     intermediate: u64,
     pub heads: u64,
@@ -80,6 +83,7 @@ pub(super) struct ModelShape {
     pub value_dim: u64,
     /// Values of a latent row, where there is one.
     latent: u64,
+    pub delta: Option<RecurrentSpec>,
     pub experts: u64,
     /// Experts get their scores from a sigmoid.
     sigmoid: bool,
@@ -106,10 +110,13 @@ impl ModelShape {
             true => latent_head_dim(metadata, architecture)?,
             false => head_dim(metadata, architecture, hidden, heads)?,
         };
-        let layers = needed("block_count")?;
+        let all_layers = needed("block_count")?;
+        let layers_ahead = layers_ahead(metadata, architecture, all_layers)?;
+        let layers = all_layers - layers_ahead;
         let shape = Self {
             architecture,
             layers,
+            layers_ahead,
             hidden,
             intermediate: needed("feed_forward_length")?,
             heads,
@@ -119,6 +126,7 @@ impl ModelShape {
             rotated,
             value_dim,
             latent: if architecture.latent { needed("attention.kv_lora_rank")? } else { 0 },
+            delta: architecture.delta_rule.then(|| delta(metadata, architecture)).transpose()?,
             experts: optional("expert_count")?.unwrap_or(0),
             sigmoid: sigmoid(optional("expert_gating_func")?)?,
             alibi: alibi(metadata.f64(&key(ALIBI))?)?,
@@ -145,6 +153,9 @@ impl ModelShape {
             let message = format!("has no place in the architecture '{}'", self.architecture.name);
             Error::new(ErrorKind::Unsupported, message).tensor(&info.name)
         };
+        if self.looks_ahead(&info.name) {
+            return Ok(Vec::new());
+        }
         let parts = self.architecture.parts(&info.name, self.layers).ok_or_else(unknown)?;
         let mut tensors = Vec::with_capacity(parts.len());
         for (name, part) in parts {
@@ -175,12 +186,20 @@ impl ModelShape {
         Ok(tensors)
     }
 
+    /// Whether a tensor is of a layer that the model does without.
+    fn looks_ahead(&self, name: &str) -> bool {
+        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
+        let behind = layer.and_then(|layer| layer.parse::<u64>().ok()?.checked_sub(self.layers));
+        behind.is_some_and(|behind| behind < self.layers_ahead)
+    }
+
     /// A part of a tensor of the file, or of a slab of it of this shape; or what the tensor ought to hold.
     fn tensor(&self, info: &TensorInfo, shape: &[u64], name: String, part: Part) -> Result<Tensor, String> {
         // Norms of heads may come as a table, a row for each head; here they are one vector.
         let shape = match (shape, part) {
             ([heads, values], _) if info.name.ends_with("norm.weight") => vec![heads.saturating_mul(*values)],
             ([columns], Part::OneRow) => vec![1, *columns],
+            ([rows, columns], Part::Flat) => vec![rows.saturating_mul(*columns)],
             // Rows of heads that come apart.
             ([heads, rows, columns], Part::All) => vec![heads.saturating_mul(*rows), *columns],
             ([heads, lines, rows], Part::TurnedHeads) => vec![heads.saturating_mul(*rows), *lines],
@@ -188,6 +207,8 @@ impl ModelShape {
         };
         let source_rows = shape.first().copied().unwrap_or(1);
         let source = match (encoding::gguf::block(info.encoding), part) {
+            (None, Part::NegatedExp) => Source::NegatedExp(info.encoding),
+            (Some(_), Part::NegatedExp) => Err("plain values")?,
             (_, Part::TurnedHeads) => Source::Turned { encoding: info.encoding, rows: source_rows / self.heads },
             (Some(_), _) => Source::GgufBlocks(info.encoding),
             (None, _) => Source::Plain(info.encoding),
@@ -212,11 +233,15 @@ impl ModelShape {
 
     /// How many rows a part has, and which; or what the tensor ought to hold.
     fn rows(&self, part: Part, all: u64) -> Result<(u64, RowMap), String> {
-        let q = self.heads.saturating_mul(self.head_dim);
-        let kv = self.kv_heads.saturating_mul(self.head_dim);
-        let fused = || match q.saturating_add(kv.saturating_mul(2)) == all {
+        let (q, k, v) = self.widths();
+        let fused = || match q.saturating_add(k).saturating_add(v) == all {
             true => Ok(()),
-            false => Err(format!("{} query and 2 x {} key heads of {}", self.heads, self.kv_heads, self.head_dim)),
+            false => Err(format!("queries of {q}, keys of {k} and values of {v}")),
+        };
+        let queries = self.heads.saturating_mul(self.head_dim);
+        let gated = |first| match queries.checked_mul(2) == Some(all) {
+            true => Ok(RowMap { first, run: self.head_dim, stride: 2 * self.head_dim, rotary: None }),
+            false => Err(format!("{} heads of {} queries and as many gates", self.heads, self.head_dim)),
         };
         let plain = self.head_dim.saturating_sub(self.rotated);
         let latent = || match self.latent.checked_add(self.rotated) == Some(all) {
@@ -230,7 +255,7 @@ impl ModelShape {
         };
         let halves = || if all.is_multiple_of(2) { Ok(()) } else { Err("two halves".to_owned()) };
         Ok(match part {
-            Part::All | Part::OneRow | Part::Bare | Part::Expert => (all, RowMap::ALL),
+            Part::All | Part::OneRow | Part::Bare | Part::Flat | Part::NegatedExp | Part::Expert => (all, RowMap::ALL),
             Part::Latent => latent().map(|()| (self.latent, RowMap::ALL))?,
             Part::LatentRotary => latent()
                 .map(|()| (self.rotated, RowMap::from_row(self.latent).in_halves(self.rotated, self.rotated)))?,
@@ -239,11 +264,25 @@ impl ModelShape {
             Part::TurnedHeads if keys == all => (all, RowMap::ALL),
             Part::TurnedHeads => Err(format!("{} heads of {plain} values", self.heads))?,
             Part::Query => fused().map(|()| (q, RowMap::from_row(0)))?,
-            Part::Key => fused().map(|()| (kv, RowMap::from_row(q)))?,
-            Part::Value => fused().map(|()| (kv, RowMap::from_row(q + kv)))?,
+            Part::Key => fused().map(|()| (k, RowMap::from_row(q)))?,
+            Part::Value => fused().map(|()| (v, RowMap::from_row(q + k)))?,
+            Part::GatedQuery => (queries, gated(0)?),
+            Part::QueryGate => (queries, gated(self.head_dim)?),
+            Part::Delta(part) => delta_rows(self.delta, part, all)?,
             Part::First | Part::ExpertFirst => halves().map(|()| (all / 2, RowMap::from_row(0)))?,
             Part::Second | Part::ExpertSecond => halves().map(|()| (all / 2, RowMap::from_row(all / 2)))?,
         })
+    }
+
+    /// Rows of the queries, keys and values that lie in one tensor.
+    fn widths(&self) -> (u64, u64, u64) {
+        match self.delta {
+            Some(delta) => (delta.key_width().into(), delta.key_width().into(), delta.value_width().into()),
+            None => {
+                let [q, kv] = [self.heads, self.kv_heads].map(|heads| heads.saturating_mul(self.head_dim));
+                (q, kv, kv)
+            }
+        }
     }
 
     /// Queries, keys and their norms with neighbouring pairs put in halves; or what the tensor ought to hold.
@@ -407,6 +446,9 @@ fn present<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod delta_tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod tests;

@@ -5,13 +5,13 @@ use crate::checkpoint::testing::{GgufWriter, Memory, small_llama};
 use crate::encoding::Encoding;
 use crate::plan::RowMap;
 
-fn opened(writer: &GgufWriter) -> Result<Checkpoint> {
+pub(super) fn opened(writer: &GgufWriter) -> Result<Checkpoint> {
     let file = writer.write();
     let len = file.len() as u64;
     pollster::block_on(open(&Memory::new([("m.gguf", file)]), "m.gguf", len, &[]))
 }
 
-fn fails(writer: &GgufWriter, kind: ErrorKind, says: &str) {
+pub(super) fn fails(writer: &GgufWriter, kind: ErrorKind, says: &str) {
     let error = opened(writer).expect_err(says);
     assert_eq!(error.kind(), kind, "{error}");
     assert!(error.to_string().contains(says), "{error} should say {says}");

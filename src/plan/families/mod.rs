@@ -4,6 +4,7 @@
 //! configuration class in the reference implementation takes where a file says nothing.
 
 use super::NormKind;
+use super::delta::DeltaPart;
 
 mod fused;
 mod plain;
@@ -202,19 +203,6 @@ pub(super) enum Part {
     Slab(Cut),
     /// A part of a vector, whose place is the number that its name ends with.
     Numbered,
-}
-
-/// Which rows of a delta rule's tensors, which go by key heads.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum DeltaPart {
-    /// Each its query, its key, and the values and output gates of its value heads.
-    Query,
-    Key,
-    Value,
-    Gate,
-    /// Each the strengths and the decays of its value heads.
-    Beta,
-    Decay,
 }
 
 /// Which rows of a slab.

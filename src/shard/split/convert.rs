@@ -45,7 +45,7 @@ impl TensorPlan {
             _ => tensor.source_rows,
         };
         let source_row_bytes = match tensor.source {
-            Source::Plain(encoding) => columns.saturating_mul(value_len(encoding)?),
+            Source::Plain(encoding) | Source::NegatedExp(encoding) => columns.saturating_mul(value_len(encoding)?),
             Source::GgufBlocks(encoding) => gguf::row_len(encoding, columns)?,
             Source::Planes(encoding) => encoding.plane_bytes(columns, 0),
             Source::Turned { encoding, rows } => {
@@ -404,6 +404,10 @@ pub(super) fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut V
     floats.resize(columns as usize, 0.0);
     match source {
         Source::Plain(encoding) => widen(encoding, raw, floats),
+        Source::NegatedExp(encoding) => {
+            widen(encoding, raw, floats)?;
+            floats.iter_mut().try_for_each(negated_log)
+        }
         Source::GgufBlocks(encoding) => {
             let mut row = vec![0; encoding.row_stride(columns) as usize];
             gguf::repack_row(encoding, raw, columns, &mut row)?;
@@ -411,6 +415,15 @@ pub(super) fn to_floats(source: Source, raw: &[u8], columns: u64, floats: &mut V
         }
         Source::Planes(_) | Source::Turned { .. } | Source::Quantized(_) => Err(malformed("has no conversion")),
     }
+}
+
+/// What the value is the negated exponential of, in its place.
+fn negated_log(value: &mut f32) -> Result<()> {
+    if *value < 0.0 && value.is_finite() {
+        *value = (-f64::from(*value)).ln() as f32;
+        return Ok(());
+    }
+    Err(malformed(&format!("holds {value}, which is not the negated exponential of a number")))
 }
 
 /// A row of planes that lay apart.

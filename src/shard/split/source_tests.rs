@@ -73,6 +73,30 @@ fn planes_of_their_own_are_put_together_and_vectors_are_joined() {
 }
 
 #[test]
+fn negated_exponentials_become_what_they_are_of() {
+    let name = layer_tensor(0, "self_attn.q_proj.bias");
+    let split_as = |values: [f32; 8]| {
+        let (source, mut checkpoint) = checkpoint(false, Encoding::BF16);
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let offset = append(&source, &mut checkpoint, &bytes);
+        let bias = tensor(&mut checkpoint, &name);
+        (bias.source, bias.offset_bytes, bias.len_bytes) = (Source::NegatedExp(Encoding::F32), offset, 32);
+        let sink = MemoryStore::new();
+        block_on(split(&checkpoint, &spec(false), &source, &sink, &options(Weights::Original), &mut go))?;
+        Ok::<_, Error>(decoded(&open(sink), &name))
+    };
+    let logs = [-80.0_f32, -2.5, -1e-7, 0.0, 1e-3, 0.7, 16.0, 88.0];
+    let found = split_as(logs.map(|log| -f64::from(log).exp() as f32)).expect("splits");
+    for (found, log) in found.iter().zip(logs) {
+        assert!((found - log).abs() <= 1e-6 * log.abs().max(1.0), "{found} instead of {log}");
+    }
+    for wrong in [0.0, -0.0, 0.5, f32::NAN, f32::NEG_INFINITY] {
+        let error = split_as([-1.0, -1.0, wrong, -1.0, -1.0, -1.0, -1.0, -1.0]).expect_err("refused");
+        assert_eq!((error.kind(), error.tensor_name()), (ErrorKind::Malformed, Some(&*name)), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn companions_that_do_not_fit_are_refused_by_tensor() {
     let one = |tensor: &mut Tensor, len_bytes, rows_each| {
         let source_name = "scales".to_owned();

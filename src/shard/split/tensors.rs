@@ -125,6 +125,7 @@ fn stored_as(tensor: &Tensor, shape: &[u64], weights: Weights) -> Result<Encodin
         (_, Weights::Q4, Source::Plain(_) | Source::Turned { .. }) => Ok(Encoding::Q4_1),
         (_, _, Source::Quantized(quantized)) => Ok(smaller(quantized.encoding(shape[1]), weights)),
         (_, _, Source::GgufBlocks(_) | Source::Planes(_)) => Err(quantized_already(weights)),
+        (_, _, Source::NegatedExp(_)) => Err(Error::new(ErrorKind::Malformed, "is a vector, where a matrix is needed")),
     }
 }
 

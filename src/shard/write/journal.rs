@@ -80,6 +80,7 @@ struct SavedTensor {
 enum Form {
     Plain,
     Blocks,
+    NegatedExp,
     Planes,
     Turned { rows: u64 },
     Quantized(Quantized),
@@ -193,6 +194,7 @@ impl SavedTensor {
         let (encoding, form) = match tensor.source {
             Source::Plain(encoding) => (encoding, Form::Plain),
             Source::GgufBlocks(encoding) => (encoding, Form::Blocks),
+            Source::NegatedExp(encoding) => (encoding, Form::NegatedExp),
             Source::Planes(encoding) => (encoding, Form::Planes),
             Source::Turned { encoding, rows } => (encoding, Form::Turned { rows }),
             Source::Quantized(quantized) => (Encoding::F32, Form::Quantized(quantized)),
@@ -224,6 +226,7 @@ impl SavedTensor {
             source: match self.form {
                 Form::Plain => Source::Plain(encoding),
                 Form::Blocks => Source::GgufBlocks(encoding),
+                Form::NegatedExp => Source::NegatedExp(encoding),
                 Form::Planes => Source::Planes(encoding),
                 Form::Turned { rows } => Source::Turned { encoding, rows },
                 Form::Quantized(quantized) => Source::Quantized(quantized),
