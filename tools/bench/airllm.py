@@ -27,7 +27,8 @@ def main():
     folder, context = bf16_folder(options.model, options.folder), options.prompt_tokens + options.tokens
     budget = options.budget or default_budget(inspect(folder, context))
     airllm = [sys.executable, SIDES / "airllm_side.py", folder, "--device", options.device]
-    sides = [partial(tilestream, "Tilestream", folder, context, budget), partial(Side, "AirLLM", airllm)]
+    sides = [partial(tilestream, "Tilestream", folder, context, budget, least=LEAST_STREAMED)]
+    sides += [partial(Side, "AirLLM", airllm)]
     compare("airllm", options, sides, note)
 
 
@@ -37,9 +38,7 @@ def default_budget(found):
 
 
 def note(results):
-    share = streamed_share(results["Tilestream"]["answers"][-1])
-    if share < LEAST_STREAMED:
-        raise SystemExit(f"Tilestream streamed only {share:.0%} of the weights: no comparison; take a smaller --budget")
+    share = streamed_share(results["Tilestream"])
     seconds = {name: 1 / statistics.median(result["decode_tokens_per_s"]) for name, result in results.items()}
     ours, theirs = f"Tilestream {seconds['Tilestream']:.3f}", f"AirLLM {seconds['AirLLM']:.3f}"
     yield f"seconds a token: {ours} with {share:.1%} of the weights streamed, {theirs}"

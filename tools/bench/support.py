@@ -75,6 +75,10 @@ class Side:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Ends the process."""
         with suppress(OSError):
             self.process.stdin.close()
         try:
@@ -109,10 +113,17 @@ class Side:
         return json.loads(line)
 
 
-def tilestream(name, model, context, budget=None):
-    """Tilestream as a side; resident within its default budget where none is given."""
+def tilestream(name, model, context, budget=None, least=0.0, most=1.0):
+    """Tilestream as a side, with its default budget where none is given. Refuses where it streams less than `least` of
+    the weights or more than `most`."""
     command = [ANSWER_LINES, model, "--context", context, "--shards-dir", SHARDS]
-    return Side(name, command + (["--budget", budget] if budget else []))
+    side = Side(name, command + (["--budget", budget] if budget else []))
+    share = streamed_share(side.about)
+    if not least <= share <= most:
+        side.close()
+        size, than = ("smaller", f"less than {least:.0%}") if share < least else ("larger", f"more than {most:.0%}")
+        raise SystemExit(f"{name} streams {share:.0%} of the weights, {than}: no comparison; take a {size} budget")
+    return side
 
 
 def inspect(model, context):
@@ -121,9 +132,9 @@ def inspect(model, context):
     return json.loads(subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE).stdout)
 
 
-def streamed_share(answer):
-    """Share of a model's bytes that a sweep of Tilestream read for this answer."""
-    return answer["profile"]["streamed_bytes_per_sweep"] / answer["profile"]["model_bytes"]
+def streamed_share(told):
+    """Share of the model's bytes that a sweep of Tilestream reads, by what it told when it had loaded or answered."""
+    return told["profile"]["streamed_bytes_per_sweep"] / told["profile"]["model_bytes"]
 
 
 def bf16_folder(gguf, folder):
@@ -202,9 +213,8 @@ def table(results):
         yield f"{name}: {result['version']} on {result['adapter']}{shown_share(result)}"
 
 
-def shown_share(result):
-    profile = result["answers"][-1].get("profile")
-    return f"; {streamed_share(result['answers'][-1]):.0%} of the weights streamed" if profile else ""
+def shown_share(about):
+    return f"; {streamed_share(about):.0%} of the weights streamed" if "profile" in about else ""
 
 
 def ratios(results):

@@ -12,8 +12,8 @@ use crate::web;
 /// Repeats a comparison: the same weights and prompt in another program, on this machine, in turns.
 ///
 /// Builds the `tilestream` command, installs the other program below cache/, and runs the script of tools/bench. A
-/// table goes to stdout, and `-- --json FILE` keeps the figures. `cargo xtask bench NAME -- --help` tells what a comparison does,
-/// what it needs and how long it takes. Benchmarks never gate a test; they print what they ran on.
+/// table goes to stdout, and `-- --json FILE` keeps the figures. `cargo xtask bench NAME -- --help` tells what a
+/// comparison does, what it needs and how long it takes. Benchmarks never gate a test; they print what they ran on.
 #[derive(clap::Args)]
 pub struct Args {
     /// What to compare with
