@@ -1,42 +1,36 @@
 // Measures Tilestream in a real Chromium, beside wllama in the same browser, on one GGUF file.
 //
-//     node browser.mjs MODEL.gguf [--tokens 16] [--repeats 3] [--megabytes-a-second 20] [--budgets 256MiB,24MiB]
-//                      [--modules DIR] [--only tilestream|wllama]
+//     cargo xtask bench browser -- [--tokens 16] [--repeats 3] [--megabytes-a-second 20] [--budgets 256MiB,24MiB]
+//                                  [--only tilestream|wllama] [--json FILE]
 //
 // For each budget: a cold start (nothing stored, the host hands out at most so many megabytes a second) against a plain
 // download of the same files at the same rate; decoding out of the browser's file system; and, for a streamed model,
 // the time of a sweep against a plain read of the same bytes from the file system.
 //
 // wllama is llama.cpp compiled to wasm, here with one thread, for a page without special headers. It comes from npm, into
-// DIR. A table goes to stderr and one JSON object to stdout. The variables CHROME and TILESTREAM name the browser and the command;
-// `cargo xtask bench browser` sets them.
+// `--modules`. Needs Node.js with npm and a Chromium, and takes some minutes. The variables CHROME and TILESTREAM name the
+// browser and the command; `cargo xtask bench browser` sets them.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { cpus, loadavg, tmpdir, totalmem } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
-import { parseArgs } from "node:util";
-import { browser, open, readFileSync, scripted, temporary, tilestream } from "../../web/tests/support.mjs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse, write } from "./support.mjs";
 
 const WLLAMA = "3.8.1";
 const PROMPT = "What is the capital of France?";
 
-const { values: options, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    tokens: { type: "string", default: "16" },
-    repeats: { type: "string", default: "3" },
-    "megabytes-a-second": { type: "string", default: "20" },
-    budgets: { type: "string", default: "256MiB,24MiB" },
-    modules: { type: "string", default: join(tmpdir(), "tilestream-bench-browser") },
-    only: { type: "string" },
-  },
+const { options, model: gguf } = parse(fileURLToPath(import.meta.url), {
+  tokens: { type: "string", default: "16" },
+  repeats: { type: "string", default: "3" },
+  "megabytes-a-second": { type: "string", default: "20" },
+  budgets: { type: "string", default: "256MiB,24MiB" },
+  modules: { type: "string", default: join(tmpdir(), "tilestream-bench-browser") },
+  only: { type: "string" },
 });
-if (positionals.length !== 1) {
-  console.error("usage: node browser.mjs MODEL.gguf [options]; the options stand at the top of the script");
-  process.exit(2);
-}
-const gguf = resolve(positionals[0]);
+// After the options, so that `--help` needs none of the packages of web/.
+const { browser, open, readFileSync, scripted, temporary, tilestream } = await import("../../web/tests/support.mjs");
 const [tokens, repeats] = [Number(options.tokens), Number(options.repeats)];
 const bytesASecond = Number(options["megabytes-a-second"]) * 1e6;
 
@@ -207,9 +201,9 @@ const report = { machine: `${cpus().length} x ${cpus()[0].model}, ${Math.round(t
 if (options.only !== "wllama") report.tilestream = await measureTilestream();
 if (options.only !== "tilestream") report.wllama = await measureWllama();
 for (const [budget, figures] of Object.entries(report.tilestream?.budgets ?? {})) {
-  console.error(`tilestream ${budget}: ${figures.decode_tokens_per_s} tokens/s, first token ${figures.warm_first_token_s} s`);
-  console.error(`  cold start ${figures.cold_first_token_s} s, plain download ${figures.plain_download_s} s`);
-  if (figures.stored_read_s > 0) console.error(`  a sweep ${figures.sweep_s} s, plain read ${figures.stored_read_s} s`);
+  console.log(`tilestream ${budget}: ${figures.decode_tokens_per_s} tokens/s, first token ${figures.warm_first_token_s} s`);
+  console.log(`  cold start ${figures.cold_first_token_s} s, plain download ${figures.plain_download_s} s`);
+  if (figures.stored_read_s > 0) console.log(`  a sweep ${figures.sweep_s} s, plain read ${figures.stored_read_s} s`);
 }
-if (report.wllama) console.error(`wllama: ${report.wllama.decode_tokens_per_s} tokens/s, first token ${report.wllama.first_token_s} s`);
-console.log(JSON.stringify(report, null, 1));
+if (report.wllama) console.log(`wllama: ${report.wllama.decode_tokens_per_s} tokens/s, first token ${report.wllama.first_token_s} s`);
+write(options, report);
