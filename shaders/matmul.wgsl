@@ -60,6 +60,33 @@ fn row_base(row: u32) -> u32 {
     return params.weight_base + min(row, params.rows - 1u) * params.row_stride;
 }
 
+// The 32 input values of a chunk.
+fn inputs_at(at: u32) -> array<vec4<f32>, 8> {
+    var x: array<vec4<f32>, 8>;
+    x[0] = input[at];
+    x[1] = input[at + 1u];
+    x[2] = input[at + 2u];
+    x[3] = input[at + 3u];
+    x[4] = input[at + 4u];
+    x[5] = input[at + 5u];
+    x[6] = input[at + 6u];
+    x[7] = input[at + 7u];
+    return x;
+}
+
+// A row's weights of a chunk times the input, in the order that all products have.
+fn add_row(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sum: vec4<f32>) -> vec4<f32> {
+    let w = decode32(row_base(row), chunk);
+    var s = fma(w[0], x[0], sum);
+    s = fma(w[1], x[1], s);
+    s = fma(w[2], x[2], s);
+    s = fma(w[3], x[3], s);
+    s = fma(w[4], x[4], s);
+    s = fma(w[5], x[5], s);
+    s = fma(w[6], x[6], s);
+    return fma(w[7], x[7], s);
+}
+
 @compute @workgroup_size(LANES, GROUPS)
 fn matvec(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -71,7 +98,7 @@ fn matvec(
     let at = group.z * params.input_stride + input_part(params.first_row + min(row, params.rows - 1u));
     var s: Sums;
     for (var chunk = local.x; chunk < params.chunks; chunk += LANES) {
-        s = add_chunk(weights_of(row, chunk), at + chunk * 8u, s);
+        s = add_rows(row, chunk, inputs_at(at + chunk * 8u), s);
     }
     write_rows(row, group.z, local.x, index, s);
 }

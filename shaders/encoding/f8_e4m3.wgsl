@@ -3,26 +3,10 @@
 // The seven bits below the sign, moved to where an f32 has its exponent, are 2^-120 of the value. They are brought up by
 // adding to the exponent, not by a product, because a subnormal f32 may be flushed to zero on the way; numbers whose
 // exponent is zero then have a one before the point that they should not have, and it is taken off.
-fn small_floats(word: u32) -> vec4<f32> {
+fn numbers(word: u32) -> vec4<f32> {
     let bytes = vec4<u32>(word, word >> 8u, word >> 16u, word >> 24u);
     let magnitude = (bytes & vec4<u32>(127u)) << vec4<u32>(20u);
     let raised = bitcast<vec4<f32>>(magnitude + vec4<u32>(120u << 23u));
     let value = select(raised, 2.0 * raised - 0.015625, magnitude < vec4<u32>(1u << 23u));
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
-}
-
-fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
-    var w: array<vec4<f32>, 8>;
-    let d = bitcast<f32>(weights1[(row + params.plane1) * 4u + chunk / 4u]);
-    let a = weights4[row + chunk * 2u];
-    let b = weights4[row + chunk * 2u + 1u];
-    w[0] = d * small_floats(a.x);
-    w[1] = d * small_floats(a.y);
-    w[2] = d * small_floats(a.z);
-    w[3] = d * small_floats(a.w);
-    w[4] = d * small_floats(b.x);
-    w[5] = d * small_floats(b.y);
-    w[6] = d * small_floats(b.z);
-    w[7] = d * small_floats(b.w);
-    return w;
 }

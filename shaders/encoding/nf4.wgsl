@@ -6,21 +6,20 @@ const CODE = array<f32, 16>(
     0.44070983, 0.562617, 0.72295684, 1.0,
 );
 
-fn numbers(q: vec4<u32>) -> vec4<f32> {
-    return of_sixteen(CODE, q);
+// By selection: an index that only the shader knows into an array in memory is slow on a processor.
+fn numbers(word: u32, shift: u32) -> vec4<f32> {
+    let q = nibbles(word, shift);
+    let a = (q & vec4<u32>(1u)) != vec4<u32>(0u);
+    let b = (q & vec4<u32>(2u)) != vec4<u32>(0u);
+    let c = (q & vec4<u32>(4u)) != vec4<u32>(0u);
+    let d = (q & vec4<u32>(8u)) != vec4<u32>(0u);
+    let n0 = select(two(CODE[0], CODE[1], a), two(CODE[2], CODE[3], a), b);
+    let n4 = select(two(CODE[4], CODE[5], a), two(CODE[6], CODE[7], a), b);
+    let n8 = select(two(CODE[8], CODE[9], a), two(CODE[10], CODE[11], a), b);
+    let n12 = select(two(CODE[12], CODE[13], a), two(CODE[14], CODE[15], a), b);
+    return select(select(n0, n4, c), select(n8, n12, c), d);
 }
 
-fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
-    var w: array<vec4<f32>, 8>;
-    let q = weights4[row + chunk];
-    let d = bitcast<f32>(weights1[(row + params.plane1) * 4u + chunk / 2u]);
-    w[0] = d * numbers(nibbles(q.x, 0u));
-    w[1] = d * numbers(nibbles(q.x, 16u));
-    w[2] = d * numbers(nibbles(q.y, 0u));
-    w[3] = d * numbers(nibbles(q.y, 16u));
-    w[4] = d * numbers(nibbles(q.z, 0u));
-    w[5] = d * numbers(nibbles(q.z, 16u));
-    w[6] = d * numbers(nibbles(q.w, 0u));
-    w[7] = d * numbers(nibbles(q.w, 16u));
-    return w;
+fn two(even: f32, odd: f32, is_odd: vec4<bool>) -> vec4<f32> {
+    return select(vec4<f32>(even), vec4<f32>(odd), is_odd);
 }

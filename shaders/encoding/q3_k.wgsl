@@ -12,7 +12,8 @@ fn two_scales(at: u32, sub: u32) -> vec2<f32> {
 }
 
 fn third_bits(word: u32, shift: u32) -> vec4<u32> {
-    return ((vec4<u32>(word) >> (vec4<u32>(0u, 1u, 2u, 3u) + shift)) & vec4<u32>(1u)) << vec4<u32>(2u);
+    let w = word >> shift;
+    return vec4<u32>(w << 2u, w << 1u, w, w >> 1u) & vec4<u32>(4u);
 }
 
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {

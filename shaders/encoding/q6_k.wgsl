@@ -1,6 +1,7 @@
 // w = d * sc * (q - 32): low u4 [P], high u2 [P] in plane 1, sc i8 [P/16] in plane 2, d f16 [P/256] in plane 3.
 fn top_bits(word: u32, shift: u32) -> vec4<u32> {
-    return bit_pairs(word, shift) << vec4<u32>(4u);
+    let w = word >> shift;
+    return vec4<u32>(w << 4u, w << 2u, w, w >> 2u) & vec4<u32>(48u);
 }
 
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {

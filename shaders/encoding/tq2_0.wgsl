@@ -4,7 +4,7 @@ fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     let at = row * 4u + chunk * 2u;
     let q0 = weights1[at];
     let q1 = weights1[at + 1u];
-    let d = half_at(row + params.plane1, chunk / 8u);
+    let d = scale(row, chunk);
     w[0] = d * (vec4<f32>(bit_pairs(q0, 0u)) - 1.0);
     w[1] = d * (vec4<f32>(bit_pairs(q0, 8u)) - 1.0);
     w[2] = d * (vec4<f32>(bit_pairs(q0, 16u)) - 1.0);

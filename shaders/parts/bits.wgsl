@@ -27,26 +27,16 @@ fn iq4(q: vec4<u32>) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(top) >> vec4<u32>(24u));
 }
 
-// Four of sixteen numbers, by selection: an index that only the shader knows into an array in memory is slow on a processor.
-fn of_sixteen(code: array<f32, 16>, q: vec4<u32>) -> vec4<f32> {
-    let a = (q & vec4<u32>(1u)) != vec4<u32>(0u);
-    let b = (q & vec4<u32>(2u)) != vec4<u32>(0u);
-    let c = (q & vec4<u32>(4u)) != vec4<u32>(0u);
-    let d = (q & vec4<u32>(8u)) != vec4<u32>(0u);
-    let n0 = select(two(code[0], code[1], a), two(code[2], code[3], a), b);
-    let n4 = select(two(code[4], code[5], a), two(code[6], code[7], a), b);
-    let n8 = select(two(code[8], code[9], a), two(code[10], code[11], a), b);
-    let n12 = select(two(code[12], code[13], a), two(code[14], code[15], a), b);
-    return select(select(n0, n4, c), select(n8, n12, c), d);
-}
-
-fn two(even: f32, odd: f32, is_odd: vec4<bool>) -> vec4<f32> {
-    return select(vec4<f32>(even), vec4<f32>(odd), is_odd);
+// `magnitude` with the sign bits of four nibbles of `word`, from bit `shift` on.
+fn with_signs(magnitude: vec4<f32>, word: u32, shift: u32) -> vec4<f32> {
+    let w = word >> shift;
+    let signs = vec4<u32>(w << 28u, w << 24u, w << 20u, w << 16u) & vec4<u32>(0x80000000u);
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(magnitude) | signs);
 }
 
 // Four single bits of `word`, from bit `shift` on, as the fifth bit of four quants.
 fn fifth_bits(word: u32, shift: u32) -> vec4<u32> {
-    return ((vec4<u32>(word) >> (vec4<u32>(0u, 1u, 2u, 3u) + shift)) & vec4<u32>(1u)) << vec4<u32>(4u);
+    return (vec4<u32>(word >> shift) << vec4<u32>(4u, 3u, 2u, 1u)) & vec4<u32>(16u);
 }
 
 // (d * sc, dmin * mn) of sub-block `sub` (0 to 7) from a K-quant header: f16 d, f16 dmin, twelve bytes that hold eight

@@ -19,7 +19,7 @@ fn add_column(x: vec4<f32>, a: vec4<f32>, s: Sums) -> Sums {
     return Sums(fma(a, x, s.a));
 }
 
-// Column by column, four at a time.
+// Column by column, four at a time, for one of many tokens.
 fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
     var s = add_column(input[at], w.a[0], sums);
     s = add_column(input[at + 1u], w.a[1], s);
@@ -29,6 +29,13 @@ fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
     s = add_column(input[at + 5u], w.a[5], s);
     s = add_column(input[at + 6u], w.a[6], s);
     return add_column(input[at + 7u], w.a[7], s);
+}
+
+// Row by row, for one token: a row's weights are used up before the next row's are decoded.
+fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
+    var s = sums;
+    s.a = add_row(row, chunk, x, s.a);
+    return s;
 }
 
 fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {

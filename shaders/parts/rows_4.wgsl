@@ -35,7 +35,7 @@ fn add_column(x: vec4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f3
     );
 }
 
-// Column by column, four at a time.
+// Column by column, four at a time, for one of many tokens.
 fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
     var s = add_column(input[at], w.a[0], w.b[0], w.c[0], w.d[0], sums);
     s = add_column(input[at + 1u], w.a[1], w.b[1], w.c[1], w.d[1], s);
@@ -45,6 +45,16 @@ fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
     s = add_column(input[at + 5u], w.a[5], w.b[5], w.c[5], w.d[5], s);
     s = add_column(input[at + 6u], w.a[6], w.b[6], w.c[6], w.d[6], s);
     return add_column(input[at + 7u], w.a[7], w.b[7], w.c[7], w.d[7], s);
+}
+
+// Row by row, for one token: a row's weights are used up before the next row's are decoded.
+fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
+    var s = sums;
+    s.a = add_row(row, chunk, x, s.a);
+    s.b = add_row(row + 1u, chunk, x, s.b);
+    s.c = add_row(row + 2u, chunk, x, s.c);
+    s.d = add_row(row + 3u, chunk, x, s.d);
+    return s;
 }
 
 fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {

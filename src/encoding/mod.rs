@@ -90,7 +90,7 @@ pub struct Plane {
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
     pub encoding: Encoding,
-    /// The name in manifests and messages, and of the WGSL part `shaders/encoding/<name>.wgsl`.
+    /// The name in manifests and messages.
     pub name: &'static str,
     /// Columns must be a multiple of this (rows are padded to it with zero weights where `pad` is true).
     pub block: u64,
@@ -258,7 +258,7 @@ impl Encoding {
         &ENCODINGS[self as usize]
     }
 
-    /// The name in manifests, messages and shader parts: `bf16`, `q4_1`, `q6_k`…
+    /// The name in manifests and messages: `bf16`, `q4_1`, `q6_k`…
     pub fn name(self) -> &'static str {
         self.descriptor().name
     }

@@ -32,6 +32,48 @@ impl Activation {
     }
 }
 
+impl Encoding {
+    /// The WGSL parts that decode it.
+    fn parts(self) -> &'static [&'static str] {
+        macro_rules! scaled {
+            ($name:literal, $($part:literal),+) => {
+                &[concat!("encoding/", $name, ".wgsl"), $(concat!("parts/", $part, ".wgsl")),+]
+            };
+        }
+        match self {
+            Self::F32 => &["encoding/f32.wgsl"],
+            Self::F16 => &["encoding/f16.wgsl"],
+            Self::BF16 => &["encoding/bf16.wgsl"],
+            Self::Q4_1 => &["encoding/q4_1.wgsl"],
+            Self::Q5_0 => &["encoding/q5_0.wgsl"],
+            Self::Q5_1 => &["encoding/q5_1.wgsl"],
+            Self::Q4_K => &["encoding/q4_k.wgsl"],
+            Self::Q5_K => &["encoding/q5_k.wgsl"],
+            Self::Q6_K => &["encoding/q6_k.wgsl"],
+            Self::Q2_K => &["encoding/q2_k.wgsl"],
+            Self::Q3_K => &["encoding/q3_k.wgsl"],
+            Self::Q4_Z | Self::Q4_Z128 => &["encoding/q4_z.wgsl"],
+            Self::TQ1_0 => scaled!("tq1_0", "scale_f16"),
+            Self::TQ2_0 => scaled!("tq2_0", "scale_f16"),
+            Self::Q8_0 => scaled!("i8", "scaled_bytes", "scale_f16"),
+            Self::I8 => scaled!("i8", "scaled_bytes", "scale_f32"),
+            Self::F8_E4M3 => scaled!("f8_e4m3", "scaled_bytes", "scale_f32"),
+            Self::Q4_0 => scaled!("q4_0", "scaled_nibbles", "scale_f16"),
+            Self::IQ4_NL => scaled!("iq4_nl", "scaled_nibbles", "scale_f16"),
+            Self::NF4 => scaled!("nf4", "scaled_nibbles", "scale_f32"),
+            Self::FP4 => scaled!("fp4", "scaled_nibbles", "scale_f32"),
+            Self::IQ4_XS => scaled!("iq4_xs", "scaled_nibbles"),
+            Self::MXFP4 => scaled!("mxfp4", "scaled_nibbles"),
+        }
+    }
+
+    /// Chunks of 32 columns that share an entry of plane 1; all of them where it has one for the row.
+    fn scale_chunks(self) -> u32 {
+        let columns = self.descriptor().planes.get(1).map_or(32, |plane| plane.columns);
+        u32::try_from(columns / 32).unwrap_or(u32::MAX).max(1)
+    }
+}
+
 /// How the KV cache stores numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KvType {
@@ -207,7 +249,14 @@ impl KernelId {
             _ => tuning.wide_lanes,
         };
         let groups = if self.is_product() { tuning.groups } else { 1 };
-        let constants = [("LANES", lanes), ("GROUPS", groups), ("TOKENS", TOKENS), ("PAGE_TOKENS", PAGE_TOKENS)];
+        let scale_chunks = self.encoding().map_or(1, Encoding::scale_chunks);
+        let constants = [
+            ("LANES", lanes),
+            ("GROUPS", groups),
+            ("TOKENS", TOKENS),
+            ("PAGE_TOKENS", PAGE_TOKENS),
+            ("SCALE_CHUNKS", scale_chunks),
+        ];
         let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let composed = Composed::new(enable, &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })
@@ -220,6 +269,17 @@ impl KernelId {
             Self::MatMul(_) => (tuning.matrix_rows, TOKENS),
             // Neighbouring rows may belong to different groups.
             _ => (1, 1),
+        }
+    }
+
+    /// What the matrix of a product is stored in.
+    fn encoding(self) -> Option<Encoding> {
+        match self {
+            Self::MatVec(encoding)
+            | Self::MatVecInGroups(encoding)
+            | Self::MatMul(encoding)
+            | Self::MatMulTransposed(encoding) => Some(encoding),
+            _ => None,
         }
     }
 
@@ -241,14 +301,11 @@ impl KernelId {
         let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
         let matmul = |encoding: Encoding, input: &str| {
             let (rows, _) = self.block(tuning);
-            let (encoding, rows) = (format!("encoding/{}.wgsl", encoding.name()), format!("parts/rows_{rows}.wgsl"));
-            let parts = ["matmul.wgsl", &encoding, &rows, "parts/bits.wgsl", lanes, input];
-            own(&parts)
+            let rows = format!("parts/rows_{rows}.wgsl");
+            own(&[&["matmul.wgsl"], encoding.parts(), &[&rows, "parts/bits.wgsl", lanes, input]].concat())
         };
-        let transposed = |encoding: Encoding| {
-            let encoding = format!("encoding/{}.wgsl", encoding.name());
-            own(&["matmul_transposed.wgsl", &encoding, "parts/bits.wgsl"])
-        };
+        let transposed =
+            |encoding: Encoding| own(&[&["matmul_transposed.wgsl"], encoding.parts(), &["parts/bits.wgsl"]].concat());
         let kv = |kind| match kind {
             KvType::F32 => "parts/kv_f32.wgsl",
             KvType::F16 => "parts/kv_f16.wgsl",
