@@ -70,8 +70,8 @@ fn limits_are_plausible(side: &Value) {
             (number(side, &format!("{path}/limit_s")), number(side, &format!("{path}/reached_percent")));
         assert!(limit > 0.0 && reached > 0.0, "{path} of {side}");
         assert!(number(side, &format!("{path}/best_percent")) >= reached * 0.99, "{path} of {side}");
-        // No process has more CPU seconds than there are cores to have them on; clocks differ by a little.
-        assert!(side[&path[1..]]["bound_by"] != "CPU" || reached < 101.0, "{path} of {side}");
+        // No process has more CPU seconds than there are cores to have them on; the clocks are not read at one moment.
+        assert!(side[&path[1..]]["bound_by"] != "CPU" || reached < 150.0, "{path} of {side}");
     }
 }
 

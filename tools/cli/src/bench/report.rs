@@ -187,7 +187,7 @@ impl Report {
             format!("{} ({}; {}), {}", model.name, model.family, encodings.join(", "), show_size(model.bytes)),
             format!("{} ({}{comma}{}), {} cores", adapter.name, adapter.backend, adapter.driver, host.cores),
             format!(
-                "a prompt of {} tokens and {} more, {} times",
+                "a prompt of {} tokens and {} more; passes: {}",
                 options.prompt_tokens, options.tokens, options.repeats
             ),
         ]
@@ -204,13 +204,13 @@ impl Report {
             self.row("decoding", |side| format!("{:.2} tokens/s", side.decode_tokens_per_s)),
             self.row("sweep of a token", |side| spread(&side.sweep_s)),
             self.row("streamed a sweep", |side| show_size(side.streamed_bytes_per_sweep)),
-            self.row("  of it from disk", |side| size(side.disk_bytes_per_sweep)),
+            self.row("read from the disk", |side| size(side.disk_bytes_per_sweep)),
             self.row("stays on the GPU", |side| show_size(side.pinned_bytes)),
             self.row("peak of the GPU", |side| show_size(side.peak_gpu_bytes)),
             self.row("peak of the process", |side| size(side.peak_process_bytes)),
         ];
         if self.options.ram_bytes > 0 {
-            rows.insert(6, self.row("  of it from --ram", |side| show_size(side.ram_bytes_per_sweep)));
+            rows.insert(5, self.row("  of it from --ram", |side| show_size(side.ram_bytes_per_sweep)));
         }
         rows
     }
