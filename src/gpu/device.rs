@@ -21,11 +21,20 @@ impl AdapterReport {
         Self { info: adapter.get_info(), features: adapter.features(), limits: adapter.limits() }
     }
 
+    /// Whether shaders run on the processor.
+    pub fn is_cpu(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Whether the adapter's memory is the host's.
+    pub fn shares_memory(&self) -> bool {
+        matches!(self.info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu)
+    }
+
     /// Whether uploads write straight into memory that shaders read: the adapter maps its own buffers, and they share
     /// the host's memory. (Across PCIe mapped memory is slow to read from the shader.)
     pub fn maps_primary_buffers(&self) -> bool {
-        let shared = matches!(self.info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu);
-        shared && self.features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
+        self.shares_memory() && self.features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
     }
 }
 

@@ -81,6 +81,43 @@ pub async fn product(
     bench.seconds(call).await
 }
 
+/// Bytes a second of copies from memory that the host writes to memory that shaders read, `window_bytes` each: what an
+/// upload takes where shaders do not read the windows themselves.
+///
+/// # Errors
+/// [`ErrorKind::Budget`] and [`ErrorKind::GpuMemory`] where two windows do not fit; those of the GPU.
+pub async fn upload(gpu: &Gpu, window_bytes: u64) -> Result<f64> {
+    use wgpu::BufferUsages as Usage;
+    let window = gpu.mapped_buffer("window", window_bytes, Usage::MAP_WRITE | Usage::COPY_SRC).await?;
+    window.unmap();
+    let target = gpu.buffer("target", window_bytes, Usage::STORAGE | Usage::COPY_DST).await?;
+    let copies = (SPREAD_BYTES / window_bytes.max(1)).max(1);
+    let mut best = f64::INFINITY;
+    // The first one also warms up.
+    for _ in 0..=REPEATS {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        for _ in 0..copies {
+            encoder.copy_buffer_to_buffer(&window, 0, &target, 0, window.size());
+        }
+        let start = now_s();
+        let after = gpu.submit(encoder.finish());
+        best = best.min(done(gpu, after).await? - start);
+    }
+    Ok((copies * window.size()) as f64 / best)
+}
+
+/// When the GPU was done with `after`, in seconds of [`now_s`].
+async fn done(gpu: &Gpu, after: wgpu::SubmissionIndex) -> Result<f64> {
+    let (sender, done) = futures::channel::oneshot::channel();
+    gpu.on_done(after, move || {
+        // Nobody waits any more where the measurement was dropped.
+        let _ = sender.send(now_s());
+    });
+    let end = done.await.map_err(|_| Error::new(ErrorKind::Gpu, "the GPU device was lost"))?;
+    gpu.check()?;
+    Ok(end)
+}
+
 /// Fills a buffer with bytes that decode to small numbers in every encoding: zeros would let a processor off too lightly,
 /// and random bytes hold infinities.
 async fn fill(gpu: &Gpu, buffer: &CountedBuffer) -> Result<()> {
@@ -141,13 +178,6 @@ impl Bench {
         }
         let start = now_s();
         let after = self.recorder.submit(|_| ()).await?;
-        let (sender, done) = futures::channel::oneshot::channel();
-        self.gpu.on_done(after, move || {
-            // Nobody waits any more where the bench was dropped.
-            let _ = sender.send(now_s());
-        });
-        let end = done.await.map_err(|_| Error::new(ErrorKind::Gpu, "the GPU device was lost"))?;
-        self.gpu.check()?;
-        Ok(end - start)
+        Ok(done(&self.gpu, after).await? - start)
     }
 }

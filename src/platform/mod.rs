@@ -9,9 +9,13 @@ mod native;
 #[cfg(not(target_arch = "wasm32"))]
 mod remembered;
 #[cfg(not(target_arch = "wasm32"))]
+mod usage;
+#[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
 #[cfg(not(target_arch = "wasm32"))]
 pub use remembered::{recall, remember, user_cache_dir};
+#[cfg(not(target_arch = "wasm32"))]
+pub use usage::*;
 
 #[cfg(target_arch = "wasm32")]
 mod web;

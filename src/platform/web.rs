@@ -83,3 +83,23 @@ pub fn recall<T>(_name: &str) -> Option<T> {
 
 /// See [`recall`].
 pub fn remember<T>(_name: &str, _value: &T) {}
+
+/// A page does not learn what it uses of the machine.
+pub fn cpu_s() -> Option<f64> {
+    None
+}
+
+/// See [`cpu_s`].
+pub fn peak_memory_bytes() -> Option<u64> {
+    None
+}
+
+/// See [`cpu_s`].
+pub fn disk_read_bytes() -> Option<u64> {
+    None
+}
+
+/// See [`cpu_s`].
+pub fn available_memory_bytes() -> Option<u64> {
+    None
+}

@@ -40,6 +40,8 @@ pub enum Command {
     Run(RunArgs),
     /// Talk with a model. Ctrl-C stops the answer, Ctrl-D ends the chat.
     Chat(ChatArgs),
+    /// Measure tokens a second, memory and bytes, and how near they come to what this machine allows.
+    Bench(BenchArgs),
     /// Mean negative log-likelihood of a text, as JSON.
     Score(ScoreArgs),
     /// What a model is made of, the smallest budget, and what to expect of this disk.
@@ -182,6 +184,57 @@ pub struct ScoreArgs {
     /// A file with a JSON array of token ids.
     #[arg(long, value_name = "FILE", group = "input")]
     pub ids_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A limit says what a perfect engine would take on this machine for the same bytes and the same arithmetic: on a GPU the \
+longer of reading from the disk and of uploading and computing, on a processor the longer of reading from the disk and \
+of all CPU seconds divided by the cores. Its parts are measured in the same run: plain reads of the same ranges, as \
+large and as many at a time, from the disk (the page cache is asked to drop them) and from the page cache; plain \
+copies to the GPU; and what GPU and processors worked during the sweeps. Only what really came from the disk counts \
+for the disk.
+
+Other programs that use the machine make times longer and the limit not, so the percentage falls; the report says how \
+many cores they took, and what the sweep reached that was disturbed least.
+
+Examples:
+  tilestream bench model/ --budget 256MiB
+  tilestream bench model/ --budget 2GiB --resident --plot sweep.svg
+  tilestream bench model/ --json --out today.json --repeats 5")]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Tokens of the prompt: random ids.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt_tokens: u32,
+    /// Decode sweeps to time after it, one token each.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tokens: u32,
+    /// How often, after a first time that does not count.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeats: u32,
+    /// Same seed, same prompts.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Storage of keys and values.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub kv: Kv,
+    /// Copy weights to memory of the GPU's own, also where shaders could read them as they arrive: what does that cost?
+    #[arg(long)]
+    pub copy: bool,
+    /// Measure the same with every weight on the GPU, in turns with the other, and tell what streaming costs.
+    #[arg(long)]
+    pub resident: bool,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    pub json: bool,
+    /// Write the JSON object to a file as well.
+    #[arg(long, value_name = "FILE.json")]
+    pub out: Option<PathBuf>,
+    /// Draw a sweep beside its limit's parts, and what happened in it when.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

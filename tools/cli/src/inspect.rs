@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::json;
+use tilestream::shard::Manifest;
 use tilestream::store::Window;
 use tilestream::{ModelFiles, Result};
 use tilestream_split::size::show_size;
@@ -27,12 +28,7 @@ pub fn inspect(args: &InspectArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         let smallest_direct = files.smallest_budget(&options, true)?;
         let disk = measure_disk(&files).await?;
         let (spec, manifest) = (files.spec(), files.model().manifest());
-        let mut encodings: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
-        for tensor in manifest.tensors.values() {
-            let entry = encodings.entry(&tensor.encoding).or_default();
-            entry.0 += 1;
-            entry.1 += tensor.parts.iter().map(|part| part.rows).sum::<u64>() * tensor.row_bytes()?;
-        }
+        let encodings = encodings(manifest)?;
         let bytes: u64 = encodings.values().map(|(_, bytes)| bytes).sum();
         let seconds = bytes as f64 / disk;
         if args.json {
@@ -76,6 +72,17 @@ pub fn inspect(args: &InspectArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         );
         show(&text)
     })
+}
+
+/// How many tensors each encoding has, and their bytes.
+pub fn encodings(manifest: &Manifest) -> Result<BTreeMap<&str, (usize, u64)>> {
+    let mut encodings: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for tensor in manifest.tensors.values() {
+        let entry = encodings.entry(&tensor.encoding).or_default();
+        entry.0 += 1;
+        entry.1 += tensor.parts.iter().map(|part| part.rows).sum::<u64>() * tensor.row_bytes()?;
+    }
+    Ok(encodings)
 }
 
 /// Bytes a second of sequential verified reads. What the page cache holds already counts at its speed, as it will when

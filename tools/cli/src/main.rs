@@ -1,6 +1,7 @@
 //! The native `tilestream` command: flags -> checked values -> the library; results to stdout, messages to stderr.
 
 mod args;
+mod bench;
 mod chat;
 mod devices;
 mod inspect;
@@ -47,6 +48,7 @@ fn run(command: Command, stop: &Arc<AtomicBool>) -> Result<()> {
         Command::Synth(args) => tilestream_split::run_synth(&args, stop),
         Command::Run(args) => run::run(&args, stop),
         Command::Chat(args) => chat::chat(&args, stop),
+        Command::Bench(args) => bench::bench(&args, stop),
         Command::Score(args) => score::score(&args, stop),
         Command::Inspect(args) => inspect::inspect(&args, stop),
         Command::Serve(args) => serve::serve(&args),

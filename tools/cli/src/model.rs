@@ -19,9 +19,7 @@ use crate::args::{GenerationArgs, Kv, ModelArgs};
 /// Opens the split model that MODEL stands for: at a web address, in a folder, or made of a checkpoint first, which may
 /// lie on a hub.
 pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
-    if let Some(address) =
-        args.model.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"))
-    {
+    if let Some(address) = web_address(args) {
         return open_address(address, args).await;
     }
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
@@ -30,6 +28,11 @@ pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles
     let folder = tilestream_split::stoppable(stop, split).await?;
     drop(reporter);
     ModelFiles::open(Arc::new(FileStore::open(folder)?)).await
+}
+
+/// MODEL, where it is a web address.
+pub fn web_address(args: &ModelArgs) -> Option<&str> {
+    args.model.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"))
 }
 
 /// Opens the model that a static host serves, and keeps what is fetched of it on this machine.
@@ -60,10 +63,7 @@ async fn open_address(address: &str, args: &ModelArgs) -> Result<ModelFiles> {
 
 /// Load options of the arguments; `context` positions where the user says none.
 pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, context: Option<u32>) -> LoadOptions {
-    let kv = match generation.map(|generation| generation.kv) {
-        Some(Kv::F16) => KvType::F16,
-        _ => KvType::F32,
-    };
+    let kv = kv_type(generation.map_or(Kv::F32, |generation| generation.kv));
     LoadOptions {
         budget_bytes: args.budget,
         ram_bytes: args.ram,
@@ -72,6 +72,14 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
         kv,
         prefill_chunk: generation.and_then(|generation| generation.prefill_chunk),
         ..LoadOptions::default()
+    }
+}
+
+/// The kernels' name of a storage of keys and values.
+pub fn kv_type(kv: Kv) -> KvType {
+    match kv {
+        Kv::F32 => KvType::F32,
+        Kv::F16 => KvType::F16,
     }
 }
 
