@@ -12,7 +12,8 @@ pub enum ReadMode {
     /// Through the cache, which keeps what is read as long as it has room.
     #[default]
     Buffered,
-    /// Past it: one copy less, and nothing else is pushed out; but the disk is asked every time.
+    /// Past it: nothing else is pushed out, and a copy is saved where file and memory lie on pages; but the disk is asked every
+    /// time.
     Direct,
 }
 
@@ -54,7 +55,7 @@ pub trait Disk: MaybeSend {
     /// A name for the file system, the same in every process; none where it has none.
     fn file_system(&self) -> Option<String>;
 
-    /// What plans give on parts of `files` (with their lengths in bytes), which it takes out of the system's cache first.
+    /// What plans give on parts of `files` (with their lengths in bytes), which are taken out of the system's cache first.
     /// At most 1.5 s and 1.5 GB, more or less. Empty where the system does not let its cache be emptied, or the files are
     /// small.
     ///
@@ -63,7 +64,7 @@ pub trait Disk: MaybeSend {
     fn measure(&self, files: &[(&str, u64)], stop: Stop<'_>) -> Result<Vec<Figure>>;
 }
 
-/// Direct reads are taken where they reach this share of the buffered rate: they leave the processor and the cache alone.
+/// Direct reads are taken where they reach this share of the buffered rate: they leave the cache alone.
 const NEARLY: f64 = 0.95;
 /// The usual size and depth are kept where they reach this share of the best rate: a short measurement is not exact.
 const USUAL: f64 = 0.9;

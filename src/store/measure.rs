@@ -88,21 +88,23 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// Bytes a second; none where the file system cannot be read so.
     fn run(&self, part: &[Stretch], memory: &mut [Vec<u8>]) -> Result<Option<f64>> {
-        let mut reads: Vec<(OpenFile, &str, u64)> = Vec::new();
+        let (mut open, mut reads): (Vec<(usize, OpenFile)>, Vec<(usize, u64)>) = (Vec::new(), Vec::new());
         for (file, start) in part {
-            let name = self.files[*file].0;
-            for offset in (0..STRETCH_BYTES).step_by(self.plan.read_bytes as usize) {
-                let file = self.store.open_file(name, self.plan.mode)?;
-                if file.mode() != self.plan.mode {
+            if open.last().is_none_or(|(last, _)| last != file) {
+                let opened = self.store.open_file(self.files[*file].0, self.plan.mode)?;
+                if opened.mode() != self.plan.mode {
                     return Ok(None);
                 }
-                forget(&file, start + offset, self.plan.read_bytes);
-                reads.push((file, name, start + offset));
+                forget(&opened);
+                open.push((*file, opened));
             }
+            let offsets = (0..STRETCH_BYTES).step_by(self.plan.read_bytes as usize);
+            reads.extend(offsets.map(|offset| (open.len() - 1, start + offset)));
         }
         let (next, done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(None));
         let work = |memory: &mut [u8]| {
-            while let Some((file, name, offset)) = reads.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some((file, offset)) = reads.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (file, name) = (&open[*file].1, self.files[open[*file].0].0);
                 let stopped = || Error::new(ErrorKind::Cancelled, "stopped on request");
                 let read =
                     file.read_exact_at(*offset, memory).map_err(|error| Error::io(error, self.store.describe(name)));
@@ -131,15 +133,14 @@ impl Trial<'_> {
     }
 }
 
-/// Takes a part of a file out of the system's cache. A hint, but one that Linux follows.
+/// Takes a file out of the system's cache. A hint, but one that Linux follows; of a part it would leave what crosses its ends.
 #[cfg(target_os = "linux")]
-fn forget(file: &OpenFile, offset_bytes: u64, len_bytes: u64) {
-    let len = std::num::NonZeroU64::new(len_bytes);
-    let _ = rustix::fs::fadvise(&file.file, offset_bytes, len, rustix::fs::Advice::DontNeed);
+fn forget(file: &OpenFile) {
+    let _ = rustix::fs::fadvise(&file.file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn forget(_file: &OpenFile, _offset_bytes: u64, _len_bytes: u64) {}
+fn forget(_file: &OpenFile) {}
 
 #[cfg(test)]
 mod tests {
