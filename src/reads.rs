@@ -6,7 +6,7 @@ use std::fmt;
 use crate::auto_model::LoadOptions;
 use crate::platform::{available_memory_bytes, recall, remember};
 use crate::shard::Model;
-use crate::store::{Disk, Figure, ReadMode, ReadPlan, choose};
+use crate::store::{Disk, Figure, ReadMode, ReadPlan, choose, is_steady};
 use crate::{Error, ErrorKind, Result};
 
 /// How a model's files are to be read.
@@ -99,7 +99,8 @@ fn figures(disk: &dyn Disk, files: &[(&str, u64)], options: &LoadOptions) -> Res
         return Ok((known, false));
     }
     let figures = disk.measure(files, &|| options.cancel.is_cancelled())?;
-    if let Some(name) = name.filter(|_| !figures.is_empty()) {
+    // Others may have used the disk meanwhile; then it is measured again next time.
+    if let Some(name) = name.filter(|_| is_steady(&figures)) {
         remember(&name, &figures);
     }
     Ok((figures, true))
@@ -116,9 +117,10 @@ impl fmt::Display for Reads {
         };
         write!(f, "reads: {}", show(self.plan))?;
         let how = if self.measured { "measured now" } else { "remembered" };
-        for (index, Figure { plan, bytes_per_s }) in self.figures.iter().enumerate() {
+        for (index, figure) in self.figures.iter().enumerate() {
             let before = if index == 0 { format!(" ({how}: ") } else { "; ".to_owned() };
-            write!(f, "{before}{} {:.2} GB/s", show(*plan), bytes_per_s / 1e9)?;
+            let (least, most) = (figure.least_bytes_per_s / 1e9, figure.most_bytes_per_s / 1e9);
+            write!(f, "{before}{} {least:.2} to {most:.2} GB/s", show(figure.plan))?;
         }
         if self.figures.is_empty() { Ok(()) } else { write!(f, ")") }
     }

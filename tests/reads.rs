@@ -64,8 +64,10 @@ impl Disk for Fake {
             return Err(Error::new(ErrorKind::Cancelled, "stopped"));
         }
         self.measured.fetch_add(1, Ordering::Relaxed);
+        let busy = if self.file_system().as_deref() == Some("busy") { 0.1 } else { 1.0 };
         let plans = [(ReadPlan::default(), 1e9), (DEEP, 2.5e9)];
-        Ok(plans.map(|(plan, bytes_per_s)| Figure { plan, bytes_per_s }).to_vec())
+        let figure = |(plan, rate)| Figure { plan, trials: 2, least_bytes_per_s: busy * rate, most_bytes_per_s: rate };
+        Ok(plans.map(figure).to_vec())
     }
 }
 
@@ -131,13 +133,19 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
 
     let (first, measured) = on_disk.choose(large.streamed, large.cache, &auto);
     assert_eq!((first.plan, first.measured, measured), (DEEP, true, 1));
-    let shown = "reads: direct, 4 MiB, 7 in flight (measured now: buffered, 4 MiB, 3 in flight 1.00 GB/s; direct, 4 MiB, 7 in \
-                 flight 2.50 GB/s)";
+    let shown = "reads: direct, 4 MiB, 7 in flight (measured now: buffered, 4 MiB, 3 in flight 1.00 to 1.00 GB/s; direct, \
+                 4 MiB, 7 in flight 2.50 to 2.50 GB/s)";
     assert_eq!(first.to_string(), shown);
     let (again, measured) = on_disk.choose(GIB, Some(GIB - 1), &stopped);
     assert_eq!((again, measured), (Reads { measured: false, ..first }, 1), "remembered");
     *on_disk.file_system.lock().expect("no panic") = "second";
     assert_eq!(on_disk.choose(GIB, Some(0), &auto).1, 2, "another file system is measured");
+
+    *on_disk.file_system.lock().expect("no panic") = "busy";
+    for measured in [3, 4] {
+        let (reads, times) = on_disk.choose(GIB, Some(0), &auto);
+        assert_eq!((reads.plan, times), (ReadPlan::default(), measured), "nothing certain, nothing kept");
+    }
 
     let without = OnDisk::new(false);
     assert_eq!(without.choose(GIB, Some(0), &auto).0.plan, ReadPlan { mode: ReadMode::Buffered, ..DEEP });

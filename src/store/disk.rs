@@ -38,7 +38,11 @@ impl Default for ReadPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     pub plan: ReadPlan,
-    pub bytes_per_s: f64,
+    pub trials: u32,
+    /// Of the slowest trial.
+    pub least_bytes_per_s: f64,
+    /// Of the fastest trial.
+    pub most_bytes_per_s: f64,
 }
 
 /// Asked between reads whether to stop.
@@ -66,25 +70,30 @@ pub trait Disk: MaybeSend {
 
 /// Direct reads are taken where they reach this share of the buffered rate: they leave the cache alone.
 const NEARLY: f64 = 0.95;
-/// The usual size and depth are kept where they reach this share of the best rate: a short measurement is not exact.
-const USUAL: f64 = 0.9;
+/// Another size or depth than the usual has to be so much faster: a short measurement is not exact.
+const CLEARLY: f64 = 1.1;
+/// Trials of one plan that lie further apart say that something else used the disk.
+const STEADY: f64 = 0.5;
 
 /// The plan for files that are larger than the cache, and read from their beginning to their end again and again: of such
-/// reads the cache serves none, so the disk's rate decides.
+/// reads the cache serves none, so the disk's rate decides. What takes the place of another plan is judged by its slowest trial
+/// against the other's fastest.
 pub fn choose(figures: &[Figure]) -> ReadPlan {
-    let best = |mode: ReadMode| {
-        let of_mode = figures.iter().filter(|figure| figure.plan.mode == mode && figure.bytes_per_s.is_finite());
-        of_mode.copied().max_by(|a, b| a.bytes_per_s.total_cmp(&b.bytes_per_s))
-    };
-    let best = match (best(ReadMode::Buffered), best(ReadMode::Direct)) {
-        (Some(buffered), Some(direct)) if direct.bytes_per_s < NEARLY * buffered.bytes_per_s => buffered,
-        (_, Some(direct)) => direct,
-        (Some(buffered), None) => buffered,
-        (None, None) => return ReadPlan::default(),
-    };
-    let usual = ReadPlan { mode: best.plan.mode, ..ReadPlan::default() };
-    let is_fast = |figure: &Figure| figure.plan == usual && figure.bytes_per_s >= USUAL * best.bytes_per_s;
-    if figures.iter().any(is_fast) { usual } else { best.plan }
+    let of = |plan: ReadPlan| figures.iter().find(|figure| figure.plan == plan);
+    let usual = ReadPlan::default();
+    let Some(buffered) = of(usual) else { return usual };
+    let direct = of(ReadPlan { mode: ReadMode::Direct, ..usual });
+    let base =
+        direct.filter(|direct| direct.least_bytes_per_s >= NEARLY * buffered.most_bytes_per_s).unwrap_or(buffered);
+    let faster = figures.iter().filter(|figure| figure.least_bytes_per_s >= CLEARLY * base.most_bytes_per_s);
+    let best = faster.max_by(|a, b| a.least_bytes_per_s.total_cmp(&b.least_bytes_per_s));
+    best.unwrap_or(base).plan
+}
+
+/// Whether figures are good for longer: the usual plan was tried twice, and no plan's trials lie far apart.
+pub fn is_steady(figures: &[Figure]) -> bool {
+    let twice = figures.iter().any(|figure| figure.plan == ReadPlan::default() && figure.trials > 1);
+    twice && figures.iter().all(|figure| figure.least_bytes_per_s >= STEADY * figure.most_bytes_per_s)
 }
 
 #[cfg(test)]
@@ -96,27 +105,46 @@ mod tests {
         ReadPlan { mode, read_bytes: mib << 20, in_flight }
     }
 
+    /// A figure of trials that gave these rates.
+    fn figure(plan: ReadPlan, rates: &[f64]) -> Figure {
+        let (least, most) = rates.iter().fold((f64::MAX, 0.0), |(least, most), rate| (rate.min(least), rate.max(most)));
+        Figure { plan, trials: rates.len() as u32, least_bytes_per_s: least, most_bytes_per_s: most }
+    }
+
     #[test]
-    fn the_fastest_plan_is_chosen_and_the_usual_one_among_equals() {
+    fn the_fastest_plan_is_chosen_and_the_usual_one_in_doubt() {
         let (buffered, direct) = (plan(Buffered, 4, 3), plan(Direct, 4, 3));
-        let table: &[(&str, &[(ReadPlan, f64)], ReadPlan)] = &[
-            ("nothing is known", &[], ReadPlan::default()),
-            ("no direct reads", &[(buffered, 1.0), (plan(Buffered, 4, 7), 1.05)], buffered),
-            ("equal: past the cache", &[(buffered, 1.0), (direct, 0.96)], direct),
-            ("buffered is faster", &[(buffered, 1.0), (direct, 0.9)], buffered),
-            ("direct is faster", &[(buffered, 1.0), (direct, 1.4)], direct),
-            ("seeks are dear", &[(direct, 1.0), (plan(Direct, 4, 1), 1.3)], plan(Direct, 4, 1)),
-            ("depth pays", &[(buffered, 1.0), (direct, 2.0), (plan(Direct, 4, 7), 3.0)], plan(Direct, 4, 7)),
-            ("size pays", &[(buffered, 1.0), (plan(Buffered, 8, 3), 1.2), (direct, 0.5)], plan(Buffered, 8, 3)),
-            ("hardly pays", &[(direct, 1.0), (plan(Direct, 8, 3), 1.1), (plan(Direct, 2, 3), 1.08)], direct),
-            ("the usual was not measured", &[(plan(Direct, 4, 7), 1.0)], plan(Direct, 4, 7)),
-            ("no number", &[(direct, f64::NAN), (buffered, f64::INFINITY)], ReadPlan::default()),
+        let (deep, single, large) = (plan(Direct, 4, 7), plan(Direct, 4, 1), plan(Buffered, 8, 3));
+        let table: &[(&str, &[(ReadPlan, &[f64])], ReadPlan)] = &[
+            ("nothing is known", &[], buffered),
+            ("the usual was not measured", &[(deep, &[1.0])], buffered),
+            ("no direct reads", &[(buffered, &[1.0]), (plan(Buffered, 4, 7), &[1.05])], buffered),
+            ("equal: past the cache", &[(buffered, &[1.0, 0.97]), (direct, &[0.96, 1.0])], direct),
+            ("buffered is faster", &[(buffered, &[1.0]), (direct, &[0.9])], buffered),
+            ("direct is faster", &[(buffered, &[1.0]), (direct, &[1.4])], direct),
+            ("direct was faster once", &[(buffered, &[1.0, 1.0]), (direct, &[1.4, 0.7])], buffered),
+            ("buffered was slow once", &[(buffered, &[0.2, 1.0]), (direct, &[0.8, 0.8])], buffered),
+            ("seeks are dear", &[(buffered, &[0.9]), (direct, &[1.0]), (single, &[1.3])], single),
+            ("depth pays", &[(buffered, &[1.0]), (direct, &[2.0]), (deep, &[3.0])], deep),
+            ("depth paid once", &[(buffered, &[1.0]), (direct, &[2.0, 2.0]), (deep, &[2.0, 3.0])], direct),
+            ("direct pays with depth", &[(buffered, &[1.0]), (direct, &[0.5]), (deep, &[1.2])], deep),
+            ("size pays", &[(buffered, &[1.0]), (large, &[1.2]), (direct, &[0.5])], large),
+            ("hardly pays", &[(buffered, &[1.0]), (direct, &[1.0]), (deep, &[1.05]), (large, &[1.09])], direct),
         ];
         for (name, rates, expected) in table {
-            let figures: Vec<_> = rates.iter().map(|(plan, rate)| Figure { plan: *plan, bytes_per_s: *rate }).collect();
+            let figures: Vec<_> = rates.iter().map(|(plan, rates)| figure(*plan, rates)).collect();
             assert_eq!(choose(&figures), *expected, "{name}");
             let turned: Vec<_> = figures.into_iter().rev().collect();
             assert_eq!(choose(&turned), *expected, "{name}, turned round");
         }
+    }
+
+    #[test]
+    fn figures_of_a_disk_that_others_used_are_not_for_long() {
+        let usual = ReadPlan::default();
+        let steady = |others: &[f64]| is_steady(&[figure(usual, &[1.0, 0.8]), figure(plan(Direct, 4, 3), others)]);
+        assert!(steady(&[2.0, 1.1]) && steady(&[0.3]));
+        assert!(!steady(&[2.0, 0.9]));
+        assert!(!is_steady(&[figure(usual, &[1.0])]) && !is_steady(&[]));
     }
 }

@@ -17,7 +17,7 @@ const TRIAL_BYTES: u64 = 64 << 20;
 /// The largest read. Trials take whole stretches of this size, and leave two free between them, for the system reads ahead.
 const STRETCH_BYTES: u64 = 8 << 20;
 const FREE_STRETCHES: usize = 2;
-/// Rounds over all plans: the better result of each counts, for others use the disk too.
+/// Rounds over all plans: what differs between them is not the plan.
 const ROUNDS: usize = 2;
 /// Reads begin here in a stretch: matrices of a model lie at multiples of it.
 const OFFSET_BYTES: u64 = 256;
@@ -62,8 +62,15 @@ pub(super) fn measure(store: &FileStore, files: &[(&str, u64)], stop: Stop<'_>) 
         let trial = Trial { store, files, plan, stop, end };
         let Some(bytes_per_s) = trial.run(&part, &mut memory)? else { continue };
         match figures.iter_mut().find(|figure| figure.plan == plan) {
-            Some(figure) => figure.bytes_per_s = figure.bytes_per_s.max(bytes_per_s),
-            None => figures.push(Figure { plan, bytes_per_s }),
+            Some(figure) => {
+                figure.trials += 1;
+                figure.least_bytes_per_s = figure.least_bytes_per_s.min(bytes_per_s);
+                figure.most_bytes_per_s = figure.most_bytes_per_s.max(bytes_per_s);
+            }
+            None => {
+                let (least_bytes_per_s, most_bytes_per_s) = (bytes_per_s, bytes_per_s);
+                figures.push(Figure { plan, trials: 1, least_bytes_per_s, most_bytes_per_s });
+            }
         }
         if Instant::now() >= deadline {
             break;
@@ -162,7 +169,7 @@ mod tests {
         let figures = store.measure(&[("large", len)], &|| false).expect("measures");
         assert_eq!(figures[0].plan, ReadPlan::default(), "the usual plan is measured first");
         assert!(figures.len() <= 2 * SHAPES.len());
-        assert!(figures.iter().all(|figure| figure.bytes_per_s > 0.0), "{figures:?}");
+        assert!(figures.iter().all(|figure| figure.least_bytes_per_s > 0.0), "{figures:?}");
         let known: Vec<Figure> =
             serde_json::from_slice(&serde_json::to_vec(&figures).expect("to JSON")).expect("from JSON");
         assert_eq!(known.len(), figures.len(), "can be remembered");

@@ -25,7 +25,7 @@ mod memory;
 mod picked;
 
 pub use crate::platform::Window;
-pub use disk::{Disk, Figure, ReadMode, ReadPlan, Stop, choose};
+pub use disk::{Disk, Figure, ReadMode, ReadPlan, Stop, choose, is_steady};
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
