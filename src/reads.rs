@@ -83,7 +83,10 @@ impl Reads {
             Io::Auto if sizes.pass_the_cache() => {
                 let files: Vec<_> = manifest.files.iter().map(|file| (file.name.as_str(), file.len_bytes)).collect();
                 (reads.figures, reads.measured) = figures(disk, &files, options)?;
-                reads.plan = choose(&reads.figures);
+                // Others may use the disk just now, and then the figures say little.
+                if is_steady(&reads.figures) {
+                    reads.plan = choose(&reads.figures);
+                }
             }
             Io::Auto => {}
         }
@@ -99,7 +102,6 @@ fn figures(disk: &dyn Disk, files: &[(&str, u64)], options: &LoadOptions) -> Res
         return Ok((known, false));
     }
     let figures = disk.measure(files, &|| options.cancel.is_cancelled())?;
-    // Others may have used the disk meanwhile; then it is measured again next time.
     if let Some(name) = name.filter(|_| is_steady(&figures)) {
         remember(&name, &figures);
     }
