@@ -105,6 +105,9 @@ mod tests {
         ReadPlan { mode, read_bytes: mib << 20, in_flight }
     }
 
+    /// What a case is called, each plan with the rates of its trials, and what is chosen.
+    type Case<'a> = (&'a str, &'a [(ReadPlan, &'a [f64])], ReadPlan);
+
     /// A figure of trials that gave these rates.
     fn figure(plan: ReadPlan, rates: &[f64]) -> Figure {
         let (least, most) = rates.iter().fold((f64::MAX, 0.0), |(least, most), rate| (rate.min(least), rate.max(most)));
@@ -115,7 +118,7 @@ mod tests {
     fn the_fastest_plan_is_chosen_and_the_usual_one_in_doubt() {
         let (buffered, direct) = (plan(Buffered, 4, 3), plan(Direct, 4, 3));
         let (deep, single, large) = (plan(Direct, 4, 7), plan(Direct, 4, 1), plan(Buffered, 8, 3));
-        let table: &[(&str, &[(ReadPlan, &[f64])], ReadPlan)] = &[
+        let table: &[Case<'_>] = &[
             ("nothing is known", &[], buffered),
             ("the usual was not measured", &[(deep, &[1.0])], buffered),
             ("no direct reads", &[(buffered, &[1.0]), (plan(Buffered, 4, 7), &[1.05])], buffered),

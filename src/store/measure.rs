@@ -95,7 +95,8 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// Bytes a second; none where the file system cannot be read so.
     fn run(&self, part: &[Stretch], memory: &mut [Vec<u8>]) -> Result<Option<f64>> {
-        let (mut open, mut reads): (Vec<(usize, OpenFile)>, Vec<(usize, u64)>) = (Vec::new(), Vec::new());
+        let mut open: Vec<(usize, OpenFile)> = Vec::new();
+        let mut reads = Vec::new();
         for (file, start) in part {
             if open.last().is_none_or(|(last, _)| last != file) {
                 let opened = self.store.open_file(self.files[*file].0, self.plan.mode)?;
