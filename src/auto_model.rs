@@ -28,7 +28,8 @@ use crate::model::{CancelToken, Engine};
 use crate::model_files::{ModelFiles, ModelText};
 use crate::plan::ModelSpec;
 use crate::platform::now_s;
-use crate::store;
+use crate::reads::{Io, Reads};
+use crate::store::{self, ReadPlan};
 use crate::stream::Uses;
 use crate::text::Message;
 use crate::trace::Trace;
@@ -44,6 +45,7 @@ pub struct AutoModel {
     files: ModelFiles,
     engine: Engine,
     options: LoadOptions,
+    reads: Reads,
     /// The last text: what a new prompt shares with it is not computed again.
     pub(crate) kept: Option<Sequence>,
     opened_s: f64,
@@ -66,6 +68,10 @@ pub struct LoadOptions {
     /// Rows of a sweep at most; what the budget allows where none.
     pub prefill_chunk: Option<u32>,
     pub upload: Upload,
+    /// How the files of a model in a folder are read. [`Io::Auto`] may read up to 1.5 GB of a large one to measure the disk.
+    pub io: Io,
+    /// Stops the loading, and what the model does after it. Clones of these options share it.
+    pub cancel: CancelToken,
 }
 
 impl Default for LoadOptions {
@@ -79,6 +85,8 @@ impl Default for LoadOptions {
             sequences: 1,
             prefill_chunk: None,
             upload: Upload::Auto,
+            io: Io::Auto,
+            cancel: CancelToken::default(),
         }
     }
 }
@@ -102,6 +110,7 @@ impl LoadOptions {
             rows: self.prefill_chunk,
             head_rows: self.sequences,
             direct: false,
+            reads: ReadPlan::default(),
         }
     }
 }
@@ -191,8 +200,8 @@ impl AutoModel {
 
     pub(crate) async fn open(files: ModelFiles, mut options: LoadOptions) -> Result<Self> {
         let opened_s = now_s();
-        let engine = files.engine_within(&mut options).await?;
-        Ok(Self { files, engine, options, kept: None, opened_s })
+        let (engine, reads) = files.engine_within(&mut options).await?;
+        Ok(Self { files, engine, options, reads, kept: None, opened_s })
     }
 
     /// Opens a new device after the old one failed. Where the old one ran out of memory, the new one gets half the
@@ -207,8 +216,7 @@ impl AutoModel {
             let least = self.files.smallest_budget(&options, self.engine.gpu().uploads_directly())?;
             options.budget_bytes = (options.budget_bytes / 2).max(least);
         }
-        let cancel = self.engine.cancel_token().clone();
-        self.engine = self.files.engine_within(&mut options).await?.with_cancel_token(cancel);
+        (self.engine, self.reads) = self.files.engine_within(&mut options).await?;
         self.options = options;
         Ok(())
     }
@@ -231,6 +239,11 @@ impl AutoModel {
     /// Starts to keep every event, for a [`Trace`].
     pub fn trace(&self) -> Trace {
         Trace::new(&self.engine)
+    }
+
+    /// How the files are read.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The engine below, for tools and tests.

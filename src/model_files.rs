@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::auto_model::{AutoModel, LoadOptions};
 use crate::gpu::Gpu;
-use crate::model::{Engine, layout::ModelLayout};
+use crate::model::{Engine, budget::Demand, layout::ModelLayout};
 use crate::plan::{self, ModelSpec};
+use crate::reads::{Reads, Sizes};
 use crate::shard::Model;
 use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
+use crate::stream::tiles::Piece;
 use crate::text::{ChatTemplate, Message, Tokenizer, stop_token_ids};
 use crate::{Error, ErrorKind, Result};
 
@@ -106,7 +108,7 @@ impl ModelFiles {
     }
 
     /// Opens an engine on a device of its own; with half the budget for as long as the driver has no memory for more.
-    pub(crate) async fn engine_within(&self, options: &mut LoadOptions) -> Result<Engine> {
+    pub(crate) async fn engine_within(&self, options: &mut LoadOptions) -> Result<(Engine, Reads)> {
         loop {
             let error = match self.engine(options).await {
                 Err(error) if error.kind() == ErrorKind::GpuMemory => error,
@@ -120,14 +122,19 @@ impl ModelFiles {
         }
     }
 
-    async fn engine(&self, options: &LoadOptions) -> Result<Engine> {
+    async fn engine(&self, options: &LoadOptions) -> Result<(Engine, Reads)> {
         let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
         let (model, spec) = (Arc::clone(&self.model), self.spec.clone());
-        let mut engine = Engine::open(gpu, model, spec, options.kv, options.demand()).await?;
+        let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(Piece::len_bytes).sum();
+        let sizes = Sizes::new(tile_bytes, gpu.budget_bytes(), gpu.uploads_directly(), options);
+        let reads = Reads::choose(&model, sizes, options)?;
+        let demand = Demand { reads: reads.plan, ..options.demand() };
+        let engine = Engine::open(gpu, model, spec, options.kv, demand).await?;
+        let mut engine = engine.with_cancel_token(options.cancel.clone());
         if options.ram_bytes > 0 {
             engine.keep_in_ram(options.ram_bytes);
         }
-        Ok(engine)
+        Ok((engine, reads))
     }
 }
 

@@ -16,7 +16,7 @@ use tilestream::plan::{self, Activation, BufferId, ModelSpec, NormKind};
 use tilestream::reference;
 use tilestream::shard::Model;
 use tilestream::shard::synth::{SynthOptions, preset, synth, with_layers};
-use tilestream::store::{FileStore, FolderSink, Window};
+use tilestream::store::{FileStore, FolderSink, ReadPlan, Window};
 
 const BUDGET: u64 = 256 << 20;
 const TOKEN: u32 = 77;
@@ -82,7 +82,14 @@ fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
             Some(Encoding::BF16)
         );
         let gpu = common::gpu(BUDGET).await;
-        let demand = Demand { budget_bytes: BUDGET, kv_pages: 2, rows: None, head_rows: 1, direct: true };
+        let demand = Demand {
+            budget_bytes: BUDGET,
+            kv_pages: 2,
+            rows: None,
+            head_rows: 1,
+            direct: true,
+            reads: ReadPlan::default(),
+        };
         let mut engine = Engine::open(gpu, Arc::clone(&model), spec.clone(), KvType::F32, demand).await.expect("loads");
         assert!(engine.model_bytes() > 6_300_000_000, "{} bytes", engine.model_bytes());
         let mut sequence = Sequence::new(vec![TOKEN]);

@@ -5,14 +5,11 @@ use super::layout::ModelLayout;
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
 use crate::gpu::recorder::RECORDER_BYTES;
 use crate::plan::{CHUNK_COLUMNS, ModelSpec, Op};
+use crate::store::ReadPlan;
 use crate::stream::pipeline::pipeline_bytes;
 use crate::{Error, ErrorKind, Result};
 
-/// Windows are no larger than this: reads of a few MiB already reach a disk's bandwidth.
-const LARGEST_WINDOW_BYTES: u64 = 4 << 20;
 const SMALLEST_WINDOW_BYTES: u64 = 64 << 10;
-/// Windows when there is room: one in use, three being filled.
-const WINDOWS: usize = 4;
 const FEWEST_WINDOWS: usize = 2;
 /// Rows of a sweep when there is room: more rows mean fewer sweeps for a long prompt.
 const MOST_ROWS: u64 = 128;
@@ -34,6 +31,8 @@ pub struct Demand {
     pub head_rows: u32,
     /// Whether shaders read the windows themselves.
     pub direct: bool,
+    /// How large and how many reads the disk likes; a small budget has smaller and fewer.
+    pub reads: ReadPlan,
 }
 
 /// The shares.
@@ -146,21 +145,59 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     }
     let fixed_bytes = fixed(rows);
     let free = cap - fixed_bytes;
-    let (window_bytes, windows) = windows(free, smallest_window(layout), demand.direct);
+    let (window_bytes, windows) = windows(free, smallest_window(layout), demand);
     let pinned_bytes = free - pipeline_bytes(window_bytes, windows, demand.direct);
     Ok(Shares { rows: rows as u32, head_rows, window_bytes, windows, pinned_bytes, fixed_bytes })
 }
 
-/// The largest windows, then the most, that take no more than half of what is free.
-fn windows(free: u64, smallest: u64, direct: bool) -> (u64, usize) {
-    let mut window = LARGEST_WINDOW_BYTES.max(smallest);
-    while window > smallest && pipeline_bytes(window, WINDOWS, direct) > free / 2 {
+/// The windows that the disk likes, one in use and the others being filled, where an eighth of what is free holds them. Else
+/// the largest of the usual ones, then the most, that take no more than half of it.
+fn windows(free: u64, smallest: u64, demand: &Demand) -> (u64, usize) {
+    let pipeline = |window: u64, count: usize| pipeline_bytes(window, count, demand.direct);
+    let wish = |reads: ReadPlan| (reads.read_bytes.max(smallest), reads.in_flight + 1);
+    let (window, count) = wish(demand.reads);
+    if pipeline(window, count) <= free / 8 {
+        return (window, count);
+    }
+    let (mut window, most) = wish(ReadPlan::default());
+    while window > smallest && pipeline(window, most) > free / 2 {
         window /= 2;
     }
-    let fits = |count: &usize| pipeline_bytes(window, *count, direct) <= free;
-    (window, (FEWEST_WINDOWS..=WINDOWS).rev().find(fits).unwrap_or(FEWEST_WINDOWS))
+    let fits = |count: &usize| pipeline(window, *count) <= free;
+    (window, (FEWEST_WINDOWS..=most).rev().find(fits).unwrap_or(FEWEST_WINDOWS))
 }
 
 fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ReadMode;
+
+    #[test]
+    fn a_disk_gets_the_windows_it_likes_where_the_budget_is_large() {
+        const MIB: u64 = 1 << 20;
+        let usual = ReadPlan::default();
+        let deep = ReadPlan { mode: ReadMode::Direct, read_bytes: 8 * MIB, in_flight: 7 };
+        let single = ReadPlan { in_flight: 1, ..usual };
+        // Bytes that are free, whether shaders read windows, the wish, and what comes of it.
+        let table = [
+            (8 * 64 * MIB, true, deep, (8 * MIB, 8)),
+            (8 * 64 * MIB - 1, true, deep, (4 * MIB, 4)),
+            (8 * 80 * MIB, false, deep, (8 * MIB, 8)),
+            (8 * 80 * MIB - 1, false, deep, (4 * MIB, 4)),
+            (64 * MIB, true, single, (4 * MIB, 2)),
+            (1 << 40, true, usual, (4 * MIB, 4)),
+            (32 * MIB, true, usual, (4 * MIB, 4)),
+            (31 * MIB, true, deep, (2 * MIB, 4)),
+            (MIB, true, deep, (MIB / 8, 4)),
+            (3 * MIB / 16, true, deep, (MIB / 16, 3)),
+        ];
+        for (free, direct, reads, expected) in table {
+            let demand = Demand { budget_bytes: 0, kv_pages: 0, rows: None, head_rows: 1, direct, reads };
+            assert_eq!(windows(free, SMALLEST_WINDOW_BYTES, &demand), expected, "{free} bytes, {reads:?}");
+        }
+    }
 }

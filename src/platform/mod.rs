@@ -5,11 +5,15 @@ mod window;
 pub use window::Window;
 
 #[cfg(not(target_arch = "wasm32"))]
+mod memory;
+#[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
 mod remembered;
 #[cfg(not(target_arch = "wasm32"))]
 mod usage;
+#[cfg(not(target_arch = "wasm32"))]
+pub use memory::available_memory_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
 #[cfg(not(target_arch = "wasm32"))]

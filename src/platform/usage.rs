@@ -22,13 +22,8 @@ pub fn disk_read_bytes() -> Option<u64> {
     field("/proc/self/io", "read_bytes")
 }
 
-/// Bytes of memory that could be taken without swapping.
-pub fn available_memory_bytes() -> Option<u64> {
-    field("/proc/meminfo", "MemAvailable")
-}
-
 /// The number after `name:` in a file of Linux's `/proc`; there is no such file elsewhere.
-fn field(path: &str, name: &str) -> Option<u64> {
+pub(super) fn field(path: &str, name: &str) -> Option<u64> {
     number(&std::fs::read_to_string(path).ok()?, name)
 }
 
@@ -66,7 +61,7 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_mul(3) + 1);
         }
         assert!(peak_memory_bytes() > Some(1 << 20));
-        assert!(available_memory_bytes() > Some(1 << 20));
+        assert!(crate::platform::available_memory_bytes() > Some(1 << 20));
         assert!(disk_read_bytes().is_some());
     }
 }

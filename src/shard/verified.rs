@@ -17,6 +17,8 @@ use crate::{Error, ErrorKind, Result};
 const BLOCK: usize = CHECKSUM_BLOCK as usize;
 /// Bytes read at once where blocks must be verified: also the longest range that one request asks a server for.
 const SCRATCH_BYTES: u64 = 4 << 20;
+/// Scratch memory begins at a multiple of this, so that a disk can write to it.
+const SCRATCH_ALIGNMENT: usize = 4096;
 /// Stands for a file's table of checksums among its blocks.
 const TABLE: Range<u64> = u64::MAX - 1..u64::MAX;
 /// Scratch buffers kept for the next read.
@@ -181,20 +183,22 @@ impl VerifiedReader {
         let first = at / CHECKSUM_BLOCK;
         let start = first * CHECKSUM_BLOCK;
         let end = (at + target.len() as u64).next_multiple_of(CHECKSUM_BLOCK).min(entry.len_bytes);
-        let mut scratch = self.scratch().pop().unwrap_or_default();
-        scratch.resize((end - start) as usize, 0);
+        let mut memory = self.scratch().pop().unwrap_or_default();
+        memory.resize((end - start) as usize + SCRATCH_ALIGNMENT, 0);
+        let aligned = memory.as_ptr().align_offset(SCRATCH_ALIGNMENT);
+        let scratch = &mut memory[aligned..aligned + (end - start) as usize];
         let cached = self.cache.as_ref().filter(|_| kind == Block::Kept);
         let good = cached.is_some_and(|cache| {
-            let read = cache.read(file, start, &mut Window::from_slice(&mut scratch));
-            read.is_ok() && first_mismatch(&table, first, &scratch).is_none()
+            let read = cache.read(file, start, &mut Window::from_slice(scratch));
+            read.is_ok() && first_mismatch(&table, first, scratch).is_none()
         });
         if !good {
-            self.store.read_at(&entry.name, start, &mut scratch).await?;
-            if let Some(block) = first_mismatch(&table, first, &scratch) {
+            self.store.read_at(&entry.name, start, scratch).await?;
+            if let Some(block) = first_mismatch(&table, first, scratch) {
                 return Err(self.mismatch(file, block));
             }
         }
-        let here = self.cache.as_ref().map_or(self.store.is_local(), |cache| good || cache.keep(file, first, &scratch));
+        let here = self.cache.as_ref().map_or(self.store.is_local(), |cache| good || cache.keep(file, first, scratch));
         if here {
             self.mark(file, &table, first..first + (end - start).div_ceil(CHECKSUM_BLOCK));
         }
@@ -202,7 +206,7 @@ impl VerifiedReader {
         target.copy_from(&scratch[skip..skip + target.len()]);
         let mut spare = self.scratch();
         if spare.len() < SPARE_SCRATCH {
-            spare.push(scratch);
+            spare.push(memory);
         }
         Ok(())
     }

@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Originals, Store, check_name};
+use super::direct::OpenFile;
+use super::{Disk, Figure, Originals, ReadMode, Stop, Store, check_name, measure};
 use crate::platform::BoxFuture;
 use crate::{Error, ErrorKind, Result};
 
@@ -26,8 +27,10 @@ pub struct FileStore {
 /// Open files with the tick of their last use.
 #[derive(Debug, Default)]
 struct Handles {
-    files: HashMap<String, (Arc<File>, u64)>,
+    files: HashMap<String, (Arc<OpenFile>, u64)>,
     tick: u64,
+    /// How files are opened from now on.
+    mode: ReadMode,
 }
 
 impl FileStore {
@@ -65,9 +68,8 @@ impl FileStore {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn handle(&self, name: &str) -> Result<Arc<File>> {
-        check_name(name)?;
-        {
+    pub(super) fn handle(&self, name: &str) -> Result<Arc<OpenFile>> {
+        let mode = {
             let mut handles = self.handles();
             handles.tick += 1;
             let tick = handles.tick;
@@ -75,8 +77,9 @@ impl FileStore {
                 *used = tick;
                 return Ok(Arc::clone(file));
             }
-        }
-        let file = Arc::new(self.open_file(name).map_err(|error| Error::io(error, self.describe(name)))?);
+            handles.mode
+        };
+        let file = Arc::new(self.open_file(name, mode)?);
         let mut handles = self.handles();
         if handles.files.len() >= MAX_OPEN {
             let oldest = handles.files.iter().min_by_key(|(_, (_, used))| *used).map(|(name, _)| name.clone());
@@ -87,13 +90,18 @@ impl FileStore {
         Ok(file)
     }
 
-    fn open_file(&self, name: &str) -> io::Result<File> {
+    /// Opens a file beside the table of handles.
+    pub(super) fn open_file(&self, name: &str, mode: ReadMode) -> Result<OpenFile> {
+        check_name(name)?;
         let path = self.path(name);
-        // Opening a pipe would wait for its other end, and a folder opens but does not read.
-        if !fs::metadata(&path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        File::open(path)
+        let open = || {
+            // Opening a pipe would wait for its other end, and a folder opens but does not read.
+            if !fs::metadata(&path)?.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            }
+            OpenFile::open(&path, mode)
+        };
+        open().map_err(|error| Error::io(error, self.describe(name)))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -122,7 +130,7 @@ impl FileStore {
 impl Store for FileStore {
     fn len<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<u64>> {
         let len = self.handle(name).and_then(|file| {
-            let metadata = file.metadata().map_err(|error| Error::io(error, self.describe(name)))?;
+            let metadata = file.file.metadata().map_err(|error| Error::io(error, self.describe(name)))?;
             Ok(metadata.len())
         });
         Box::pin(ready(len))
@@ -136,7 +144,7 @@ impl Store for FileStore {
                 let message = format!("{} bytes at {offset_bytes} lie past any file's end", buffer.len());
                 return Err(Error::new(ErrorKind::Truncated, message).file(self.describe(name)));
             }
-            read_exact_at(&file, offset_bytes, buffer).map_err(|error| Error::io(error, self.describe(name)))
+            file.read_exact_at(offset_bytes, buffer).map_err(|error| Error::io(error, self.describe(name)))
         });
         Box::pin(ready(result))
     }
@@ -148,6 +156,28 @@ impl Store for FileStore {
 
     fn describe(&self, name: &str) -> String {
         self.path(name).display().to_string()
+    }
+
+    fn disk(&self) -> Option<&dyn Disk> {
+        Some(self)
+    }
+}
+
+impl Disk for FileStore {
+    fn set_mode(&self, mode: ReadMode, name: &str) -> Result<ReadMode> {
+        let mode = self.open_file(name, mode)?.mode();
+        let mut handles = self.handles();
+        handles.mode = mode;
+        handles.files.clear();
+        Ok(mode)
+    }
+
+    fn file_system(&self) -> Option<String> {
+        measure::file_system(&self.folder)
+    }
+
+    fn measure(&self, files: &[(&str, u64)], stop: Stop<'_>) -> Result<Vec<Figure>> {
+        measure::measure(self, files, stop)
     }
 }
 
@@ -289,6 +319,19 @@ mod tests {
         fs::write(folder.path().join("sub/object"), b"x").expect("written");
         pollster::block_on(conformance::check(&store)).expect("conforms");
         assert!(pollster::block_on(store.len("sub")).is_err(), "a folder is no object");
+    }
+
+    #[test]
+    fn it_keeps_them_past_the_cache_too() {
+        let (_folder, store) = filled();
+        let mode = store.set_mode(ReadMode::Direct, "pages.bin").expect("a mode");
+        if mode == ReadMode::Buffered {
+            println!("skipped: the folder of temporary files has no direct reads");
+        }
+        pollster::block_on(conformance::check(&store)).expect("conforms");
+        assert_eq!(store.set_mode(ReadMode::Buffered, "pages.bin").expect("a mode"), ReadMode::Buffered);
+        assert_eq!(store.handle("pages.bin").expect("opens").mode(), ReadMode::Buffered, "no handle is left over");
+        assert!(store.set_mode(ReadMode::Direct, "absent").is_err());
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl ModelSink for FolderSink {
         #[cfg(target_os = "linux")]
         if let Ok(file) = self.files.handle(name) {
             // A hint: where the system does not take it, the read comes from its cache.
-            let _ = rustix::fs::fadvise(file.as_ref(), 0, None, rustix::fs::Advice::DontNeed);
+            let _ = rustix::fs::fadvise(&file.file, 0, None, rustix::fs::Advice::DontNeed);
         }
         let _ = name;
         Box::pin(ready(()))

@@ -11,15 +11,21 @@ use crate::{Error, ErrorKind, Result};
 pub mod cache;
 pub mod conformance;
 #[cfg(not(target_arch = "wasm32"))]
+mod direct;
+mod disk;
+#[cfg(not(target_arch = "wasm32"))]
 mod file;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod http;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod picked;
 
 pub use crate::platform::Window;
+pub use disk::{Disk, Figure, ReadMode, ReadPlan, Stop, choose, is_steady};
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
@@ -123,6 +129,11 @@ pub trait Store: MaybeSend {
 
     /// What stands for the object's content, where the store was told: the same text, the same bytes.
     fn content_id(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// The disk of this machine that the objects lie on, whose reads can be made in several ways.
+    fn disk(&self) -> Option<&dyn Disk> {
         None
     }
 

@@ -15,7 +15,7 @@ use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{self, ModelSpec};
 use tilestream::shard::Model;
 use tilestream::shard::split::{SplitOptions, split};
-use tilestream::store::{FileStore, MemoryStore, Store};
+use tilestream::store::{FileStore, MemoryStore, ReadPlan, Store};
 
 pub use pollster::block_on;
 
@@ -119,7 +119,7 @@ pub async fn split_checkpoint(
 
 /// The demand of most tests: room for 128 positions, logits of up to 8 rows.
 pub fn demand() -> Demand {
-    Demand { budget_bytes: 256 << 20, kv_pages: 4, rows: None, head_rows: 8, direct: true }
+    Demand { budget_bytes: 256 << 20, kv_pages: 4, rows: None, head_rows: 8, direct: true, reads: ReadPlan::default() }
 }
 
 /// The smallest budget for `demand`.

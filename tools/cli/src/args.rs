@@ -68,6 +68,10 @@ pub struct ModelArgs {
     /// Worth it where the model is larger than what the system's file cache holds.
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub ram: u64,
+    /// How the model's files are read. auto: through the system's cache where it can hold what a sweep reads, else in the way
+    /// that was fastest when the disk was measured, once, for up to 1.5 s; buffered: through the cache; direct: past it.
+    #[arg(long, value_enum, default_value = "auto", hide_possible_values = true, value_name = "auto|buffered|direct")]
+    pub io: Io,
     /// Positions of KV cache to reserve [default: what the prompt and --max-tokens need].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
@@ -79,6 +83,14 @@ pub struct ModelArgs {
     pub shards_dir: Option<PathBuf>,
     #[command(flatten)]
     pub hub: HubArgs,
+}
+
+/// How files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    Auto,
+    Buffered,
+    Direct,
 }
 
 /// How keys and values are stored.

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tilestream::gpu::kernels::KvType;
+use tilestream::model::CancelToken;
 use tilestream::store::cache::{CachePlace, FolderCache};
 use tilestream::store::{FileStore, HttpStore};
 use tilestream::{AutoModel, Error, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace};
@@ -14,7 +15,7 @@ use tilestream_split::size::show_size;
 use tilestream_split::{Reporter, cache_dir};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::args::{GenerationArgs, Kv, ModelArgs};
+use crate::args::{GenerationArgs, Io, Kv, ModelArgs};
 
 /// Opens the split model that MODEL stands for: at a web address, in a folder, or made of a checkpoint first, which may
 /// lie on a hub.
@@ -67,6 +68,11 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
     LoadOptions {
         budget_bytes: args.budget,
         ram_bytes: args.ram,
+        io: match args.io {
+            Io::Auto => tilestream::Io::Auto,
+            Io::Buffered => tilestream::Io::Buffered,
+            Io::Direct => tilestream::Io::Direct,
+        },
         adapter: args.adapter.clone(),
         context: args.context.or(context),
         kv,
@@ -97,19 +103,26 @@ pub fn generate_options(args: &GenerationArgs) -> GenerateOptions {
     GenerateOptions { max_tokens, sampler, stop, ignore_eos }
 }
 
-/// Loads the model and lets the stop flag end what it does.
+/// Loads the model; the stop flag ends that, and what it does later.
 pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBool>) -> Result<AutoModel> {
+    watch_stop(stop, options.cancel.clone())?;
     let model = files.load(options).await?;
+    log::info!("{}", model.reads());
     let used = model.profile().budget_bytes;
     if used < options.budget_bytes {
         let mib = |bytes: u64| bytes >> 20;
         eprintln!("the GPU has no memory for {} MiB: {} MiB are used", mib(options.budget_bytes), mib(used));
     }
-    let (token, stop) = (model.cancel_token(), Arc::downgrade(stop));
+    Ok(model)
+}
+
+/// Cancels the token whenever the flag is raised.
+fn watch_stop(stop: &Arc<AtomicBool>, token: CancelToken) -> Result<()> {
+    let stop = Arc::downgrade(stop);
     // The flag is set by a signal handler, which may do no more than that.
     let watch = move || {
         while let Some(stop) = stop.upgrade() {
-            if stop.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            if stop.load(std::sync::atomic::Ordering::Relaxed) {
                 token.cancel();
             }
             drop(stop);
@@ -118,7 +131,7 @@ pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBoo
     };
     let thread = std::thread::Builder::new().name("stop-watcher".into()).spawn(watch);
     thread.map_err(|error| Error::io(error, "a thread that watches for Ctrl-C"))?;
-    Ok(model)
+    Ok(())
 }
 
 /// Reads a text file.

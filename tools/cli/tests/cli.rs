@@ -89,6 +89,8 @@ fn a_prompt_is_answered_and_reported() {
     assert!(profile["peak_gpu_bytes"].as_u64() <= profile["budget_bytes"].as_u64(), "{profile}");
     let text = report["text"].as_str().expect("a text");
     assert_eq!(shell.ok(&arguments).trim_end_matches('\n'), text.trim_end_matches('\n'), "the streamed text");
+    let direct = shell.json(&[&arguments[..], &["--json", "--io", "direct"]].concat());
+    assert_eq!(direct["ids"], report["ids"], "read past the cache");
 }
 
 #[test]
@@ -181,6 +183,7 @@ fn wrong_arguments_are_2_and_everything_else_is_1() {
         &["run", &model],
         &["run", &model, "--prompt", "a", "--budget", "lots"],
         &["run", &model, "--prompt", "a", "--temperature", "-1"],
+        &["run", &model, "--prompt", "a", "--io", "fast"],
         &["split", &model, &out, "--weights", "q4"],
         &["synth", "llama-9", &out],
         &["frobnicate"],
