@@ -66,6 +66,9 @@ pub struct LoadOptions {
     /// Rows of a sweep at most; what the budget allows where none.
     pub prefill_chunk: Option<u32>,
     pub upload: Upload,
+    /// Take the kernel shapes that are known to be fastest on this adapter, and on a GPU search for two seconds where none
+    /// are known yet. No number depends on it.
+    pub tune: bool,
 }
 
 impl Default for LoadOptions {
@@ -79,6 +82,7 @@ impl Default for LoadOptions {
             sequences: 1,
             prefill_chunk: None,
             upload: Upload::Auto,
+            tune: true,
         }
     }
 }

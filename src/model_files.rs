@@ -121,7 +121,9 @@ impl ModelFiles {
     }
 
     async fn engine(&self, options: &LoadOptions) -> Result<Engine> {
-        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
+        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?;
+        let gpu = gpu.with_upload(options.upload).with_kept_pipelines();
+        let gpu = if options.tune { gpu.with_search() } else { gpu };
         let (model, spec) = (Arc::clone(&self.model), self.spec.clone());
         let mut engine = Engine::open(gpu, model, spec, options.kv, options.demand()).await?;
         if options.ram_bytes > 0 {

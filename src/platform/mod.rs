@@ -11,7 +11,7 @@ mod remembered;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
 #[cfg(not(target_arch = "wasm32"))]
-pub use remembered::{recall, remember, user_cache_dir};
+pub use remembered::{REMEMBERS, recall, recall_bytes, remember, remember_bytes, user_cache_dir};
 
 #[cfg(target_arch = "wasm32")]
 mod web;
