@@ -151,7 +151,8 @@ impl<'a> Search<'a> {
                 break;
             }
             for (shape, kernels) in self.compiled(id, &round).await {
-                if now_s() >= until_s {
+                // The first one at least, so that a slow machine does not begin anew at every start.
+                if now_s() >= until_s && !measured.is_empty() {
                     break;
                 }
                 let seconds = seconds(&bench, &kernels).await;
@@ -169,7 +170,7 @@ impl<'a> Search<'a> {
         }
         drop(bench);
         idle(gpu).await;
-        if measured.len() > 1 {
+        if !measured.is_empty() {
             self.tuning = self.tuning.with(id, best);
             let (encoding, many) = (of.encoding.name().to_owned(), tokens > 1);
             self.found.retain(|found| found.encoding != encoding || found.many != many || found.columns != of.columns);
