@@ -6,8 +6,10 @@
 // input_group * 4 values behind the last.
 // Grid: x and y folded over groups of rows, z over tokens (matvec) or groups of TOKENS tokens (matmul). CPU twin: reference::matmul.
 //
-// A sum has one order whatever the dispatch: lane l takes chunks l, l + LANES, ... and adds column by column into four
-// partial sums; then the four, then the lanes in a butterfly. So a token's numbers depend on nothing but its row.
+// A sum has one order whatever the dispatch. It is spun of STRANDS strands: strand l takes chunks l, l + STRANDS, ... and adds
+// column by column into four partial sums; then the four, then the strands in a butterfly, those farthest apart first. A
+// lane has one strand or several (part `strands`), which changes nothing of the order. So a token's numbers depend on
+// nothing but its row.
 struct Params {
     rows: u32,
     first_row: u32,
@@ -38,8 +40,13 @@ struct Params {
 const ACCUMULATE = 1u;
 const BIAS = 2u;
 
-fn write(row: u32, token: u32, lane: u32, index: u32, sum4: vec4<f32>) {
-    var sum = sum_lanes((sum4.x + sum4.y) + (sum4.z + sum4.w), index);
+// The sum of a strand.
+fn total(sum4: vec4<f32>) -> f32 {
+    return (sum4.x + sum4.y) + (sum4.z + sum4.w);
+}
+
+fn write(row: u32, token: u32, lane: u32, index: u32, of_lane: f32) {
+    var sum = sum_lanes(of_lane, index);
     if lane != 0u || row >= params.rows || token >= params.tokens {
         return;
     }
@@ -87,6 +94,15 @@ fn add_row(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sum: vec4<f32>) -> vec4
     return fma(w[7], x[7], s);
 }
 
+// One strand of a row, or of ROWS rows, times one token.
+fn strand(row: u32, at: u32, first_chunk: u32) -> Totals {
+    var s: Sums;
+    for (var chunk = first_chunk; chunk < params.chunks; chunk += STRANDS) {
+        s = add_rows(row, chunk, inputs_at(at + chunk * 8u), s);
+    }
+    return totals(s);
+}
+
 @compute @workgroup_size(LANES, GROUPS)
 fn matvec(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -96,15 +112,39 @@ fn matvec(
 ) {
     let row = ((group.y * groups.x + group.x) * GROUPS + local.y) * ROWS;
     let at = group.z * params.input_stride + input_part(params.first_row + min(row, params.rows - 1u));
-    var s: Sums;
-    for (var chunk = local.x; chunk < params.chunks; chunk += LANES) {
-        s = add_rows(row, chunk, inputs_at(at + chunk * 8u), s);
-    }
-    write_rows(row, group.z, local.x, index, s);
+    write_rows(row, group.z, local.x, index, strands(row, at, local.x));
 }
 
-// A block of ROWS rows and TOKENS tokens in registers: each weight is decoded once for all tokens, each input value
-// loaded once for all rows.
+// Sums of ROWS rows for TOKENS tokens.
+struct Block {
+    t0: Totals,
+    t1: Totals,
+    t2: Totals,
+    t3: Totals,
+}
+
+fn add_blocks(a: Block, b: Block) -> Block {
+    return Block(a.t0 + b.t0, a.t1 + b.t1, a.t2 + b.t2, a.t3 + b.t3);
+}
+
+// One strand of a block of ROWS rows and TOKENS tokens in registers: each weight is decoded once for all tokens, each input
+// value loaded once for all rows. `at`: where the tokens' rows begin.
+fn block_strand(row: u32, at: vec4<u32>, first_chunk: u32) -> Block {
+    var s0: Sums;
+    var s1: Sums;
+    var s2: Sums;
+    var s3: Sums;
+    for (var chunk = first_chunk; chunk < params.chunks; chunk += STRANDS) {
+        let w = weights_of(row, chunk);
+        let column = chunk * 8u;
+        s0 = add_chunk(w, at.x + column, s0);
+        s1 = add_chunk(w, at.y + column, s1);
+        s2 = add_chunk(w, at.z + column, s2);
+        s3 = add_chunk(w, at.w + column, s3);
+    }
+    return Block(totals(s0), totals(s1), totals(s2), totals(s3));
+}
+
 @compute @workgroup_size(LANES, GROUPS)
 fn matmul(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -114,25 +154,11 @@ fn matmul(
 ) {
     let row = ((group.y * groups.x + group.x) * GROUPS + local.y) * ROWS;
     let token = group.z * TOKENS;
-    let last = params.tokens - 1u;
-    let at0 = token * params.input_stride;
-    let at1 = min(token + 1u, last) * params.input_stride;
-    let at2 = min(token + 2u, last) * params.input_stride;
-    let at3 = min(token + 3u, last) * params.input_stride;
-    var s0: Sums;
-    var s1: Sums;
-    var s2: Sums;
-    var s3: Sums;
-    for (var chunk = local.x; chunk < params.chunks; chunk += LANES) {
-        let w = weights_of(row, chunk);
-        let column = chunk * 8u;
-        s0 = add_chunk(w, at0 + column, s0);
-        s1 = add_chunk(w, at1 + column, s1);
-        s2 = add_chunk(w, at2 + column, s2);
-        s3 = add_chunk(w, at3 + column, s3);
-    }
-    write_rows(row, token, local.x, index, s0);
-    write_rows(row, token + 1u, local.x, index, s1);
-    write_rows(row, token + 2u, local.x, index, s2);
-    write_rows(row, token + 3u, local.x, index, s3);
+    // Tokens past the end are the last one again.
+    let tokens = min(vec4<u32>(token, token + 1u, token + 2u, token + 3u), vec4<u32>(params.tokens - 1u));
+    let sums = block_strands(row, tokens * params.input_stride, local.x);
+    write_rows(row, token, local.x, index, sums.t0);
+    write_rows(row, token + 1u, local.x, index, sums.t1);
+    write_rows(row, token + 2u, local.x, index, sums.t2);
+    write_rows(row, token + 3u, local.x, index, sums.t3);
 }

@@ -72,6 +72,9 @@ pub struct LoadOptions {
     pub io: Io,
     /// Stops the loading, and what the model does after it. Clones of these options share it.
     pub cancel: CancelToken,
+    /// Take the kernel shapes that are known to be fastest on this adapter, and on a GPU search for two seconds where none
+    /// are known yet. No number depends on it.
+    pub tune: bool,
 }
 
 impl Default for LoadOptions {
@@ -87,6 +90,7 @@ impl Default for LoadOptions {
             upload: Upload::Auto,
             io: Io::Auto,
             cancel: CancelToken::default(),
+            tune: true,
         }
     }
 }

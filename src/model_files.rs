@@ -123,7 +123,9 @@ impl ModelFiles {
     }
 
     async fn engine(&self, options: &LoadOptions) -> Result<(Engine, Reads)> {
-        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?.with_upload(options.upload);
+        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?;
+        let gpu = gpu.with_upload(options.upload).with_kept_pipelines();
+        let gpu = if options.tune { gpu.with_search() } else { gpu };
         let (model, spec) = (Arc::clone(&self.model), self.spec.clone());
         let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(Piece::len_bytes).sum();
         let sizes = Sizes::new(tile_bytes, gpu.budget_bytes(), gpu.uploads_directly(), options);

@@ -7,8 +7,9 @@ use tilestream::gpu::kernels::{KernelId, KernelRow, Tuning};
 const LANES: &[u32] = &[1, 8, 32];
 
 fn tunings() -> impl Iterator<Item = Tuning> {
-    LANES.iter().zip([1, 4, 8]).flat_map(|(lanes, rows)| {
+    LANES.iter().zip([1, 4, 8]).zip([4, 1, 2]).flat_map(|((lanes, rows), each)| {
         [true, false].map(|subgroups| Tuning {
+            strands: lanes * each,
             lanes: *lanes,
             groups: 32 / lanes,
             wide_lanes: 4 * lanes,
@@ -16,6 +17,7 @@ fn tunings() -> impl Iterator<Item = Tuning> {
             vector_rows: rows,
             matrix_rows: rows,
             subgroups,
+            found: Vec::new(),
         })
     })
 }

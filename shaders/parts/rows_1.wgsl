@@ -6,6 +6,9 @@ struct Sums {
     a: vec4<f32>,
 }
 
+// The sums, each of one number.
+alias Totals = f32;
+
 // Weights of the rows for one chunk.
 struct Weights {
     a: array<vec4<f32>, 8>,
@@ -38,6 +41,10 @@ fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
     return s;
 }
 
-fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {
-    write(row, token, lane, index, s.a);
+fn totals(s: Sums) -> Totals {
+    return total(s.a);
+}
+
+fn write_rows(row: u32, token: u32, lane: u32, index: u32, t: Totals) {
+    write(row, token, lane, index, t);
 }

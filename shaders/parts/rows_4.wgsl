@@ -9,6 +9,9 @@ struct Sums {
     d: vec4<f32>,
 }
 
+// The sums, each of one number.
+alias Totals = vec4<f32>;
+
 // Weights of the rows for one chunk.
 struct Weights {
     a: array<vec4<f32>, 8>,
@@ -57,9 +60,13 @@ fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
     return s;
 }
 
-fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {
-    write(row, token, lane, index, s.a);
-    write(row + 1u, token, lane, index, s.b);
-    write(row + 2u, token, lane, index, s.c);
-    write(row + 3u, token, lane, index, s.d);
+fn totals(s: Sums) -> Totals {
+    return vec4<f32>(total(s.a), total(s.b), total(s.c), total(s.d));
+}
+
+fn write_rows(row: u32, token: u32, lane: u32, index: u32, t: Totals) {
+    write(row, token, lane, index, t.x);
+    write(row + 1u, token, lane, index, t.y);
+    write(row + 2u, token, lane, index, t.z);
+    write(row + 3u, token, lane, index, t.w);
 }

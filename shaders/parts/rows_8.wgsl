@@ -13,6 +13,9 @@ struct Sums {
     h: vec4<f32>,
 }
 
+// The sums, each of one number.
+alias Totals = mat2x4<f32>;
+
 // Weights of the rows for one chunk.
 struct Weights {
     a: array<vec4<f32>, 8>,
@@ -77,13 +80,20 @@ fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
     return s;
 }
 
-fn write_rows(row: u32, token: u32, lane: u32, index: u32, s: Sums) {
-    write(row, token, lane, index, s.a);
-    write(row + 1u, token, lane, index, s.b);
-    write(row + 2u, token, lane, index, s.c);
-    write(row + 3u, token, lane, index, s.d);
-    write(row + 4u, token, lane, index, s.e);
-    write(row + 5u, token, lane, index, s.f);
-    write(row + 6u, token, lane, index, s.g);
-    write(row + 7u, token, lane, index, s.h);
+fn totals(s: Sums) -> Totals {
+    return mat2x4<f32>(
+        total(s.a), total(s.b), total(s.c), total(s.d),
+        total(s.e), total(s.f), total(s.g), total(s.h),
+    );
+}
+
+fn write_rows(row: u32, token: u32, lane: u32, index: u32, t: Totals) {
+    write(row, token, lane, index, t[0].x);
+    write(row + 1u, token, lane, index, t[0].y);
+    write(row + 2u, token, lane, index, t[0].z);
+    write(row + 3u, token, lane, index, t[0].w);
+    write(row + 4u, token, lane, index, t[1].x);
+    write(row + 5u, token, lane, index, t[1].y);
+    write(row + 6u, token, lane, index, t[1].z);
+    write(row + 7u, token, lane, index, t[1].w);
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::channel::oneshot;
 
 use super::memory::{ALLOCATOR_SLACK_BYTES, Accountant, CountedBuffer};
+use super::tuning::Tuning;
 use crate::platform::{Poller, Window};
 use crate::{Error, ErrorKind, Result};
 
@@ -108,6 +109,9 @@ pub struct Gpu {
     accountant: Accountant,
     budget_bytes: u64,
     upload: Upload,
+    tuning: Arc<Tuning>,
+    pub(super) pipelines: Option<wgpu::PipelineCache>,
+    searches: bool,
     poller: Poller,
     /// What went wrong where nobody was asked: a lost device, memory that ran out, a fault in the commands.
     fault: Fault,
@@ -140,7 +144,7 @@ impl Gpu {
     pub async fn open(name: Option<&str>, budget_bytes: u64) -> Result<Self> {
         let adapter = pick_adapter(name).await?;
         let report = AdapterReport::of(&adapter);
-        let mut wanted = wgpu::Features::SUBGROUP;
+        let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE;
         if report.maps_primary_buffers() {
             wanted |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
         }
@@ -159,8 +163,20 @@ impl Gpu {
         let fault = watch_for_faults(&device);
         let poller = Poller::new(device.clone()).map_err(|error| Error::io(error, "GPU poller thread"))?;
         let accountant = Accountant::new(budget_bytes.saturating_sub(ALLOCATOR_SLACK_BYTES));
-        let upload = Upload::Auto;
-        Ok(Self { device, queue, adapter: report.into(), accountant, budget_bytes, upload, poller, fault })
+        let tuning = Tuning::for_adapter(&report.info, device.features() | unnamed_features(&device), &report.limits);
+        Ok(Self {
+            device,
+            queue,
+            adapter: report.into(),
+            accountant,
+            budget_bytes,
+            upload: Upload::Auto,
+            tuning: tuning.into(),
+            pipelines: None,
+            searches: false,
+            poller,
+            fault,
+        })
     }
 
     /// What the device can do.
@@ -183,6 +199,23 @@ impl Gpu {
     pub fn with_upload(mut self, upload: Upload) -> Self {
         self.upload = upload;
         self
+    }
+
+    /// The same device, whose kernels get the shapes that are known to be best, and on a GPU are searched for where they are
+    /// not known yet: see [`super::search`].
+    pub fn with_search(mut self) -> Self {
+        self.searches = true;
+        self
+    }
+
+    /// Whether [`Gpu::with_search`] was asked for.
+    pub fn searches(&self) -> bool {
+        self.searches
+    }
+
+    /// The sizes that kernels of this class of adapters have.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
     /// Whether shaders read the upload windows themselves.

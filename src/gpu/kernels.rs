@@ -1,13 +1,12 @@
 //! The table of kernels: entry point, the WGSL parts it is composed of, its constants, its bindings.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-
+pub use super::compile::{Kernel, Kernels};
 use super::compose::Composed;
 pub use super::params::*;
+pub use super::tuning::{Shape, Tuning};
+use crate::Result;
 use crate::encoding::{ENCODINGS, Encoding};
 use crate::plan::Activation;
-use crate::{Error, ErrorKind, Result};
 
 /// Positions in a page of the KV cache.
 pub const PAGE_TOKENS: u32 = 32;
@@ -122,69 +121,9 @@ pub enum KernelId {
     DeltaRule,
 }
 
-/// Sizes that depend on the kind of adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tuning {
-    /// Invocations that share a row's sum, a power of two.
-    pub lanes: u32,
-    /// Rows of a workgroup.
-    pub groups: u32,
-    /// Invocations that share a row in norms and argmax, a power of two.
-    pub wide_lanes: u32,
-    /// Invocations that share a head in attention.
-    pub attention_lanes: u32,
-    /// Rows at once in a product with one token, and with many: 1, 4 or 8. More rows load each input value less often.
-    pub vector_rows: u32,
-    pub matrix_rows: u32,
-    /// Whether `lanes` neighbours may shuffle.
-    pub subgroups: bool,
-}
-
-impl Tuning {
-    /// The sizes for an adapter. A processor runs a workgroup on one core and pays for every barrier: where a subgroup is
-    /// wide enough it sums a row, elsewhere each invocation sums a row of its own, and its neighbours on the next ones
-    /// fill the vector unit. A GPU wants whole warps.
-    pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
-        let fits = |lanes| features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= lanes;
-        match info.device_type == wgpu::DeviceType::Cpu {
-            true if fits(8) => Self {
-                lanes: 8,
-                groups: 1,
-                wide_lanes: 8,
-                attention_lanes: 8,
-                vector_rows: 8,
-                // Eight make prompts a quarter faster, and each kernel takes three seconds to compile.
-                matrix_rows: 4,
-                subgroups: true,
-            },
-            true => Self::WITHOUT_SUMS,
-            false => Self {
-                lanes: 32,
-                groups: 4,
-                wide_lanes: 128.min(limits.max_compute_invocations_per_workgroup),
-                attention_lanes: 64,
-                vector_rows: 1,
-                matrix_rows: 4,
-                subgroups: fits(32),
-            },
-        }
-    }
-
-    /// No sum over lanes in products: for processors with narrow subgroups or none.
-    pub const WITHOUT_SUMS: Self = Self {
-        lanes: 1,
-        groups: 8,
-        wide_lanes: 4,
-        attention_lanes: 4,
-        vector_rows: 4,
-        matrix_rows: 4,
-        subgroups: false,
-    };
-}
-
 /// What a shader does with a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Read,
     Write,
 }
@@ -195,16 +134,8 @@ use Access::{Read, Write};
 pub struct KernelRow {
     pub entry: &'static str,
     pub composed: Composed,
-    bindings: &'static [Access],
-    params_bytes: u64,
-}
-
-/// A compiled kernel.
-#[derive(Debug)]
-pub struct Kernel {
-    pub id: KernelId,
-    pub pipeline: wgpu::ComputePipeline,
-    pub layout: wgpu::BindGroupLayout,
+    pub(super) bindings: &'static [Access],
+    pub(super) params_bytes: u64,
 }
 
 impl KernelId {
@@ -243,20 +174,21 @@ impl KernelId {
         let (entry, parts, bindings, params_bytes) = self.parts(tuning);
         let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
         let uses_lanes = self.is_product() || matches!(self, Self::Norm | Self::NormInPlace);
-        let lanes = match self {
-            _ if self.is_product() => tuning.lanes,
-            Self::Attention(_) => tuning.attention_lanes,
-            _ => tuning.wide_lanes,
+        let (lanes, groups) = match self {
+            _ if self.is_product() => (tuning.shape(self).lanes, tuning.shape(self).groups),
+            Self::Attention(_) => (tuning.attention_lanes, 1),
+            _ => (tuning.wide_lanes, 1),
         };
-        let groups = if self.is_product() { tuning.groups } else { 1 };
-        let scale_chunks = self.encoding().map_or(1, Encoding::scale_chunks);
-        let constants = [
+        let mut constants = vec![
             ("LANES", lanes),
             ("GROUPS", groups),
             ("TOKENS", TOKENS),
             ("PAGE_TOKENS", PAGE_TOKENS),
-            ("SCALE_CHUNKS", scale_chunks),
+            ("SCALE_CHUNKS", self.encoding().map_or(1, Encoding::scale_chunks)),
         ];
+        if self.is_product() {
+            constants.push(("STRANDS", tuning.strands));
+        }
         let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let composed = Composed::new(enable, &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })
@@ -264,12 +196,8 @@ impl KernelId {
 
     /// Rows and tokens that an invocation of a matrix product has in registers.
     pub fn block(self, tuning: &Tuning) -> (u32, u32) {
-        match self {
-            Self::MatVec(_) => (tuning.vector_rows, 1),
-            Self::MatMul(_) => (tuning.matrix_rows, TOKENS),
-            // Neighbouring rows may belong to different groups.
-            _ => (1, 1),
-        }
+        let tokens = if matches!(self, Self::MatMul(_)) { TOKENS } else { 1 };
+        (tuning.shape(self).rows, tokens)
     }
 
     /// What the matrix of a product is stored in.
@@ -290,7 +218,10 @@ impl KernelId {
 
     /// Whether the lanes that share a sum fit a subgroup.
     fn shuffles(self, tuning: &Tuning) -> bool {
-        tuning.subgroups && (!matches!(self, Self::Norm | Self::NormInPlace) || tuning.wide_lanes <= tuning.lanes)
+        match self {
+            Self::Norm | Self::NormInPlace => tuning.subgroups && tuning.wide_lanes <= tuning.lanes,
+            _ => tuning.shape(self).subgroups,
+        }
     }
 
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
@@ -302,7 +233,8 @@ impl KernelId {
         let matmul = |encoding: Encoding, input: &str| {
             let (rows, _) = self.block(tuning);
             let rows = format!("parts/rows_{rows}.wgsl");
-            own(&[&["matmul.wgsl"], encoding.parts(), &[&rows, "parts/bits.wgsl", lanes, input]].concat())
+            let strands = format!("parts/strands_{}.wgsl", tuning.strands / tuning.shape(self).lanes.max(1));
+            own(&[&["matmul.wgsl"], encoding.parts(), &[&rows, &strands, "parts/bits.wgsl", lanes, input]].concat())
         };
         let transposed =
             |encoding: Encoding| own(&[&["matmul_transposed.wgsl"], encoding.parts(), &["parts/bits.wgsl"]].concat());
@@ -371,89 +303,4 @@ impl KernelId {
 fn size<P>() -> u64 {
     // WGSL rounds a uniform struct up to 16 bytes.
     size_of::<P>().next_multiple_of(16) as u64
-}
-
-/// The compiled kernels of a device.
-#[derive(Debug)]
-pub struct Kernels {
-    device: wgpu::Device,
-    tuning: Tuning,
-    compiled: Mutex<HashMap<KernelId, Arc<Kernel>>>,
-}
-
-impl Kernels {
-    /// An empty set.
-    pub fn new(device: &wgpu::Device, tuning: Tuning) -> Self {
-        Self { device: device.clone(), tuning, compiled: Mutex::default() }
-    }
-
-    /// The sizes that the kernels are compiled for.
-    pub fn tuning(&self) -> &Tuning {
-        &self.tuning
-    }
-
-    /// A kernel that was prepared.
-    pub fn get(&self, id: KernelId) -> Option<Arc<Kernel>> {
-        self.compiled.lock().ok()?.get(&id).cloned()
-    }
-
-    /// Compiles kernels that are not there yet.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Gpu`] naming file and line of the shader, with what the driver says.
-    pub async fn prepare(&self, ids: &[KernelId]) -> Result<()> {
-        for id in ids {
-            if self.get(*id).is_none() {
-                let kernel = Arc::new(self.compile(*id).await?);
-                if let Ok(mut compiled) = self.compiled.lock() {
-                    compiled.insert(*id, kernel);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn compile(&self, id: KernelId) -> Result<Kernel> {
-        let row = id.row(&self.tuning)?;
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(row.entry),
-            source: wgpu::ShaderSource::Wgsl(row.composed.source.as_str().into()),
-        });
-        let layout = self.layout(&row);
-        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(row.entry),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(row.entry),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(row.entry),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
-        let Some(error) = scope.pop().await else { return Ok(Kernel { id, pipeline, layout }) };
-        let messages = module.get_compilation_info().await.messages;
-        let place = messages.iter().find_map(|message| message.location.as_ref());
-        let place = place.map_or_else(|| row.entry.to_owned(), |place| row.composed.place(place.line_number));
-        Err(Error::new(ErrorKind::Gpu, format!("kernel {id:?} does not compile: {error}")).file(place))
-    }
-
-    fn layout(&self, row: &KernelRow) -> wgpu::BindGroupLayout {
-        let entry = |binding, ty, has_dynamic_offset, bytes| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: wgpu::BufferSize::new(bytes) },
-            count: None,
-        };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, row.params_bytes)];
-        entries.extend((1..).zip(row.bindings).map(|(index, access)| {
-            let ty = wgpu::BufferBindingType::Storage { read_only: *access == Read };
-            entry(index, ty, false, 0)
-        }));
-        self.device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(row.entry), entries: &entries })
-    }
 }

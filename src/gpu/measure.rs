@@ -4,13 +4,13 @@ use bytemuck::Zeroable;
 
 use super::kernels::{CopyParams, KernelId, Kernels, MatMulParams, grid};
 use super::recorder::{Bind, Recorder};
-use super::{CountedBuffer, Gpu};
+use super::{CountedBuffer, Gpu, tuning};
 use crate::encoding::Encoding;
 use crate::platform::now_s;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes that a measurement goes over before it comes back to the first: more than any cache holds.
-const SPREAD_BYTES: u64 = 192 << 20;
+pub const SPREAD_BYTES: u64 = 192 << 20;
 /// A measurement takes at least this long.
 const LEAST_S: f64 = 0.05;
 /// The best of so many.
@@ -41,44 +41,93 @@ pub async fn product(
     (rows, columns): (u32, u32),
     tokens: u32,
 ) -> Result<f64> {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-    let stride = encoding.row_stride(u64::from(columns));
-    let matrix_bytes = stride * u64::from(rows);
-    let count = (SPREAD_BYTES.min(gpu.largest_binding_bytes()) / matrix_bytes.max(1)).max(1);
-    let padded = u64::from(columns).next_multiple_of(32);
-    let weights = gpu.buffer("weights", matrix_bytes * count, usage).await?;
-    let input = gpu.buffer("input", padded * 4 * u64::from(tokens), usage).await?;
-    let vectors = gpu.buffer("vectors", 16, usage).await?;
-    let output = gpu.buffer("output", u64::from(rows) * 4 * u64::from(tokens), usage).await?;
-    fill(gpu, &weights).await?;
-    let planes = encoding.descriptor().planes.len();
-    let plane = |index: usize| match index < planes {
-        true => (encoding.plane_offset(u64::from(columns), index) / 16) as u32,
-        false => 0,
-    };
-    let params = MatMulParams {
-        rows,
-        row_stride: (stride / 16) as u32,
-        chunks: columns.div_ceil(32),
-        tokens,
-        input_stride: (padded / 4) as u32,
-        output_stride: rows,
-        plane1: plane(1),
-        plane2: plane(2),
-        plane3: plane(3),
-        scale: 1.0,
-        ..MatMulParams::zeroed()
-    };
-    let id = if tokens == 1 { KernelId::MatVec(encoding) } else { KernelId::MatMul(encoding) };
-    let mut bench = Bench::new(gpu, kernels, id).await?;
-    let call = |index: u64| {
-        let weight_base = (index % count * matrix_bytes / 16) as u32;
-        let params = MatMulParams { weight_base, ..params };
-        let binds: Vec<Bind<'_>> =
-            vec![(&weights).into(), (&weights).into(), (&input).into(), (&vectors).into(), (&output).into()];
-        (binds, params, grid::matmul(kernels.tuning(), id, &params))
-    };
-    bench.seconds(call).await
+    let product = Product { encoding, rows, columns };
+    ProductBench::new(gpu, product, tokens, SPREAD_BYTES).await?.seconds(kernels, LEAST_S).await
+}
+
+/// A matrix whose products are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    pub encoding: Encoding,
+    pub rows: u32,
+    pub columns: u32,
+}
+
+impl Product {
+    /// Bytes of the matrix.
+    pub fn bytes(self) -> u64 {
+        self.encoding.row_stride(u64::from(self.columns)) * u64::from(self.rows)
+    }
+}
+
+/// The buffers of a product, for as many kernels as are to be compared.
+pub struct ProductBench {
+    gpu: Gpu,
+    id: KernelId,
+    /// Weights, input, vectors, output.
+    buffers: [CountedBuffer; 4],
+    params: MatMulParams,
+    /// Matrices in the weights, one behind the other.
+    count: u64,
+    matrix_bytes: u64,
+}
+
+impl ProductBench {
+    /// Makes the buffers: the matrix as often as `spread_bytes` hold it, and once at least.
+    ///
+    /// # Errors
+    /// As [`copy`].
+    pub async fn new(gpu: &Gpu, product: Product, tokens: u32, spread_bytes: u64) -> Result<Self> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let Product { encoding, rows, columns } = product;
+        let stride = encoding.row_stride(u64::from(columns));
+        let matrix_bytes = product.bytes();
+        let count = (spread_bytes.min(gpu.largest_binding_bytes()) / matrix_bytes.max(1)).max(1);
+        let padded = u64::from(columns).next_multiple_of(32);
+        let weights = gpu.buffer("weights", matrix_bytes * count, usage).await?;
+        let input = gpu.buffer("input", padded * 4 * u64::from(tokens), usage).await?;
+        let vectors = gpu.buffer("vectors", 16, usage).await?;
+        let output = gpu.buffer("output", u64::from(rows) * 4 * u64::from(tokens), usage).await?;
+        fill(gpu, &weights).await?;
+        let planes = encoding.descriptor().planes.len();
+        let plane = |index: usize| match index < planes {
+            true => (encoding.plane_offset(u64::from(columns), index) / 16) as u32,
+            false => 0,
+        };
+        let params = MatMulParams {
+            rows,
+            row_stride: (stride / 16) as u32,
+            chunks: columns.div_ceil(32),
+            tokens,
+            input_stride: (padded / 4) as u32,
+            output_stride: rows,
+            plane1: plane(1),
+            plane2: plane(2),
+            plane3: plane(3),
+            scale: 1.0,
+            ..MatMulParams::zeroed()
+        };
+        let (gpu, id, buffers) = (gpu.clone(), tuning::product(encoding, tokens), [weights, input, vectors, output]);
+        Ok(Self { gpu, id, buffers, params, count, matrix_bytes })
+    }
+
+    /// Seconds of one product; a measurement takes `least_s` or more.
+    ///
+    /// # Errors
+    /// As [`copy`].
+    pub async fn seconds(&self, kernels: &Kernels, least_s: f64) -> Result<f64> {
+        let mut bench = Bench::new(&self.gpu, kernels, self.id).await?;
+        bench.least_s = least_s;
+        let [weights, input, vectors, output] = &self.buffers;
+        let call = |index: u64| {
+            let weight_base = (index % self.count * self.matrix_bytes / 16) as u32;
+            let params = MatMulParams { weight_base, ..self.params };
+            let binds: Vec<Bind<'_>> =
+                vec![weights.into(), weights.into(), input.into(), vectors.into(), output.into()];
+            (binds, params, grid::matmul(kernels.tuning(), self.id, &params))
+        };
+        bench.seconds(call).await
+    }
 }
 
 /// Bytes a second of copies from memory that the host writes to memory that shaders read, `window_bytes` each: what an
@@ -140,13 +189,15 @@ struct Bench {
     gpu: Gpu,
     recorder: Recorder,
     kernel: std::sync::Arc<super::kernels::Kernel>,
+    /// Seconds that a measurement takes at least.
+    least_s: f64,
 }
 
 impl Bench {
     async fn new(gpu: &Gpu, kernels: &Kernels, id: KernelId) -> Result<Self> {
         kernels.prepare(&[id]).await?;
         let kernel = kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, "a kernel was not prepared"))?;
-        Ok(Self { gpu: gpu.clone(), recorder: Recorder::new(gpu).await?, kernel })
+        Ok(Self { gpu: gpu.clone(), recorder: Recorder::new(gpu).await?, kernel, least_s: LEAST_S })
     }
 
     /// Seconds of one dispatch, of which `call` gives buffers, parameters and grid by its number.
@@ -155,8 +206,9 @@ impl Bench {
         call: impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]),
     ) -> Result<f64> {
         let mut count = 1;
-        // The first one also warms up.
-        while self.run(&call, count).await? < LEAST_S && !self.recorder.is_full() && count < 200 {
+        // Some drivers compile when a kernel is first used.
+        self.run(&call, count).await?;
+        while self.run(&call, count).await? < self.least_s && !self.recorder.is_full() && count < 200 {
             count *= 2;
         }
         let mut best = f64::INFINITY;

@@ -1,12 +1,16 @@
 //! Device, memory accountant, shaders. Knows buffers and pipelines; no tensor names, no paths.
 
+mod compile;
 pub mod compose;
 pub mod device;
 pub mod kernels;
 pub mod measure;
 pub mod memory;
 mod params;
+mod pipelines;
 pub mod recorder;
+pub mod search;
+pub mod tuning;
 
 pub use device::{AdapterReport, Gpu, Upload, adapters};
 pub use memory::{Accountant, CountedBuffer};

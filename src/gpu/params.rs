@@ -128,7 +128,7 @@ pub mod grid {
     /// Row groups folded over x and y, tokens (or groups of them) over z.
     pub fn matmul(tuning: &Tuning, id: KernelId, params: &MatMulParams) -> [u32; 3] {
         let (rows, tokens) = id.block(tuning);
-        let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.groups * rows)));
+        let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.shape(id).groups * rows)));
         [x, y, params.tokens.div_ceil(tokens)]
     }
 

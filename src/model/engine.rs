@@ -15,6 +15,7 @@ use super::step::{Row, Step, StepInput};
 use crate::gpu::Gpu;
 use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
 use crate::gpu::recorder::Recorder;
+use crate::gpu::search::Search;
 use crate::plan::{BufferId, ModelSpec, Op};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
@@ -101,9 +102,13 @@ impl Engine {
         demand.direct = gpu.uploads_directly();
         demand.budget_bytes = gpu.budget_bytes();
         let shares = budget::share(&spec, &layout, &geometry, &demand)?;
-        let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.features(), &gpu.adapter.limits);
-        let kernels = Kernels::new(&gpu.device, tuning);
+        let tuning = match gpu.searches() {
+            true => Search::new(&gpu).of_model(&layout.products()).await,
+            false => gpu.tuning().clone(),
+        };
+        let kernels = Kernels::new(&gpu.device, tuning).with_cache(gpu.pipeline_cache());
         kernels.prepare(&needed_kernels(&spec, &layout, kv_kind)).await?;
+        gpu.keep_pipelines();
         let recorder = Recorder::new(&gpu).await?;
         let buffers = Buffers::new(&gpu, &spec, &layout, &shares).await?;
         let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
@@ -155,6 +160,11 @@ impl Engine {
     /// The device and its accountant.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// The sizes that its kernels were compiled for.
+    pub fn tuning(&self) -> &Tuning {
+        self.kernels.tuning()
     }
 
     /// How the budget was shared out.

@@ -1,8 +1,10 @@
 //! Where each tensor of the plan lies in the model's files, as pieces in sweep order.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::encoding::Encoding;
+use crate::gpu::measure::Product;
 use crate::plan::{self, LayerSpec, MatrixId, MatrixSpec, ModelSpec};
 use crate::shard::{Model, StoredTensor};
 use crate::stream::Piece;
@@ -118,6 +120,24 @@ impl ModelLayout {
             let of_experts = layer.experts.iter().flat_map(|expert| &expert.matrices);
             layer.matrices.iter().chain(of_experts)
         })
+    }
+
+    /// For each encoding the shape that most of its bytes have, the encoding with the most bytes first.
+    pub fn products(&self) -> Vec<Product> {
+        let mut bytes: BTreeMap<(Encoding, u64, u64), u64> = BTreeMap::new();
+        for matrix in self.matrices() {
+            let of_matrix = matrix.encoding.row_stride(matrix.columns) * matrix.rows;
+            *bytes.entry((matrix.encoding, matrix.rows, matrix.columns)).or_default() += of_matrix;
+        }
+        let mut by_bytes: Vec<_> = bytes.into_iter().collect();
+        by_bytes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let mut products: Vec<Product> = Vec::new();
+        for ((encoding, rows, columns), _) in by_bytes {
+            if products.iter().all(|product| product.encoding != encoding) {
+                products.push(Product { encoding, rows: rows as u32, columns: columns as u32 });
+            }
+        }
+        products
     }
 
     /// Pieces of a layer's experts, one run for each.

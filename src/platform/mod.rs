@@ -17,7 +17,7 @@ pub use memory::available_memory_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
 #[cfg(not(target_arch = "wasm32"))]
-pub use remembered::{recall, remember, user_cache_dir};
+pub use remembered::{REMEMBERS, recall, recall_bytes, remember, remember_bytes, user_cache_dir};
 #[cfg(not(target_arch = "wasm32"))]
 pub use usage::*;
 

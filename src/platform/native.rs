@@ -119,6 +119,11 @@ impl Poller {
     }
 }
 
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Gives the host's event loop a turn; nothing to do where there are threads.
 pub async fn yield_now() {}
 

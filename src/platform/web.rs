@@ -59,6 +59,11 @@ impl Poller {
     pub fn watch(&self, _submission: wgpu::SubmissionIndex) {}
 }
 
+/// The browser compiles kernels in a process of its own.
+pub fn cores() -> usize {
+    1
+}
+
 /// Gives the host's event loop a turn, so that an abort or a question gets through. A message to oneself: browsers hold
 /// timers back for four milliseconds, which is longer than a tile takes.
 pub async fn yield_now() {
@@ -76,6 +81,9 @@ pub async fn yield_now() {
 /// Whether a shader with subgroup functions starts with `enable subgroups;`: browsers want it.
 pub const ENABLE_SUBGROUPS: bool = true;
 
+/// Whether anything is remembered on this host.
+pub const REMEMBERS: bool = false;
+
 /// Nothing is remembered here: a page measures what it needs again.
 pub fn recall<T>(_name: &str) -> Option<T> {
     None
@@ -83,6 +91,14 @@ pub fn recall<T>(_name: &str) -> Option<T> {
 
 /// See [`recall`].
 pub fn remember<T>(_name: &str, _value: &T) {}
+
+/// See [`recall`].
+pub fn recall_bytes(_name: &str) -> Option<Vec<u8>> {
+    None
+}
+
+/// See [`recall`].
+pub fn remember_bytes(_name: &str, _bytes: &[u8]) {}
 
 /// A page does not learn what it uses of the machine.
 pub fn cpu_s() -> Option<f64> {

@@ -15,6 +15,7 @@ mod delta;
 mod groups;
 mod random;
 mod rows;
+mod shapes;
 
 use attention::{
     attention_matches_over_pages_windows_and_segments, attention_matches_where_keys_hold_the_values,
@@ -28,6 +29,7 @@ use delta::{
 };
 use random::{Random, random_row};
 use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_with_their_factors};
+use shapes::{every_shape_for_a_gpu_has_the_same_bits, every_shape_of_a_product_has_the_same_bits};
 
 /// A case: its name, and what runs it.
 pub type Case = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
@@ -44,6 +46,8 @@ cases![
     columns_need_not_fill_a_block,
     bias_and_residual_are_added_and_a_wrong_weight_is_noticed,
     a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes,
+    every_shape_of_a_product_has_the_same_bits,
+    every_shape_for_a_gpu_has_the_same_bits,
     rows_past_the_largest_grid_are_computed,
     products_in_groups_match,
     transposed_products_match_wherever_tiles_are_cut,
@@ -92,7 +96,7 @@ impl Bench {
         let mut tuning = Tuning::for_adapter(info, features, &gpu.adapter.limits);
         // Narrow subgroups are not worth using, but they have to be right.
         if !tuning.subgroups && features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 4 {
-            tuning = Tuning { lanes: 4, groups: 2, wide_lanes: 4, subgroups: true, ..tuning };
+            tuning = Tuning { strands: 4, lanes: 4, groups: 2, wide_lanes: 4, subgroups: true, ..tuning };
         }
         let kernels = Kernels::new(&gpu.device, change(tuning));
         let recorder = Recorder::new(&gpu).await.expect("a recorder");

@@ -78,6 +78,9 @@ pub struct ModelArgs {
     /// Use the adapter whose name contains this (see `tilestream devices`).
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
+    /// Use the usual kernel shapes of this kind of adapter, whatever is known to be faster; search for none.
+    #[arg(long)]
+    pub no_tune: bool,
     /// Where a checkpoint is split to on first use, instead of the cache folder.
     #[arg(long, value_name = "DIR")]
     pub shards_dir: Option<PathBuf>,
@@ -283,11 +286,19 @@ pub struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("task").args(["measure", "tune"]))]
 pub struct DevicesArgs {
     /// Measure one adapter: what a plain copy moves, and what matrix products in each encoding make of it.
     #[arg(long)]
     pub measure: bool,
+    /// Search for the fastest kernel shapes of one adapter, for these encodings [default: all], and keep them for later runs.
+    /// (On a GPU `run` does so for what a model needs. A processor takes minutes.)
+    #[arg(long, value_name = "ENCODING", num_args = 0.., value_delimiter = ',')]
+    pub tune: Option<Vec<String>>,
+    /// Columns of the matrix that the search multiplies with.
+    #[arg(long, value_name = "N", default_value_t = 4096, requires = "tune", value_parser = clap::value_parser!(u32).range(32..=65536))]
+    pub columns: u32,
     /// The adapter to measure, by a part of its name [default: the best].
-    #[arg(long, value_name = "NAME", requires = "measure")]
+    #[arg(long, value_name = "NAME", requires = "task")]
     pub adapter: Option<String>,
 }

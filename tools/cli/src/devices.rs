@@ -1,7 +1,9 @@
 //! `tilestream devices`: what adapters there are.
 
-use tilestream::encoding::ENCODINGS;
-use tilestream::gpu::kernels::{Kernels, Tuning};
+use tilestream::encoding::{ENCODINGS, Encoding};
+use tilestream::gpu::kernels::{KernelId, Kernels};
+use tilestream::gpu::measure::Product;
+use tilestream::gpu::search::{Search, Trial};
 use tilestream::gpu::{Gpu, adapters, measure};
 use tilestream::{Error, ErrorKind, Result};
 use wgpu_facts::{has, yes};
@@ -42,6 +44,9 @@ pub fn devices(args: &DevicesArgs) -> Result<()> {
     if args.measure {
         return pollster::block_on(measure(args.adapter.as_deref()));
     }
+    if let Some(names) = &args.tune {
+        return pollster::block_on(tune(args, names));
+    }
     let found = pollster::block_on(adapters());
     if found.is_empty() {
         return Err(Error::new(ErrorKind::Gpu, "no adapter was found")
@@ -69,8 +74,7 @@ pub fn devices(args: &DevicesArgs) -> Result<()> {
 /// What memory gives, and what products make of it.
 async fn measure(adapter: Option<&str>) -> Result<()> {
     let gpu = Gpu::open(adapter, MEASURE_BYTES).await?;
-    let tuning = Tuning::for_adapter(&gpu.adapter.info, gpu.features(), &gpu.adapter.limits);
-    let kernels = Kernels::new(&gpu.device, tuning);
+    let kernels = Kernels::new(&gpu.device, gpu.tuning().clone());
     let copy = measure::copy(&gpu, &kernels).await?;
     let (rows, columns) = MATRIX;
     show(&format!(
@@ -96,4 +100,56 @@ async fn measure(adapter: Option<&str>) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Searches for the best kernel shapes, and keeps them.
+async fn tune(args: &DevicesArgs, names: &[String]) -> Result<()> {
+    let mut encodings = names.iter().map(|name| Encoding::from_name(name)).collect::<Result<Vec<_>>>()?;
+    if encodings.is_empty() {
+        encodings.extend(ENCODINGS.iter().map(|row| row.encoding));
+    }
+    let gpu = Gpu::open(args.adapter.as_deref(), MEASURE_BYTES).await?.with_kept_pipelines();
+    let info = &gpu.adapter.info;
+    show(&format!("{} ({:?}, {})\n", info.name, info.device_type, info.backend))?;
+    let mut search = Search::new(&gpu);
+    for encoding in encodings {
+        let product = Product { encoding, rows: MATRIX.0, columns: args.columns };
+        let (mut trials, mut shown) = (Vec::new(), Ok(()));
+        let visit = &mut |trial: Trial| {
+            if shown.is_ok() {
+                shown = show(&line(&trial));
+            }
+            trials.push(trial);
+        };
+        search.of_product(product, visit).await?;
+        shown?;
+        for id in [KernelId::MatVec(encoding), KernelId::MatMul(encoding)] {
+            let best = search.tuning().shape(id);
+            let of = |shape| trials.iter().find(|trial| trial.id == id && trial.shape == shape);
+            if let (Some(best), Some(usual)) = (of(best), of(gpu.tuning().shape(id))) {
+                let gain = usual.seconds / best.seconds;
+                show(&format!(
+                    "kept: {} times {}: {}, {gain:.2} times as fast as usual\n",
+                    encoding.name(),
+                    best.tokens,
+                    best.shape
+                ))?;
+            }
+        }
+        gpu.keep_pipelines();
+    }
+    Ok(())
+}
+
+/// A candidate's row of the table.
+fn line(trial: &Trial) -> String {
+    let (product, tokens) = (trial.product, trial.tokens);
+    let rate = if tokens == 1 {
+        format!("{:.2} GB/s", product.bytes() as f64 / trial.seconds / 1e9)
+    } else {
+        let operations = 2.0 * f64::from(product.rows) * f64::from(product.columns) * f64::from(tokens);
+        format!("{:.1} GFLOP/s", operations / trial.seconds / 1e9)
+    };
+    let name = product.encoding.name();
+    format!("{name:<10} times {tokens:<4} {:<42} {rate:>14}\n", trial.shape.to_string())
 }

@@ -77,6 +77,7 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
         context: args.context.or(context),
         kv,
         prefill_chunk: generation.and_then(|generation| generation.prefill_chunk),
+        tune: !args.no_tune,
         ..LoadOptions::default()
     }
 }
@@ -106,8 +107,11 @@ pub fn generate_options(args: &GenerationArgs) -> GenerateOptions {
 /// Loads the model; the stop flag ends that, and what it does later.
 pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBool>) -> Result<AutoModel> {
     watch_stop(stop, options.cancel.clone())?;
-    let model = files.load(options).await?;
+    let mut model = files.load(options).await?;
     log::info!("{}", model.reads());
+    for (kernel, shape) in &model.engine().tuning().found {
+        log::info!("{kernel:?}: {shape}");
+    }
     let used = model.profile().budget_bytes;
     if used < options.budget_bytes {
         let mib = |bytes: u64| bytes >> 20;

@@ -1,0 +1,52 @@
+//! Every shape that a search may choose computes the same bits.
+
+use super::*;
+
+/// Each size, each number of lanes and each way to sum; of the others enough to meet each size with each number of lanes, for
+/// some drivers take seconds to compile one.
+fn to_try(tuning: &Tuning, shuffling: u32) -> Vec<Shape> {
+    let all = tuning.shapes(shuffling);
+    let smallest = |shape: &Shape| {
+        let same = |other: &&Shape| Shape { groups: shape.groups, ..**other } == *shape;
+        all.iter().filter(same).map(|other| other.groups).min() == Some(shape.groups)
+    };
+    let first_way = |shape: &Shape| !all.contains(&Shape { subgroups: true, ..*shape }) || shape.subgroups;
+    let wanted = |shape: &&Shape| match shape.rows {
+        1 => smallest(shape) || (shape.lanes == tuning.strands && first_way(shape)),
+        4 => smallest(shape) && first_way(shape),
+        _ => smallest(shape) && first_way(shape) && shape.lanes == tuning.strands,
+    };
+    all.iter().filter(wanted).copied().collect()
+}
+
+/// The bits of a product in every shape, all the same.
+async fn bits_in_every_shape(usual: &Tuning, shuffling: u32, product: &Product) {
+    let expected = product.expected(0);
+    let mut first = None;
+    for shape in to_try(usual, shuffling) {
+        let id = |tiled| if tiled { KernelId::MatMul(product.encoding) } else { KernelId::MatVec(product.encoding) };
+        let mut bench = Bench::tuned(|_| usual.with(id(false), shape).with(id(true), shape)).await;
+        for tiled in [false, true] {
+            let actual = product.run(&mut bench, tiled, product.weights.len(), 0).await;
+            let worst = error(&actual, &expected);
+            assert!(worst < 1e-5, "{:?} {shape}: {worst}", product.encoding);
+            let first = first.get_or_insert_with(|| bits(&actual));
+            assert_eq!(bits(&actual), *first, "{:?} {shape}", product.encoding);
+        }
+    }
+}
+
+pub async fn every_shape_of_a_product_has_the_same_bits() {
+    let gpu = Gpu::open(None, 1 << 28).await.expect("an adapter; set-up installs one in software");
+    let shuffling = tilestream::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
+    // A last workgroup that is not full, chunks that are not the same for all strands.
+    bits_in_every_shape(gpu.tuning(), shuffling, &Product::new(Encoding::Q4_1, 37, 32 * 43, 6)).await;
+    bits_in_every_shape(&Tuning::WITHOUT_SUMS, shuffling, &Product::new(Encoding::BF16, 13, 8 * 43, 3)).await;
+}
+
+pub async fn every_shape_for_a_gpu_has_the_same_bits() {
+    let gpu = Gpu::open(None, 1 << 28).await.expect("an adapter; set-up installs one in software");
+    let shuffling = tilestream::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
+    let tuning = Tuning { strands: 32, lanes: 32, groups: 4, subgroups: shuffling >= 32, ..gpu.tuning().clone() };
+    bits_in_every_shape(&tuning, shuffling, &Product::new(Encoding::Q8_0, 11, 32 * 75, 5)).await;
+}
