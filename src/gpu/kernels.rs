@@ -11,6 +11,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Positions in a page of the KV cache.
 pub const PAGE_TOKENS: u32 = 32;
+/// Queries that attention serves at once: a row alone whose heads share no keys, and others.
+pub const QUERIES: [u32; 2] = [1, 4];
 /// Tokens that the tiled matrix product keeps in registers.
 pub const TOKENS: u32 = 4;
 
@@ -65,7 +67,8 @@ pub enum KernelId {
     NormInPlace,
     Rope,
     KvWrite(KvType),
-    Attention(KvType),
+    /// Attention of so many queries at once that read the same keys: 1 or 4. The same bits for each.
+    Attention(KvType, u32),
     Gate(Activation),
     /// Scale and cap of the logits.
     Logits,
@@ -166,6 +169,12 @@ pub struct Kernel {
 }
 
 impl KernelId {
+    /// The attention for `rows` rows, of which `sharing` heads read the same keys.
+    pub fn attention(kv: KvType, rows: u32, sharing: u32) -> Self {
+        let [one, many] = QUERIES;
+        Self::Attention(kv, if rows.max(sharing) > 1 { many } else { one })
+    }
+
     /// Every kernel there is.
     pub fn all() -> Vec<Self> {
         let mut ids = vec![
@@ -183,7 +192,8 @@ impl KernelId {
         ];
         ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
-            ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);
+            ids.push(Self::KvWrite(kv));
+            ids.extend(QUERIES.map(|queries| Self::Attention(kv, queries)));
         }
         for row in ENCODINGS {
             let encoding = row.encoding;
@@ -203,7 +213,7 @@ impl KernelId {
         let uses_lanes = self.is_product() || matches!(self, Self::Norm | Self::NormInPlace);
         let lanes = match self {
             _ if self.is_product() => tuning.lanes,
-            Self::Attention(_) => tuning.attention_lanes,
+            Self::Attention(..) => tuning.attention_lanes,
             _ => tuning.wide_lanes,
         };
         let groups = if self.is_product() { tuning.groups } else { 1 };
@@ -253,6 +263,8 @@ impl KernelId {
             KvType::F32 => "parts/kv_f32.wgsl",
             KvType::F16 => "parts/kv_f16.wgsl",
         };
+        // A processor counts loads, a GPU wants neighbours to load what lies together.
+        let wide = if tuning.attention_lanes < 32 { "parts/wide_4.wgsl" } else { "parts/wide_1.wgsl" };
         match self {
             Self::MatVec(encoding) => ("matvec", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
             Self::MatVecInGroups(encoding) => ("matvec", matmul(encoding, IN_GROUPS), PRODUCT, size::<MatMulParams>()),
@@ -279,9 +291,15 @@ impl KernelId {
                 &[Read, Read, Read, Read, Write],
                 size::<KvWriteParams>(),
             ),
-            Self::Attention(kind) => (
+            Self::Attention(kind, queries) => (
                 "attention",
-                own(&["attention.wgsl", "parts/kv_pages.wgsl", kv(kind)]),
+                own(&[
+                    "attention.wgsl",
+                    &format!("parts/queries_{queries}.wgsl"),
+                    wide,
+                    "parts/kv_pages.wgsl",
+                    kv(kind),
+                ]),
                 &[Read, Read, Read, Read, Read, Write, Write],
                 size::<AttentionParams>(),
             ),

@@ -154,7 +154,7 @@ pub mod grid {
         flat(params.rows, params.key_width + params.value_width)
     }
 
-    /// A workgroup for each head of each row.
+    /// As many workgroups as rows have heads; those that share keys are served by few of them, and the others return.
     pub fn attention(params: &AttentionParams) -> [u32; 3] {
         [params.heads, params.rows, 1]
     }

@@ -450,8 +450,23 @@ fn grouped_products(spec: &ModelSpec, layout: &ModelLayout) -> Vec<KernelId> {
     ids
 }
 
+/// Attention of a row alone, and of several.
+fn attentions(spec: &ModelSpec, kv: KvType) -> Vec<KernelId> {
+    let mut ids = Vec::new();
+    for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
+        let Op::Attention { attention, .. } = op else { continue };
+        for rows in [1, 2] {
+            let id = KernelId::attention(kv, rows, attention.heads / attention.kv_heads.max(1));
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    ids
+}
+
 fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
-    let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Attention(kv), KernelId::Argmax];
+    let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Argmax];
     ids.extend([KernelId::GatherRows, KernelId::Logits]);
     for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
         let id = match op {
@@ -468,6 +483,7 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
             ids.push(id);
         }
     }
+    ids.extend(attentions(spec, kv));
     let activations = spec.layers.iter().filter_map(|layer| layer.experts.as_ref());
     ids.extend(activations.map(|experts| KernelId::Gate(experts.activation)));
     let mut encodings: Vec<_> = layout.matrices().map(|matrix| matrix.encoding).collect();

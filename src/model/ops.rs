@@ -153,7 +153,8 @@ impl Engine {
 
     fn attention(&mut self, layer: usize, op: &Op, rows: u32, vectors: Vectors) -> Result<()> {
         let Op::Attention { query, output, attention } = *op else { return Ok(()) };
-        let kernel = self.kernel(KernelId::Attention(self.kv.geometry().kind))?;
+        let (kind, sharing) = (self.kv.geometry().kind, attention.heads / attention.kv_heads.max(1));
+        let kernel = self.kernel(KernelId::attention(kind, rows, sharing))?;
         let sinks = attention.sinks.map(|sinks| self.vector_offset(&self.layout.layers[layer].vectors, sinks, vectors));
         let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
         let (query, query_width) = operand(&self.buffers, &self.spec, Operand::Buffer(query));
