@@ -7,6 +7,7 @@ pub mod measure;
 pub mod memory;
 mod params;
 pub mod recorder;
+pub mod timeline;
 
 pub use device::{AdapterReport, Gpu, Upload, adapters};
 pub use memory::{Accountant, CountedBuffer};

@@ -314,6 +314,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Argument, format!("a sweep of {} rows", rows.len())));
         }
         self.cancel.check()?;
+        self.time_dispatches().await?;
         if let Some(states) = self.kv.recurrent_mut() {
             states.slots.begin(rows, sequences)?;
         }
@@ -331,6 +332,7 @@ impl Engine {
             self.stream.end_sweep(after);
             return Ok(Output::Best(Vec::new()));
         }
+        self.recorder.set_place(self.spec.layers.len(), 0);
         self.head(heads.len() as u32, want).await
     }
 
@@ -372,6 +374,7 @@ impl Engine {
             if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
                 self.submit().await?;
             }
+            self.recorder.set_place(index, op);
             self.op(index, op, rows, vectors).await?;
         }
         self.cancel.check()
@@ -450,25 +453,14 @@ fn grouped_products(spec: &ModelSpec, layout: &ModelLayout) -> Vec<KernelId> {
     ids
 }
 
-/// Attention of a row alone, and of several.
-fn attentions(spec: &ModelSpec, kv: KvType) -> Vec<KernelId> {
-    let mut ids = Vec::new();
-    for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
-        let Op::Attention { attention, .. } = op else { continue };
-        for rows in [1, 2] {
-            let id = KernelId::attention(kv, rows, attention.heads / attention.kv_heads.max(1));
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-    }
-    ids
-}
-
 fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
     let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Argmax];
     ids.extend([KernelId::GatherRows, KernelId::Logits]);
     for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
+        if let Op::Attention { attention, .. } = op {
+            // Of a row alone, and of several.
+            ids.extend([1, 2].map(|rows| KernelId::attention(kv, rows, attention.heads / attention.kv_heads.max(1))));
+        }
         let id = match op {
             Op::Gate { activation, .. } => KernelId::Gate(*activation),
             Op::Rope { .. } => KernelId::Rope,
@@ -483,7 +475,6 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
             ids.push(id);
         }
     }
-    ids.extend(attentions(spec, kv));
     let activations = spec.layers.iter().filter_map(|layer| layer.experts.as_ref());
     ids.extend(activations.map(|experts| KernelId::Gate(experts.activation)));
     let mut encodings: Vec<_> = layout.matrices().map(|matrix| matrix.encoding).collect();

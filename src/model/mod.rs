@@ -16,6 +16,7 @@ pub mod recurrent;
 mod run_expert;
 mod sections;
 pub mod step;
+mod timing;
 
 pub use cancel::CancelToken;
 pub use engine::Engine;
