@@ -8,8 +8,9 @@
 // query [rows, query_stride] f32, heads of head_dim values next to each other; output [rows, output_stride] f32, value_dim
 // values of each head, output_group values from one head's first to the next one's; query head h uses key head
 // h / (heads / kv_heads); cache: one segment of pages of this layer (see parts/kv_pages.wgsl).
-// An online softmax goes over pages in order of position. Over several segments its state travels: `state` [rows,
-// heads] (maximum, sum); the weighted values lie in `output`. CPU twin: reference::attention.
+// An online softmax goes over pages in order of position, those from begin_page to end_page of each sequence in a dispatch.
+// From one dispatch to the next its state travels: `state` [rows, heads] (maximum, sum); the weighted values lie in
+// `output`. FIRST starts it, LAST ends it. CPU twin: reference::attention.
 //
 // A workgroup serves QUERIES pairs of a row and a head (part queries_*) that read the same keys: up to QUERIES rows of a
 // sequence, from a position that is a multiple of QUERIES on, times the heads of a key head, form a block. An invocation
@@ -35,6 +36,8 @@ struct Params {
     sinks_offset: u32,
     flags: u32,
     output_group: u32,
+    begin_page: u32,
+    end_page: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,8 +49,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> output: array<f32>;
 @group(0) @binding(7) var<storage, read_write> state: array<vec2<f32>>;
 
-const FIRST_SEGMENT = 1u;
-const LAST_SEGMENT = 2u;
+const FIRST = 1u;
+const LAST = 2u;
 const SINKS = 4u;
 const ALIBI = 8u;
 const CHUNKS = 16u;
@@ -191,7 +194,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let value_width = select(params.value_width, params.key_width, values_in_keys);
     var top = PerQuery(NO_SCORE);
     var total = PerQuery(0.0);
-    if (params.flags & FIRST_SEGMENT) != 0u {
+    if (params.flags & FIRST) != 0u {
         for (var i = lane * WIDE; i < params.value_dim; i += LANES * WIDE) {
             var nothing: Sums;
             store_sums(i, nothing);
@@ -201,7 +204,8 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         total = load_total();
     }
     workgroupBarrier();
-    for (var page = first / PAGE_TOKENS; page <= position / PAGE_TOKENS; page++) {
+    let end_page = min(params.end_page, position / PAGE_TOKENS + 1u);
+    for (var page = max(params.begin_page, first / PAGE_TOKENS); page < end_page; page++) {
         let keys = page_start(pages[table + page], 0u);
         if keys == OTHER_SEGMENT {
             continue;
@@ -238,7 +242,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         workgroupBarrier();
     }
     var norm = PerQuery(1.0);
-    if (params.flags & LAST_SEGMENT) != 0u {
+    if (params.flags & LAST) != 0u {
         if (params.flags & SINKS) != 0u {
             let sinks = load_sinks();
             let last_top = max(top, sinks);

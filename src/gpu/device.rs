@@ -116,7 +116,7 @@ impl Gpu {
         let adapter = pick_adapter(name).await?;
         let report = AdapterReport::of(&adapter);
         // Timestamps are for traces, and cost nothing until one is taken.
-        let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let mut wanted = wgpu::Features::SUBGROUP | super::TIMESTAMPS;
         if report.maps_primary_buffers() {
             wanted |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
         }

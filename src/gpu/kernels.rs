@@ -11,6 +11,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Positions in a page of the KV cache.
 pub const PAGE_TOKENS: u32 = 32;
+/// Pages of a sequence in one dispatch of attention at most. Mesa's llvmpipe leaves its loops, without a word, after 65,535
+/// turns of all of them together, of which the widest head takes 1,650 a page; and drivers reset what takes seconds.
+pub const SPAN_PAGES: u32 = 32;
 /// Queries that attention serves at once: a row alone whose heads share no keys, and others.
 pub const QUERIES: [u32; 2] = [1, 4];
 /// Tokens that the tiled matrix product keeps in registers.

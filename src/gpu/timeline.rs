@@ -141,7 +141,7 @@ impl Timer {
     /// [`ErrorKind::Unsupported`] where the adapter has no timestamps; [`ErrorKind::Budget`] and [`ErrorKind::GpuMemory`].
     pub async fn new(gpu: &Gpu, timeline: Timeline, dispatches: u64) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
-        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !gpu.device.features().contains(super::TIMESTAMPS) {
             return Err(Error::new(ErrorKind::Unsupported, "the adapter has no timestamp queries"));
         }
         let (count, bytes) = (2 * dispatches as u32, 2 * dispatches * STAMP_BYTES);

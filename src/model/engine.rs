@@ -78,6 +78,8 @@ pub struct Engine {
     kv_pages: u64,
     shares: Shares,
     cancel: CancelToken,
+    /// Positions that the longest sequence of the sweep under way has.
+    pub(super) positions: u32,
     /// Multiply-adds recorded since the last submit.
     pub(super) work: u64,
     /// Whether the step's copies still wait for a submit.
@@ -137,6 +139,7 @@ impl Engine {
             kv_pages,
             shares,
             cancel,
+            positions: 0,
             work: 0,
             step_waits: false,
         })
@@ -315,6 +318,7 @@ impl Engine {
         }
         self.cancel.check()?;
         self.time_dispatches().await?;
+        self.positions = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
         if let Some(states) = self.kv.recurrent_mut() {
             states.slots.begin(rows, sequences)?;
         }

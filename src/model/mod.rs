@@ -1,5 +1,6 @@
 //! Walks the plan over tiles: budget, KV cache, sweeps, sequences.
 
+mod attention;
 pub mod batch;
 pub mod budget;
 mod buffers;

@@ -102,8 +102,10 @@ async fn attention_case_with(
             softcap: more.softcap.unwrap_or(0.0),
             sinks_offset: 2,
             output_group: output_group as u32,
-            flags: (u32::from(segment == 0) * FIRST_SEGMENT)
-                | (u32::from(segment + 1 == segments) * LAST_SEGMENT)
+            begin_page: 0,
+            end_page: pages_used,
+            flags: (u32::from(segment == 0) * FIRST)
+                | (u32::from(segment + 1 == segments) * LAST)
                 | (u32::from(more.sinks) * SINKS)
                 | (u32::from(more.alibi) * ALIBI)
                 | (u32::from(more.chunks) * CHUNKS)

@@ -2,13 +2,57 @@
 
 use tilestream::gpu::CountedBuffer;
 use tilestream::gpu::kernels::*;
+use tilestream::reference;
 
-use super::{Bench, Random};
+use super::{Bench, Random, error};
 
 const HEADS: usize = 6;
 const KV_HEADS: usize = 2;
 const HEAD_DIM: usize = 20;
 const VALUE_DIM: usize = 10;
+/// The widest head there is, with the values in its keys, at the end of a text that several dispatches go over.
+pub(super) async fn attention_goes_over_more_than_one_dispatch_takes() {
+    const LEN: usize = 2100;
+    let (head_dim, value_dim) = (576, 512);
+    let mut random = Random(3);
+    let (query, words) = (random.floats(head_dim), random.floats(LEN.next_multiple_of(32) * head_dim));
+    // Few lanes take the most turns.
+    let mut bench = Bench::tuned(|tuning| Tuning { attention_lanes: 4, ..tuning }).await;
+    let pages: Vec<u32> = (0..LEN.div_ceil(32) as u32).collect();
+    let (query_buffer, meta) = (bench.buffer(&query).await, bench.buffer(&[[LEN as u32 - 1, 0, 0, 0]]).await);
+    let (table, cache, vectors) =
+        (bench.buffer(&pages).await, bench.buffer(&words).await, bench.buffer(&[0.0_f32; 4]).await);
+    let (output, state) = (bench.buffer(&vec![0.0_f32; value_dim]).await, bench.buffer(&[0.0_f32; 2]).await);
+    let spans = pages.len().div_ceil(SPAN_PAGES as usize) as u32;
+    assert!(spans > 2);
+    for span in 0..spans {
+        let ends = u32::from(span == 0) * FIRST | u32::from(span + 1 == spans) * LAST;
+        let params = AttentionParams {
+            rows: 1,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: head_dim as u32,
+            value_dim: value_dim as u32,
+            key_width: head_dim as u32,
+            scale: 0.1,
+            query_stride: head_dim as u32,
+            output_stride: value_dim as u32,
+            segment_pages: pages.len() as u32,
+            begin_page: span * SPAN_PAGES,
+            end_page: (span + 1) * SPAN_PAGES,
+            flags: VALUES_IN_KEYS | ends,
+            ..Default::default()
+        };
+        let buffers = [&query_buffer, &meta, &table, &cache, &vectors, &output, &state];
+        bench.run(KernelId::Attention(KvType::F32, 1), &buffers, &params, grid::attention(&params)).await;
+    }
+    let keys: Vec<&[f32]> = words.chunks(head_dim).take(LEN).collect();
+    let values: Vec<&[f32]> = keys.iter().map(|key| &key[..value_dim]).collect();
+    let expected = reference::attention(&query, &keys, &values, 0.1, None, None, 0.0);
+    let worst = error(&bench.read(&output).await, &expected);
+    assert!(worst < 1e-5, "{worst}");
+}
+
 /// Positions of two sequences, in pages of one cache that lie mixed.
 const LENGTHS: [u32; 2] = [45, 70];
 const PAGES: [&[u32]; 2] = [&[3, 0], &[1, 4, 2]];
@@ -49,8 +93,9 @@ impl Cache {
         }
     }
 
-    /// The output's bits of each row, of which a row's query depends on nothing but the row.
-    async fn attend(&self, bench: &mut Bench, queries: u32, rows: &[Row]) -> Vec<Vec<u32>> {
+    /// The output's bits of each row, of which a row's query depends on nothing but the row; a dispatch for each of `spans`,
+    /// which end at these pages.
+    async fn attend(&self, bench: &mut Bench, queries: u32, spans: &[u32], rows: &[Row]) -> Vec<Vec<u32>> {
         let width = HEADS * HEAD_DIM;
         let query: Vec<f32> =
             rows.iter().flat_map(|row| Random(u64::from(row.1) * 2 + row.0 as u64 + 1).floats(width)).collect();
@@ -74,11 +119,16 @@ impl Cache {
             segment_pages: 5,
             softcap: 2.0,
             output_group: VALUE_DIM as u32,
-            flags: FIRST_SEGMENT | LAST_SEGMENT | SINKS | ALIBI,
             ..Default::default()
         };
         let buffers = [&query, &meta, &self.pages, &self.buffer, &self.vectors, &output, &state];
-        bench.run(KernelId::Attention(KvType::F32, queries), &buffers, &params, grid::attention(&params)).await;
+        for (index, end_page) in spans.iter().copied().enumerate() {
+            let (is_first, is_last) = (index == 0, index + 1 == spans.len());
+            let begin_page = if is_first { 0 } else { spans[index - 1] };
+            let flags = SINKS | ALIBI | u32::from(is_first) * FIRST | u32::from(is_last) * LAST;
+            let params = AttentionParams { begin_page, end_page, flags, ..params };
+            bench.run(KernelId::Attention(KvType::F32, queries), &buffers, &params, grid::attention(&params)).await;
+        }
         let output: Vec<f32> = bench.read(&output).await;
         output.chunks(HEADS * VALUE_DIM).map(|row| row.iter().map(|value| value.to_bits()).collect()).collect()
     }
@@ -100,18 +150,19 @@ pub(super) async fn attention_has_the_same_bits_alone_and_in_any_block() {
         let cache = Cache::new(&bench).await;
         if alone.is_empty() {
             for row in &both {
-                alone.extend(cache.attend(&mut bench, 1, &[*row]).await);
+                alone.extend(cache.attend(&mut bench, 1, &[3], &[*row]).await);
             }
             let seen: Vec<f32> = alone[..44].concat().iter().map(|bits| f32::from_bits(*bits)).collect();
             assert!(seen.iter().all(|value| value.is_finite()), "no row sees what is behind it");
             assert_ne!(alone[3], alone[4]);
         }
         for batch in &batches {
-            for queries in QUERIES {
-                let found = cache.attend(&mut bench, queries, batch).await;
+            for (queries, spans) in [(1, &[3][..]), (4, &[3]), (4, &[1, 2, 3]), (1, &[2, 3])] {
+                let found = cache.attend(&mut bench, queries, spans, batch).await;
                 for (row, found) in batch.iter().zip(found) {
                     let at = both.iter().position(|other| other == row).expect("one of them");
-                    assert_eq!(found, alone[at], "{lanes} lanes, {queries} queries, {row:?} among {}", batch.len());
+                    let what = format!("{lanes} lanes, {queries} queries, {spans:?}, {row:?} among {}", batch.len());
+                    assert_eq!(found, alone[at], "{what}");
                 }
             }
         }
