@@ -26,7 +26,7 @@ pub(super) async fn attention_goes_over_more_than_one_dispatch_takes() {
     let spans = pages.len().div_ceil(SPAN_PAGES as usize) as u32;
     assert!(spans > 2);
     for span in 0..spans {
-        let ends = u32::from(span == 0) * FIRST | u32::from(span + 1 == spans) * LAST;
+        let ends = (u32::from(span == 0) * FIRST) | (u32::from(span + 1 == spans) * LAST);
         let params = AttentionParams {
             rows: 1,
             heads: 1,
@@ -125,7 +125,7 @@ impl Cache {
         for (index, end_page) in spans.iter().copied().enumerate() {
             let (is_first, is_last) = (index == 0, index + 1 == spans.len());
             let begin_page = if is_first { 0 } else { spans[index - 1] };
-            let flags = SINKS | ALIBI | u32::from(is_first) * FIRST | u32::from(is_last) * LAST;
+            let flags = SINKS | ALIBI | (u32::from(is_first) * FIRST) | (u32::from(is_last) * LAST);
             let params = AttentionParams { begin_page, end_page, flags, ..params };
             bench.run(KernelId::Attention(KvType::F32, queries), &buffers, &params, grid::attention(&params)).await;
         }
