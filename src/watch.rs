@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::gpu::Gpu;
 use crate::model::Engine;
+use crate::platform::now_s;
 use crate::shard::Model;
 use crate::stream::{Brought, Event, IN_RAM, IN_RING, PINNED, Profile, Stage, TileStates, TileTable};
 
@@ -87,6 +88,24 @@ impl StreamWatch {
 
     /// What the last sweeps did, each interval as it ended.
     pub fn intervals(&self) -> Vec<Interval> {
+        self.ended_and_open().0
+    }
+
+    /// The same, and what is under way as if it ended now: who waits for the GPU may know that it is done before the profile.
+    pub(crate) fn intervals_until_now(&self) -> Vec<Interval> {
+        let (mut intervals, open) = self.ended_and_open();
+        let end_s = now_s();
+        intervals.extend(open.into_iter().map(|Event { stage, sweep, load, time_s: begin_s, .. }| Interval {
+            stage,
+            sweep,
+            load,
+            begin_s,
+            end_s,
+        }));
+        intervals
+    }
+
+    fn ended_and_open(&self) -> (Vec<Interval>, Vec<Event>) {
         let mut open: Vec<Event> = Vec::new();
         let mut intervals = Vec::new();
         for event in self.profile.events() {
@@ -100,18 +119,21 @@ impl StreamWatch {
                 intervals.push(Interval { stage, sweep, load, begin_s, end_s });
             }
         }
-        intervals
+        (intervals, open)
     }
 
     /// What a load brought: `layer 3, tiles 12 to 15`, and its bytes.
     pub(crate) fn brought(&self) -> HashMap<u64, (String, u64)> {
-        let name = |brought: &Brought| {
-            let after = self.layers.partition_point(|first| *first <= brought.first_tile);
-            let (last, layers) = (brought.first_tile + brought.tiles - 1, self.layers.len());
-            let place = if after == layers { "head".to_owned() } else { format!("layer {}", after.saturating_sub(1)) };
-            format!("{place}, tiles {} to {last}", brought.first_tile)
-        };
+        let name = |brought: &Brought| self.tiles_name(brought.first_tile, brought.tiles);
         self.profile.loads().iter().map(|(load, brought)| (*load, (name(brought), brought.len_bytes))).collect()
+    }
+
+    /// `count` tiles from `first` on, for people: `layer 3, tiles 12 to 15`.
+    pub(crate) fn tiles_name(&self, first: usize, count: usize) -> String {
+        let after = self.layers.partition_point(|begin| *begin <= first);
+        let (last, layers) = (first + count - 1, self.layers.len());
+        let place = if after == layers { "head".to_owned() } else { format!("layer {}", after.saturating_sub(1)) };
+        format!("{place}, tiles {first} to {last}")
     }
 
     /// Destroys the device, as a driver that restarts does: to try out how a program copes.

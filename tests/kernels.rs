@@ -35,6 +35,8 @@ tests![
     attention_matches_over_pages_windows_and_segments,
     attention_matches_with_caps_sinks_slopes_and_narrow_values,
     attention_matches_where_keys_hold_the_values,
+    attention_has_the_same_bits_alone_and_in_any_block,
+    attention_goes_over_more_than_one_dispatch_takes,
     gates_match_at_the_ends_of_the_range,
     logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,

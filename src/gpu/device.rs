@@ -144,7 +144,8 @@ impl Gpu {
     pub async fn open(name: Option<&str>, budget_bytes: u64) -> Result<Self> {
         let adapter = pick_adapter(name).await?;
         let report = AdapterReport::of(&adapter);
-        let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE;
+        // Timestamps are for traces, and cost nothing until one is taken.
+        let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE | super::TIMESTAMPS;
         if report.maps_primary_buffers() {
             wanted |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
         }
@@ -303,6 +304,11 @@ impl Gpu {
         });
         self.poller.watch(after);
         Mapping(receiver)
+    }
+
+    /// Sees to it that callbacks fire which depend on `after` or earlier submissions.
+    pub fn watch(&self, after: wgpu::SubmissionIndex) {
+        self.poller.watch(after);
     }
 
     /// Calls `callback` once `after` (and all before it) is done on the GPU.

@@ -10,6 +10,11 @@ use crate::plan::Activation;
 
 /// Positions in a page of the KV cache.
 pub const PAGE_TOKENS: u32 = 32;
+/// Pages of a sequence in one dispatch of attention at most. Mesa's llvmpipe leaves its loops, without a word, after 65,535
+/// turns of all of them together, of which the widest head takes 1,650 a page; and drivers reset what takes seconds.
+pub const SPAN_PAGES: u32 = 32;
+/// Queries that attention serves at once: a row alone whose heads share no keys, and others.
+pub const QUERIES: [u32; 2] = [1, 4];
 /// Tokens that the tiled matrix product keeps in registers.
 pub const TOKENS: u32 = 4;
 
@@ -106,7 +111,8 @@ pub enum KernelId {
     NormInPlace,
     Rope,
     KvWrite(KvType),
-    Attention(KvType),
+    /// Attention of so many queries at once that read the same keys: 1 or 4. The same bits for each.
+    Attention(KvType, u32),
     Gate(Activation),
     /// Scale and cap of the logits.
     Logits,
@@ -139,6 +145,12 @@ pub struct KernelRow {
 }
 
 impl KernelId {
+    /// The attention for `rows` rows, of which `sharing` heads read the same keys.
+    pub fn attention(kv: KvType, rows: u32, sharing: u32) -> Self {
+        let [one, many] = QUERIES;
+        Self::Attention(kv, if rows.max(sharing) > 1 { many } else { one })
+    }
+
     /// Every kernel there is.
     pub fn all() -> Vec<Self> {
         let mut ids = vec![
@@ -156,7 +168,8 @@ impl KernelId {
         ];
         ids.extend(Activation::ALL.map(Self::Gate));
         for kv in [KvType::F32, KvType::F16] {
-            ids.extend([Self::KvWrite(kv), Self::Attention(kv)]);
+            ids.push(Self::KvWrite(kv));
+            ids.extend(QUERIES.map(|queries| Self::Attention(kv, queries)));
         }
         for row in ENCODINGS {
             let encoding = row.encoding;
@@ -176,7 +189,7 @@ impl KernelId {
         let uses_lanes = self.is_product() || matches!(self, Self::Norm | Self::NormInPlace);
         let (lanes, groups) = match self {
             _ if self.is_product() => (tuning.shape(self).lanes, tuning.shape(self).groups),
-            Self::Attention(_) => (tuning.attention_lanes, 1),
+            Self::Attention(..) => (tuning.attention_lanes, 1),
             _ => (tuning.wide_lanes, 1),
         };
         let mut constants = vec![
@@ -242,6 +255,8 @@ impl KernelId {
             KvType::F32 => "parts/kv_f32.wgsl",
             KvType::F16 => "parts/kv_f16.wgsl",
         };
+        // A processor counts loads, a GPU wants neighbours to load what lies together.
+        let wide = if tuning.attention_lanes < 32 { "parts/wide_4.wgsl" } else { "parts/wide_1.wgsl" };
         match self {
             Self::MatVec(encoding) => ("matvec", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
             Self::MatVecInGroups(encoding) => ("matvec", matmul(encoding, IN_GROUPS), PRODUCT, size::<MatMulParams>()),
@@ -268,9 +283,15 @@ impl KernelId {
                 &[Read, Read, Read, Read, Write],
                 size::<KvWriteParams>(),
             ),
-            Self::Attention(kind) => (
+            Self::Attention(kind, queries) => (
                 "attention",
-                own(&["attention.wgsl", "parts/kv_pages.wgsl", kv(kind)]),
+                own(&[
+                    "attention.wgsl",
+                    &format!("parts/queries_{queries}.wgsl"),
+                    wide,
+                    "parts/kv_pages.wgsl",
+                    kv(kind),
+                ]),
                 &[Read, Read, Read, Read, Read, Write, Write],
                 size::<AttentionParams>(),
             ),

@@ -10,6 +10,7 @@ mod params;
 mod pipelines;
 pub mod recorder;
 pub mod search;
+pub mod timeline;
 pub mod tuning;
 
 pub use device::{AdapterReport, Gpu, Upload, adapters};
@@ -19,3 +20,5 @@ pub use memory::{Accountant, CountedBuffer};
 pub const SUBGROUP: wgpu::Features = wgpu::Features::SUBGROUP;
 /// Whether shaders can compute in f16.
 pub const SHADER_F16: wgpu::Features = wgpu::Features::SHADER_F16;
+/// Whether the adapter can tell when a dispatch began and ended.
+pub const TIMESTAMPS: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY;

@@ -47,7 +47,7 @@ params! {
         rows: u32, heads: u32, kv_heads: u32, head_dim: u32, value_dim: u32, key_width: u32, value_width: u32,
         scale: f32, window: u32,
         query_stride: u32, output_stride: u32, segment_first_page: u32, segment_pages: u32, softcap: f32,
-        sinks_offset: u32, flags: u32, output_group: u32,
+        sinks_offset: u32, flags: u32, output_group: u32, begin_page: u32, end_page: u32,
     }
     /// `shaders/gate.wgsl`.
     GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, flags: u32, limit: f32 }
@@ -93,10 +93,10 @@ pub const FACTORS: u32 = 1;
 pub const UNGATED: u32 = 1;
 /// [`GateParams::flags`]: one factor serves all values of a row.
 pub const ONE_FACTOR: u32 = 2;
-/// [`AttentionParams::flags`]: the first segment starts the softmax.
-pub const FIRST_SEGMENT: u32 = 1;
-/// [`AttentionParams::flags`]: the last segment ends it.
-pub const LAST_SEGMENT: u32 = 2;
+/// [`AttentionParams::flags`]: the first dispatch starts the softmax.
+pub const FIRST: u32 = 1;
+/// [`AttentionParams::flags`]: the last dispatch ends it.
+pub const LAST: u32 = 2;
 /// [`AttentionParams::flags`]: the softmax has a term that no value belongs to.
 pub const SINKS: u32 = 4;
 /// [`AttentionParams::flags`]: scores fall with distance.
@@ -154,7 +154,7 @@ pub mod grid {
         flat(params.rows, params.key_width + params.value_width)
     }
 
-    /// A workgroup for each head of each row.
+    /// As many workgroups as rows have heads; those that share keys are served by few of them, and the others return.
     pub fn attention(params: &AttentionParams) -> [u32; 3] {
         [params.heads, params.rows, 1]
     }

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::device::{Gpu, Mapping};
 use super::kernels::{Kernel, KernelId};
 use super::memory::CountedBuffer;
+use super::timeline::{Place, Timeline, Timer, timer_bytes};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes between two parameter blocks: the largest alignment that an adapter may ask of a dynamic offset.
@@ -16,8 +18,8 @@ const PARAMS_SLOTS: u64 = 256;
 /// Submits whose parameters can be under way at once; the next one waits. Bounds how far the GPU lags behind.
 const SUBMITS_AHEAD: usize = 3;
 
-/// GPU bytes that a recorder takes.
-pub const RECORDER_BYTES: u64 = PARAMS_STRIDE * PARAMS_SLOTS * (SUBMITS_AHEAD as u64 + 1);
+/// GPU bytes that a recorder takes, those included that it takes only while dispatches are timed.
+pub const RECORDER_BYTES: u64 = PARAMS_STRIDE * PARAMS_SLOTS * (SUBMITS_AHEAD as u64 + 1) + timer_bytes(PARAMS_SLOTS);
 
 /// A storage buffer, or a range of it, as a kernel sees it.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,17 @@ struct Dispatch {
     kernel: Arc<Kernel>,
     group: wgpu::BindGroup,
     grid: [u32; 3],
+    place: Place,
+}
+
+impl Dispatch {
+    /// As the dispatch with number `index` of a submit.
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, index: u32) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.group, &[index * PARAMS_STRIDE as u32]);
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 enum Slot {
@@ -68,6 +81,10 @@ pub struct Recorder {
     dispatches: Vec<Dispatch>,
     copies: Option<wgpu::CommandEncoder>,
     groups: HashMap<GroupKey, wgpu::BindGroup>,
+    /// What the next dispatch is part of.
+    place: Place,
+    timeline: Timeline,
+    timer: Option<Timer>,
 }
 
 impl Recorder {
@@ -84,8 +101,47 @@ impl Recorder {
             let buffer = gpu.mapped_buffer("params staging", size, Usage::MAP_WRITE | Usage::COPY_SRC).await?;
             staging.push_back((buffer, Slot::Mapped));
         }
-        let (bytes, dispatches, groups) = (Vec::new(), Vec::new(), HashMap::new());
-        Ok(Self { gpu: gpu.clone(), params, staging, bytes, dispatches, copies: None, groups })
+        Ok(Self {
+            gpu: gpu.clone(),
+            params,
+            staging,
+            bytes: Vec::new(),
+            dispatches: Vec::new(),
+            copies: None,
+            groups: HashMap::new(),
+            place: Place::default(),
+            timeline: Timeline::default(),
+            timer: None,
+        })
+    }
+
+    /// The times of dispatches, for who wants them.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// Whether dispatches are to be timed and are not yet.
+    pub fn lacks_timer(&self) -> bool {
+        self.timer.is_none() && self.timeline.is_wanted()
+    }
+
+    /// Times dispatches from the next submit on.
+    ///
+    /// # Errors
+    /// As [`Timer::new`].
+    pub async fn start_timer(&mut self) -> Result<()> {
+        self.timer = Some(Timer::new(&self.gpu, self.timeline.clone(), PARAMS_SLOTS).await?);
+        Ok(())
+    }
+
+    /// What the next dispatches are part of.
+    pub fn set_place(&mut self, layer: usize, op: usize) {
+        self.place = Place { layer, op, ..Place::default() };
+    }
+
+    /// The weights of the next dispatch.
+    pub fn set_weights(&mut self, tiles: Range<usize>, bytes: u64) {
+        self.place = Place { first_tile: tiles.start, tiles: tiles.len(), weight_bytes: bytes, ..self.place };
     }
 
     /// Whether the next dispatch needs a [`Recorder::submit`] before it.
@@ -120,7 +176,8 @@ impl Recorder {
         let group = self.group(kernel, buffers, (size_of::<P>() as u64).next_multiple_of(16));
         self.bytes.resize(self.dispatches.len() * PARAMS_STRIDE as usize, 0);
         self.bytes.extend_from_slice(bytemuck::bytes_of(params));
-        self.dispatches.push(Dispatch { kernel: Arc::clone(kernel), group, grid });
+        self.dispatches.push(Dispatch { kernel: Arc::clone(kernel), group, grid, place: self.place });
+        self.set_place(self.place.layer, self.place.op);
         Ok(())
     }
 
@@ -160,9 +217,12 @@ impl Recorder {
     /// # Errors
     /// [`ErrorKind::Gpu`] when the device is lost.
     pub async fn submit(&mut self, last: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::SubmissionIndex> {
+        if let Some(timer) = &mut self.timer {
+            timer.ready().await?;
+        }
         let device = &self.gpu.device;
         let mut encoder = self.copies.take().unwrap_or_else(|| device.create_command_encoder(&Default::default()));
-        let mut used = None;
+        let (mut used, mut labels) = (None, Vec::new());
         if !self.dispatches.is_empty() {
             let Some((staging, slot)) = self.staging.pop_front() else {
                 return Err(Error::new(ErrorKind::Gpu, "the recorder lost its staging buffers"));
@@ -178,7 +238,14 @@ impl Recorder {
             }
             staging.unmap();
             encoder.copy_buffer_to_buffer(&staging, 0, &self.params, 0, len);
-            self.encode(&mut encoder);
+            if let Some(timer) = &self.timer {
+                labels = self.dispatches.iter().map(|dispatch| (dispatch.kernel.id, dispatch.place)).collect();
+                self.encode_timed(&mut encoder, timer);
+            } else {
+                self.encode(&mut encoder);
+            }
+            self.dispatches.clear();
+            self.bytes.clear();
             used = Some(staging);
         }
         last(&mut encoder);
@@ -187,18 +254,27 @@ impl Recorder {
             let mapping = self.gpu.map(&staging, wgpu::MapMode::Write, after.clone());
             self.staging.push_back((staging, Slot::Mapping(mapping)));
         }
+        if let Some(timer) = self.timer.as_mut().filter(|_| !labels.is_empty()) {
+            timer.submitted(&self.gpu, labels, after.clone());
+        }
         Ok(after)
     }
 
-    fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for (index, dispatch) in self.dispatches.drain(..).enumerate() {
-            pass.set_pipeline(&dispatch.kernel.pipeline);
-            pass.set_bind_group(0, &dispatch.group, &[index as u32 * PARAMS_STRIDE as u32]);
-            let [x, y, z] = dispatch.grid;
-            pass.dispatch_workgroups(x, y, z);
+        for (index, dispatch) in (0..).zip(&self.dispatches) {
+            dispatch.encode(&mut pass, index);
         }
-        self.bytes.clear();
+    }
+
+    /// The same, with a pass and two timestamps a dispatch.
+    fn encode_timed(&self, encoder: &mut wgpu::CommandEncoder, timer: &Timer) {
+        for (index, dispatch) in (0..).zip(&self.dispatches) {
+            let timestamp_writes = timer.writes(index);
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            dispatch.encode(&mut encoder.begin_compute_pass(&descriptor), index);
+        }
+        timer.resolve(encoder, self.dispatches.len() as u32);
     }
 
     /// Forgets bind groups, so that buffers which are about to go can go.

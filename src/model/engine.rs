@@ -79,6 +79,8 @@ pub struct Engine {
     kv_pages: u64,
     shares: Shares,
     cancel: CancelToken,
+    /// Positions that the longest sequence of the sweep under way has.
+    pub(super) positions: u32,
     /// Multiply-adds recorded since the last submit.
     pub(super) work: u64,
     /// Whether the step's copies still wait for a submit.
@@ -142,6 +144,7 @@ impl Engine {
             kv_pages,
             shares,
             cancel,
+            positions: 0,
             work: 0,
             step_waits: false,
         })
@@ -324,6 +327,8 @@ impl Engine {
             return Err(Error::new(ErrorKind::Argument, format!("a sweep of {} rows", rows.len())));
         }
         self.cancel.check()?;
+        self.time_dispatches().await?;
+        self.positions = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
         if let Some(states) = self.kv.recurrent_mut() {
             states.slots.begin(rows, sequences)?;
         }
@@ -341,6 +346,7 @@ impl Engine {
             self.stream.end_sweep(after);
             return Ok(Output::Best(Vec::new()));
         }
+        self.recorder.set_place(self.spec.layers.len(), 0);
         self.head(heads.len() as u32, want).await
     }
 
@@ -382,6 +388,7 @@ impl Engine {
             if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
                 self.submit().await?;
             }
+            self.recorder.set_place(index, op);
             self.op(index, op, rows, vectors).await?;
         }
         self.cancel.check()
@@ -461,9 +468,13 @@ fn grouped_products(spec: &ModelSpec, layout: &ModelLayout) -> Vec<KernelId> {
 }
 
 fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
-    let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Attention(kv), KernelId::Argmax];
+    let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Argmax];
     ids.extend([KernelId::GatherRows, KernelId::Logits]);
     for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
+        if let Op::Attention { attention, .. } = op {
+            // Of a row alone, and of several.
+            ids.extend([1, 2].map(|rows| KernelId::attention(kv, rows, attention.heads / attention.kv_heads.max(1))));
+        }
         let id = match op {
             Op::Gate { activation, .. } => KernelId::Gate(*activation),
             Op::Rope { .. } => KernelId::Rope,

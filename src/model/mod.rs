@@ -1,5 +1,6 @@
 //! Walks the plan over tiles: budget, KV cache, sweeps, sequences.
 
+mod attention;
 pub mod batch;
 pub mod budget;
 mod buffers;
@@ -16,6 +17,7 @@ pub mod recurrent;
 mod run_expert;
 mod sections;
 pub mod step;
+mod timing;
 
 pub use cancel::CancelToken;
 pub use engine::Engine;

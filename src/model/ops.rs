@@ -9,9 +9,8 @@ use super::layout::VectorLayout;
 use super::products::{Form, MatMulCall};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
-    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, FACTORS, FIRST_SEGMENT, GateParams,
-    GatherRowsParams, Kernel, KernelId, KvWriteParams, LAST_SEGMENT, LAYER, LogitsParams, NormParams, ONE_FACTOR,
-    PlaceColumnsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT, grid,
+    ACCUMULATE, ArgmaxParams, BIAS, FACTORS, GateParams, GatherRowsParams, Kernel, KernelId, KvWriteParams, LAYER,
+    LogitsParams, NormParams, ONE_FACTOR, PlaceColumnsParams, RopeParams, UNGATED, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
 use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
@@ -49,7 +48,7 @@ impl Engine {
             Op::Conv { .. } => self.convolve(layer, &op, rows, vectors),
             Op::DeltaRule { .. } => self.delta_rule(layer, &op, rows, vectors),
             Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
-            Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
+            Op::Attention { .. } => self.attention(layer, &op, rows, vectors).await,
             Op::Gate { target, up, width, activation, one_factor } => {
                 self.gate(target, up, width, (activation, one_factor, 0.0), rows)
             }
@@ -147,51 +146,6 @@ impl Engine {
             };
             let binds = [key.into(), value.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
             self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
-        }
-        Ok(())
-    }
-
-    fn attention(&mut self, layer: usize, op: &Op, rows: u32, vectors: Vectors) -> Result<()> {
-        let Op::Attention { query, output, attention } = *op else { return Ok(()) };
-        let kernel = self.kernel(KernelId::Attention(self.kv.geometry().kind))?;
-        let sinks = attention.sinks.map(|sinks| self.vector_offset(&self.layout.layers[layer].vectors, sinks, vectors));
-        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
-        let (query, query_width) = operand(&self.buffers, &self.spec, Operand::Buffer(query));
-        let (output, output_width) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
-        let segments = self.kv.layer(layer);
-        let last = segments.len().saturating_sub(1);
-        for (index, segment) in segments.enumerate() {
-            let flags = [
-                (index == 0, FIRST_SEGMENT),
-                (index == last, LAST_SEGMENT),
-                (sinks.is_some(), SINKS),
-                (attention.alibi, ALIBI),
-                (attention.values_in_keys, VALUES_IN_KEYS),
-                (attention.chunked && attention.window.is_some(), CHUNKS),
-            ];
-            let params = AttentionParams {
-                rows,
-                heads: attention.heads,
-                kv_heads: attention.kv_heads,
-                head_dim: attention.head_dim,
-                value_dim: attention.value_dim,
-                key_width: self.spec.layers[layer].key_width,
-                value_width: self.spec.layers[layer].value_width,
-                scale: attention.scale,
-                window: attention.window.unwrap_or(0),
-                query_stride: query_width as u32,
-                output_stride: output_width as u32,
-                segment_first_page: segment.first_page,
-                segment_pages: segment.pages,
-                softcap: attention.softcap.unwrap_or(0.0),
-                sinks_offset: sinks.unwrap_or(0),
-                output_group: attention.output_group,
-                flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
-            };
-            let (meta, pages) = ((&self.step.meta).into(), (&self.step.pages).into());
-            let state = (&self.buffers.attention_state).into();
-            let binds = [query.into(), meta, pages, segment.bind, vectors, output.into(), state];
-            self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
         }
         Ok(())
     }

@@ -99,6 +99,7 @@ impl Engine {
             Form::Transposed(..) => KernelId::MatMulTransposed(encoding),
         };
         let kernel = self.kernel(id)?;
+        self.recorder.set_weights(first..next, rows * encoding.row_stride(matrix.columns));
         if let Form::Transposed(groups, first) = call.form {
             let params = groups.transposed(&params, matrix.columns, first);
             let binds = [start.buffer.into(), start.buffer.into(), input.into(), output.into()];

@@ -29,11 +29,13 @@ struct More {
     in_keys: bool,
     /// Values between the heads of the output.
     gap: usize,
+    /// Queries at once.
+    queries: u32,
 }
 
 impl More {
     fn plain(value_dim: usize) -> Self {
-        Self { value_dim, softcap: None, sinks: false, alibi: false, chunks: false, in_keys: false, gap: 0 }
+        Self { value_dim, softcap: None, sinks: false, alibi: false, chunks: false, in_keys: false, gap: 0, queries: 4 }
     }
 }
 
@@ -100,15 +102,17 @@ async fn attention_case_with(
             softcap: more.softcap.unwrap_or(0.0),
             sinks_offset: 2,
             output_group: output_group as u32,
-            flags: (u32::from(segment == 0) * FIRST_SEGMENT)
-                | (u32::from(segment + 1 == segments) * LAST_SEGMENT)
+            begin_page: 0,
+            end_page: pages_used,
+            flags: (u32::from(segment == 0) * FIRST)
+                | (u32::from(segment + 1 == segments) * LAST)
                 | (u32::from(more.sinks) * SINKS)
                 | (u32::from(more.alibi) * ALIBI)
                 | (u32::from(more.chunks) * CHUNKS)
                 | (u32::from(more.in_keys) * VALUES_IN_KEYS),
         };
         let buffers = [&q, &meta, &pages, &cache, &sinks_buffer, &output, &state];
-        bench.run(KernelId::Attention(kv), &buffers, &params, grid::attention(&params)).await;
+        bench.run(KernelId::Attention(kv, more.queries), &buffers, &params, grid::attention(&params)).await;
     }
     let mut expected = Vec::new();
     for position in 0..len {
@@ -158,6 +162,13 @@ pub(super) async fn attention_matches_over_pages_windows_and_segments() {
         attention_case(&mut bench, kv, 70, (3, 1, 16), 7, 1).await;
         attention_case(&mut bench, kv, 100, (2, 2, 10), 0, 2).await;
         attention_case(&mut bench, kv, 100, (2, 1, 256), 40, 4).await;
+        let one = More { queries: 1, ..More::plain(24) };
+        attention_case_with(&mut bench, kv, 70, (4, 2, 24), 40, 3, one).await;
+    }
+    // As GPUs have it.
+    let mut bench = Bench::tuned(|tuning| Tuning { attention_lanes: 64, ..tuning }).await;
+    for kv in [KvType::F32, KvType::F16] {
+        attention_case(&mut bench, kv, 70, (6, 2, 80), 40, 3).await;
     }
 }
 
@@ -187,5 +198,6 @@ pub(super) async fn attention_matches_where_keys_hold_the_values() {
         // The largest head there is.
         let latent = More { in_keys: true, ..More::plain(512) };
         attention_case_with(&mut bench, kv, 35, (3, 1, 576), 0, 1, latent).await;
+        attention_case_with(&mut bench, kv, 130, (3, 1, 72), 0, 1, More { in_keys: true, ..More::plain(64) }).await;
     }
 }

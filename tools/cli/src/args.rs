@@ -145,7 +145,8 @@ pub struct GenerationArgs {
     /// Show figures at the end, on stderr.
     #[arg(long)]
     pub profile: bool,
-    /// Write what happened when, every read, upload, submit and wait, as a Chrome trace (see https://ui.perfetto.dev).
+    /// Write what happened when, every read, upload, submit, dispatch and wait, as a Chrome trace (see
+    /// https://ui.perfetto.dev), and show the GPU's seconds by kernel at the end, on stderr.
     #[arg(long, value_name = "FILE.json")]
     pub trace: Option<PathBuf>,
 }

@@ -17,11 +17,12 @@ mod wgpu_facts {
     use tilestream::gpu::AdapterReport;
 
     /// The features that change what Tilestream does.
-    pub fn has(report: &AdapterReport) -> [(&'static str, bool); 3] {
+    pub fn has(report: &AdapterReport) -> [(&'static str, bool); 4] {
         let features = &report.features;
         [
             ("subgroups", features.contains(tilestream::gpu::SUBGROUP)),
             ("shader-f16", features.contains(tilestream::gpu::SHADER_F16)),
+            ("times dispatches (for --trace)", features.contains(tilestream::gpu::TIMESTAMPS)),
             ("maps its own buffers (no copy on upload)", report.maps_primary_buffers()),
         ]
     }

@@ -166,10 +166,24 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::R
     Ok(())
 }
 
-/// Writes a trace, if one was asked for.
+/// Writes a trace, if one was asked for, and says on stderr what took the GPU's time.
 pub fn write_trace(trace: Option<(Trace, &Path)>) -> Result<()> {
     let Some((trace, path)) = trace else { return Ok(()) };
-    write_whole(path, |out| serde_json::to_writer(out, &trace.to_json()).map_err(Into::into))
+    write_whole(path, |out| serde_json::to_writer(out, &trace.to_json()).map_err(Into::into))?;
+    // Below an answer that has no end of line.
+    eprintln!();
+    if let Some(why) = trace.without_dispatches() {
+        eprintln!("no dispatches in the trace: {why}");
+    }
+    let kernels = trace.kernels();
+    let all: f64 = kernels.iter().map(|kernel| kernel.seconds).sum();
+    for time in kernels {
+        let (share, gb) = (100.0 * time.seconds / all.max(f64::MIN_POSITIVE), time.weight_bytes as f64 / 1e9);
+        let rate =
+            if time.weight_bytes > 0 { format!(", {:.2} GB/s of weights", gb / time.seconds) } else { String::new() };
+        eprintln!("{:>9.3} s {share:>3.0} %  {} ({} dispatches{rate})", time.seconds, time.kernel, time.dispatches);
+    }
+    Ok(())
 }
 
 /// What a JSON report says of a run.
