@@ -1,24 +1,24 @@
 // Writes the keys and values of each row to the page of its position.
 //
-// key [rows, key_stride], value [rows, value_stride] f32; row_meta [rows] (position, start
+// input [rows, stride] f32, a row's key and value from key_first and value_first on; row_meta [rows] (position, start
 // in pages, -, -); pages: page numbers of each sequence; cache: words of one segment of this layer.
 // Grid: one invocation a word, folded over x and y. CPU twin: reference::kv_write.
 struct Params {
     rows: u32,
     key_width: u32,
     value_width: u32,
-    key_stride: u32,
-    value_stride: u32,
+    stride: u32,
+    key_first: u32,
+    value_first: u32,
     segment_first_page: u32,
     segment_pages: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> key: array<f32>;
-@group(0) @binding(2) var<storage, read> value: array<f32>;
-@group(0) @binding(3) var<storage, read> row_meta: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> pages: array<u32>;
-@group(0) @binding(5) var<storage, read_write> cache: array<u32>;
+@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(2) var<storage, read> row_meta: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> pages: array<u32>;
+@group(0) @binding(4) var<storage, read_write> cache: array<u32>;
 
 @compute @workgroup_size(64)
 fn kv_write(
@@ -41,15 +41,11 @@ fn kv_write(
         return;
     }
     var at = start + (position % PAGE_TOKENS) * params.key_width + column;
-    var pair = vec2<f32>(0.0, 0.0);
-    if is_key {
-        let from_at = row * params.key_stride + column;
-        pair = vec2<f32>(key[from_at], key[from_at + KV_VALUES_PER_WORD - 1u]);
-    } else {
+    var from_at = row * params.stride + params.key_first + column;
+    if !is_key {
         let inside = column - params.key_width;
-        let from_at = row * params.value_stride + inside;
         at = start + (position % PAGE_TOKENS) * params.value_width + inside;
-        pair = vec2<f32>(value[from_at], value[from_at + KV_VALUES_PER_WORD - 1u]);
+        from_at = row * params.stride + params.value_first + inside;
     }
-    cache[at / KV_VALUES_PER_WORD] = kv_word(pair);
+    cache[at / KV_VALUES_PER_WORD] = kv_word(vec2<f32>(input[from_at], input[from_at + KV_VALUES_PER_WORD - 1u]));
 }

@@ -15,7 +15,7 @@ use super::step::{Row, Step, StepInput};
 use crate::gpu::Gpu;
 use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
 use crate::gpu::recorder::Recorder;
-use crate::plan::{BufferId, ModelSpec, Op};
+use crate::plan::{BufferId, ModelSpec, Op, Up};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
 use crate::store::Window;
@@ -437,13 +437,19 @@ fn grouped_products(spec: &ModelSpec, layout: &ModelLayout) -> Vec<KernelId> {
     let mut ids = Vec::new();
     for (layer, layout) in spec.layers.iter().zip(&layout.layers) {
         for op in &layer.ops {
-            let id = match op {
-                Op::MatMul { weight, groups: 2.., .. } => KernelId::MatVecInGroups(layout.matrix(*weight).encoding),
-                Op::MatMulTransposed { weight, .. } => KernelId::MatMulTransposed(layout.matrix(*weight).encoding),
-                _ => continue,
+            let of_op = match op {
+                Op::MatMul { parts, groups: 2.., .. } => {
+                    parts.iter().map(|part| KernelId::MatVecInGroups(layout.matrix(part.weight).encoding)).collect()
+                }
+                Op::MatMulTransposed { weight, .. } => {
+                    vec![KernelId::MatMulTransposed(layout.matrix(*weight).encoding)]
+                }
+                _ => Vec::new(),
             };
-            if !ids.contains(&id) {
-                ids.push(id);
+            for id in of_op {
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
             }
         }
     }
@@ -455,7 +461,8 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
     ids.extend([KernelId::GatherRows, KernelId::Logits]);
     for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
         let id = match op {
-            Op::Gate { activation, .. } => KernelId::Gate(*activation),
+            Op::Gate { activation, up: Up::In(_), .. } => KernelId::Gate(*activation),
+            Op::Gate { activation, .. } => KernelId::GateWithin(*activation),
             Op::Rope { .. } => KernelId::Rope,
             Op::Norm { input, output, .. } if input == output => KernelId::NormInPlace,
             Op::Experts { .. } => KernelId::ScatterRows,
@@ -469,7 +476,7 @@ fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<Ker
         }
     }
     let activations = spec.layers.iter().filter_map(|layer| layer.experts.as_ref());
-    ids.extend(activations.map(|experts| KernelId::Gate(experts.activation)));
+    ids.extend(activations.map(|experts| KernelId::GateWithin(experts.activation)));
     let mut encodings: Vec<_> = layout.matrices().map(|matrix| matrix.encoding).collect();
     encodings.sort_unstable();
     encodings.dedup();

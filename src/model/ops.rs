@@ -14,7 +14,7 @@ use crate::gpu::kernels::{
     PlaceColumnsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
-use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
+use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, Up, VectorId};
 use crate::stream::TileStream;
 use crate::{Error, ErrorKind, Result};
 
@@ -23,7 +23,7 @@ impl Engine {
         let op = self.spec.layers[layer].ops[op].clone();
         match op {
             Op::MatMul { .. } | Op::MatMulTransposed { .. } => self.product(layer, &op, rows, vectors).await,
-            Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale } => {
+            Op::Norm { input, output, norm, first, groups, width, per_group, accumulate, scale } => {
                 let layout = &self.layout.layers[layer].vectors;
                 let call = NormCall {
                     input: Operand::Buffer(input),
@@ -32,6 +32,7 @@ impl Engine {
                     epsilon: norm.epsilon,
                     weight: norm.weight.map(|weight| self.vector_offset(layout, weight, vectors)),
                     bias: norm.bias.map(|bias| self.vector_offset(layout, bias, vectors)),
+                    first,
                     groups,
                     width,
                     per_group,
@@ -40,15 +41,15 @@ impl Engine {
                 };
                 self.norm(&call, rows, vectors)
             }
-            Op::Rope { target, heads, head_dim, pairs, table } => {
-                self.rope(target, (heads, head_dim, pairs), table, rows)
+            Op::Rope { target, first, heads, head_dim, pairs, table } => {
+                self.rope((target, first), (heads, head_dim, pairs), table, rows)
             }
             Op::Place { input, output, groups, width, first } => {
                 self.place((input, output), (groups, width, first), rows)
             }
             Op::Conv { .. } => self.convolve(layer, &op, rows, vectors),
             Op::DeltaRule { .. } => self.delta_rule(layer, &op, rows, vectors),
-            Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
+            Op::KvWrite { input, key, value } => self.kv_write(layer, input, (key, value), rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
             Op::Gate { target, up, width, activation, one_factor } => {
                 self.gate(target, up, width, (activation, one_factor, 0.0), rows)
@@ -83,6 +84,7 @@ impl Engine {
             epsilon: call.epsilon,
             scale: call.scale,
             flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
+            first: call.first,
         };
         let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
         if from.id() == to.id() {
@@ -95,14 +97,15 @@ impl Engine {
 
     fn rope(
         &mut self,
-        target: BufferId,
+        (target, first): (BufferId, u32),
         (heads, head_dim, pairs): (u32, u32, u32),
         table: usize,
         rows: u32,
     ) -> Result<()> {
         let (buffer, width) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
         let (angles_offset, angles_stride) = angles(&self.spec, table);
-        let params = RopeParams { rows, heads, head_dim, pairs, stride: width as u32, angles_stride, angles_offset };
+        let stride = width as u32;
+        let params = RopeParams { rows, heads, head_dim, pairs, stride, angles_stride, angles_offset, first };
         let kernel = self.kernel(KernelId::Rope)?;
         let binds = [(&self.step.angles).into(), buffer.into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::rope(&params))
@@ -130,22 +133,21 @@ impl Engine {
         self.recorder.dispatch(&kernel, &[from.into(), to.into()], &params, grid::place_columns(&params))
     }
 
-    fn kv_write(&mut self, layer: usize, key: BufferId, value: Option<BufferId>, rows: u32) -> Result<()> {
+    fn kv_write(&mut self, layer: usize, input: BufferId, (key, value): (u32, Option<u32>), rows: u32) -> Result<()> {
         let kernel = self.kernel(KernelId::KvWrite(self.kv.geometry().kind))?;
-        let (key, key_width) = operand(&self.buffers, &self.spec, Operand::Buffer(key));
-        // Something has to be bound where keys hold the values.
-        let (value, value_width) = value.map_or((key, 0), |id| operand(&self.buffers, &self.spec, Operand::Buffer(id)));
+        let (input, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
         for segment in self.kv.layer(layer) {
             let params = KvWriteParams {
                 rows,
                 key_width: self.spec.layers[layer].key_width,
                 value_width: self.spec.layers[layer].value_width,
-                key_stride: key_width as u32,
-                value_stride: value_width as u32,
+                stride: stride as u32,
+                key_first: key,
+                value_first: value.unwrap_or(0),
                 segment_first_page: segment.first_page,
                 segment_pages: segment.pages,
             };
-            let binds = [key.into(), value.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
+            let binds = [input.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
             self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
         }
         Ok(())
@@ -199,21 +201,23 @@ impl Engine {
     pub(super) fn gate(
         &mut self,
         target: BufferId,
-        up: Option<BufferId>,
+        up: Up,
         width: u32,
         (activation, one_factor, limit): (Activation, bool, f32),
         rows: u32,
     ) -> Result<()> {
         let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
-        let kernel = self.kernel(KernelId::Gate(activation))?;
-        // Something has to be bound where there is nothing to multiply with.
-        let (factors, up_stride) = match up {
-            Some(up) => operand(&self.buffers, &self.spec, Operand::Buffer(up)),
-            None => (&self.step.angles, 0),
-        };
-        let flags = (u32::from(up.is_none()) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
-        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags, limit };
-        self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params))
+        let flags = (u32::from(up == Up::Nothing) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
+        let (stride, up_first) = (stride as u32, if let Up::From(first) = up { first } else { 0 });
+        let mut params = GateParams { rows, width, stride, up_stride: stride, up_first, flags, limit };
+        if let Up::In(up) = up {
+            let kernel = self.kernel(KernelId::Gate(activation))?;
+            let (factors, up_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(up));
+            params.up_stride = up_stride as u32;
+            return self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params));
+        }
+        let kernel = self.kernel(KernelId::GateWithin(activation))?;
+        self.recorder.dispatch(&kernel, &[values.into()], &params, grid::gate(&params))
     }
 
     /// Norm and head for the rows in the step's indices, then the readback.
@@ -244,6 +248,7 @@ impl Engine {
             epsilon: self.spec.head.epsilon,
             weight: offset(plan::FINAL_NORM),
             bias: offset(plan::FINAL_NORM_BIAS),
+            first: 0,
             groups: 1,
             width: self.spec.hidden,
             per_group: false,
@@ -311,6 +316,7 @@ struct NormCall {
     /// Offsets of weight and bias in floats.
     weight: Option<u32>,
     bias: Option<u32>,
+    first: u32,
     groups: u32,
     width: u32,
     per_group: bool,
