@@ -368,8 +368,10 @@ impl Engine {
 
     async fn layer(&mut self, index: usize, rows: u32) -> Result<()> {
         let vectors = self.bring_vectors(self.layout.layers[index].vectors.piece, 0).await?;
+        // Ops on the cache take a dispatch for each of its segments.
+        let most = self.kv.layer(index).len().max(1);
         for op in 0..self.spec.layers[index].ops.len() {
-            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
+            if !self.recorder.has_room(most) || self.work > WORK_PER_SUBMIT {
                 self.submit().await?;
             }
             self.op(index, op, rows, vectors).await?;
