@@ -8,7 +8,8 @@ use expect_test::expect_file;
 use tilestream::model::kv::KvGeometry;
 use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{
-    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormKind, Op, Part, RecurrentSpec, Up, VectorId,
+    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormKind, Op, Part, RecurrentSpec, Turn, Up,
+    VectorId,
 };
 use tilestream::shard::split::Weights;
 use tilestream::shard::synth::{self, SynthOptions};
@@ -159,9 +160,16 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             Op::Place { input, output, groups, width, first } => {
                 format!("{}[{groups} x {first}..] = {}[{width}]", name(*output), name(*input))
             }
-            Op::KvWrite { input, key, value } => {
-                let value = value.map_or(String::new(), |value| format!(", [{value}..]"));
-                format!("cache({}{}{value}: {} + {})", name(*input), at(*key), layer.key_width, layer.value_width)
+            Op::KvWrite { rows, key, value, turn } => {
+                let (rows, widths) = (name(*rows), format!("{} + {}", layer.key_width, layer.value_width));
+                let value = value.map_or(String::new(), |value| format!(", {rows}{}", at(value)));
+                let rope = |turn: &Turn| {
+                    let Turn { heads, head_dim, pairs, table } = turn;
+                    let table = if *table == 0 { String::new() } else { format!(", table {table}") };
+                    format!("rope({rows}: {heads} x {head_dim}, {pairs} pairs{table})\n    and ")
+                };
+                let (before, turned) = (turn.as_ref().map_or(String::new(), rope), turn.map_or("", |_| "turned "));
+                format!("{before}cache({turned}{rows}{}{value}: {widths})", at(*key))
             }
             Op::Attention { query, output, attention } => {
                 let AttentionSpec { heads, kv_heads, head_dim, value_dim, scale, window, softcap, .. } = attention;

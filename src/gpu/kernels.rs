@@ -279,7 +279,7 @@ impl KernelId {
             Self::KvWrite(kind) => (
                 "kv_write",
                 own(&["kv_write.wgsl", "parts/kv_pages.wgsl", kv(kind)]),
-                &[Read, Read, Read, Write],
+                &[Write, Read, Read, Read, Write],
                 size::<KvWriteParams>(),
             ),
             Self::Attention(kind) => (

@@ -41,7 +41,8 @@ params! {
     /// `shaders/kv_write.wgsl`.
     KvWriteParams {
         rows: u32, key_width: u32, value_width: u32, stride: u32, key_first: u32, value_first: u32,
-        segment_first_page: u32, segment_pages: u32,
+        segment_first_page: u32, segment_pages: u32, heads: u32, head_dim: u32, pairs: u32, angles_stride: u32,
+        angles_offset: u32,
     }
     /// `shaders/attention.wgsl`.
     AttentionParams {
@@ -150,9 +151,9 @@ pub mod grid {
         flat(params.rows, params.heads * params.pairs)
     }
 
-    /// An invocation a value (or two of them, in f16: the others have nothing to do).
+    /// An invocation a pair of a query, and one a value (or two of them, in f16: the others have nothing to do).
     pub fn kv_write(params: &KvWriteParams) -> [u32; 3] {
-        flat(params.rows, params.key_width + params.value_width)
+        flat(params.rows, params.heads * params.pairs + params.key_width + params.value_width)
     }
 
     /// A workgroup for each head of each row.

@@ -49,7 +49,7 @@ impl Engine {
             }
             Op::Conv { .. } => self.convolve(layer, &op, rows, vectors),
             Op::DeltaRule { .. } => self.delta_rule(layer, &op, rows, vectors),
-            Op::KvWrite { input, key, value } => self.kv_write(layer, input, (key, value), rows),
+            Op::KvWrite { .. } => self.kv_write(layer, &op, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors),
             Op::Gate { target, up, width, activation, one_factor } => {
                 self.gate(target, up, width, (activation, one_factor, 0.0), rows)
@@ -133,10 +133,12 @@ impl Engine {
         self.recorder.dispatch(&kernel, &[from.into(), to.into()], &params, grid::place_columns(&params))
     }
 
-    fn kv_write(&mut self, layer: usize, input: BufferId, (key, value): (u32, Option<u32>), rows: u32) -> Result<()> {
+    fn kv_write(&mut self, layer: usize, op: &Op, rows: u32) -> Result<()> {
+        let Op::KvWrite { rows: values, key, value, turn } = *op else { return Ok(()) };
         let kernel = self.kernel(KernelId::KvWrite(self.kv.geometry().kind))?;
-        let (input, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(input));
-        for segment in self.kv.layer(layer) {
+        let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(values));
+        let (angles_offset, angles_stride) = turn.map_or((0, 0), |turn| angles(&self.spec, turn.table));
+        for (index, segment) in self.kv.layer(layer).enumerate() {
             let params = KvWriteParams {
                 rows,
                 key_width: self.spec.layers[layer].key_width,
@@ -146,8 +148,15 @@ impl Engine {
                 value_first: value.unwrap_or(0),
                 segment_first_page: segment.first_page,
                 segment_pages: segment.pages,
+                // Queries are rotated once.
+                heads: turn.filter(|_| index == 0).map_or(0, |turn| turn.heads),
+                head_dim: turn.map_or(0, |turn| turn.head_dim),
+                pairs: turn.map_or(0, |turn| turn.pairs),
+                angles_stride,
+                angles_offset,
             };
-            let binds = [input.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
+            let angles = (&self.step.angles).into();
+            let binds = [values.into(), angles, (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
             self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
         }
         Ok(())

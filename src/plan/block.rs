@@ -228,10 +228,10 @@ impl Block<'_> {
         match shape.latent {
             Some(latent) => self.latent(latent, index, input, plain),
             None => {
-                self.queries_keys_values(index, input);
+                let turn = self.queries_keys_values(index, input);
                 let key = shape.q_width();
                 let value = Some(key + shape.key_width());
-                self.layer.ops.push(Op::KvWrite { input: QKV, key, value });
+                self.layer.ops.push(Op::KvWrite { rows: QKV, key, value, turn });
                 self.layer.ops.push(Op::Attention { query: QKV, output: ATTENDED, attention: plain });
             }
         }
@@ -281,7 +281,8 @@ impl Block<'_> {
         self.norm_in_place(target, (0, state.key_heads, state.key_dim), norm, false, (length / dim.sqrt()) as f32);
     }
 
-    fn queries_keys_values(&mut self, index: usize, input: BufferId) {
+    /// Rows of queries, keys and values, and the rotation that they lack.
+    fn queries_keys_values(&mut self, index: usize, input: BufferId) -> Option<Turn> {
         let shape = self.shape;
         let (hidden, bias, table) = (shape.hidden, shape.qkv_bias, shape.rope_tables[index]);
         let (queries, keys, values) = (shape.q_width(), shape.key_width(), shape.value_width());
@@ -296,17 +297,19 @@ impl Block<'_> {
         }
         self.head_norm("self_attn.q_norm", 0, shape.heads);
         self.head_norm("self_attn.k_norm", queries, shape.kv_heads);
-        // Heads of keys follow those of queries, and are turned and brought to unit length with them.
-        let heads = shape.heads + shape.kv_heads;
-        self.rope((QKV, 0), (heads, shape.head_dim), table);
+        let (heads, head_dim) = (shape.heads, shape.head_dim);
         if table.is_some() && matches!(shape.head_norm, HeadNorm::AfterRope(_)) {
+            // Heads of keys follow those of queries.
+            let all = heads + shape.kv_heads;
+            self.rope((QKV, 0), (all, head_dim), table);
             let norm = NormSpec { kind: NormKind::Rms, epsilon: shape.epsilon, weight: None, bias: None };
-            self.norm_in_place(QKV, (0, heads, shape.head_dim), norm, false, 1.0);
+            self.norm_in_place(QKV, (0, all, head_dim), norm, false, 1.0);
+            return None;
         }
         if let (None, Some(table)) = (table, shape.temperature) {
-            let (heads, head_dim, pairs) = (shape.heads, shape.head_dim, shape.head_dim / 2);
-            self.layer.ops.push(Op::Rope { target: QKV, first: 0, heads, head_dim, pairs, table });
+            self.layer.ops.push(Op::Rope { target: QKV, first: 0, heads, head_dim, pairs: head_dim / 2, table });
         }
+        table.map(|table| Turn { heads, head_dim, pairs: shape.rotary_dim / 2, table })
     }
 
     /// Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): keys and values of all heads come from one short row,
@@ -344,7 +347,7 @@ impl Block<'_> {
         self.layer.ops.extend([
             absorb,
             place,
-            Op::KvWrite { input: K, key: 0, value: None },
+            Op::KvWrite { rows: K, key: 0, value: None, turn: None },
             Op::Attention { query: Q_ABSORBED, output: ATTENDED_LATENT, attention },
         ]);
         let weight = self.matrix("self_attn.v_b_proj", (heads * shape.value_dim, rank));

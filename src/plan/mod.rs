@@ -146,6 +146,16 @@ pub enum Up {
     From(u32),
 }
 
+/// The rotation of queries, which begin the rows, and of keys: see [`Op::Rope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Heads of queries.
+    pub heads: u32,
+    pub head_dim: u32,
+    pub pairs: u32,
+    pub table: usize,
+}
+
 /// One step of a layer. Every op works on all rows of the sweep.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -193,8 +203,9 @@ pub enum Op {
         bias: VectorId,
     },
     /// Appends the rows' keys and values to the KV cache of this layer. They begin at the values `key` and `value` of a row
-    /// of `input`; without `value`, keys hold the values.
-    KvWrite { input: BufferId, key: u32, value: Option<u32> },
+    /// of `rows`; without `value`, keys hold the values. With `turn`, keys are rotated on their way, and queries where they
+    /// are.
+    KvWrite { rows: BufferId, key: u32, value: Option<u32>, turn: Option<Turn> },
     /// Causal grouped attention of `query` over this layer's KV cache.
     Attention { query: BufferId, output: BufferId, attention: AttentionSpec },
     /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`. With

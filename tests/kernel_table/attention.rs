@@ -88,8 +88,16 @@ async fn attention_case_with(
             value_first: 5 + key_width as u32,
             segment_first_page: first,
             segment_pages: per_segment,
+            ..KvWriteParams::default()
         };
-        bench.run(KernelId::KvWrite(kv), &[&rows, &meta, &pages, &cache], &params, grid::kv_write(&params)).await;
+        bench
+            .run(
+                KernelId::KvWrite(kv),
+                &[&rows, &sinks_buffer, &meta, &pages, &cache],
+                &params,
+                grid::kv_write(&params),
+            )
+            .await;
         let params = AttentionParams {
             rows: len as u32,
             heads: heads as u32,
