@@ -3,7 +3,8 @@
 // normal(x) = x / sqrt(mean(x^2) + epsilon), or with LAYER (x - mean(x)) / sqrt(variance(x) + epsilon)
 //
 // input [rows, input_stride], output [rows, output_stride] f32; a row holds, from `first` on in both, `groups` groups of
-// `width` values, each normalized alone. Weight and bias are there where their flag says so; with a weight_stride of 0 one serves all groups.
+// `width` values, each normalized alone. Weight and bias are there where their flag says so; with a weight_stride of 0 one serves all groups;
+// from group `later` on the weight is the one at later_offset.
 // Bindings, and `input_value`, are in the parts: input and output are two buffers or one.
 // Grid: one workgroup of LANES a group, folded over x and y. CPU twin: reference::norm.
 struct Params {
@@ -19,6 +20,8 @@ struct Params {
     scale: f32,
     flags: u32,
     first: u32,
+    later: u32,
+    later_offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -60,10 +63,14 @@ fn norm(
     }
     let to_group = row * params.output_stride + params.first + part * params.width;
     let vector = part * params.weight_stride;
+    var weight_at = params.weight_offset + vector;
+    if part >= params.later {
+        weight_at = params.later_offset + (part - params.later) * params.weight_stride;
+    }
     for (var i = lane; i < params.width; i += LANES) {
         var value = (input_value(from_group + i) - mean) * normal;
         if (params.flags & WEIGHT) != 0u {
-            value = value * vectors[params.weight_offset + vector + i];
+            value = value * vectors[weight_at + i];
         }
         if (params.flags & BIAS) != 0u {
             value = value + vectors[params.bias_offset + vector + i];

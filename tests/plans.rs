@@ -8,8 +8,8 @@ use expect_test::expect_file;
 use tilestream::model::kv::KvGeometry;
 use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{
-    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormKind, Op, Part, RecurrentSpec, Turn, Up,
-    VectorId,
+    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, Part, RecurrentSpec,
+    Turn, Up, VectorId,
 };
 use tilestream::shard::split::Weights;
 use tilestream::shard::synth::{self, SynthOptions};
@@ -120,20 +120,24 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
     let name = |id: plan::BufferId| spec.buffers[usize::from(id.0)].name;
     for op in &layer.ops {
         let line = match op {
-            Op::Norm { input, output, norm, first, groups, width, per_group, accumulate, scale } => {
+            Op::Norm { input, output, norm, groups, accumulate, scale } => {
+                let NormGroups { first, count, width, own_weights, later } = groups;
                 let vector = |id: &VectorId| &layer.vectors[usize::from(id.0)];
-                let weight = norm
-                    .weight
-                    .as_ref()
-                    .map_or(String::new(), |id| format!(", {} [{}]", vector(id).name, vector(id).len));
+                let shown = |id: &VectorId| format!("{} [{}]", vector(id).name, vector(id).len);
+                let weight = norm.weight.as_ref().map_or(String::new(), |id| format!(", {}", shown(id)));
+                let other = |(group, id): &(u32, VectorId)| format!(", from {group} on {}", shown(id));
+                let later = later.as_ref().map_or(String::new(), other);
                 let kind = if norm.kind == NormKind::Rms { "rms_norm" } else { "layer_norm" };
-                let own = if *per_group { ", each with its own weights" } else { "" };
-                let groups = if *groups == 1 { String::new() } else { format!(", {groups} of {width}{own}") };
+                let own = if *own_weights { ", each with its own weights" } else { "" };
+                let groups = if *count == 1 { String::new() } else { format!(", {count} of {width}{own}") };
                 let bias = norm.bias.as_ref().map_or(String::new(), |id| format!(" + {}", vector(id).name));
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
                 let at = at(*first);
-                format!("{out}{at} {sign} {kind}({from}{at}{weight}{groups}, {epsilon:e}){bias}{}", times(*scale))
+                format!(
+                    "{out}{at} {sign} {kind}({from}{at}{weight}{groups}{later}, {epsilon:e}){bias}{}",
+                    times(*scale)
+                )
             }
             Op::MatMul { input, output, parts, accumulate, scale, groups } => {
                 let sign = if *accumulate { "+=" } else { "=" };

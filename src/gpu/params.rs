@@ -32,6 +32,7 @@ params! {
     NormParams {
         rows: u32, groups: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32,
         bias_offset: u32, weight_stride: u32, epsilon: f32, scale: f32, flags: u32, first: u32,
+        later: u32, later_offset: u32,
     }
     /// `shaders/rope.wgsl`.
     RopeParams {

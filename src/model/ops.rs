@@ -14,7 +14,7 @@ use crate::gpu::kernels::{
     PlaceColumnsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
-use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, Up, VectorId};
+use crate::plan::{self, Activation, BufferId, ModelSpec, NormGroups, NormKind, Op, Up, VectorId};
 use crate::stream::TileStream;
 use crate::{Error, ErrorKind, Result};
 
@@ -23,7 +23,7 @@ impl Engine {
         let op = self.spec.layers[layer].ops[op].clone();
         match op {
             Op::MatMul { .. } | Op::MatMulTransposed { .. } => self.product(layer, &op, rows, vectors).await,
-            Op::Norm { input, output, norm, first, groups, width, per_group, accumulate, scale } => {
+            Op::Norm { input, output, norm, groups, accumulate, scale } => {
                 let layout = &self.layout.layers[layer].vectors;
                 let call = NormCall {
                     input: Operand::Buffer(input),
@@ -32,10 +32,8 @@ impl Engine {
                     epsilon: norm.epsilon,
                     weight: norm.weight.map(|weight| self.vector_offset(layout, weight, vectors)),
                     bias: norm.bias.map(|bias| self.vector_offset(layout, bias, vectors)),
-                    first,
+                    later: groups.later.map(|(group, weight)| (group, self.vector_offset(layout, weight, vectors))),
                     groups,
-                    width,
-                    per_group,
                     accumulate,
                     scale,
                 };
@@ -72,19 +70,22 @@ impl Engine {
             (call.weight.is_some(), WEIGHT),
             (call.kind == NormKind::Layer, LAYER),
         ];
+        let groups = call.groups;
         let params = NormParams {
             rows,
-            groups: call.groups,
-            width: call.width,
+            groups: groups.count,
+            width: groups.width,
             input_stride: from_width as u32,
             output_stride: to_width as u32,
             weight_offset: call.weight.unwrap_or(0),
             bias_offset: call.bias.unwrap_or(0),
-            weight_stride: if call.per_group { call.width } else { 0 },
+            weight_stride: if groups.own_weights { groups.width } else { 0 },
             epsilon: call.epsilon,
             scale: call.scale,
             flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
-            first: call.first,
+            first: groups.first,
+            later: call.later.map_or(u32::MAX, |(group, _)| group),
+            later_offset: call.later.map_or(0, |(_, weight)| weight),
         };
         let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
         if from.id() == to.id() {
@@ -257,10 +258,8 @@ impl Engine {
             epsilon: self.spec.head.epsilon,
             weight: offset(plan::FINAL_NORM),
             bias: offset(plan::FINAL_NORM_BIAS),
-            first: 0,
-            groups: 1,
-            width: self.spec.hidden,
-            per_group: false,
+            later: None,
+            groups: NormGroups::alike(0, 1, self.spec.hidden),
             accumulate: false,
             scale: 1.0,
         };
@@ -325,10 +324,9 @@ struct NormCall {
     /// Offsets of weight and bias in floats.
     weight: Option<u32>,
     bias: Option<u32>,
-    first: u32,
-    groups: u32,
-    width: u32,
-    per_group: bool,
+    /// Groups from the first number on have their weight at the second.
+    later: Option<(u32, u32)>,
+    groups: NormGroups,
     accumulate: bool,
     scale: f32,
 }

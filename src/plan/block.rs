@@ -142,8 +142,8 @@ impl Block<'_> {
         let width = self.shape.hidden;
         let norm = self.norm_spec(name, width, self.shape.norm_bias);
         let (accumulate, scale) = self.added(output);
-        let op = Op::Norm { input, output, norm, first: 0, groups: 1, width, per_group: false, accumulate, scale };
-        self.layer.ops.push(op);
+        let groups = NormGroups::alike(0, 1, width);
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale });
     }
 
     /// What goes to the residual is added to it, scaled.
@@ -151,30 +151,32 @@ impl Block<'_> {
         if output == X { (true, self.shape.residual_scale) } else { (false, 1.0) }
     }
 
-    /// Norms each head of queries or keys, which begin at value `first`.
-    fn head_norm(&mut self, name: &str, first: u32, heads: u32) {
-        let head_dim = self.shape.head_dim;
-        let (groups, width, per_group) = match self.shape.head_norm {
-            HeadNorm::None => return,
-            HeadNorm::Shared => (heads, head_dim, false),
-            HeadNorm::EachIf(_) => (heads, head_dim, true),
-            HeadNorm::Whole => (1, heads * head_dim, false),
-            HeadNorm::AfterRope(_) => return,
+    /// Norms the heads of queries and keys, or the whole of each.
+    fn head_norms(&mut self) {
+        let Shape { heads, kv_heads, head_dim, .. } = *self.shape;
+        let (names, first) = (["self_attn.q_norm", "self_attn.k_norm"], [0, self.shape.q_width()]);
+        let own_weights = match self.shape.head_norm {
+            HeadNorm::None | HeadNorm::AfterRope(_) => return,
+            HeadNorm::Shared => false,
+            HeadNorm::EachIf(_) => true,
+            HeadNorm::Whole => {
+                for ((name, first), heads) in names.into_iter().zip(first).zip([heads, kv_heads]) {
+                    let norm = self.norm_spec(name, heads * head_dim, false);
+                    self.norm_in_place(QKV, NormGroups::alike(first, 1, heads * head_dim), norm, 1.0);
+                }
+                return;
+            }
         };
-        let norm = self.norm_spec(name, if per_group { groups * width } else { width }, false);
-        self.norm_in_place(QKV, (first, groups, width), norm, per_group, 1.0);
+        let len = |heads| if own_weights { heads * head_dim } else { head_dim };
+        let norm = self.norm_spec(names[0], len(heads), false);
+        let later = Some((heads, self.vector(format!("{}.weight", names[1]), len(kv_heads))));
+        let groups = NormGroups { own_weights, later, ..NormGroups::alike(0, heads + kv_heads, head_dim) };
+        self.norm_in_place(QKV, groups, norm, 1.0);
     }
 
-    fn norm_in_place(
-        &mut self,
-        target: BufferId,
-        (first, groups, width): (u32, u32, u32),
-        norm: NormSpec,
-        per_group: bool,
-        scale: f32,
-    ) {
+    fn norm_in_place(&mut self, target: BufferId, groups: NormGroups, norm: NormSpec, scale: f32) {
         let (input, output, accumulate) = (target, target, false);
-        self.layer.ops.push(Op::Norm { input, output, norm, first, groups, width, per_group, accumulate, scale });
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale });
     }
 
     fn matrix(&mut self, name: &str, (rows, columns): (u32, u32)) -> MatrixId {
@@ -267,7 +269,7 @@ impl Block<'_> {
         let (query, key, value, decay, beta) = (Q, K, V, DECAY, BETA);
         self.layer.ops.push(Op::DeltaRule { query, key, value, decay, beta, rate, bias });
         let norm = self.norm_spec(DELTA_NORM, state.value_dim, false);
-        self.norm_in_place(V, (0, state.heads, state.value_dim), norm, false, 1.0);
+        self.norm_in_place(V, NormGroups::alike(0, state.heads, state.value_dim), norm, 1.0);
         self.gate(OUTPUT_GATE, Up::In(V), values, Activation::Silu);
         self.matmul("linear_attn.out_proj", false, (hidden, values), OUTPUT_GATE, output);
         self.layer.recurrent = Some(state);
@@ -278,7 +280,12 @@ impl Block<'_> {
         let dim = f64::from(state.key_dim);
         let epsilon = (1e-6 / dim) as f32;
         let norm = NormSpec { kind: NormKind::Rms, epsilon, weight: None, bias: None };
-        self.norm_in_place(target, (0, state.key_heads, state.key_dim), norm, false, (length / dim.sqrt()) as f32);
+        self.norm_in_place(
+            target,
+            NormGroups::alike(0, state.key_heads, state.key_dim),
+            norm,
+            (length / dim.sqrt()) as f32,
+        );
     }
 
     /// Rows of queries, keys and values, and the rotation that they lack.
@@ -295,15 +302,14 @@ impl Block<'_> {
         if shape.family.output_gate {
             self.matmul("self_attn.gate_proj", bias, (shape.q_width(), hidden), input, OUTPUT_GATE);
         }
-        self.head_norm("self_attn.q_norm", 0, shape.heads);
-        self.head_norm("self_attn.k_norm", queries, shape.kv_heads);
+        self.head_norms();
         let (heads, head_dim) = (shape.heads, shape.head_dim);
         if table.is_some() && matches!(shape.head_norm, HeadNorm::AfterRope(_)) {
             // Heads of keys follow those of queries.
             let all = heads + shape.kv_heads;
             self.rope((QKV, 0), (all, head_dim), table);
             let norm = NormSpec { kind: NormKind::Rms, epsilon: shape.epsilon, weight: None, bias: None };
-            self.norm_in_place(QKV, (0, all, head_dim), norm, false, 1.0);
+            self.norm_in_place(QKV, NormGroups::alike(0, all, head_dim), norm, 1.0);
             return None;
         }
         if let (None, Some(table)) = (table, shape.temperature) {
@@ -359,7 +365,7 @@ impl Block<'_> {
     /// The reference norms latent rows with an epsilon of its own.
     fn latent_norm(&mut self, name: &str, target: BufferId, width: u32) {
         let norm = NormSpec { epsilon: 1e-6, ..self.norm_spec(name, width, false) };
-        self.norm_in_place(target, (0, 1, width), norm, false, 1.0);
+        self.norm_in_place(target, NormGroups::alike(0, 1, width), norm, 1.0);
     }
 
     /// The experts that a router chooses, and the one that every token uses.

@@ -102,6 +102,25 @@ pub struct NormSpec {
     pub bias: Option<VectorId>,
 }
 
+/// The groups of a row that are normalized, in input and output: `count` of them of `width` values, from value `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NormGroups {
+    pub first: u32,
+    pub count: u32,
+    pub width: u32,
+    /// Weights are `[count, width]`, not `[width]` for all groups.
+    pub own_weights: bool,
+    /// Groups from this one on have this weight in place of [`NormSpec::weight`].
+    pub later: Option<(u32, VectorId)>,
+}
+
+impl NormGroups {
+    /// Groups with the same weights.
+    pub fn alike(first: u32, count: u32, width: u32) -> Self {
+        Self { first, count, width, own_weights: false, later: None }
+    }
+}
+
 /// What attention does besides the softmax of scaled products.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionSpec {
@@ -160,20 +179,9 @@ pub struct Turn {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
-    /// `output = scale * norm(input)`, added to what `output` holds where `accumulate`; a row has, from value `first` on in
-    /// both, `groups` groups of `width` values that are normalized alone. Weights are `[width]` for all groups, or
-    /// (`per_group`) `[groups, width]`.
-    Norm {
-        input: BufferId,
-        output: BufferId,
-        norm: NormSpec,
-        first: u32,
-        groups: u32,
-        width: u32,
-        per_group: bool,
-        accumulate: bool,
-        scale: f32,
-    },
+    /// `output = scale * norm(input)`, added to what `output` holds where `accumulate`; each group of a row is normalized
+    /// alone.
+    Norm { input: BufferId, output: BufferId, norm: NormSpec, groups: NormGroups, accumulate: bool, scale: f32 },
     /// `output = scale * (weight · input (+ bias))`, added to what `output` holds where `accumulate`, for each of the `parts`:
     /// matrices that follow each other, and that the engine multiplies as one where they are stored alike. The rows of
     /// `weight` come in `groups` runs; each multiplies a group of `input` of its own, which begins on a multiple of

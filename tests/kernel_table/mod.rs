@@ -298,7 +298,9 @@ async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (us
     let behind = |row: &[f32]| [&[7.0; 2], row].concat();
     let from: Vec<f32> = input.chunks(row_width).flat_map(behind).collect();
     let stride = row_width as u32 + 2;
-    let vectors = random.floats(4 + 2 * row_width);
+    let vectors = random.floats(4 + 3 * row_width);
+    // The last groups have a weight behind the others.
+    let (later, later_at) = (groups - groups / 3, 4 + 2 * row_width);
     let per_group = groups > 1 && kind == NormKind::Layer;
     let (from, vector_buffer) = (bench.buffer(&from).await, bench.buffer(&vectors).await);
     let to = bench.buffer(&vec![1.0_f32; rows * (row_width + 2)]).await;
@@ -318,6 +320,8 @@ async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (us
         scale: 0.7,
         flags,
         first: 2,
+        later: later as u32,
+        later_offset: later_at as u32,
     };
     let (id, buffers) = match in_place {
         true => (KernelId::NormInPlace, vec![&vector_buffer, &from]),
@@ -329,8 +333,10 @@ async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (us
         if index % groups == 0 {
             expected.extend(if in_place { [7.0; 2] } else { [1.0; 2] });
         }
-        let at = 4 + if per_group { index % groups * width } else { 0 };
-        let (weight, bias) = (&vectors[at..at + width], &vectors[at + row_width..at + row_width + width]);
+        let (number, stride) = (index % groups, if per_group { width } else { 0 });
+        let at = if number < later { 4 + number * stride } else { later_at + (number - later) * stride };
+        let bias_at = 4 + row_width + number * stride;
+        let (weight, bias) = (&vectors[at..at + width], &vectors[bias_at..bias_at + width]);
         let normal = reference::norm(kind, group, weight, bias, 1e-3);
         expected.extend(normal.iter().map(|x| x * f64::from(0.7_f32) + if accumulate { 1.0 } else { 0.0 }));
     }
