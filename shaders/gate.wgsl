@@ -1,21 +1,21 @@
-// values[r, i] = gated(values[r, i], up[r, i]), in place; with UNGATED gated(values[r, i], 1), with ONE_FACTOR
-// gated(values[r, i], up[r, 0]).
+// values[r, i] = gated(values[r, i], up[r, up_first + i]), in place; with UNGATED gated(values[r, i], 1), with ONE_FACTOR
+// gated(values[r, i], up[r, up_first]).
 //
-// Both [rows, stride] f32, `width` values of each row; `gated` is the part that is composed in.
+// values [rows, stride], up [rows, up_stride] f32, `width` values of each row; `gated` is the part that is composed in.
+// Bindings, and `up_value`, are in the parts: up is a buffer of its own, or lies behind the values.
 // Grid: one invocation a value, folded over x and y. CPU twin: reference::gate.
 struct Params {
     rows: u32,
     width: u32,
     stride: u32,
     up_stride: u32,
+    up_first: u32,
     flags: u32,
     // Of the parts that hold their values within bounds.
     limit: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> up: array<f32>;
-@group(0) @binding(2) var<storage, read_write> values: array<f32>;
 
 const UNGATED = 1u;
 const ONE_FACTOR = 2u;
@@ -35,7 +35,8 @@ fn gate(
     let at = row * params.stride + column;
     var factor = 1.0;
     if (params.flags & UNGATED) == 0u {
-        factor = up[row * params.up_stride + select(column, 0u, (params.flags & ONE_FACTOR) != 0u)];
+        let first = row * params.up_stride + params.up_first;
+        factor = up_value(first + select(column, 0u, (params.flags & ONE_FACTOR) != 0u));
     }
     values[at] = gated(values[at], factor);
 }

@@ -2,8 +2,9 @@
 //
 // normal(x) = x / sqrt(mean(x^2) + epsilon), or with LAYER (x - mean(x)) / sqrt(variance(x) + epsilon)
 //
-// input [rows, input_stride], output [rows, output_stride] f32; a row holds `groups` groups of `width` values, each
-// normalized alone. Weight and bias are there where their flag says so; with a weight_stride of 0 one serves all groups.
+// input [rows, input_stride], output [rows, output_stride] f32; a row holds, from `first` on in both, `groups` groups of
+// `width` values, each normalized alone. Weight and bias are there where their flag says so; with a weight_stride of 0 one serves all groups;
+// from group `later` on the weight is the one at later_offset.
 // Bindings, and `input_value`, are in the parts: input and output are two buffers or one.
 // Grid: one workgroup of LANES a group, folded over x and y. CPU twin: reference::norm.
 struct Params {
@@ -18,6 +19,9 @@ struct Params {
     epsilon: f32,
     scale: f32,
     flags: u32,
+    first: u32,
+    later: u32,
+    later_offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -38,7 +42,7 @@ fn norm(
     // Workgroups past the end take part in the sums of a group that is there, and write nothing.
     let row = select(0u, index / params.groups, exists);
     let part = select(0u, index % params.groups, exists);
-    let from_group = row * params.input_stride + part * params.width;
+    let from_group = row * params.input_stride + params.first + part * params.width;
     var mean = 0.0;
     if (params.flags & LAYER) != 0u {
         var sum = 0.0;
@@ -57,12 +61,16 @@ fn norm(
     if !exists {
         return;
     }
-    let to_group = row * params.output_stride + part * params.width;
+    let to_group = row * params.output_stride + params.first + part * params.width;
     let vector = part * params.weight_stride;
+    var weight_at = params.weight_offset + vector;
+    if part >= params.later {
+        weight_at = params.later_offset + (part - params.later) * params.weight_stride;
+    }
     for (var i = lane; i < params.width; i += LANES) {
         var value = (input_value(from_group + i) - mean) * normal;
         if (params.flags & WEIGHT) != 0u {
-            value = value * vectors[params.weight_offset + vector + i];
+            value = value * vectors[weight_at + i];
         }
         if (params.flags & BIAS) != 0u {
             value = value + vectors[params.bias_offset + vector + i];

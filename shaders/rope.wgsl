@@ -1,7 +1,8 @@
 // Rotates pairs (i, i + pairs) of each head in place, by angles whose cos and sin are given:
 // (a, b) -> (a cos - b sin, b cos + a sin)
 //
-// angles [rows, angles_stride] f32: from angles_offset on cos, then sin; target [rows, stride] f32, heads of head_dim values next to each other.
+// angles [rows, angles_stride] f32: from angles_offset on cos, then sin; target [rows, stride] f32, from `first` on heads of
+// head_dim values next to each other.
 // Grid: one invocation a pair, folded over x and y. CPU twin: reference::rope.
 struct Params {
     rows: u32,
@@ -11,6 +12,7 @@ struct Params {
     stride: u32,
     angles_stride: u32,
     angles_offset: u32,
+    first: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -34,7 +36,7 @@ fn rope(
     let angle = row * params.angles_stride + params.angles_offset + pair;
     let cosine = angles[angle];
     let sine = angles[angle + params.pairs];
-    let at = row * params.stride + head * params.head_dim + pair;
+    let at = row * params.stride + params.first + head * params.head_dim + pair;
     let a = target_rows[at];
     let b = target_rows[at + params.pairs];
     target_rows[at] = a * cosine - b * sine;

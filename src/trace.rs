@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::gpu::timeline::{Dispatched, Timeline};
 use crate::model::Engine;
-use crate::plan::{LayerSpec, Op};
+use crate::plan::{LayerSpec, MatrixId, Op};
 use crate::stream::Stage;
 use crate::watch::{Interval, StreamWatch};
 
@@ -123,10 +123,15 @@ impl Trace {
     }
 }
 
-/// What an op does: the matrix it multiplies with, or its kind.
+/// What an op does: the matrices it multiplies with, or its kind.
 fn name_of(op: &Op, layer: &LayerSpec) -> String {
-    if let Op::MatMul { weight, .. } | Op::MatMulTransposed { weight, .. } = op {
-        return layer.matrices[usize::from(weight.0)].name.clone();
+    let matrix = |weight: MatrixId| layer.matrices[usize::from(weight.0)].name.as_str();
+    match op {
+        Op::MatMul { parts, .. } => {
+            return parts.iter().map(|part| matrix(part.weight)).collect::<Vec<_>>().join(" + ");
+        }
+        Op::MatMulTransposed { weight, .. } => return matrix(*weight).to_owned(),
+        _ => {}
     }
     let all = format!("{op:?}");
     let kind = all.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();

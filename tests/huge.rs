@@ -112,12 +112,16 @@ async fn check_rows(engine: &Engine, model: &Model, spec: &ModelSpec) {
     let weight = row(model, &plan::layer_tensor(0, "input_layernorm.weight"), 0).await;
     let epsilon = spec.head.epsilon;
     let normed = floats(reference::norm(NormKind::Rms, &embedding, &weight, &vec![0.0; weight.len()], epsilon));
-    for (name, short) in [("q", "q_proj"), ("k", "k_proj"), ("v", "v_proj")] {
-        compare(model, &format!("self_attn.{short}.weight"), &normed, &read(name).await, |_| 0.0).await;
+    let qkv = read("qkv").await;
+    let (queries, rest) = qkv.split_at(16_384);
+    let (keys, values) = rest.split_at(1024);
+    for (name, actual) in [("q_proj", queries), ("k_proj", keys), ("v_proj", values)] {
+        compare(model, &format!("self_attn.{name}.weight"), &normed, actual, |_| 0.0).await;
     }
     let attended = read("attended").await;
-    let (second, up, gate, x) = (read("normed").await, read("up").await, read("gate").await, read("x").await);
-    compare(model, "mlp.up_proj.weight", &second, &up, |_| 0.0).await;
+    let (second, inner, x) = (read("normed").await, read("inner").await, read("x").await);
+    let (gate, up) = inner.split_at(53_248);
+    compare(model, "mlp.up_proj.weight", &second, up, |_| 0.0).await;
     for index in [0, 1, 53_247] {
         let weights = row(model, &plan::layer_tensor(0, "mlp.gate_proj.weight"), index as u64).await;
         let plain = reference::matmul(&[weights], &second)[0] as f32;
@@ -130,5 +134,5 @@ async fn check_rows(engine: &Engine, model: &Model, spec: &ModelSpec) {
         middle.push((index, f64::from(embedding[index]) + reference::matmul(&[weights], &attended)[0]));
     }
     let base = |index: usize| middle.iter().find(|(row, _)| *row == index).expect("sampled").1;
-    compare(model, "mlp.down_proj.weight", &gate, &x, base).await;
+    compare(model, "mlp.down_proj.weight", gate, &x, base).await;
 }

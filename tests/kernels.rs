@@ -32,6 +32,7 @@ tests![
     transposed_products_match_wherever_tiles_are_cut,
     norms_match,
     rotations_match,
+    keys_are_rotated_on_their_way_into_the_cache_and_queries_where_they_are,
     attention_matches_over_pages_windows_and_segments,
     attention_matches_with_caps_sinks_slopes_and_narrow_values,
     attention_matches_where_keys_hold_the_values,

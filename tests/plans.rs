@@ -7,7 +7,10 @@ use std::fmt::Write;
 use expect_test::expect_file;
 use tilestream::model::kv::KvGeometry;
 use tilestream::model::layout::ModelLayout;
-use tilestream::plan::{self, AttentionSpec, HeadSpec, LayerSpec, ModelSpec, NormKind, Op, RecurrentSpec};
+use tilestream::plan::{
+    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, Part, RecurrentSpec,
+    Turn, Up, VectorId,
+};
 use tilestream::shard::split::Weights;
 use tilestream::shard::synth::{self, SynthOptions};
 use tilestream::{Error, ErrorKind, LoadOptions};
@@ -117,44 +120,60 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
     let name = |id: plan::BufferId| spec.buffers[usize::from(id.0)].name;
     for op in &layer.ops {
         let line = match op {
-            Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale } => {
-                let vector = |id: &plan::VectorId| &layer.vectors[usize::from(id.0)];
-                let weight = norm
-                    .weight
-                    .as_ref()
-                    .map_or(String::new(), |id| format!(", {} [{}]", vector(id).name, vector(id).len));
+            Op::Norm { input, output, norm, groups, accumulate, scale } => {
+                let NormGroups { first, count, width, own_weights, later } = groups;
+                let vector = |id: &VectorId| &layer.vectors[usize::from(id.0)];
+                let shown = |id: &VectorId| format!("{} [{}]", vector(id).name, vector(id).len);
+                let weight = norm.weight.as_ref().map_or(String::new(), |id| format!(", {}", shown(id)));
+                let other = |(group, id): &(u32, VectorId)| format!(", from {group} on {}", shown(id));
+                let later = later.as_ref().map_or(String::new(), other);
                 let kind = if norm.kind == NormKind::Rms { "rms_norm" } else { "layer_norm" };
-                let own = if *per_group { ", each with its own weights" } else { "" };
-                let groups = if *groups == 1 { String::new() } else { format!(", {groups} of {width}{own}") };
+                let own = if *own_weights { ", each with its own weights" } else { "" };
+                let groups = if *count == 1 { String::new() } else { format!(", {count} of {width}{own}") };
                 let bias = norm.bias.as_ref().map_or(String::new(), |id| format!(" + {}", vector(id).name));
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
-                format!("{out} {sign} {kind}({from}{weight}{groups}, {epsilon:e}){bias}{}", times(*scale))
+                let at = at(*first);
+                format!(
+                    "{out}{at} {sign} {kind}({from}{at}{weight}{groups}{later}, {epsilon:e}){bias}{}",
+                    times(*scale)
+                )
             }
-            Op::MatMul { input, output, weight, bias, accumulate, scale, groups } => {
-                let matrix = &layer.matrices[usize::from(weight.0)];
-                let bias = bias.map_or(String::new(), |bias| format!(" + {}", layer.vectors[usize::from(bias.0)].name));
+            Op::MatMul { input, output, parts, accumulate, scale, groups } => {
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from) = (name(*output), name(*input));
-                let (rows, columns) = (matrix.rows, matrix.columns);
                 let groups = if *groups == 1 { String::new() } else { format!(" in {groups} groups") };
-                format!("{out} {sign} {} [{rows}, {columns}] * {from}{groups}{bias}{}", matrix.name, times(*scale))
+                let part = |part: &Part| {
+                    let MatrixSpec { name, rows, columns } = &layer.matrices[usize::from(part.weight.0)];
+                    let bias = |bias: VectorId| format!(" + {}", layer.vectors[usize::from(bias.0)].name);
+                    let (at, bias) = (at(part.first), part.bias.map_or(String::new(), bias));
+                    format!("{out}{at} {sign} {name} [{rows}, {columns}] * {from}{groups}{bias}{}", times(*scale))
+                };
+                parts.iter().map(part).collect::<Vec<_>>().join("\n    and ")
             }
             Op::MatMulTransposed { input, output, weight, groups, first } => {
                 let matrix = &layer.matrices[usize::from(weight.0)];
                 let (out, from, (rows, columns)) = (name(*output), name(*input), (matrix.rows, matrix.columns));
                 format!("{out} = {} [{rows}, {columns}]^T * {from}[{groups} x {first}..]", matrix.name)
             }
-            Op::Rope { target, heads, head_dim, pairs, table } => {
+            Op::Rope { target, first, heads, head_dim, pairs, table } => {
                 let table = if *table == 0 { String::new() } else { format!(", table {table}") };
-                format!("rope({}: {heads} x {head_dim}, {pairs} pairs{table})", name(*target))
+                let at = at(*first);
+                format!("rope({}{at}: {heads} x {head_dim}, {pairs} pairs{table})", name(*target))
             }
             Op::Place { input, output, groups, width, first } => {
                 format!("{}[{groups} x {first}..] = {}[{width}]", name(*output), name(*input))
             }
-            Op::KvWrite { key, value } => {
-                let value = value.map_or(String::new(), |value| format!(", {}", name(value)));
-                format!("cache({}{value}: {} + {})", name(*key), layer.key_width, layer.value_width)
+            Op::KvWrite { rows, key, value, turn } => {
+                let (rows, widths) = (name(*rows), format!("{} + {}", layer.key_width, layer.value_width));
+                let value = value.map_or(String::new(), |value| format!(", {rows}{}", at(value)));
+                let rope = |turn: &Turn| {
+                    let Turn { heads, head_dim, pairs, table } = turn;
+                    let table = if *table == 0 { String::new() } else { format!(", table {table}") };
+                    format!("rope({rows}: {heads} x {head_dim}, {pairs} pairs{table})\n    and ")
+                };
+                let (before, turned) = (turn.as_ref().map_or(String::new(), rope), turn.map_or("", |_| "turned "));
+                format!("{before}cache({turned}{rows}{}{value}: {widths})", at(*key))
             }
             Op::Attention { query, output, attention } => {
                 let AttentionSpec { heads, kv_heads, head_dim, value_dim, scale, window, softcap, .. } = attention;
@@ -188,8 +207,13 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             }
             Op::Gate { target, up, activation, one_factor, .. } => {
                 let first = if *one_factor { "[0]" } else { "" };
-                let up = up.map_or(String::new(), |up| format!(" * {}{first}", name(up)));
-                format!("{} = {activation:?}({}){up}", name(*target), name(*target))
+                let target = name(*target);
+                let up = match up {
+                    Up::Nothing => String::new(),
+                    Up::In(up) => format!(" * {}{first}", name(*up)),
+                    Up::From(first) => format!(" * {target}[{first}..]"),
+                };
+                format!("{target} = {activation:?}({target}){up}")
             }
             Op::Route { scores } => {
                 let routing = layer.experts.as_ref().expect("a router has experts").routing;
@@ -217,6 +241,11 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
         };
         let _ = writeln!(text, "  {line}");
     }
+}
+
+/// Where in a row something begins.
+fn at(first: u32) -> String {
+    if first == 0 { String::new() } else { format!("[{first}..]") }
 }
 
 fn times(scale: f32) -> String {

@@ -195,6 +195,22 @@ fn kv_pages_grow_by_giving_up_pinned_tiles() {
 }
 
 #[test]
+fn a_cache_of_many_segments_fits_into_submits() {
+    block_on(async {
+        let (files, golden) = (split_small("gqa", "config.json").await, Golden::read("gqa"));
+        // Many sequences could fill many pages.
+        let demand = Demand { head_rows: 64, ..demand() };
+        let mut model = common::open(&files, common::gpu(demand.budget_bytes).await, demand).await.expect("loads");
+        let expected = all_logits(&mut model, &golden.ids).await;
+        // Each is a dispatch of the ops that write and read keys and values.
+        for _ in 0..100 {
+            model.grow_kv(1).await.expect("there is room");
+        }
+        assert_eq!(bits(&all_logits(&mut model, &golden.ids).await), bits(&expected));
+    });
+}
+
+#[test]
 fn a_cancelled_sweep_leaves_the_model_usable() {
     block_on(async {
         let (files, golden) = (split_small("gqa", "config.json").await, Golden::read("gqa"));

@@ -48,6 +48,8 @@ sources![
     "norm.wgsl",
     "parts/bits.wgsl",
     "parts/clamped_swiglu.wgsl",
+    "parts/gate_apart.wgsl",
+    "parts/gate_within.wgsl",
     "parts/gelu.wgsl",
     "parts/gelu_tanh.wgsl",
     "parts/input_in_groups.wgsl",

@@ -114,6 +114,8 @@ pub enum KernelId {
     /// Attention of so many queries at once that read the same keys: 1 or 4. The same bits for each.
     Attention(KvType, u32),
     Gate(Activation),
+    /// The same where what it is multiplied with lies in the same rows, or is nothing.
+    GateWithin(Activation),
     /// Scale and cap of the logits.
     Logits,
     Argmax,
@@ -167,6 +169,7 @@ impl KernelId {
             Self::DeltaRule,
         ];
         ids.extend(Activation::ALL.map(Self::Gate));
+        ids.extend(Activation::ALL.map(Self::GateWithin));
         for kv in [KvType::F32, KvType::F16] {
             ids.push(Self::KvWrite(kv));
             ids.extend(QUERIES.map(|queries| Self::Attention(kv, queries)));
@@ -280,7 +283,7 @@ impl KernelId {
             Self::KvWrite(kind) => (
                 "kv_write",
                 own(&["kv_write.wgsl", "parts/kv_pages.wgsl", kv(kind)]),
-                &[Read, Read, Read, Read, Write],
+                &[Write, Read, Read, Read, Write],
                 size::<KvWriteParams>(),
             ),
             Self::Attention(kind, queries) => (
@@ -295,9 +298,18 @@ impl KernelId {
                 &[Read, Read, Read, Read, Read, Write, Write],
                 size::<AttentionParams>(),
             ),
-            Self::Gate(activation) => {
-                ("gate", own(&["gate.wgsl", activation.part()]), &[Read, Write], size::<GateParams>())
-            }
+            Self::Gate(activation) => (
+                "gate",
+                own(&["gate.wgsl", "parts/gate_apart.wgsl", activation.part()]),
+                &[Read, Write],
+                size::<GateParams>(),
+            ),
+            Self::GateWithin(activation) => (
+                "gate",
+                own(&["gate.wgsl", "parts/gate_within.wgsl", activation.part()]),
+                &[Write],
+                size::<GateParams>(),
+            ),
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
             Self::Copy => ("copy", own(&["copy.wgsl"]), &[Read, Write], size::<CopyParams>()),

@@ -31,16 +31,19 @@ params! {
     /// `shaders/norm.wgsl`.
     NormParams {
         rows: u32, groups: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32,
-        bias_offset: u32, weight_stride: u32, epsilon: f32, scale: f32, flags: u32,
+        bias_offset: u32, weight_stride: u32, epsilon: f32, scale: f32, flags: u32, first: u32,
+        later: u32, later_offset: u32,
     }
     /// `shaders/rope.wgsl`.
     RopeParams {
         rows: u32, heads: u32, head_dim: u32, pairs: u32, stride: u32, angles_stride: u32, angles_offset: u32,
+        first: u32,
     }
     /// `shaders/kv_write.wgsl`.
     KvWriteParams {
-        rows: u32, key_width: u32, value_width: u32, key_stride: u32, value_stride: u32, segment_first_page: u32,
-        segment_pages: u32,
+        rows: u32, key_width: u32, value_width: u32, stride: u32, key_first: u32, value_first: u32,
+        segment_first_page: u32, segment_pages: u32, heads: u32, head_dim: u32, pairs: u32, angles_stride: u32,
+        angles_offset: u32,
     }
     /// `shaders/attention.wgsl`.
     AttentionParams {
@@ -50,7 +53,7 @@ params! {
         sinks_offset: u32, flags: u32, output_group: u32, begin_page: u32, end_page: u32,
     }
     /// `shaders/gate.wgsl`.
-    GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, flags: u32, limit: f32 }
+    GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, up_first: u32, flags: u32, limit: f32 }
     /// `shaders/logits.wgsl`.
     LogitsParams {
         rows: u32, width: u32, stride: u32, scale: f32, cap: f32, factors_offset: u32, flags: u32,
@@ -149,9 +152,9 @@ pub mod grid {
         flat(params.rows, params.heads * params.pairs)
     }
 
-    /// An invocation a value (or two of them, in f16: the others have nothing to do).
+    /// An invocation a pair of a query, and one a value (or two of them, in f16: the others have nothing to do).
     pub fn kv_write(params: &KvWriteParams) -> [u32; 3] {
-        flat(params.rows, params.key_width + params.value_width)
+        flat(params.rows, params.heads * params.pairs + params.key_width + params.value_width)
     }
 
     /// As many workgroups as rows have heads; those that share keys are served by few of them, and the others return.

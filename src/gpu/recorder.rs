@@ -146,7 +146,12 @@ impl Recorder {
 
     /// Whether the next dispatch needs a [`Recorder::submit`] before it.
     pub fn is_full(&self) -> bool {
-        self.dispatches.len() as u64 >= PARAMS_SLOTS
+        !self.has_room(1)
+    }
+
+    /// Whether so many dispatches more need no [`Recorder::submit`].
+    pub fn has_room(&self, dispatches: usize) -> bool {
+        self.dispatches.len() + dispatches <= PARAMS_SLOTS as usize
     }
 
     /// Whether there is nothing to submit.

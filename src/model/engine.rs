@@ -8,15 +8,16 @@ use super::cancel::CancelToken;
 use super::experts::ExpertStep;
 use super::kv::{KvCache, KvGeometry, SequencePages};
 use super::layout::{LayerLayout, ModelLayout};
+use super::needed::needed_kernels;
 use super::readback::Readback;
 use super::recurrent::RecurrentStates;
 use super::sections::Sections;
 use super::step::{Row, Step, StepInput};
 use crate::gpu::Gpu;
-use crate::gpu::kernels::{KernelId, Kernels, KvType, Tuning};
+use crate::gpu::kernels::{Kernels, KvType, Tuning};
 use crate::gpu::recorder::Recorder;
 use crate::gpu::search::Search;
-use crate::plan::{BufferId, ModelSpec, Op};
+use crate::plan::{BufferId, ModelSpec};
 use crate::platform::{BoxFuture, yield_now};
 use crate::shard::Model;
 use crate::store::Window;
@@ -384,8 +385,10 @@ impl Engine {
 
     async fn layer(&mut self, index: usize, rows: u32) -> Result<()> {
         let vectors = self.bring_vectors(self.layout.layers[index].vectors.piece, 0).await?;
+        // Ops on the cache take a dispatch for each of its segments.
+        let most = self.kv.layer(index).len().max(1);
         for op in 0..self.spec.layers[index].ops.len() {
-            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
+            if !self.recorder.has_room(most) || self.work > WORK_PER_SUBMIT {
                 self.submit().await?;
             }
             self.recorder.set_place(index, op);
@@ -447,54 +450,4 @@ async fn open_stream(
     };
     let source = Arc::new(ModelSource(Arc::clone(model)));
     Ok((TileStream::new(gpu, source, table, options, profile.clone()).await?, sections))
-}
-
-/// The kernels of products in groups, of which a plan has few.
-fn grouped_products(spec: &ModelSpec, layout: &ModelLayout) -> Vec<KernelId> {
-    let mut ids = Vec::new();
-    for (layer, layout) in spec.layers.iter().zip(&layout.layers) {
-        for op in &layer.ops {
-            let id = match op {
-                Op::MatMul { weight, groups: 2.., .. } => KernelId::MatVecInGroups(layout.matrix(*weight).encoding),
-                Op::MatMulTransposed { weight, .. } => KernelId::MatMulTransposed(layout.matrix(*weight).encoding),
-                _ => continue,
-            };
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-    }
-    ids
-}
-
-fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
-    let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Argmax];
-    ids.extend([KernelId::GatherRows, KernelId::Logits]);
-    for op in spec.layers.iter().flat_map(|layer| &layer.ops) {
-        if let Op::Attention { attention, .. } = op {
-            // Of a row alone, and of several.
-            ids.extend([1, 2].map(|rows| KernelId::attention(kv, rows, attention.heads / attention.kv_heads.max(1))));
-        }
-        let id = match op {
-            Op::Gate { activation, .. } => KernelId::Gate(*activation),
-            Op::Rope { .. } => KernelId::Rope,
-            Op::Norm { input, output, .. } if input == output => KernelId::NormInPlace,
-            Op::Experts { .. } => KernelId::ScatterRows,
-            Op::Place { .. } => KernelId::PlaceColumns,
-            Op::Conv { .. } => KernelId::Conv,
-            Op::DeltaRule { .. } => KernelId::DeltaRule,
-            _ => continue,
-        };
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    let activations = spec.layers.iter().filter_map(|layer| layer.experts.as_ref());
-    ids.extend(activations.map(|experts| KernelId::Gate(experts.activation)));
-    let mut encodings: Vec<_> = layout.matrices().map(|matrix| matrix.encoding).collect();
-    encodings.sort_unstable();
-    encodings.dedup();
-    ids.extend(encodings.into_iter().flat_map(|encoding| [KernelId::MatVec(encoding), KernelId::MatMul(encoding)]));
-    ids.extend(grouped_products(spec, layout));
-    ids
 }

@@ -26,6 +26,44 @@ impl MatrixLayout {
     pub fn pieces(&self) -> Range<usize> {
         self.first_piece..self.first_piece + self.first_rows.len()
     }
+
+    /// Takes in the matrix `next` where its rows go on as if they were this one's; else gives it back.
+    fn append(&mut self, next: Self) -> Option<Self> {
+        let alike = (self.encoding, self.columns) == (next.encoding, next.columns);
+        let first = |matrix: &Self| matrix.first_rows.first().copied().unwrap_or(0);
+        let follows = self.pieces().end == next.first_piece && first(self) + self.rows == first(&next);
+        if !alike || !follows {
+            return Some(next);
+        }
+        self.rows += next.rows;
+        self.first_rows.extend(next.first_rows);
+        None
+    }
+}
+
+/// Matrices that are multiplied as one; where their rows begin are values of an output row.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    pub matrix: MatrixLayout,
+    /// Offset in floats of what is added to value 0 of an output row; less than nothing (wrapping) where that has no bias.
+    pub bias: Option<u32>,
+}
+
+/// The products of one input by matrices, each with the offset of its bias and the value of an output row where its own
+/// begin: as few as can be.
+pub fn stacks<'a>(parts: impl Iterator<Item = (&'a MatrixLayout, Option<u32>, u32)>) -> Vec<Stack> {
+    let mut stacks: Vec<Stack> = Vec::new();
+    for (matrix, bias, first) in parts {
+        let mut matrix = matrix.clone();
+        matrix.first_rows.iter_mut().for_each(|row| *row += u64::from(first));
+        let bias = bias.map(|offset| offset.wrapping_sub(first));
+        let left = match stacks.last_mut().filter(|last| last.bias == bias) {
+            Some(last) => last.matrix.append(matrix),
+            None => Some(matrix),
+        };
+        stacks.extend(left.map(|matrix| Stack { matrix, bias }));
+    }
+    stacks
 }
 
 /// The vectors of a layer: one piece of one row, and where each vector starts in it.
@@ -55,6 +93,12 @@ pub struct ExpertLayout {
 }
 
 impl ExpertLayout {
+    /// Products by some of its matrices, each by its index and where in the output it goes; its vectors lie at `base`.
+    pub fn stacks(&self, parts: &[(usize, u32)], base: u32) -> Vec<Stack> {
+        let bias = |index: usize| self.vectors.offsets.get(index).map(|offset| base + offset);
+        stacks(parts.iter().map(|(index, first)| (&self.matrices[*index], bias(*index), *first)))
+    }
+
     /// Its pieces, which follow each other.
     fn pieces(&self) -> Range<usize> {
         let [gate, _, down] = &self.matrices;
@@ -258,4 +302,40 @@ fn malformed(name: &str, message: String) -> Error {
 
 fn scattered(name: &str) -> Error {
     malformed(name, "the vectors of its layer do not lie together".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(encoding: Encoding, first_piece: usize, first_rows: &[u64], rows: u64) -> MatrixLayout {
+        MatrixLayout { encoding, rows, columns: 64, first_piece, first_rows: first_rows.to_vec() }
+    }
+
+    /// Pieces and first rows of each stack, and its bias.
+    fn stacked(parts: &[(MatrixLayout, Option<u32>, u32)]) -> Vec<(Range<usize>, Vec<u64>, Option<u32>)> {
+        let parts = parts.iter().map(|(matrix, bias, first)| (matrix, *bias, *first));
+        let shown = |stack: Stack| (stack.matrix.pieces(), stack.matrix.first_rows, stack.bias);
+        stacks(parts).into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn matrices_are_stacked_where_rows_outputs_and_biases_follow_each_other() {
+        let (q, k) = (matrix(Encoding::BF16, 3, &[0, 5], 8), matrix(Encoding::BF16, 5, &[0], 4));
+        let one = |bias| vec![(3..6, vec![0, 5, 8], bias)];
+        assert_eq!(stacked(&[(q.clone(), None, 0), (k.clone(), None, 8)]), one(None));
+        assert_eq!(stacked(&[(q.clone(), Some(20), 0), (k.clone(), Some(28), 8)]), one(Some(20)));
+        let two = |first, bias, other| vec![(3..5, vec![0, 5], bias), (5..6, vec![first], other)];
+        assert_eq!(stacked(&[(q.clone(), None, 0), (k.clone(), None, 32)]), two(32, None, None), "a gap in the output");
+        let apart = [(q.clone(), Some(20), 0), (k.clone(), Some(32), 8)];
+        assert_eq!(stacked(&apart), two(8, Some(20), Some(24)), "a gap between biases");
+        let before = [(q.clone(), Some(20), 0), (k.clone(), Some(5), 8)];
+        assert_eq!(stacked(&before), two(8, Some(20), Some(5_u32.wrapping_sub(8))), "the bias of an earlier place");
+        let other = MatrixLayout { encoding: Encoding::F16, ..k.clone() };
+        assert_eq!(stacked(&[(q.clone(), None, 0), (other, None, 8)]), two(8, None, None), "another encoding");
+        let narrow = MatrixLayout { columns: 32, ..k.clone() };
+        assert_eq!(stacked(&[(q.clone(), None, 0), (narrow, None, 8)]), two(8, None, None), "another input");
+        let far = MatrixLayout { first_piece: 6, ..k };
+        assert_eq!(stacked(&[(q, None, 0), (far, None, 8)]).len(), 2, "another tensor between them");
+    }
 }

@@ -10,6 +10,7 @@ pub mod engine;
 mod experts;
 pub mod kv;
 pub mod layout;
+mod needed;
 mod ops;
 mod products;
 mod readback;

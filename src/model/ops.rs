@@ -13,7 +13,7 @@ use crate::gpu::kernels::{
     LogitsParams, NormParams, ONE_FACTOR, PlaceColumnsParams, RopeParams, UNGATED, WEIGHT, grid,
 };
 use crate::gpu::recorder::Bind;
-use crate::plan::{self, Activation, BufferId, ModelSpec, NormKind, Op, VectorId};
+use crate::plan::{self, Activation, BufferId, ModelSpec, NormGroups, NormKind, Op, Up, VectorId};
 use crate::stream::TileStream;
 use crate::{Error, ErrorKind, Result};
 
@@ -22,7 +22,7 @@ impl Engine {
         let op = self.spec.layers[layer].ops[op].clone();
         match op {
             Op::MatMul { .. } | Op::MatMulTransposed { .. } => self.product(layer, &op, rows, vectors).await,
-            Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale } => {
+            Op::Norm { input, output, norm, groups, accumulate, scale } => {
                 let layout = &self.layout.layers[layer].vectors;
                 let call = NormCall {
                     input: Operand::Buffer(input),
@@ -31,23 +31,22 @@ impl Engine {
                     epsilon: norm.epsilon,
                     weight: norm.weight.map(|weight| self.vector_offset(layout, weight, vectors)),
                     bias: norm.bias.map(|bias| self.vector_offset(layout, bias, vectors)),
+                    later: groups.later.map(|(group, weight)| (group, self.vector_offset(layout, weight, vectors))),
                     groups,
-                    width,
-                    per_group,
                     accumulate,
                     scale,
                 };
                 self.norm(&call, rows, vectors)
             }
-            Op::Rope { target, heads, head_dim, pairs, table } => {
-                self.rope(target, (heads, head_dim, pairs), table, rows)
+            Op::Rope { target, first, heads, head_dim, pairs, table } => {
+                self.rope((target, first), (heads, head_dim, pairs), table, rows)
             }
             Op::Place { input, output, groups, width, first } => {
                 self.place((input, output), (groups, width, first), rows)
             }
             Op::Conv { .. } => self.convolve(layer, &op, rows, vectors),
             Op::DeltaRule { .. } => self.delta_rule(layer, &op, rows, vectors),
-            Op::KvWrite { key, value } => self.kv_write(layer, key, value, rows),
+            Op::KvWrite { .. } => self.kv_write(layer, &op, rows),
             Op::Attention { .. } => self.attention(layer, &op, rows, vectors).await,
             Op::Gate { target, up, width, activation, one_factor } => {
                 self.gate(target, up, width, (activation, one_factor, 0.0), rows)
@@ -70,18 +69,22 @@ impl Engine {
             (call.weight.is_some(), WEIGHT),
             (call.kind == NormKind::Layer, LAYER),
         ];
+        let groups = call.groups;
         let params = NormParams {
             rows,
-            groups: call.groups,
-            width: call.width,
+            groups: groups.count,
+            width: groups.width,
             input_stride: from_width as u32,
             output_stride: to_width as u32,
             weight_offset: call.weight.unwrap_or(0),
             bias_offset: call.bias.unwrap_or(0),
-            weight_stride: if call.per_group { call.width } else { 0 },
+            weight_stride: if groups.own_weights { groups.width } else { 0 },
             epsilon: call.epsilon,
             scale: call.scale,
             flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
+            first: groups.first,
+            later: call.later.map_or(u32::MAX, |(group, _)| group),
+            later_offset: call.later.map_or(0, |(_, weight)| weight),
         };
         let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
         if from.id() == to.id() {
@@ -94,14 +97,15 @@ impl Engine {
 
     fn rope(
         &mut self,
-        target: BufferId,
+        (target, first): (BufferId, u32),
         (heads, head_dim, pairs): (u32, u32, u32),
         table: usize,
         rows: u32,
     ) -> Result<()> {
         let (buffer, width) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
         let (angles_offset, angles_stride) = angles(&self.spec, table);
-        let params = RopeParams { rows, heads, head_dim, pairs, stride: width as u32, angles_stride, angles_offset };
+        let stride = width as u32;
+        let params = RopeParams { rows, heads, head_dim, pairs, stride, angles_stride, angles_offset, first };
         let kernel = self.kernel(KernelId::Rope)?;
         let binds = [(&self.step.angles).into(), buffer.into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::rope(&params))
@@ -129,22 +133,30 @@ impl Engine {
         self.recorder.dispatch(&kernel, &[from.into(), to.into()], &params, grid::place_columns(&params))
     }
 
-    fn kv_write(&mut self, layer: usize, key: BufferId, value: Option<BufferId>, rows: u32) -> Result<()> {
+    fn kv_write(&mut self, layer: usize, op: &Op, rows: u32) -> Result<()> {
+        let Op::KvWrite { rows: values, key, value, turn } = *op else { return Ok(()) };
         let kernel = self.kernel(KernelId::KvWrite(self.kv.geometry().kind))?;
-        let (key, key_width) = operand(&self.buffers, &self.spec, Operand::Buffer(key));
-        // Something has to be bound where keys hold the values.
-        let (value, value_width) = value.map_or((key, 0), |id| operand(&self.buffers, &self.spec, Operand::Buffer(id)));
-        for segment in self.kv.layer(layer) {
+        let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(values));
+        let (angles_offset, angles_stride) = turn.map_or((0, 0), |turn| angles(&self.spec, turn.table));
+        for (index, segment) in self.kv.layer(layer).enumerate() {
             let params = KvWriteParams {
                 rows,
                 key_width: self.spec.layers[layer].key_width,
                 value_width: self.spec.layers[layer].value_width,
-                key_stride: key_width as u32,
-                value_stride: value_width as u32,
+                stride: stride as u32,
+                key_first: key,
+                value_first: value.unwrap_or(0),
                 segment_first_page: segment.first_page,
                 segment_pages: segment.pages,
+                // Queries are rotated once.
+                heads: turn.filter(|_| index == 0).map_or(0, |turn| turn.heads),
+                head_dim: turn.map_or(0, |turn| turn.head_dim),
+                pairs: turn.map_or(0, |turn| turn.pairs),
+                angles_stride,
+                angles_offset,
             };
-            let binds = [key.into(), value.into(), (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
+            let angles = (&self.step.angles).into();
+            let binds = [values.into(), angles, (&self.step.meta).into(), (&self.step.pages).into(), segment.bind];
             self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
         }
         Ok(())
@@ -153,21 +165,23 @@ impl Engine {
     pub(super) fn gate(
         &mut self,
         target: BufferId,
-        up: Option<BufferId>,
+        up: Up,
         width: u32,
         (activation, one_factor, limit): (Activation, bool, f32),
         rows: u32,
     ) -> Result<()> {
         let (values, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(target));
-        let kernel = self.kernel(KernelId::Gate(activation))?;
-        // Something has to be bound where there is nothing to multiply with.
-        let (factors, up_stride) = match up {
-            Some(up) => operand(&self.buffers, &self.spec, Operand::Buffer(up)),
-            None => (&self.step.angles, 0),
-        };
-        let flags = (u32::from(up.is_none()) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
-        let params = GateParams { rows, width, stride: stride as u32, up_stride: up_stride as u32, flags, limit };
-        self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params))
+        let flags = (u32::from(up == Up::Nothing) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
+        let (stride, up_first) = (stride as u32, if let Up::From(first) = up { first } else { 0 });
+        let mut params = GateParams { rows, width, stride, up_stride: stride, up_first, flags, limit };
+        if let Up::In(up) = up {
+            let kernel = self.kernel(KernelId::Gate(activation))?;
+            let (factors, up_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(up));
+            params.up_stride = up_stride as u32;
+            return self.recorder.dispatch(&kernel, &[factors.into(), values.into()], &params, grid::gate(&params));
+        }
+        let kernel = self.kernel(KernelId::GateWithin(activation))?;
+        self.recorder.dispatch(&kernel, &[values.into()], &params, grid::gate(&params))
     }
 
     /// Norm and head for the rows in the step's indices, then the readback.
@@ -198,9 +212,8 @@ impl Engine {
             epsilon: self.spec.head.epsilon,
             weight: offset(plan::FINAL_NORM),
             bias: offset(plan::FINAL_NORM_BIAS),
-            groups: 1,
-            width: self.spec.hidden,
-            per_group: false,
+            later: None,
+            groups: NormGroups::alike(0, 1, self.spec.hidden),
             accumulate: false,
             scale: 1.0,
         };
@@ -265,9 +278,9 @@ struct NormCall {
     /// Offsets of weight and bias in floats.
     weight: Option<u32>,
     bias: Option<u32>,
-    groups: u32,
-    width: u32,
-    per_group: bool,
+    /// Groups from the first number on have their weight at the second.
+    later: Option<(u32, u32)>,
+    groups: NormGroups,
     accumulate: bool,
     scale: f32,
 }

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::engine::{Engine, Vectors, WORK_PER_SUBMIT};
-use super::layout::MatrixLayout;
+use super::layout::{MatrixLayout, Stack, stacks};
 use super::ops::{Operand, group_width, operand, vectors_bind};
 use crate::gpu::kernels::{ACCUMULATE, BIAS, KernelId, MatMulParams, MatMulTransposedParams, grid};
-use crate::plan::{BufferId, ModelSpec, Op};
+use crate::plan::{BufferId, ModelSpec, Op, Part};
 use crate::stream::Placement;
 use crate::{Error, ErrorKind, Result};
 
@@ -15,15 +15,21 @@ impl Engine {
     pub(super) async fn product(&mut self, layer: usize, op: &Op, rows: u32, vectors: Vectors) -> Result<()> {
         let (layout, spec) = (&self.layout.layers[layer], &self.spec);
         let call = match *op {
-            Op::MatMul { input, output, weight, bias, accumulate, scale, groups } => {
-                let bias = bias.map(|bias| vectors.base + layout.vectors.offsets[usize::from(bias.0)]);
-                let matrix = layout.matrix(weight).clone();
-                let form = match groups {
-                    1 => Form::Whole,
-                    _ => Form::InGroups(Groups::new(spec, &matrix, (input, output), groups)),
+            Op::MatMul { input, output, ref parts, accumulate, scale, groups } => {
+                let part = |part: &Part| {
+                    let bias = part.bias.map(|bias| self.vector_offset(&layout.vectors, bias, vectors));
+                    (layout.matrix(part.weight), bias, part.first)
                 };
-                let (input, output) = (Operand::Buffer(input), Operand::Buffer(output));
-                MatMulCall { input, output, matrix, bias, accumulate, scale, form }
+                for Stack { matrix, bias } in stacks(parts.iter().map(part)) {
+                    let form = match groups {
+                        1 => Form::Whole,
+                        _ => Form::InGroups(Groups::new(&self.spec, &matrix, (input, output), groups)),
+                    };
+                    let (input, output) = (Operand::Buffer(input), Operand::Buffer(output));
+                    let call = MatMulCall { input, output, matrix, bias, accumulate, scale, form };
+                    self.matmul(&call, rows, vectors).await?;
+                }
+                return Ok(());
             }
             Op::MatMulTransposed { input, output, weight, groups, first } => {
                 let matrix = layout.matrix(weight).clone();
@@ -137,7 +143,7 @@ pub(super) struct MatMulCall {
     pub input: Operand,
     pub output: Operand,
     pub matrix: MatrixLayout,
-    /// Offset of the bias in floats.
+    /// Offset of the bias in floats, as [`Stack`] has it.
     pub bias: Option<u32>,
     pub accumulate: bool,
     pub scale: f32,

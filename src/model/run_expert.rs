@@ -2,10 +2,11 @@
 
 use super::engine::{Engine, WORK_PER_SUBMIT};
 use super::experts::Group;
+use super::layout::Stack;
 use super::ops::{Operand, operand};
 use super::products::{Form, MatMulCall};
 use crate::gpu::kernels::{FACTORS, GatherRowsParams, KernelId, ScatterRowsParams, grid};
-use crate::plan::{BufferId, ExpertsSpec};
+use crate::plan::{BufferId, ExpertsSpec, Up, up_first};
 use crate::{Error, ErrorKind, Result};
 
 impl Engine {
@@ -18,7 +19,7 @@ impl Engine {
         (input, output): (BufferId, BufferId),
         scale: f32,
     ) -> Result<()> {
-        let [rows_in, gate, up, rows_out] = spec.buffers;
+        let [rows_in, inner, rows_out] = spec.buffers;
         let rows = group.len as u32;
         let layout = &self.layout.layers[layer];
         let expert = layout.experts[group.expert].clone();
@@ -29,23 +30,26 @@ impl Engine {
             self.submit().await?;
         }
         self.gather_expert(spec, group, input)?;
-        let bias = |index: usize| expert.vectors.offsets.get(index).map(|offset| vectors.base + offset);
-        let call = |index: usize, from, to, scale| MatMulCall {
+        let call = |Stack { matrix, bias }, from, to, scale| MatMulCall {
             input: Operand::Buffer(from),
             output: Operand::Buffer(to),
-            matrix: expert.matrices[index].clone(),
-            bias: bias(index),
+            matrix,
+            bias,
             accumulate: false,
             scale,
             form: Form::Whole,
         };
-        self.matmul(&call(0, rows_in, gate, 1.0), rows, vectors).await?;
-        self.matmul(&call(1, rows_in, up, 1.0), rows, vectors).await?;
+        let up = up_first(spec.width);
+        for stack in expert.stacks(&[(0, 0), (1, up)], vectors.base) {
+            self.matmul(&call(stack, rows_in, inner, 1.0), rows, vectors).await?;
+        }
         if self.recorder.is_full() {
             self.submit().await?;
         }
-        self.gate(gate, Some(up), spec.width, (spec.activation, false, spec.limit), rows)?;
-        self.matmul(&call(2, gate, rows_out, scale), rows, vectors).await?;
+        self.gate(inner, Up::From(up), spec.width, (spec.activation, false, spec.limit), rows)?;
+        for stack in expert.stacks(&[(2, 0)], vectors.base) {
+            self.matmul(&call(stack, inner, rows_out, scale), rows, vectors).await?;
+        }
         if self.recorder.is_full() {
             self.submit().await?;
         }
@@ -72,7 +76,7 @@ impl Engine {
 
     /// Adds the rows of an expert to those of the sweep.
     fn scatter_expert(&mut self, spec: &ExpertsSpec, group: &Group, output: BufferId) -> Result<()> {
-        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[3]));
+        let (from, input_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(spec.buffers[2]));
         let (to, output_stride) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
         let params = ScatterRowsParams {
             rows: group.len as u32,

@@ -33,26 +33,27 @@ const Q: BufferId = BufferId(2);
 const K: BufferId = BufferId(3);
 const V: BufferId = BufferId(4);
 const ATTENDED: BufferId = BufferId(5);
-const UP: BufferId = BufferId(6);
-const GATE: BufferId = BufferId(7);
+/// What is between the matrices of a feed-forward block: gate and up, or up alone.
+const INNER: BufferId = BufferId(6);
+/// Queries, keys and values of plain attention, one after the other.
+const QKV: BufferId = BufferId(7);
 /// What a block adds to the residual, where a norm comes between.
 const BRANCH: BufferId = BufferId(8);
 /// A score for each expert.
 const SCORES: BufferId = BufferId(9);
 /// The gate of the shared expert: one value a row.
 const SHARED_GATE: BufferId = BufferId(10);
-/// Rows of one expert: input, gate, up, output.
-const EXPERT: [BufferId; 4] = [BufferId(11), BufferId(12), BufferId(13), BufferId(14)];
-/// Latent rows of queries; the part of keys that rotates; queries that meet latent rows, and what they gather of them.
-const Q_LATENT: BufferId = BufferId(15);
-const K_ROTARY: BufferId = BufferId(16);
-const Q_ABSORBED: BufferId = BufferId(17);
-const ATTENDED_LATENT: BufferId = BufferId(18);
+/// Rows of one expert: input, gate and up, output.
+const EXPERT: [BufferId; 3] = [BufferId(11), BufferId(12), BufferId(13)];
+/// Latent rows of queries; queries that meet latent rows, and what they gather of them.
+const Q_LATENT: BufferId = BufferId(14);
+const Q_ABSORBED: BufferId = BufferId(15);
+const ATTENDED_LATENT: BufferId = BufferId(16);
 /// What gates the output of attention or of a delta rule.
-const OUTPUT_GATE: BufferId = BufferId(19);
+const OUTPUT_GATE: BufferId = BufferId(17);
 /// A value for each head of a delta rule: how much it forgets, and how much it takes in.
-const DECAY: BufferId = BufferId(20);
-const BETA: BufferId = BufferId(21);
+const DECAY: BufferId = BufferId(18);
+const BETA: BufferId = BufferId(19);
 
 /// What a plan may need; a width of 0 is none.
 fn buffers(shape: &Shape) -> Vec<BufferSpec> {
@@ -61,6 +62,9 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
     let shared = shape.experts.as_ref().and_then(|experts| experts.shared);
     let experts = shape.experts.as_ref().map_or((0, 0, 0), |experts| (experts.count, experts.width, shape.hidden));
     let wide = shape.intermediate.max(shared.map_or(0, |(width, _)| width));
+    let gated_width = |width: u32| if width == 0 { 0 } else { up_first(width) + width };
+    let inner = if shape.family.gated || shape.experts.is_some() { gated_width(wide) } else { wide };
+    let is_latent = shape.latent.is_some();
     let latent = |width: fn(&Latent) -> u32| shape.latent.as_ref().map_or(0, width);
     let delta = |width: fn(&RecurrentSpec) -> u32| shape.delta.as_ref().map_or(0, |delta| width(&delta.state));
     let attended = shape.heads * shape.value_dim;
@@ -69,22 +73,20 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
     let widths = [
         ("x", shape.hidden),
         ("normed", shape.hidden),
-        ("q", shape.q_width().max(keys)),
-        ("k", shape.key_width().max(keys)),
-        ("v", shape.value_width().max(values)),
+        ("q", if is_latent { shape.q_width() } else { keys }),
+        ("k", if is_latent { shape.key_width() } else { keys }),
+        ("v", values),
         ("attended", attended),
-        ("up", wide),
-        ("gate", if shape.family.gated { wide } else { 0 }),
+        ("inner", inner),
+        ("qkv", if is_latent { 0 } else { shape.q_width() + shape.key_width() + shape.value_width() }),
         ("branch", if branches { shape.hidden } else { 0 }),
         ("scores", experts.0),
         ("shared gate", u32::from(shared.is_some_and(|(_, gated)| gated))),
         ("expert input", experts.2),
-        ("expert gate", experts.1),
-        ("expert up", experts.1),
+        ("expert inner", gated_width(experts.1)),
         ("expert output", experts.2),
         ("q latent", latent(|latent| latent.query.unwrap_or(0))),
-        ("k rotary", if shape.latent.is_some() { shape.rotary_dim } else { 0 }),
-        ("q absorbed", if shape.latent.is_some() { shape.heads * shape.key_width() } else { 0 }),
+        ("q absorbed", if is_latent { shape.heads * shape.key_width() } else { 0 }),
         ("attended latent", shape.heads * latent(Latent::padded)),
         ("output gate", gated.max(values)),
         ("decay", delta(|state| state.heads)),
@@ -140,8 +142,8 @@ impl Block<'_> {
         let width = self.shape.hidden;
         let norm = self.norm_spec(name, width, self.shape.norm_bias);
         let (accumulate, scale) = self.added(output);
-        let op = Op::Norm { input, output, norm, groups: 1, width, per_group: false, accumulate, scale };
-        self.layer.ops.push(op);
+        let groups = NormGroups::alike(0, 1, width);
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale });
     }
 
     /// What goes to the residual is added to it, scaled.
@@ -149,19 +151,32 @@ impl Block<'_> {
         if output == X { (true, self.shape.residual_scale) } else { (false, 1.0) }
     }
 
-    /// Norms each head of queries or keys.
-    fn head_norm(&mut self, name: &str, target: BufferId, heads: u32) {
-        let head_dim = self.shape.head_dim;
-        let (groups, width, per_group) = match self.shape.head_norm {
-            HeadNorm::None => return,
-            HeadNorm::Shared => (heads, head_dim, false),
-            HeadNorm::EachIf(_) => (heads, head_dim, true),
-            HeadNorm::Whole => (1, heads * head_dim, false),
-            HeadNorm::AfterRope(_) => return,
+    /// Norms the heads of queries and keys, or the whole of each.
+    fn head_norms(&mut self) {
+        let Shape { heads, kv_heads, head_dim, .. } = *self.shape;
+        let (names, first) = (["self_attn.q_norm", "self_attn.k_norm"], [0, self.shape.q_width()]);
+        let own_weights = match self.shape.head_norm {
+            HeadNorm::None | HeadNorm::AfterRope(_) => return,
+            HeadNorm::Shared => false,
+            HeadNorm::EachIf(_) => true,
+            HeadNorm::Whole => {
+                for ((name, first), heads) in names.into_iter().zip(first).zip([heads, kv_heads]) {
+                    let norm = self.norm_spec(name, heads * head_dim, false);
+                    self.norm_in_place(QKV, NormGroups::alike(first, 1, heads * head_dim), norm, 1.0);
+                }
+                return;
+            }
         };
-        let norm = self.norm_spec(name, if per_group { groups * width } else { width }, false);
-        let (input, output) = (target, target);
-        self.layer.ops.push(Op::Norm { input, output, norm, groups, width, per_group, accumulate: false, scale: 1.0 });
+        let len = |heads| if own_weights { heads * head_dim } else { head_dim };
+        let norm = self.norm_spec(names[0], len(heads), false);
+        let later = Some((heads, self.vector(format!("{}.weight", names[1]), len(kv_heads))));
+        let groups = NormGroups { own_weights, later, ..NormGroups::alike(0, heads + kv_heads, head_dim) };
+        self.norm_in_place(QKV, groups, norm, 1.0);
+    }
+
+    fn norm_in_place(&mut self, target: BufferId, groups: NormGroups, norm: NormSpec, scale: f32) {
+        let (input, output, accumulate) = (target, target, false);
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale });
     }
 
     fn matrix(&mut self, name: &str, (rows, columns): (u32, u32)) -> MatrixId {
@@ -170,16 +185,25 @@ impl Block<'_> {
     }
 
     fn matmul(&mut self, name: &str, bias: bool, (rows, columns): (u32, u32), input: BufferId, output: BufferId) {
-        let weight = self.matrix(name, (rows, columns));
-        let bias = bias.then(|| self.vector(format!("{name}.bias"), rows));
-        let (accumulate, scale) = self.added(output);
-        self.layer.ops.push(Op::MatMul { input, output, weight, bias, accumulate, scale, groups: 1 });
+        self.matmuls(&[(name, rows, 0)], bias, columns, input, output);
     }
 
-    fn rope(&mut self, target: BufferId, (heads, head_dim): (u32, u32), table: Option<usize>) {
+    /// Products of one input, each by name, rows and where in the output it goes.
+    fn matmuls(&mut self, parts: &[(&str, u32, u32)], bias: bool, columns: u32, input: BufferId, output: BufferId) {
+        let part = |(name, rows, first): &(&str, u32, u32)| {
+            let weight = self.matrix(name, (*rows, columns));
+            let bias = bias.then(|| self.vector(format!("{name}.bias"), *rows));
+            Part { weight, bias, first: *first }
+        };
+        let parts = parts.iter().map(part).collect();
+        let (accumulate, scale) = self.added(output);
+        self.layer.ops.push(Op::MatMul { input, output, parts, accumulate, scale, groups: 1 });
+    }
+
+    fn rope(&mut self, (target, first): (BufferId, u32), (heads, head_dim): (u32, u32), table: Option<usize>) {
         if let Some(table) = table {
             let pairs = self.shape.rotary_dim / 2;
-            self.layer.ops.push(Op::Rope { target, heads, head_dim, pairs, table });
+            self.layer.ops.push(Op::Rope { target, first, heads, head_dim, pairs, table });
         }
     }
 
@@ -206,15 +230,17 @@ impl Block<'_> {
         match shape.latent {
             Some(latent) => self.latent(latent, index, input, plain),
             None => {
-                self.queries_keys_values(index, input);
-                self.layer.ops.push(Op::KvWrite { key: K, value: Some(V) });
-                self.layer.ops.push(Op::Attention { query: Q, output: ATTENDED, attention: plain });
+                let turn = self.queries_keys_values(index, input);
+                let key = shape.q_width();
+                let value = Some(key + shape.key_width());
+                self.layer.ops.push(Op::KvWrite { rows: QKV, key, value, turn });
+                self.layer.ops.push(Op::Attention { query: QKV, output: ATTENDED, attention: plain });
             }
         }
         let attended = shape.heads * shape.value_dim;
         let mut gated = ATTENDED;
         if shape.family.output_gate {
-            self.gate(OUTPUT_GATE, Some(ATTENDED), attended, Activation::Sigmoid);
+            self.gate(OUTPUT_GATE, Up::In(ATTENDED), attended, Activation::Sigmoid);
             gated = OUTPUT_GATE;
         }
         self.matmul("self_attn.o_proj", shape.output_bias, (shape.hidden, attended), gated, output);
@@ -243,9 +269,8 @@ impl Block<'_> {
         let (query, key, value, decay, beta) = (Q, K, V, DECAY, BETA);
         self.layer.ops.push(Op::DeltaRule { query, key, value, decay, beta, rate, bias });
         let norm = self.norm_spec(DELTA_NORM, state.value_dim, false);
-        let (groups, width, per_group, accumulate, scale) = (state.heads, state.value_dim, false, false, 1.0);
-        self.layer.ops.push(Op::Norm { input: V, output: V, norm, groups, width, per_group, accumulate, scale });
-        self.gate(OUTPUT_GATE, Some(V), values, Activation::Silu);
+        self.norm_in_place(V, NormGroups::alike(0, state.heads, state.value_dim), norm, 1.0);
+        self.gate(OUTPUT_GATE, Up::In(V), values, Activation::Silu);
         self.matmul("linear_attn.out_proj", false, (hidden, values), OUTPUT_GATE, output);
         self.layer.recurrent = Some(state);
     }
@@ -255,40 +280,42 @@ impl Block<'_> {
         let dim = f64::from(state.key_dim);
         let epsilon = (1e-6 / dim) as f32;
         let norm = NormSpec { kind: NormKind::Rms, epsilon, weight: None, bias: None };
-        let (groups, width, scale) = (state.key_heads, state.key_dim, (length / dim.sqrt()) as f32);
-        let (input, output, per_group, accumulate) = (target, target, false, false);
-        self.layer.ops.push(Op::Norm { input, output, norm, groups, width, per_group, accumulate, scale });
+        self.norm_in_place(
+            target,
+            NormGroups::alike(0, state.key_heads, state.key_dim),
+            norm,
+            (length / dim.sqrt()) as f32,
+        );
     }
 
-    fn queries_keys_values(&mut self, index: usize, input: BufferId) {
+    /// Rows of queries, keys and values, and the rotation that they lack.
+    fn queries_keys_values(&mut self, index: usize, input: BufferId) -> Option<Turn> {
         let shape = self.shape;
         let (hidden, bias, table) = (shape.hidden, shape.qkv_bias, shape.rope_tables[index]);
-        self.matmul("self_attn.q_proj", bias, (shape.q_width(), hidden), input, Q);
-        self.matmul("self_attn.k_proj", bias, (shape.key_width(), hidden), input, K);
-        self.matmul("self_attn.v_proj", bias, (shape.value_width(), hidden), input, V);
+        let (queries, keys, values) = (shape.q_width(), shape.key_width(), shape.value_width());
+        let parts = [
+            ("self_attn.q_proj", queries, 0),
+            ("self_attn.k_proj", keys, queries),
+            ("self_attn.v_proj", values, queries + keys),
+        ];
+        self.matmuls(&parts, bias, hidden, input, QKV);
         if shape.family.output_gate {
             self.matmul("self_attn.gate_proj", bias, (shape.q_width(), hidden), input, OUTPUT_GATE);
         }
-        self.head_norm("self_attn.q_norm", Q, shape.heads);
-        self.head_norm("self_attn.k_norm", K, shape.kv_heads);
-        self.rope(Q, (shape.heads, shape.head_dim), table);
-        self.rope(K, (shape.kv_heads, shape.head_dim), table);
+        self.head_norms();
+        let (heads, head_dim) = (shape.heads, shape.head_dim);
         if table.is_some() && matches!(shape.head_norm, HeadNorm::AfterRope(_)) {
-            self.unit_norm(Q, shape.heads);
-            self.unit_norm(K, shape.kv_heads);
+            // Heads of keys follow those of queries.
+            let all = heads + shape.kv_heads;
+            self.rope((QKV, 0), (all, head_dim), table);
+            let norm = NormSpec { kind: NormKind::Rms, epsilon: shape.epsilon, weight: None, bias: None };
+            self.norm_in_place(QKV, NormGroups::alike(0, all, head_dim), norm, 1.0);
+            return None;
         }
         if let (None, Some(table)) = (table, shape.temperature) {
-            let (heads, head_dim, pairs) = (shape.heads, shape.head_dim, shape.head_dim / 2);
-            self.layer.ops.push(Op::Rope { target: Q, heads, head_dim, pairs, table });
+            self.layer.ops.push(Op::Rope { target: QKV, first: 0, heads, head_dim, pairs: head_dim / 2, table });
         }
-    }
-
-    /// Norms each head without a weight.
-    fn unit_norm(&mut self, target: BufferId, groups: u32) {
-        let (width, input, output) = (self.shape.head_dim, target, target);
-        let norm = NormSpec { kind: NormKind::Rms, epsilon: self.shape.epsilon, weight: None, bias: None };
-        let op = Op::Norm { input, output, norm, groups, width, per_group: false, accumulate: false, scale: 1.0 };
-        self.layer.ops.push(op);
+        table.map(|table| Turn { heads, head_dim, pairs: shape.rotary_dim / 2, table })
     }
 
     /// Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): keys and values of all heads come from one short row,
@@ -306,14 +333,15 @@ impl Block<'_> {
             }
             None => self.matmul("self_attn.q_proj", false, (shape.q_width(), hidden), input, Q),
         }
-        self.matmul("self_attn.kv_a_proj", false, (rank, hidden), input, K);
-        self.matmul("self_attn.k_rope_proj", false, (rotary, hidden), input, K_ROTARY);
+        let parts = [("self_attn.kv_a_proj", rank, 0), ("self_attn.k_rope_proj", rotary, rank)];
+        self.matmuls(&parts, false, hidden, input, K);
         self.latent_norm("self_attn.kv_a_layernorm", K, rank);
-        self.rope(Q, (heads, shape.head_dim), table);
-        self.rope(K_ROTARY, (1, rotary), table);
+        self.rope((Q, 0), (heads, shape.head_dim), table);
+        self.rope((K, rank), (1, rotary), table);
         let weight = self.matrix("self_attn.k_b_proj", (heads * latent.plain_dim, rank));
         let absorb = Op::MatMulTransposed { input: Q, output: Q_ABSORBED, weight, groups: heads, first: rotary };
-        let place = |input, output, groups| Op::Place { input, output, groups, width: rotary, first: rank };
+        let (input, output, groups, width, first) = (Q, Q_ABSORBED, heads, rotary, rank);
+        let place = Op::Place { input, output, groups, width, first };
         let attention = AttentionSpec {
             kv_heads: 1,
             head_dim: shape.key_width(),
@@ -324,23 +352,20 @@ impl Block<'_> {
         };
         self.layer.ops.extend([
             absorb,
-            place(Q, Q_ABSORBED, heads),
-            place(K_ROTARY, K, 1),
-            Op::KvWrite { key: K, value: None },
+            place,
+            Op::KvWrite { rows: K, key: 0, value: None, turn: None },
             Op::Attention { query: Q_ABSORBED, output: ATTENDED_LATENT, attention },
         ]);
         let weight = self.matrix("self_attn.v_b_proj", (heads * shape.value_dim, rank));
-        let (input, output, bias) = (ATTENDED_LATENT, ATTENDED, None);
-        let values = Op::MatMul { input, output, weight, bias, accumulate: false, scale: 1.0, groups: heads };
+        let (input, output, parts) = (ATTENDED_LATENT, ATTENDED, vec![Part { weight, bias: None, first: 0 }]);
+        let values = Op::MatMul { input, output, parts, accumulate: false, scale: 1.0, groups: heads };
         self.layer.ops.push(values);
     }
 
     /// The reference norms latent rows with an epsilon of its own.
     fn latent_norm(&mut self, name: &str, target: BufferId, width: u32) {
         let norm = NormSpec { epsilon: 1e-6, ..self.norm_spec(name, width, false) };
-        let (input, output) = (target, target);
-        let op = Op::Norm { input, output, norm, groups: 1, width, per_group: false, accumulate: false, scale: 1.0 };
-        self.layer.ops.push(op);
+        self.norm_in_place(target, NormGroups::alike(0, 1, width), norm, 1.0);
     }
 
     /// The experts that a router chooses, and the one that every token uses.
@@ -354,15 +379,13 @@ impl Block<'_> {
             if gated {
                 self.matmul("mlp.shared_expert_gate", false, (1, hidden), input, SHARED_GATE);
             }
-            self.matmul(&format!("{name}.gate_proj"), false, (width, hidden), input, GATE);
-            self.matmul(&format!("{name}.up_proj"), false, (width, hidden), input, UP);
-            self.gate(GATE, Some(UP), width, activation);
+            self.gate_and_up(name, false, (width, hidden), input);
             if gated {
                 // What a factor does to a product's input it does to the product.
-                let (up, activation) = (Some(SHARED_GATE), Activation::SigmoidFactor);
-                self.layer.ops.push(Op::Gate { target: GATE, up, width, activation, one_factor: true });
+                let (up, activation) = (Up::In(SHARED_GATE), Activation::SigmoidFactor);
+                self.layer.ops.push(Op::Gate { target: INNER, up, width, activation, one_factor: true });
             }
-            self.matmul(&format!("{name}.down_proj"), false, (hidden, width), GATE, output);
+            self.matmul(&format!("{name}.down_proj"), false, (hidden, width), INNER, output);
         }
         let (_, scale) = self.added(output);
         self.layer.ops.push(Op::Experts { input, output, scale });
@@ -382,7 +405,14 @@ impl Block<'_> {
         });
     }
 
-    fn gate(&mut self, target: BufferId, up: Option<BufferId>, width: u32, activation: Activation) {
+    /// The gated input of a feed-forward block's last product.
+    fn gate_and_up(&mut self, name: &str, bias: bool, (width, hidden): (u32, u32), input: BufferId) {
+        let (gate, up) = (format!("{name}.gate_proj"), format!("{name}.up_proj"));
+        self.matmuls(&[(&gate, width, 0), (&up, width, up_first(width))], bias, hidden, input, INNER);
+        self.gate(INNER, Up::From(up_first(width)), width, self.shape.activation);
+    }
+
+    fn gate(&mut self, target: BufferId, up: Up, width: u32, activation: Activation) {
         self.layer.ops.push(Op::Gate { target, up, width, activation, one_factor: false });
     }
 
@@ -391,18 +421,13 @@ impl Block<'_> {
             return self.experts(experts, input, output);
         }
         let (width, hidden, bias) = (self.shape.intermediate, self.shape.hidden, self.shape.mlp_bias);
-        let activation = self.shape.activation;
-        let inner = if self.shape.family.gated {
-            self.matmul("mlp.gate_proj", bias, (width, hidden), input, GATE);
-            self.matmul("mlp.up_proj", bias, (width, hidden), input, UP);
-            self.gate(GATE, Some(UP), width, activation);
-            GATE
+        if self.shape.family.gated {
+            self.gate_and_up("mlp", bias, (width, hidden), input);
         } else {
-            self.matmul("mlp.up_proj", bias, (width, hidden), input, UP);
-            self.gate(UP, None, width, activation);
-            UP
-        };
-        self.matmul("mlp.down_proj", bias, (hidden, width), inner, output);
+            self.matmul("mlp.up_proj", bias, (width, hidden), input, INNER);
+            self.gate(INNER, Up::Nothing, width, self.shape.activation);
+        }
+        self.matmul("mlp.down_proj", bias, (hidden, width), INNER, output);
     }
 }
 

@@ -23,6 +23,12 @@ pub use rows::{RotaryRows, RowMap};
 /// a multiple of it.
 pub const CHUNK_COLUMNS: u32 = 32;
 
+/// Where the up half begins in a row whose gate half has `width` values: a product reads the gate half, and whole chunks of
+/// it.
+pub fn up_first(width: u32) -> u32 {
+    width.next_multiple_of(CHUNK_COLUMNS)
+}
+
 /// Index of an activation buffer in [`ModelSpec::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BufferId(pub u16);
@@ -97,6 +103,25 @@ pub struct NormSpec {
     pub bias: Option<VectorId>,
 }
 
+/// The groups of a row that are normalized, in input and output: `count` of them of `width` values, from value `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NormGroups {
+    pub first: u32,
+    pub count: u32,
+    pub width: u32,
+    /// Weights are `[count, width]`, not `[width]` for all groups.
+    pub own_weights: bool,
+    /// Groups from this one on have this weight in place of [`NormSpec::weight`].
+    pub later: Option<(u32, VectorId)>,
+}
+
+impl NormGroups {
+    /// Groups with the same weights.
+    pub fn alike(first: u32, count: u32, width: u32) -> Self {
+        Self { first, count, width, own_weights: false, later: None }
+    }
+}
+
 /// What attention does besides the softmax of scaled products.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionSpec {
@@ -123,40 +148,52 @@ pub struct AttentionSpec {
     pub alibi: bool,
 }
 
+/// A matrix of a product, and where its output begins in a row of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub weight: MatrixId,
+    pub bias: Option<VectorId>,
+    pub first: u32,
+}
+
+/// What a gate is multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Up {
+    Nothing,
+    /// The values of another buffer.
+    In(BufferId),
+    /// The values of the same rows, from this one on.
+    From(u32),
+}
+
+/// The rotation of queries, which begin the rows, and of keys: see [`Op::Rope`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Heads of queries.
+    pub heads: u32,
+    pub head_dim: u32,
+    pub pairs: u32,
+    pub table: usize,
+}
+
 /// One step of a layer. Every op works on all rows of the sweep.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
-    /// `output = scale * norm(input)`, added to what `output` holds where `accumulate`; a row has `groups` groups of
-    /// `width` values that are normalized alone. Weights are `[width]` for all groups, or (`per_group`) `[groups, width]`.
-    Norm {
-        input: BufferId,
-        output: BufferId,
-        norm: NormSpec,
-        groups: u32,
-        width: u32,
-        per_group: bool,
-        accumulate: bool,
-        scale: f32,
-    },
-    /// `output = scale * (weight · input (+ bias))`, added to what `output` holds where `accumulate`. The rows of `weight`
-    /// come in `groups` runs; each multiplies a group of `input` of its own, which begins on a multiple of
+    /// `output = scale * norm(input)`, added to what `output` holds where `accumulate`; each group of a row is normalized
+    /// alone.
+    Norm { input: BufferId, output: BufferId, norm: NormSpec, groups: NormGroups, accumulate: bool, scale: f32 },
+    /// `output = scale * (weight · input (+ bias))`, added to what `output` holds where `accumulate`, for each of the `parts`:
+    /// matrices that follow each other, and that the engine multiplies as one where they are stored alike. The rows of
+    /// `weight` come in `groups` runs; each multiplies a group of `input` of its own, which begins on a multiple of
     /// [`CHUNK_COLUMNS`] and is padded with zeros.
-    MatMul {
-        input: BufferId,
-        output: BufferId,
-        weight: MatrixId,
-        bias: Option<VectorId>,
-        accumulate: bool,
-        scale: f32,
-        groups: u32,
-    },
+    MatMul { input: BufferId, output: BufferId, parts: Vec<Part>, accumulate: bool, scale: f32, groups: u32 },
     /// The rows of `weight` come in `groups` runs: to the front of each group of `output` goes the run's transpose times
     /// the values of the group of `input`, from `first` on.
     MatMulTransposed { input: BufferId, output: BufferId, weight: MatrixId, groups: u32, first: u32 },
-    /// Rotates the first `2 * pairs` values of each head in place; value i pairs with i + pairs ("rotate half").
-    /// `table` is an index in [`ModelSpec::ropes`].
-    Rope { target: BufferId, heads: u32, head_dim: u32, pairs: u32, table: usize },
+    /// Rotates the first `2 * pairs` values of each head in place; value i pairs with i + pairs ("rotate half"). The heads
+    /// begin at value `first` of a row; `table` is an index in [`ModelSpec::ropes`].
+    Rope { target: BufferId, first: u32, heads: u32, head_dim: u32, pairs: u32, table: usize },
     /// Copies the first `width` values of each of the `groups` groups of `input` to where `first` values of a group of
     /// `output` end.
     Place { input: BufferId, output: BufferId, groups: u32, width: u32, first: u32 },
@@ -174,13 +211,15 @@ pub enum Op {
         rate: VectorId,
         bias: VectorId,
     },
-    /// Appends the rows' keys and values to the KV cache of this layer; without `value`, keys that hold the values.
-    KvWrite { key: BufferId, value: Option<BufferId> },
+    /// Appends the rows' keys and values to the KV cache of this layer. They begin at the values `key` and `value` of a row
+    /// of `rows`; without `value`, keys hold the values. With `turn`, keys are rotated on their way, and queries where they
+    /// are.
+    KvWrite { rows: BufferId, key: u32, value: Option<u32>, turn: Option<Turn> },
     /// Causal grouped attention of `query` over this layer's KV cache.
     Attention { query: BufferId, output: BufferId, attention: AttentionSpec },
     /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`. With
     /// `one_factor` the first value of `up` serves the whole row.
-    Gate { target: BufferId, up: Option<BufferId>, width: u32, activation: Activation, one_factor: bool },
+    Gate { target: BufferId, up: Up, width: u32, activation: Activation, one_factor: bool },
     /// Chooses the experts of each row by the `scores` `[rows, experts]`, and has their weights fetched.
     Route { scores: BufferId },
     /// `output += scale * sum over the chosen experts e of factor[e] * down_e(activation(gate_e(input)) * up_e(input))`, each
@@ -203,8 +242,8 @@ pub struct ExpertsSpec {
     /// The router's factors go on the experts' input, not on their output.
     pub factor_on_input: bool,
     pub routing: Routing,
-    /// Buffers of the rows of one expert: input, gate, up, output.
-    pub buffers: [BufferId; 4],
+    /// Buffers of the rows of one expert: input, gate and (from [`up_first`] on) up, output.
+    pub buffers: [BufferId; 3],
 }
 
 impl ExpertsSpec {

@@ -62,7 +62,13 @@ async fn attention_case_with(
     let total = pages_used.next_multiple_of(segments);
     let pages: Vec<u32> = (0..pages_used).collect();
     let meta: Vec<[u32; 4]> = (0..len as u32).map(|position| [position, 0, 0, 0]).collect();
-    let (q, k, v) = (bench.buffer(&query).await, bench.buffer(&keys).await, bench.buffer(&values).await);
+    // As products leave them: keys and values behind something else in the same rows.
+    let row = |row: usize| {
+        let of = |all: &[f32], width: usize| all[row * width..(row + 1) * width].to_vec();
+        [vec![9.0; 5], of(&keys, key_width), of(&values, value_width)].concat()
+    };
+    let rows: Vec<f32> = (0..len).flat_map(row).collect();
+    let (q, rows) = (bench.buffer(&query).await, bench.buffer(&rows).await);
     let (meta, pages) = (bench.buffer(&meta).await, bench.buffer(&pages).await);
     let output = bench.buffer(&vec![0.0_f32; len * out_width]).await;
     let sinks = random.floats(2 + heads);
@@ -79,12 +85,21 @@ async fn attention_case_with(
             rows: len as u32,
             key_width: key_width as u32,
             value_width: value_width as u32,
-            key_stride: key_width as u32,
-            value_stride: value_width as u32,
+            stride: (5 + key_width + value_width) as u32,
+            key_first: 5,
+            value_first: 5 + key_width as u32,
             segment_first_page: first,
             segment_pages: per_segment,
+            ..KvWriteParams::default()
         };
-        bench.run(KernelId::KvWrite(kv), &[&k, &v, &meta, &pages, &cache], &params, grid::kv_write(&params)).await;
+        bench
+            .run(
+                KernelId::KvWrite(kv),
+                &[&rows, &sinks_buffer, &meta, &pages, &cache],
+                &params,
+                grid::kv_write(&params),
+            )
+            .await;
         let params = AttentionParams {
             rows: len as u32,
             heads: heads as u32,

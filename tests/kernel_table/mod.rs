@@ -12,6 +12,7 @@ use tilestream::reference;
 
 mod attention;
 mod attention_blocks;
+mod cache;
 mod delta;
 mod groups;
 mod random;
@@ -25,6 +26,7 @@ use attention::{
 use attention_blocks::{
     attention_goes_over_more_than_one_dispatch_takes, attention_has_the_same_bits_alone_and_in_any_block,
 };
+use cache::keys_are_rotated_on_their_way_into_the_cache_and_queries_where_they_are;
 use groups::{products_in_groups_match, transposed_products_match_wherever_tiles_are_cut};
 
 use delta::{
@@ -57,6 +59,7 @@ cases![
     transposed_products_match_wherever_tiles_are_cut,
     norms_match,
     rotations_match,
+    keys_are_rotated_on_their_way_into_the_cache_and_queries_where_they_are,
     attention_matches_over_pages_windows_and_segments,
     attention_matches_with_caps_sinks_slopes_and_narrow_values,
     attention_matches_where_keys_hold_the_values,
@@ -306,10 +309,16 @@ async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (us
     let mut random = Random((width + groups) as u64);
     let row_width = groups * width;
     let input: Vec<f32> = random.floats(rows * row_width).iter().map(|x| x + 0.3).collect();
-    let vectors = random.floats(4 + 2 * row_width);
+    // Behind two values that are not touched.
+    let behind = |row: &[f32]| [&[7.0; 2], row].concat();
+    let from: Vec<f32> = input.chunks(row_width).flat_map(behind).collect();
+    let stride = row_width as u32 + 2;
+    let vectors = random.floats(4 + 3 * row_width);
+    // The last groups have a weight behind the others.
+    let (later, later_at) = (groups - groups / 3, 4 + 2 * row_width);
     let per_group = groups > 1 && kind == NormKind::Layer;
-    let (from, vector_buffer) = (bench.buffer(&input).await, bench.buffer(&vectors).await);
-    let to = bench.buffer(&vec![1.0_f32; rows * row_width]).await;
+    let (from, vector_buffer) = (bench.buffer(&from).await, bench.buffer(&vectors).await);
+    let to = bench.buffer(&vec![1.0_f32; rows * (row_width + 2)]).await;
     let accumulate = !in_place && rows < 4;
     let set = [(true, WEIGHT), (true, BIAS), (accumulate, ACCUMULATE), (kind == NormKind::Layer, LAYER)];
     let flags = set.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum();
@@ -317,14 +326,17 @@ async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (us
         rows: rows as u32,
         groups: groups as u32,
         width: width as u32,
-        input_stride: row_width as u32,
-        output_stride: row_width as u32,
+        input_stride: stride,
+        output_stride: stride,
         weight_offset: 4,
         bias_offset: 4 + row_width as u32,
         weight_stride: if per_group { width as u32 } else { 0 },
         epsilon: 1e-3,
         scale: 0.7,
         flags,
+        first: 2,
+        later: later as u32,
+        later_offset: later_at as u32,
     };
     let (id, buffers) = match in_place {
         true => (KernelId::NormInPlace, vec![&vector_buffer, &from]),
@@ -333,8 +345,13 @@ async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (us
     bench.run(id, &buffers, &params, grid::norm(&params)).await;
     let mut expected = Vec::new();
     for (index, group) in input.chunks(width).enumerate() {
-        let at = 4 + if per_group { index % groups * width } else { 0 };
-        let (weight, bias) = (&vectors[at..at + width], &vectors[at + row_width..at + row_width + width]);
+        if index % groups == 0 {
+            expected.extend(if in_place { [7.0; 2] } else { [1.0; 2] });
+        }
+        let (number, stride) = (index % groups, if per_group { width } else { 0 });
+        let at = if number < later { 4 + number * stride } else { later_at + (number - later) * stride };
+        let bias_at = 4 + row_width + number * stride;
+        let (weight, bias) = (&vectors[at..at + width], &vectors[bias_at..bias_at + width]);
         let normal = reference::norm(kind, group, weight, bias, 1e-3);
         expected.extend(normal.iter().map(|x| x * f64::from(0.7_f32) + if accumulate { 1.0 } else { 0.0 }));
     }
@@ -359,27 +376,29 @@ async fn rotations_match() {
     let mut bench = Bench::new(true).await;
     for (rows, heads, head_dim, pairs) in [(1_usize, 1_usize, 2_usize, 1_usize), (3, 5, 24, 12), (2, 3, 16, 5)] {
         let mut random = Random(head_dim as u64);
-        let (values, angles) = (random.floats(rows * heads * head_dim), random.floats(rows * pairs * 2));
+        // A row begins with a value that is not touched.
+        let stride = 1 + heads * head_dim;
+        let (values, angles) = (random.floats(rows * stride), random.floats(rows * pairs * 2));
         // Behind another table of three pairs.
         let beside: Vec<f32> = angles.chunks(pairs * 2).flat_map(|row| [&[9.0; 6], row].concat()).collect();
         let (angle, target) = (bench.buffer(&beside).await, bench.buffer(&values).await);
-        let stride = (heads * head_dim) as u32;
         let (heads32, dim32) = (heads as u32, head_dim as u32);
         let params = RopeParams {
             rows: rows as u32,
             heads: heads32,
             head_dim: dim32,
             pairs: pairs as u32,
-            stride,
+            stride: stride as u32,
             angles_stride: 6 + 2 * pairs as u32,
             angles_offset: 6,
+            first: 1,
         };
         bench.run(KernelId::Rope, &[&angle, &target], &params, grid::rope(&params)).await;
-        let head = |(index, head): (usize, &[f32])| {
-            let row = index / heads;
-            reference::rope(head, &angles[row * pairs * 2..(row + 1) * pairs * 2])
+        let turned = |(row, angles): (&[f32], &[f32])| {
+            let heads = row[1..].chunks(head_dim).flat_map(|head| reference::rope(head, angles));
+            [f64::from(row[0])].into_iter().chain(heads).collect::<Vec<_>>()
         };
-        let expected: Vec<f64> = values.chunks(head_dim).enumerate().flat_map(head).collect();
+        let expected: Vec<f64> = values.chunks(stride).zip(angles.chunks(pairs * 2)).flat_map(turned).collect();
         let worst = error(&bench.read(&target).await, &expected);
         assert!(worst < 1e-5, "{worst}");
     }
@@ -395,14 +414,22 @@ async fn gates_match_at_the_ends_of_the_range() {
     for activation in Activation::ALL {
         for (flags, limit) in [(0, 7.0), (0, 1.5), (UNGATED, 7.0), (ONE_FACTOR, 7.0)] {
             let (up_buffer, target) = (bench.buffer(&up).await, bench.buffer(&gate).await);
-            let params = GateParams { rows: 3, width: 67, stride: 67, up_stride: 80, flags, limit };
+            let (stride, up_stride) = (67, 80);
+            let params = GateParams { rows: 3, width: 67, stride, up_stride, up_first: 0, flags, limit };
             bench.run(KernelId::Gate(activation), &[&up_buffer, &target], &params, grid::gate(&params)).await;
+            // The same with both in one row, and something between them.
+            let both = gate.chunks(67).zip(up.chunks(80)).flat_map(|(gate, up)| [gate, &[8.0; 3], up].concat());
+            let within = bench.buffer(&both.collect::<Vec<f32>>()).await;
+            let params = GateParams { stride: 150, up_stride: 150, up_first: 70, ..params };
+            bench.run(KernelId::GateWithin(activation), &[&within], &params, grid::gate(&params)).await;
             let factors = match flags {
                 UNGATED => vec![1.0; 3 * 67],
                 ONE_FACTOR => up.chunks(80).flat_map(|row| vec![row[0]; 67]).collect(),
                 _ => up_of_row.clone(),
             };
-            let actual: Vec<f32> = bench.read(&target).await;
+            let (actual, within): (Vec<f32>, Vec<f32>) = (bench.read(&target).await, bench.read(&within).await);
+            let within: Vec<f32> = within.chunks(150).flat_map(|row| row[..67].to_vec()).collect();
+            assert_eq!(bits(&within), bits(&actual), "{activation:?} in one row");
             for ((index, actual), expected) in
                 actual.iter().enumerate().zip(reference::gate(activation, limit, &gate, &factors))
             {
