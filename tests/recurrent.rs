@@ -168,3 +168,12 @@ fn there_is_a_state_for_each_sequence_and_the_budget_knows_it() {
         assert!(relative_error(&logits, golden.logits(golden.ids.len() - 1)) < TOLERANCE);
     });
 }
+
+#[test]
+fn a_sweep_has_no_more_rows_than_a_driver_counts_turns_of_a_loop() {
+    block_on(async {
+        let (files, _) = files().await;
+        let model = load(&files, None, Some(1000)).await;
+        assert!(model.shares().rows <= 128, "{} rows", model.shares().rows);
+    });
+}

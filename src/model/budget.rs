@@ -112,13 +112,20 @@ fn fixed_bytes(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: 
         + kv.bytes(demand.kv_pages)
 }
 
+/// Rows of a sweep that were asked for. A recurrent layer goes over them one by one in a single dispatch, and llvmpipe leaves
+/// a loop without a word after 65,535 turns: 250 rows of a state of 128 values.
+fn asked_rows(spec: &ModelSpec, demand: &Demand) -> Option<u64> {
+    let most = if spec.layers.iter().any(|layer| layer.recurrent.is_some()) { MOST_ROWS } else { u64::MAX };
+    demand.rows.map(|rows| u64::from(rows).min(most))
+}
+
 fn smallest_window(layout: &ModelLayout) -> u64 {
     layout.largest_row_bytes().max(SMALLEST_WINDOW_BYTES).next_power_of_two()
 }
 
 /// The smallest budget that works for `demand` (its `budget_bytes` does not matter).
 pub fn smallest_budget(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &Demand) -> u64 {
-    let rows = demand.rows.map_or(1, u64::from);
+    let rows = asked_rows(spec, demand).unwrap_or(1);
     let fixed = fixed_bytes(spec, layout, kv, demand, rows, u64::from(demand.head_rows).max(1));
     ALLOCATOR_SLACK_BYTES + fixed + pipeline_bytes(smallest_window(layout), FEWEST_WINDOWS, demand.direct)
 }
@@ -139,7 +146,7 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     let fixed = |rows: u64| fixed_bytes(spec, layout, kv, demand, rows, u64::from(head_rows));
     let least_pipeline = pipeline_bytes(smallest_window(layout), FEWEST_WINDOWS, demand.direct);
     // Rows may take an eighth of what is free beyond the least, so that a small budget still pins and reads ahead.
-    let mut rows = demand.rows.map_or(MOST_ROWS, u64::from);
+    let mut rows = asked_rows(spec, demand).unwrap_or(MOST_ROWS);
     while demand.rows.is_none() && rows > 1 && fixed(rows) - fixed(1) > (cap - fixed(1) - least_pipeline) / 8 {
         rows /= 2;
     }
