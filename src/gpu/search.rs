@@ -123,7 +123,7 @@ impl<'a> Search<'a> {
     }
 
     fn shuffling(&self) -> u32 {
-        shuffling_lanes(&self.gpu.adapter.info, self.gpu.device.features())
+        shuffling_lanes(&self.gpu.adapter.info, self.gpu.features())
     }
 
     /// Searches for a better shape of a product until the time is up.

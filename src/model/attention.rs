@@ -8,18 +8,22 @@ use crate::gpu::kernels::{
 use crate::plan::Op;
 use crate::{Error, ErrorKind, Result};
 
+/// Positions that a dispatch goes over.
+const SPAN: u32 = SPAN_PAGES * PAGE_TOKENS;
+
 impl Engine {
-    /// Attention of `rows` rows over all positions of their sequences, span after span.
+    /// Attention of `rows` rows over the positions of their sequences that any of them sees, span after span.
     pub(super) async fn attention(&mut self, layer: usize, op: &Op, rows: u32, vectors: Vectors) -> Result<()> {
+        let Op::Attention { attention, .. } = op else { return Ok(()) };
         let segments = self.kv.layer(layer).len();
-        let spans = self.positions.div_ceil(SPAN_PAGES * PAGE_TOKENS) as usize;
-        let calls = segments * spans;
+        let first = (attention.first_position(self.positions.start) / SPAN) as usize;
+        let calls = segments * (self.positions.end.div_ceil(SPAN) as usize - first);
         for call in 0..calls {
             if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
                 self.submit().await?;
             }
             let ends = (u32::from(call == 0) * FIRST) | (u32::from(call + 1 == calls) * LAST);
-            self.attend(layer, op, rows, vectors, (call / segments, call % segments), ends)?;
+            self.attend(layer, op, rows, vectors, (first + call / segments, call % segments), ends)?;
         }
         Ok(())
     }
@@ -75,7 +79,7 @@ impl Engine {
         let state = (&self.buffers.attention_state).into();
         let binds = [query.into(), meta, pages, segment.bind, vectors, output.into(), state];
         self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
-        let positions = u64::from(self.positions.min(SPAN_PAGES * PAGE_TOKENS));
+        let positions = u64::from(self.positions.end.min(SPAN));
         let values = u64::from(attention.heads) * u64::from(attention.head_dim + attention.value_dim);
         self.work += u64::from(rows) * positions * values;
         Ok(())

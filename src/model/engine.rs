@@ -1,5 +1,6 @@
 //! Walks the plan: one sweep of ops over tiles, whatever the model's family.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::{self, Demand, Shares, StepSizes, padded};
@@ -80,8 +81,8 @@ pub struct Engine {
     kv_pages: u64,
     shares: Shares,
     cancel: CancelToken,
-    /// Positions that the longest sequence of the sweep under way has.
-    pub(super) positions: u32,
+    /// From the first position of a row of the sweep under way to the end of the last.
+    pub(super) positions: Range<u32>,
     /// Multiply-adds recorded since the last submit.
     pub(super) work: u64,
     /// Whether the step's copies still wait for a submit.
@@ -145,7 +146,7 @@ impl Engine {
             kv_pages,
             shares,
             cancel,
-            positions: 0,
+            positions: 0..0,
             work: 0,
             step_waits: false,
         })
@@ -329,7 +330,8 @@ impl Engine {
         }
         self.cancel.check()?;
         self.time_dispatches().await?;
-        self.positions = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+        let positions = || rows.iter().map(|row| row.position);
+        self.positions = positions().min().unwrap_or(0)..positions().max().map_or(0, |last| last + 1);
         if let Some(states) = self.kv.recurrent_mut() {
             states.slots.begin(rows, sequences)?;
         }

@@ -186,6 +186,10 @@ impl Engine {
 
     /// Norm and head for the rows in the step's indices, then the readback.
     pub(super) async fn head(&mut self, heads: u32, want: Want) -> Result<Output> {
+        // The gathering and the norm.
+        if !self.recorder.has_room(2) {
+            self.submit().await?;
+        }
         let (input, stride) = operand(&self.buffers, &self.spec, Operand::Buffer(self.spec.residual));
         let params = GatherRowsParams {
             rows: heads,
@@ -223,6 +227,10 @@ impl Engine {
         let (input, output) = (Operand::HeadNormed, Operand::Logits);
         let call = MatMulCall { input, output, matrix, bias, accumulate: false, scale: 1.0, form: Form::Whole };
         self.matmul(&call, heads, vectors).await?;
+        // What bends the logits, and the search for the best one.
+        if !self.recorder.has_room(2) {
+            self.submit().await?;
+        }
         self.bend_logits(heads, factors, vectors)?;
         self.read_back(heads, want).await
     }
@@ -245,9 +253,6 @@ impl Engine {
         let vocab = self.spec.vocab;
         let params = ArgmaxParams { rows: heads, width: vocab, stride: vocab, result_offset: 0 };
         let kernel = self.kernel(KernelId::Argmax)?;
-        if self.recorder.is_full() {
-            self.submit().await?;
-        }
         let binds = [(&self.buffers.logits).into(), self.readback.best().into()];
         self.recorder.dispatch(&kernel, &binds, &params, grid::argmax(&params))?;
         let copies = self.readback.copies(&self.buffers.logits, heads, want == Want::Logits);

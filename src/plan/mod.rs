@@ -148,6 +148,17 @@ pub struct AttentionSpec {
     pub alibi: bool,
 }
 
+impl AttentionSpec {
+    /// The first position that a query at `position` sees.
+    pub fn first_position(&self, position: u32) -> u32 {
+        match self.window {
+            None => 0,
+            Some(window) if self.chunked => position - position % window.max(1),
+            Some(window) => (position + 1).saturating_sub(window),
+        }
+    }
+}
+
 /// A matrix of a product, and where its output begins in a row of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
