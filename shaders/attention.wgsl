@@ -143,7 +143,8 @@ fn score_page(lane: u32, j: u32, keys: u32) {
     for (var item = lane; item < PAGE_TOKENS / WIDE; item += LANES) {
         let k = item * WIDE;
         let at = keys + k * params.key_width;
-        var products: Sums;
+        // Some drivers do not make a variable zero again where a loop declares it without a value.
+        var products = Sums();
         for (var i = 0u; i < params.head_dim; i += 2u) {
             let pair = key_pairs(at + i, params.key_width);
             products = add(query_values[i], pair.a, products);
@@ -196,8 +197,7 @@ fn attention(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     var total = PerQuery(0.0);
     if (params.flags & FIRST) != 0u {
         for (var i = lane * WIDE; i < params.value_dim; i += LANES * WIDE) {
-            var nothing: Sums;
-            store_sums(i, nothing);
+            store_sums(i, Sums());
         }
     } else {
         top = load_top();

@@ -96,7 +96,7 @@ fn add_row(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sum: vec4<f32>) -> vec4
 
 // One strand of a row, or of ROWS rows, times one token.
 fn strand(row: u32, at: u32, first_chunk: u32) -> Totals {
-    var s: Sums;
+    var s = Sums();
     for (var chunk = first_chunk; chunk < params.chunks; chunk += STRANDS) {
         s = add_rows(row, chunk, inputs_at(at + chunk * 8u), s);
     }
@@ -130,10 +130,10 @@ fn add_blocks(a: Block, b: Block) -> Block {
 // One strand of a block of ROWS rows and TOKENS tokens in registers: each weight is decoded once for all tokens, each input
 // value loaded once for all rows. `at`: where the tokens' rows begin.
 fn block_strand(row: u32, at: vec4<u32>, first_chunk: u32) -> Block {
-    var s0: Sums;
-    var s1: Sums;
-    var s2: Sums;
-    var s3: Sums;
+    var s0 = Sums();
+    var s1 = Sums();
+    var s2 = Sums();
+    var s3 = Sums();
     for (var chunk = first_chunk; chunk < params.chunks; chunk += STRANDS) {
         let w = weights_of(row, chunk);
         let column = chunk * 8u;

@@ -79,7 +79,7 @@ fn matmul_transposed(
     let input_at = workgroup.z * params.input_stride + params.first + group * params.input_group - begin;
     let output_at = workgroup.z * params.output_stride + group * params.output_group;
     let column = chunk * 32u;
-    var s: array<vec4<f32>, 8>;
+    var s = array<vec4<f32>, 8>();
     if first_row > begin {
         for (var i = 0u; i < 8u; i++) {
             s[i] = load(output_at, column + i * 4u);

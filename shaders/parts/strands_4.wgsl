@@ -1,7 +1,7 @@
 // A lane has four strands of a row's sum, one after the other: the first two steps of the butterfly are its own.
 fn strands(row: u32, at: u32, lane: u32) -> Totals {
-    var pair: Totals;
-    var first: Totals;
+    var pair = Totals();
+    var first = Totals();
     for (var i = 0u; i < 4u; i++) {
         // In the order 0, 2, 1, 3.
         let sums = strand(row, at, lane + LANES * ((i >> 1u) | ((i & 1u) << 1u)));
@@ -18,8 +18,8 @@ fn strands(row: u32, at: u32, lane: u32) -> Totals {
 }
 
 fn block_strands(row: u32, at: vec4<u32>, lane: u32) -> Block {
-    var pair: Block;
-    var first: Block;
+    var pair = Block();
+    var first = Block();
     for (var i = 0u; i < 4u; i++) {
         let sums = block_strand(row, at, lane + LANES * ((i >> 1u) | ((i & 1u) << 1u)));
         if i == 2u {
