@@ -1,5 +1,6 @@
 //! A plain reader over the bytes that a sweep reads: as many at a time, as large, and nothing done with them.
 
+#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -122,16 +123,16 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
-
-    /// The file of a range.
-    fn open(&self, range: &Range) -> std::io::Result<File> {
-        File::open(self.store.describe(self.names[range.file as usize]))
-    }
 }
 
 /// What only Linux tells and does.
 #[cfg(target_os = "linux")]
 impl Reader<'_> {
+    /// The file of a range.
+    fn open(&self, range: &Range) -> std::io::Result<File> {
+        File::open(self.store.describe(self.names[range.file as usize]))
+    }
+
     /// Asks the page cache to drop the bytes; whether it took the question.
     fn drop_cached(&self) -> bool {
         use rustix::fs::{Advice, fadvise};
