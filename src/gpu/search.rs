@@ -73,7 +73,7 @@ impl<'a> Search<'a> {
     /// The tuning for a model's products, one for each encoding: what is remembered, and on a GPU what a short search
     /// finds for the others.
     pub async fn of_model(mut self, products: &[Product]) -> Tuning {
-        let is_cpu = self.gpu.adapter.info.device_type == wgpu::DeviceType::Cpu;
+        let is_cpu = self.gpu.adapter.is_cpu();
         let searches = REMEMBERS && !is_cpu;
         let mut missing = Vec::new();
         for product in products {
