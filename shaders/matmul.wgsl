@@ -1,9 +1,10 @@
 // out[t, first_row + i] (+)= scale * (sum_c w[i, c] * input[t, c] (+ bias[first_row + i]))
 //
 // w: `rows` rows of a matrix in the encoding of the part `encoding`, ROWS of them at once (part `rows`); input [tokens,
-// input_stride * 4] f32, padded with zeros to whole chunks of 32 columns; output [tokens, output_stride] f32. With the
-// part `input_in_groups` (matvec with one row at once) each run of group_rows rows has a part of the input of its own,
-// input_group * 4 values behind the last.
+// input_stride * 4] f32, padded with zeros to whole chunks of 32 columns (part `inputs_f32`), or what
+// quantize_rows.wgsl made of it (the parts in i8); output [tokens, output_stride]
+// f32. With the part `input_in_groups` (matvec with one row at once) each run of group_rows rows has a part of the input
+// of its own, input_group * 4 values behind the last.
 // Grid: x and y folded over groups of rows, z over tokens (matvec) or groups of TOKENS tokens (matmul). CPU twin: reference::matmul.
 //
 // A sum has one order whatever the dispatch. It is spun of STRANDS strands: strand l takes chunks l, l + STRANDS, ... and adds
@@ -33,17 +34,11 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weights4: array<vec4<u32>>;
 // The same bytes again, for planes of single words.
 @group(0) @binding(2) var<storage, read> weights1: array<u32>;
-@group(0) @binding(3) var<storage, read> input: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> vectors: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
 
 const ACCUMULATE = 1u;
 const BIAS = 2u;
-
-// The sum of a strand.
-fn total(sum4: vec4<f32>) -> f32 {
-    return (sum4.x + sum4.y) + (sum4.z + sum4.w);
-}
 
 fn write(row: u32, token: u32, lane: u32, index: u32, of_lane: f32) {
     var sum = sum_lanes(of_lane, index);
@@ -67,38 +62,11 @@ fn row_base(row: u32) -> u32 {
     return params.weight_base + min(row, params.rows - 1u) * params.row_stride;
 }
 
-// The 32 input values of a chunk.
-fn inputs_at(at: u32) -> array<vec4<f32>, 8> {
-    var x: array<vec4<f32>, 8>;
-    x[0] = input[at];
-    x[1] = input[at + 1u];
-    x[2] = input[at + 2u];
-    x[3] = input[at + 3u];
-    x[4] = input[at + 4u];
-    x[5] = input[at + 5u];
-    x[6] = input[at + 6u];
-    x[7] = input[at + 7u];
-    return x;
-}
-
-// A row's weights of a chunk times the input, in the order that all products have.
-fn add_row(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sum: vec4<f32>) -> vec4<f32> {
-    let w = decode32(row_base(row), chunk);
-    var s = fma(w[0], x[0], sum);
-    s = fma(w[1], x[1], s);
-    s = fma(w[2], x[2], s);
-    s = fma(w[3], x[3], s);
-    s = fma(w[4], x[4], s);
-    s = fma(w[5], x[5], s);
-    s = fma(w[6], x[6], s);
-    return fma(w[7], x[7], s);
-}
-
 // One strand of a row, or of ROWS rows, times one token.
 fn strand(row: u32, at: u32, first_chunk: u32) -> Totals {
     var s = Sums();
     for (var chunk = first_chunk; chunk < params.chunks; chunk += STRANDS) {
-        s = add_rows(row, chunk, inputs_at(at + chunk * 8u), s);
+        s = add_rows(row, chunk, inputs_at(at + chunk * CHUNK_VECTORS), s);
     }
     return totals(s);
 }
@@ -136,7 +104,7 @@ fn block_strand(row: u32, at: vec4<u32>, first_chunk: u32) -> Block {
     var s3 = Sums();
     for (var chunk = first_chunk; chunk < params.chunks; chunk += STRANDS) {
         let w = weights_of(row, chunk);
-        let column = chunk * 8u;
+        let column = chunk * CHUNK_VECTORS;
         s0 = add_chunk(w, at.x + column, s0);
         s1 = add_chunk(w, at.y + column, s1);
         s2 = add_chunk(w, at.z + column, s2);

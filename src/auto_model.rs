@@ -19,7 +19,7 @@
 use crate::Result;
 use crate::generate::{GenerateOptions, Generation, Request};
 use crate::gpu::Upload;
-use crate::gpu::kernels::KvType;
+use crate::gpu::kernels::{InputType, KvType};
 use crate::model::batch::{self, Sequence};
 use crate::model::budget::{self, Demand};
 use crate::model::kv::KvGeometry;
@@ -63,6 +63,9 @@ pub struct LoadOptions {
     /// Positions of KV cache to reserve, over all sequences.
     pub context: Option<u32>,
     pub kv: KvType,
+    /// What numbers matrices are multiplied with. [`InputType::I8`] is faster and rounds activations: where the matrices'
+    /// encodings have whole numbers too.
+    pub inputs: InputType,
     /// Sequences that decode in one sweep.
     pub sequences: u32,
     /// Rows of a sweep at most; what the budget allows where none.
@@ -85,6 +88,7 @@ impl Default for LoadOptions {
             adapter: None,
             context: None,
             kv: KvType::F32,
+            inputs: InputType::F32,
             sequences: 1,
             prefill_chunk: None,
             upload: Upload::Auto,
@@ -114,6 +118,7 @@ impl LoadOptions {
             rows: self.prefill_chunk,
             head_rows: self.sequences,
             direct: false,
+            inputs: self.inputs,
             reads: ReadPlan::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::block_on;
 use tilestream::encoding::{Encoding, decode_row};
-use tilestream::gpu::kernels::KvType;
+use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::budget::Demand;
@@ -87,6 +87,7 @@ fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
             kv_pages: 2,
             rows: None,
             head_rows: 1,
+            inputs: InputType::F32,
             direct: true,
             reads: ReadPlan::default(),
         };

@@ -25,6 +25,8 @@ tests![
     columns_need_not_fill_a_block,
     bias_and_residual_are_added_and_a_wrong_weight_is_noticed,
     a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes,
+    rows_are_rounded_to_eight_bits,
+    products_with_rounded_inputs_match,
     every_shape_of_a_product_has_the_same_bits,
     every_shape_for_a_gpu_has_the_same_bits,
     rows_past_the_largest_grid_are_computed,

@@ -2,7 +2,7 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, SubgroupOperationSet, ValidationFlags, Validator};
-use tilestream::gpu::kernels::{KernelId, KernelRow, Tuning};
+use tilestream::gpu::kernels::{InputType, KernelId, KernelRow, Tuning};
 
 const LANES: &[u32] = &[1, 8, 32];
 
@@ -106,8 +106,8 @@ fn a_kernel_stays_within_the_smallest_limits() {
 #[test]
 fn a_broken_shader_is_named_by_file_and_line() {
     let tuning = tunings().next().expect("one");
-    let row = KernelId::MatVec(tilestream::encoding::Encoding::Q4_1).row(&tuning).expect("composes");
-    let broken = row.composed.source.replacen("unpack2x16float(weights1", "unpack2x16fload(weights1", 1);
+    let row = KernelId::MatVec(tilestream::encoding::Encoding::Q4_1, InputType::F32).row(&tuning).expect("composes");
+    let broken = row.composed.source.replacen("unpack2x16float(weights1[(row", "unpack2x16fload(weights1[(row", 1);
     let (line, _) = validate(&broken, true).expect_err("an unknown function");
     let place = row.composed.place(line);
     let file = "shaders/encoding/q4_1.wgsl";

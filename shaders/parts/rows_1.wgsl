@@ -1,13 +1,9 @@
 // One row for each invocation (or for each group of lanes).
-const ROWS = 1u;
 
 // Partial sums of the rows for one token.
 struct Sums {
     a: vec4<f32>,
 }
-
-// The sums, each of one number.
-alias Totals = f32;
 
 // Weights of the rows for one chunk.
 struct Weights {
@@ -35,7 +31,7 @@ fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
 }
 
 // Row by row, for one token: a row's weights are used up before the next row's are decoded.
-fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
+fn add_rows(row: u32, chunk: u32, x: Inputs, sums: Sums) -> Sums {
     var s = sums;
     s.a = add_row(row, chunk, x, s.a);
     return s;
@@ -43,8 +39,4 @@ fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
 
 fn totals(s: Sums) -> Totals {
     return total(s.a);
-}
-
-fn write_rows(row: u32, token: u32, lane: u32, index: u32, t: Totals) {
-    write(row, token, lane, index, t);
 }

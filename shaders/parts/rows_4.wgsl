@@ -1,5 +1,4 @@
 // Four rows at once: each input value is loaded once for all of them, and their sums stay in registers.
-const ROWS = 4u;
 
 // Partial sums of the rows for one token.
 struct Sums {
@@ -8,9 +7,6 @@ struct Sums {
     c: vec4<f32>,
     d: vec4<f32>,
 }
-
-// The sums, each of one number.
-alias Totals = vec4<f32>;
 
 // Weights of the rows for one chunk.
 struct Weights {
@@ -51,7 +47,7 @@ fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
 }
 
 // Row by row, for one token: a row's weights are used up before the next row's are decoded.
-fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
+fn add_rows(row: u32, chunk: u32, x: Inputs, sums: Sums) -> Sums {
     var s = sums;
     s.a = add_row(row, chunk, x, s.a);
     s.b = add_row(row + 1u, chunk, x, s.b);
@@ -62,11 +58,4 @@ fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
 
 fn totals(s: Sums) -> Totals {
     return vec4<f32>(total(s.a), total(s.b), total(s.c), total(s.d));
-}
-
-fn write_rows(row: u32, token: u32, lane: u32, index: u32, t: Totals) {
-    write(row, token, lane, index, t.x);
-    write(row + 1u, token, lane, index, t.y);
-    write(row + 2u, token, lane, index, t.z);
-    write(row + 3u, token, lane, index, t.w);
 }

@@ -1,5 +1,4 @@
 // Eight rows at once: each input value is loaded once for all of them, and their sums stay in registers.
-const ROWS = 8u;
 
 // Partial sums of the rows for one token.
 struct Sums {
@@ -12,9 +11,6 @@ struct Sums {
     g: vec4<f32>,
     h: vec4<f32>,
 }
-
-// The sums, each of one number.
-alias Totals = mat2x4<f32>;
 
 // Weights of the rows for one chunk.
 struct Weights {
@@ -67,7 +63,7 @@ fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
 }
 
 // Row by row, for one token: a row's weights are used up before the next row's are decoded.
-fn add_rows(row: u32, chunk: u32, x: array<vec4<f32>, 8>, sums: Sums) -> Sums {
+fn add_rows(row: u32, chunk: u32, x: Inputs, sums: Sums) -> Sums {
     var s = sums;
     s.a = add_row(row, chunk, x, s.a);
     s.b = add_row(row + 1u, chunk, x, s.b);
@@ -85,15 +81,4 @@ fn totals(s: Sums) -> Totals {
         total(s.a), total(s.b), total(s.c), total(s.d),
         total(s.e), total(s.f), total(s.g), total(s.h),
     );
-}
-
-fn write_rows(row: u32, token: u32, lane: u32, index: u32, t: Totals) {
-    write(row, token, lane, index, t[0].x);
-    write(row + 1u, token, lane, index, t[0].y);
-    write(row + 2u, token, lane, index, t[0].z);
-    write(row + 3u, token, lane, index, t[0].w);
-    write(row + 4u, token, lane, index, t[1].x);
-    write(row + 5u, token, lane, index, t[1].y);
-    write(row + 6u, token, lane, index, t[1].z);
-    write(row + 7u, token, lane, index, t[1].w);
 }

@@ -15,6 +15,8 @@ pub const PAGE_TOKENS: u32 = 32;
 pub const SPAN_PAGES: u32 = 32;
 /// Queries that attention serves at once: a row alone whose heads share no keys, and others.
 pub const QUERIES: [u32; 2] = [1, 4];
+/// Bytes of 32 columns of a row of [`InputType::I8`]: the numbers twice, and 16 bytes of what they are multiplied with.
+pub const I8_CHUNK_BYTES: u64 = 80;
 /// Tokens that the tiled matrix product keeps in registers.
 pub const TOKENS: u32 = 4;
 
@@ -71,6 +73,30 @@ impl Encoding {
         }
     }
 
+    /// The WGSL parts that multiply it with inputs of eight bits; none where only [`InputType::F32`] will do.
+    fn i8_parts(self) -> Option<&'static [&'static str]> {
+        macro_rules! nibbles {
+            ($factors:literal) => {
+                Some(&["i8/nibbles.wgsl", concat!("i8/", $factors, ".wgsl")])
+            };
+        }
+        match self {
+            Self::Q8_0 => Some(&["i8/bytes.wgsl", "parts/scale_f16.wgsl"]),
+            Self::I8 => Some(&["i8/bytes.wgsl", "parts/scale_f32.wgsl"]),
+            Self::Q4_0 => nibbles!("q4_0"),
+            Self::Q4_1 => nibbles!("q4_1"),
+            Self::Q4_Z | Self::Q4_Z128 => nibbles!("q4_z"),
+            Self::Q4_K => nibbles!("q4_k"),
+            Self::Q6_K => Some(&["i8/q6_k.wgsl"]),
+            _ => None,
+        }
+    }
+
+    /// The numbers that products with a matrix in this encoding take, of those that may be taken.
+    pub fn input_type(self, most_rounded: InputType) -> InputType {
+        if self.i8_parts().is_some() { most_rounded } else { InputType::F32 }
+    }
+
     /// Chunks of 32 columns that share an entry of plane 1; all of them where it has one for the row.
     fn scale_chunks(self) -> u32 {
         let columns = self.descriptor().planes.get(1).map_or(32, |plane| plane.columns);
@@ -95,17 +121,30 @@ impl KvType {
     }
 }
 
+/// What numbers matrices are multiplied with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum InputType {
+    /// Activations as they are.
+    #[default]
+    F32,
+    /// Activations rounded to whole numbers of eight bits, with a scale for each 32 of them, where the matrix holds whole
+    /// numbers too: four products in one instruction, and an error of about a hundredth.
+    I8,
+}
+
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelId {
     /// Matrix times one token.
-    MatVec(Encoding),
+    MatVec(Encoding, InputType),
     /// The same where the matrix's rows come in groups, each with a part of the input of its own.
     MatVecInGroups(Encoding),
     /// Matrix times many tokens; the same bits for each.
-    MatMul(Encoding),
+    MatMul(Encoding, InputType),
     /// The transpose of each group of a matrix's rows times the values of a group.
     MatMulTransposed(Encoding),
+    /// Rows as [`InputType::I8`].
+    QuantizeRows,
     Norm,
     /// The same where input and output are one buffer.
     NormInPlace,
@@ -156,6 +195,7 @@ impl KernelId {
     /// Every kernel there is.
     pub fn all() -> Vec<Self> {
         let mut ids = vec![
+            Self::QuantizeRows,
             Self::Norm,
             Self::NormInPlace,
             Self::Rope,
@@ -176,7 +216,11 @@ impl KernelId {
         }
         for row in ENCODINGS {
             let encoding = row.encoding;
-            ids.extend([Self::MatVec(encoding), Self::MatMul(encoding)]);
+            for input in
+                [InputType::F32, InputType::I8].into_iter().filter(|input| encoding.input_type(*input) == *input)
+            {
+                ids.extend([Self::MatVec(encoding, input), Self::MatMul(encoding, input)]);
+            }
             ids.extend([Self::MatVecInGroups(encoding), Self::MatMulTransposed(encoding)]);
         }
         ids
@@ -212,16 +256,16 @@ impl KernelId {
 
     /// Rows and tokens that an invocation of a matrix product has in registers.
     pub fn block(self, tuning: &Tuning) -> (u32, u32) {
-        let tokens = if matches!(self, Self::MatMul(_)) { TOKENS } else { 1 };
+        let tokens = if matches!(self, Self::MatMul(..)) { TOKENS } else { 1 };
         (tuning.shape(self).rows, tokens)
     }
 
     /// What the matrix of a product is stored in.
     fn encoding(self) -> Option<Encoding> {
         match self {
-            Self::MatVec(encoding)
+            Self::MatVec(encoding, _)
             | Self::MatVecInGroups(encoding)
-            | Self::MatMul(encoding)
+            | Self::MatMul(encoding, _)
             | Self::MatMulTransposed(encoding) => Some(encoding),
             _ => None,
         }
@@ -229,7 +273,7 @@ impl KernelId {
 
     /// Whether lanes share a row's sum.
     fn is_product(self) -> bool {
-        matches!(self, Self::MatVec(_) | Self::MatVecInGroups(_) | Self::MatMul(_))
+        matches!(self, Self::MatVec(..) | Self::MatVecInGroups(_) | Self::MatMul(..))
     }
 
     /// Whether the lanes that share a sum fit a subgroup.
@@ -246,11 +290,16 @@ impl KernelId {
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
         const PRODUCT: &[Access] = &[Read, Read, Read, Read, Write];
         let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
-        let matmul = |encoding: Encoding, input: &str| {
+        let matmul = |encoding: Encoding, input: InputType, groups: &str| {
             let (rows, _) = self.block(tuning);
-            let rows = format!("parts/rows_{rows}.wgsl");
+            let (inputs, folder, encoding) = match (input, encoding.i8_parts()) {
+                (InputType::I8, Some(parts)) => ("i8/inputs.wgsl", "i8", parts),
+                _ => ("parts/inputs_f32.wgsl", "parts", encoding.parts()),
+            };
+            let (rows_of, totals) = (format!("{folder}/rows_{rows}.wgsl"), format!("parts/totals_{rows}.wgsl"));
             let strands = format!("parts/strands_{}.wgsl", tuning.strands / tuning.shape(self).lanes.max(1));
-            own(&[&["matmul.wgsl"], encoding.parts(), &[&rows, &strands, "parts/bits.wgsl", lanes, input]].concat())
+            let all = ["matmul.wgsl", inputs, &rows_of, &totals, &strands, "parts/bits.wgsl", lanes, groups];
+            own(&[&all, encoding].concat())
         };
         let transposed =
             |encoding: Encoding| own(&[&["matmul_transposed.wgsl"], encoding.parts(), &["parts/bits.wgsl"]].concat());
@@ -261,9 +310,18 @@ impl KernelId {
         // A processor counts loads, a GPU wants neighbours to load what lies together.
         let wide = if tuning.attention_lanes < 32 { "parts/wide_4.wgsl" } else { "parts/wide_1.wgsl" };
         match self {
-            Self::MatVec(encoding) => ("matvec", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
-            Self::MatVecInGroups(encoding) => ("matvec", matmul(encoding, IN_GROUPS), PRODUCT, size::<MatMulParams>()),
-            Self::MatMul(encoding) => ("matmul", matmul(encoding, WHOLE), PRODUCT, size::<MatMulParams>()),
+            Self::MatVec(encoding, input) => {
+                ("matvec", matmul(encoding, input, WHOLE), PRODUCT, size::<MatMulParams>())
+            }
+            Self::MatVecInGroups(encoding) => {
+                ("matvec", matmul(encoding, InputType::F32, IN_GROUPS), PRODUCT, size::<MatMulParams>())
+            }
+            Self::MatMul(encoding, input) => {
+                ("matmul", matmul(encoding, input, WHOLE), PRODUCT, size::<MatMulParams>())
+            }
+            Self::QuantizeRows => {
+                ("quantize_rows", own(&["quantize_rows.wgsl"]), &[Read, Write], size::<QuantizeRowsParams>())
+            }
             Self::MatMulTransposed(encoding) => (
                 "matmul_transposed",
                 transposed(encoding),

@@ -2,7 +2,7 @@
 
 use bytemuck::Zeroable;
 
-use super::kernels::{CopyParams, KernelId, Kernels, MatMulParams, grid};
+use super::kernels::{CopyParams, I8_CHUNK_BYTES, InputType, KernelId, Kernels, MatMulParams, grid};
 use super::recorder::{Bind, Recorder};
 use super::{CountedBuffer, Gpu, tuning};
 use crate::encoding::Encoding;
@@ -30,19 +30,12 @@ pub async fn copy(gpu: &Gpu, kernels: &Kernels) -> Result<f64> {
     Ok(2.0 * bytes as f64 / seconds)
 }
 
-/// Seconds of a product of a matrix `[rows, columns]` with one row or `tokens` of them, the matrix coming from memory.
+/// Seconds of a product of a matrix with one row or `tokens` of them, the matrix coming from memory.
 ///
 /// # Errors
 /// As [`copy`].
-pub async fn product(
-    gpu: &Gpu,
-    kernels: &Kernels,
-    encoding: Encoding,
-    (rows, columns): (u32, u32),
-    tokens: u32,
-) -> Result<f64> {
-    let product = Product { encoding, rows, columns };
-    ProductBench::new(gpu, product, tokens, SPREAD_BYTES).await?.seconds(kernels, LEAST_S).await
+pub async fn product(gpu: &Gpu, kernels: &Kernels, product: Product, input: InputType, tokens: u32) -> Result<f64> {
+    ProductBench::new(gpu, product, input, tokens, SPREAD_BYTES).await?.seconds(kernels, LEAST_S).await
 }
 
 /// A matrix whose products are measured.
@@ -77,15 +70,17 @@ impl ProductBench {
     ///
     /// # Errors
     /// As [`copy`].
-    pub async fn new(gpu: &Gpu, product: Product, tokens: u32, spread_bytes: u64) -> Result<Self> {
+    pub async fn new(gpu: &Gpu, product: Product, input: InputType, tokens: u32, spread_bytes: u64) -> Result<Self> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let Product { encoding, rows, columns } = product;
         let stride = encoding.row_stride(u64::from(columns));
         let matrix_bytes = product.bytes();
         let count = (spread_bytes.min(gpu.largest_binding_bytes()) / matrix_bytes.max(1)).max(1);
-        let padded = u64::from(columns).next_multiple_of(32);
+        let chunks = columns.div_ceil(32);
+        let id = tuning::product(encoding, input, tokens);
+        let input_bytes = u64::from(chunks) * if input == InputType::I8 { I8_CHUNK_BYTES } else { 32 * 4 };
         let weights = gpu.buffer("weights", matrix_bytes * count, usage).await?;
-        let input = gpu.buffer("input", padded * 4 * u64::from(tokens), usage).await?;
+        let input = gpu.buffer("input", input_bytes * u64::from(tokens), usage).await?;
         let vectors = gpu.buffer("vectors", 16, usage).await?;
         let output = gpu.buffer("output", u64::from(rows) * 4 * u64::from(tokens), usage).await?;
         fill(gpu, &weights).await?;
@@ -97,9 +92,9 @@ impl ProductBench {
         let params = MatMulParams {
             rows,
             row_stride: (stride / 16) as u32,
-            chunks: columns.div_ceil(32),
+            chunks,
             tokens,
-            input_stride: (padded / 4) as u32,
+            input_stride: (input_bytes / 16) as u32,
             output_stride: rows,
             plane1: plane(1),
             plane2: plane(2),
@@ -107,7 +102,7 @@ impl ProductBench {
             scale: 1.0,
             ..MatMulParams::zeroed()
         };
-        let (gpu, id, buffers) = (gpu.clone(), tuning::product(encoding, tokens), [weights, input, vectors, output]);
+        let (gpu, buffers) = (gpu.clone(), [weights, input, vectors, output]);
         Ok(Self { gpu, id, buffers, params, count, matrix_bytes })
     }
 

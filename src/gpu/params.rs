@@ -28,6 +28,8 @@ params! {
         output_stride: u32, plane1: u32, plane2: u32, plane3: u32, group_rows: u32, first: u32, input_group: u32,
         output_group: u32,
     }
+    /// `shaders/quantize_rows.wgsl`. The stride counts 16 bytes.
+    QuantizeRowsParams { rows: u32, chunks: u32, input_stride: u32 }
     /// `shaders/norm.wgsl`.
     NormParams {
         rows: u32, groups: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32,
@@ -140,6 +142,11 @@ pub mod grid {
         let last = (params.first_row + params.rows - 1) / params.group_rows;
         let [x, y, _] = flat(last - params.first_row / params.group_rows + 1, params.columns.div_ceil(32));
         [x, y, params.tokens]
+    }
+
+    /// An invocation a chunk.
+    pub fn quantize_rows(params: &QuantizeRowsParams) -> [u32; 3] {
+        flat(params.rows, params.chunks)
     }
 
     /// A workgroup a group.

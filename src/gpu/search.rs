@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gpu;
 use super::compile::Kernels;
-use super::kernels::KernelId;
+use super::kernels::{InputType, KernelId};
 use super::measure::{Product, ProductBench, SPREAD_BYTES};
 use super::tuning::{Shape, Tuning, product, shuffling_lanes};
 use crate::Result;
@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
     fn take_known(&mut self, of: Product, tokens: u32, farthest: f64) -> bool {
         let shapes = self.tuning.shapes(self.shuffling());
         let Some(shape) = known(&self.found, &shapes, of, tokens, farthest) else { return false };
-        self.tuning = self.tuning.with(product(of.encoding, tokens), shape);
+        self.tuning = self.tuning.with(product(of.encoding, InputType::F32, tokens), shape);
         true
     }
 
@@ -138,8 +138,8 @@ impl<'a> Search<'a> {
         let spread = SPREAD_BYTES.min(self.gpu.accountant().free_bytes() / 2);
         let most_rows = spread / of.encoding.row_stride(u64::from(of.columns)).max(1);
         of.rows = of.rows.min(MOST_ROWS).min(u32::try_from(most_rows).unwrap_or(u32::MAX)).max(1);
-        let id = product(of.encoding, tokens);
-        let bench = ProductBench::new(self.gpu, of, tokens, spread).await?;
+        let id = product(of.encoding, InputType::F32, tokens);
+        let bench = ProductBench::new(self.gpu, of, InputType::F32, tokens, spread).await?;
         let (gpu, shapes) = (self.gpu, self.tuning.shapes(self.shuffling()));
         let mut measured = HashMap::new();
         let (mut best, mut best_s) = (self.tuning.shape(id), f64::INFINITY);

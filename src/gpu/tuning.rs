@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernels::KernelId;
+use super::kernels::{InputType, KernelId};
 use crate::encoding::Encoding;
 
 /// Invocations of a workgroup that every adapter allows.
@@ -112,12 +112,18 @@ impl Tuning {
 
     /// How a matrix product is cut.
     pub fn shape(&self, id: KernelId) -> Shape {
+        // Searches go over inputs as they are; what is best for them serves the others.
+        let id = match id {
+            KernelId::MatVec(encoding, _) => KernelId::MatVec(encoding, InputType::F32),
+            KernelId::MatMul(encoding, _) => KernelId::MatMul(encoding, InputType::F32),
+            id => id,
+        };
         if let Some((_, shape)) = self.found.iter().find(|(found, _)| *found == id) {
             return *shape;
         }
         let rows = match id {
-            KernelId::MatVec(_) => self.vector_rows,
-            KernelId::MatMul(_) => self.matrix_rows,
+            KernelId::MatVec(..) => self.vector_rows,
+            KernelId::MatMul(..) => self.matrix_rows,
             // Neighbouring rows may belong to different groups.
             _ => 1,
         };
@@ -156,8 +162,8 @@ pub fn shuffling_lanes(info: &wgpu::AdapterInfo, features: wgpu::Features) -> u3
 }
 
 /// The product of an encoding with one token, or with many.
-pub fn product(encoding: Encoding, tokens: u32) -> KernelId {
-    if tokens > 1 { KernelId::MatMul(encoding) } else { KernelId::MatVec(encoding) }
+pub fn product(encoding: Encoding, input: InputType, tokens: u32) -> KernelId {
+    if tokens > 1 { KernelId::MatMul(encoding, input) } else { KernelId::MatVec(encoding, input) }
 }
 
 #[cfg(test)]
@@ -179,7 +185,7 @@ mod tests {
                 assert_eq!(shapes.iter().filter(|other| *other == shape).count(), 1, "{shape}");
             }
         }
-        let usual = gpu().shape(KernelId::MatVec(Encoding::Q4_1));
+        let usual = gpu().shape(KernelId::MatVec(Encoding::Q4_1, InputType::F32));
         assert!(gpu().shapes(32).contains(&usual) && !gpu().shapes(16).contains(&usual));
     }
 
@@ -204,7 +210,8 @@ mod tests {
 
     #[test]
     fn what_was_found_serves_its_own_product_only() {
-        let (one, other) = (KernelId::MatVec(Encoding::Q4_1), KernelId::MatVec(Encoding::Q8_0));
+        let (one, other) =
+            (KernelId::MatVec(Encoding::Q4_1, InputType::F32), KernelId::MatVec(Encoding::Q8_0, InputType::F32));
         let shape = Shape { lanes: 8, groups: 8, rows: 4, subgroups: true };
         let tuning = gpu().with(one, Shape { rows: 8, ..shape }).with(one, shape);
         assert_eq!((tuning.shape(one), tuning.shape(other)), (shape, gpu().shape(other)));

@@ -1,7 +1,8 @@
 //! How the budget is shared out: what is fixed, the windows, and what is left for tiles that stay.
 
 use super::kv::KvGeometry;
-use super::layout::ModelLayout;
+use super::layout::{MatrixLayout, ModelLayout};
+use crate::gpu::kernels::{I8_CHUNK_BYTES, InputType};
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
 use crate::gpu::recorder::RECORDER_BYTES;
 use crate::plan::{CHUNK_COLUMNS, ModelSpec, Op};
@@ -31,6 +32,8 @@ pub struct Demand {
     pub head_rows: u32,
     /// Whether shaders read the windows themselves.
     pub direct: bool,
+    /// What products may take their inputs as.
+    pub inputs: InputType,
     /// How large and how many reads the disk likes; a small budget has smaller and fewer.
     pub reads: ReadPlan,
 }
@@ -108,8 +111,16 @@ fn fixed_bytes(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: 
         + state
         + head
         + vectors
+        + i8_input_bytes(layout, demand.inputs, rows, heads)
         + RECORDER_BYTES
         + kv.bytes(demand.kv_pages)
+}
+
+/// Bytes of the rounded input of any product; none where none takes one.
+pub fn i8_input_bytes(layout: &ModelLayout, inputs: InputType, rows: u64, heads: u64) -> u64 {
+    let takes = |matrix: &&MatrixLayout| matrix.encoding.input_type(inputs) == InputType::I8;
+    let chunks = layout.matrices().filter(takes).map(|matrix| matrix.columns.div_ceil(32)).max().unwrap_or(0);
+    rows.max(heads) * chunks * I8_CHUNK_BYTES
 }
 
 /// Rows of a sweep that were asked for. A recurrent layer goes over them one by one in a single dispatch, and llvmpipe leaves
@@ -203,7 +214,15 @@ mod tests {
             (3 * MIB / 16, true, deep, (MIB / 16, 3)),
         ];
         for (free, direct, reads, expected) in table {
-            let demand = Demand { budget_bytes: 0, kv_pages: 0, rows: None, head_rows: 1, direct, reads };
+            let demand = Demand {
+                budget_bytes: 0,
+                kv_pages: 0,
+                rows: None,
+                head_rows: 1,
+                direct,
+                inputs: InputType::F32,
+                reads,
+            };
             assert_eq!(windows(free, SMALLEST_WINDOW_BYTES, &demand), expected, "{free} bytes, {reads:?}");
         }
     }

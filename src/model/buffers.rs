@@ -3,6 +3,7 @@
 use super::budget::{self, Shares, padded};
 use super::layout::ModelLayout;
 use crate::Result;
+use crate::gpu::kernels::InputType;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::plan::ModelSpec;
 
@@ -16,6 +17,8 @@ pub(super) struct Buffers {
     pub(super) head_input: CountedBuffer,
     pub(super) head_normed: CountedBuffer,
     pub(super) logits: CountedBuffer,
+    /// The rounded input of the product under way, where products take one.
+    pub(super) i8_input: Option<CountedBuffer>,
 }
 
 impl Buffers {
@@ -23,7 +26,13 @@ impl Buffers {
     ///
     /// # Errors
     /// [`ErrorKind::Budget`](crate::ErrorKind) or [`ErrorKind::GpuMemory`](crate::ErrorKind) where they do not fit.
-    pub(super) async fn new(gpu: &Gpu, spec: &ModelSpec, layout: &ModelLayout, shares: &Shares) -> Result<Self> {
+    pub(super) async fn new(
+        gpu: &Gpu,
+        spec: &ModelSpec,
+        layout: &ModelLayout,
+        shares: &Shares,
+        inputs: InputType,
+    ) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let (rows, heads) = (u64::from(shares.rows), u64::from(shares.head_rows));
         let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
@@ -33,7 +42,12 @@ impl Buffers {
             activations.push(gpu.buffer(buffer.name, bytes, usage).await?);
         }
         let hidden = heads * padded(spec.hidden) * 4;
+        let i8_input = match budget::i8_input_bytes(layout, inputs, rows, heads) {
+            0 => None,
+            bytes => Some(gpu.buffer("rounded input", bytes, Usage::STORAGE).await?),
+        };
         Ok(Self {
+            i8_input,
             activations,
             vectors: gpu.buffer("vectors", layout.largest_vectors_bytes(), Usage::STORAGE | Usage::COPY_DST).await?,
             attention_state: gpu.buffer("attention state", rows * budget::most_heads(spec) * 8, Usage::STORAGE).await?,

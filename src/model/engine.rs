@@ -111,10 +111,10 @@ impl Engine {
             false => gpu.tuning().clone(),
         };
         let kernels = Kernels::new(&gpu.device, tuning).with_cache(gpu.pipeline_cache());
-        kernels.prepare(&needed_kernels(&spec, &layout, kv_kind)).await?;
+        kernels.prepare(&needed_kernels(&spec, &layout, kv_kind, demand.inputs)).await?;
         gpu.keep_pipelines();
         let recorder = Recorder::new(&gpu).await?;
-        let buffers = Buffers::new(&gpu, &spec, &layout, &shares).await?;
+        let buffers = Buffers::new(&gpu, &spec, &layout, &shares, demand.inputs).await?;
         let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
         let mut step = Step::new(&gpu, sizes).await?;
         if !model.store().is_local() {

@@ -3,11 +3,16 @@
 use std::collections::HashSet;
 
 use super::layout::{LayerLayout, ModelLayout};
-use crate::gpu::kernels::{KernelId, KvType};
+use crate::gpu::kernels::{InputType, KernelId, KvType};
 use crate::plan::{ModelSpec, Op, Up};
 
 /// Every kernel that a sweep over the plan may ask for, each once.
-pub(super) fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType) -> Vec<KernelId> {
+pub(super) fn needed_kernels(
+    spec: &ModelSpec,
+    layout: &ModelLayout,
+    kv: KvType,
+    most_rounded: InputType,
+) -> Vec<KernelId> {
     let mut ids = vec![KernelId::Norm, KernelId::KvWrite(kv), KernelId::Argmax];
     ids.extend([KernelId::GatherRows, KernelId::Logits]);
     for (layer, matrices) in spec.layers.iter().zip(&layout.layers) {
@@ -16,7 +21,11 @@ pub(super) fn needed_kernels(spec: &ModelSpec, layout: &ModelLayout, kv: KvType)
         }
         ids.extend(layer.experts.as_ref().map(|experts| KernelId::GateWithin(experts.activation)));
     }
-    ids.extend(layout.matrices().flat_map(|matrix| [KernelId::MatVec, KernelId::MatMul].map(|id| id(matrix.encoding))));
+    for encoding in layout.matrices().map(|matrix| matrix.encoding) {
+        let input = encoding.input_type(most_rounded);
+        ids.extend([KernelId::MatVec(encoding, input), KernelId::MatMul(encoding, input)]);
+        ids.extend((input == InputType::I8).then_some(KernelId::QuantizeRows));
+    }
     let mut seen = HashSet::new();
     ids.retain(|id| seen.insert(*id));
     ids

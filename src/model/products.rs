@@ -2,10 +2,16 @@
 
 use std::ops::Range;
 
+use super::buffers::Buffers;
 use super::engine::{Engine, Vectors, WORK_PER_SUBMIT};
 use super::layout::{MatrixLayout, Stack, stacks};
 use super::ops::{Operand, group_width, operand, vectors_bind};
-use crate::gpu::kernels::{ACCUMULATE, BIAS, KernelId, MatMulParams, MatMulTransposedParams, grid};
+use crate::gpu::CountedBuffer;
+use crate::gpu::kernels::{
+    ACCUMULATE, BIAS, I8_CHUNK_BYTES, InputType, KernelId, MatMulParams, MatMulTransposedParams, QuantizeRowsParams,
+    grid,
+};
+use crate::gpu::tuning::product;
 use crate::plan::{BufferId, ModelSpec, Op, Part};
 use crate::stream::Placement;
 use crate::{Error, ErrorKind, Result};
@@ -44,6 +50,9 @@ impl Engine {
 
     pub(super) async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
         let matrix = &call.matrix;
+        if call.input_type(&self.buffers) == InputType::I8 {
+            self.quantize_input(call, tokens).await?;
+        }
         let pieces = matrix.pieces();
         let end = self.stream.table().tiles_of(pieces).end;
         let mut tile = self.stream.table().tiles_of(matrix.first_piece..matrix.first_piece + 1).start;
@@ -55,6 +64,19 @@ impl Engine {
             tile = self.matmul_run(call, tile, end, tokens, vectors)?;
         }
         Ok(())
+    }
+
+    /// Rounds the input of a product, for all its tiles.
+    async fn quantize_input(&mut self, call: &MatMulCall, tokens: u32) -> Result<()> {
+        if self.recorder.is_full() {
+            self.submit().await?;
+        }
+        let Some(rounded) = &self.buffers.i8_input else { return Ok(()) };
+        let (input, width) = operand(&self.buffers, &self.spec, call.input);
+        let chunks = call.matrix.columns.div_ceil(32) as u32;
+        let params = QuantizeRowsParams { rows: tokens, chunks, input_stride: (width / 4) as u32 };
+        let kernel = self.kernel(KernelId::QuantizeRows)?;
+        self.recorder.dispatch(&kernel, &[input.into(), rounded.into()], &params, grid::quantize_rows(&params))
     }
 
     /// One dispatch over the tiles from `first` on that lie together; returns the tile after them.
@@ -78,7 +100,7 @@ impl Engine {
             true => (encoding.plane_offset(matrix.columns, index) / 16) as u32,
             false => 0,
         };
-        let (input, input_width) = operand(&self.buffers, &self.spec, call.input);
+        let (input, input_stride) = call.input(&self.buffers, &self.spec);
         let (output, output_width) = operand(&self.buffers, &self.spec, call.output);
         let params = MatMulParams {
             rows: rows as u32,
@@ -87,7 +109,7 @@ impl Engine {
             row_stride: (encoding.row_stride(matrix.columns) / 16) as u32,
             chunks: matrix.columns.div_ceil(32) as u32,
             tokens,
-            input_stride: (input_width / 4) as u32,
+            input_stride: input_stride as u32,
             output_stride: output_width as u32,
             plane1: plane(1),
             plane2: plane(2),
@@ -99,8 +121,7 @@ impl Engine {
             input_group: if let Form::InGroups(groups) = call.form { groups.input / 4 } else { 0 },
         };
         let id = match call.form {
-            Form::Whole if tokens > 1 => KernelId::MatMul(encoding),
-            Form::Whole => KernelId::MatVec(encoding),
+            Form::Whole => product(encoding, call.input_type(&self.buffers), tokens),
             Form::InGroups(_) => KernelId::MatVecInGroups(encoding),
             Form::Transposed(..) => KernelId::MatMulTransposed(encoding),
         };
@@ -148,6 +169,27 @@ pub(super) struct MatMulCall {
     pub accumulate: bool,
     pub scale: f32,
     pub form: Form,
+}
+
+impl MatMulCall {
+    /// What it takes its input as.
+    fn input_type(&self, buffers: &Buffers) -> InputType {
+        match (&buffers.i8_input, self.form) {
+            (Some(_), Form::Whole) => self.matrix.encoding.input_type(InputType::I8),
+            _ => InputType::F32,
+        }
+    }
+
+    /// Its input, rounded where it takes that, and the units of 16 bytes between rows.
+    fn input<'a>(&self, buffers: &'a Buffers, spec: &ModelSpec) -> (&'a CountedBuffer, u64) {
+        match (self.input_type(buffers), &buffers.i8_input) {
+            (InputType::I8, Some(rounded)) => (rounded, self.matrix.columns.div_ceil(32) * I8_CHUNK_BYTES / 16),
+            _ => {
+                let (input, width) = operand(buffers, spec, self.input);
+                (input, width / 4)
+            }
+        }
+    }
 }
 
 /// How the rows of a matrix meet the input.

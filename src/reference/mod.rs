@@ -16,6 +16,13 @@ pub fn matmul_transposed(weights: &[Vec<f32>], input: &[f32]) -> Vec<f64> {
     (0..weights[0].len()).map(column).collect()
 }
 
+/// Twin of `shaders/quantize_rows.wgsl`, for 32 columns: the scale, and what is to be rounded to whole numbers.
+pub fn quantize_chunk(input: &[f32]) -> (f64, Vec<f64>) {
+    let scale = input.iter().map(|x| f64::from(*x).abs()).fold(0.0, f64::max) / 127.0;
+    let whole = |x: &f32| if scale > 0.0 { f64::from(*x) / scale } else { 0.0 };
+    (scale, input.iter().map(whole).collect())
+}
+
 /// Twin of `shaders/norm.wgsl`, for one group.
 pub fn norm(kind: NormKind, input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f64> {
     let len = input.len() as f64;

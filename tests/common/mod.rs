@@ -7,7 +7,7 @@ use std::sync::Arc;
 use safetensors::SafeTensors;
 use tilestream::checkpoint;
 use tilestream::gpu::Gpu;
-use tilestream::gpu::kernels::KvType;
+use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::Engine;
 use tilestream::model::budget::{self, Demand};
 use tilestream::model::kv::KvGeometry;
@@ -119,7 +119,15 @@ pub async fn split_checkpoint(
 
 /// The demand of most tests: room for 128 positions, logits of up to 8 rows.
 pub fn demand() -> Demand {
-    Demand { budget_bytes: 256 << 20, kv_pages: 4, rows: None, head_rows: 8, direct: true, reads: ReadPlan::default() }
+    Demand {
+        budget_bytes: 256 << 20,
+        kv_pages: 4,
+        rows: None,
+        head_rows: 8,
+        direct: true,
+        inputs: InputType::F32,
+        reads: ReadPlan::default(),
+    }
 }
 
 /// The smallest budget for `demand`.

@@ -16,6 +16,7 @@ mod cache;
 mod delta;
 mod groups;
 mod random;
+mod rounded;
 mod rows;
 mod shapes;
 
@@ -34,6 +35,7 @@ use delta::{
     delta_rules_match_and_go_on_where_their_sequences_stopped,
 };
 use random::{Random, random_row};
+use rounded::{products_with_rounded_inputs_match, rows_are_rounded_to_eight_bits};
 use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_with_their_factors};
 use shapes::{every_shape_for_a_gpu_has_the_same_bits, every_shape_of_a_product_has_the_same_bits};
 
@@ -52,6 +54,8 @@ cases![
     columns_need_not_fill_a_block,
     bias_and_residual_are_added_and_a_wrong_weight_is_noticed,
     a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes,
+    rows_are_rounded_to_eight_bits,
+    products_with_rounded_inputs_match,
     every_shape_of_a_product_has_the_same_bits,
     every_shape_for_a_gpu_has_the_same_bits,
     rows_past_the_largest_grid_are_computed,
@@ -150,6 +154,8 @@ struct Product {
     input: Vec<f32>,
     bias: Vec<f32>,
     scale: f32,
+    /// What the kernel takes the input as.
+    input_type: InputType,
 }
 
 impl Product {
@@ -168,14 +174,24 @@ impl Product {
         for token in input.chunks_mut(stride) {
             token[..columns as usize].copy_from_slice(&random.floats(columns as usize));
         }
-        Self { encoding, columns, tokens, packed, weights, input, bias: random.floats(rows), scale: 1.0 }
+        Self {
+            encoding,
+            columns,
+            tokens,
+            packed,
+            weights,
+            input,
+            bias: random.floats(rows),
+            scale: 1.0,
+            input_type: InputType::F32,
+        }
     }
 
     /// `[tokens][rows]`, with tiles of `tile_rows` rows a dispatch.
     async fn run(&self, bench: &mut Bench, tiled: bool, tile_rows: usize, flags: u32) -> Vec<f32> {
         let rows = self.weights.len();
         let weights = bench.buffer(&self.packed).await;
-        let (input, bias) = (bench.buffer(&self.input).await, bench.buffer(&self.bias).await);
+        let ((input, input_stride), bias) = (self.input(bench).await, bench.buffer(&self.bias).await);
         let output = bench.buffer(&vec![1.0_f32; self.tokens * rows]).await;
         let stride = self.encoding.row_stride(self.columns) / 16;
         let plane = |index: usize| match index < self.encoding.descriptor().planes.len() {
@@ -190,7 +206,7 @@ impl Product {
                 row_stride: stride as u32,
                 chunks: self.columns.div_ceil(32) as u32,
                 tokens: self.tokens as u32,
-                input_stride: (self.columns.next_multiple_of(32) / 4) as u32,
+                input_stride,
                 output_stride: rows as u32,
                 plane1: plane(1),
                 plane2: plane(2),
@@ -201,7 +217,7 @@ impl Product {
                 group_rows: 0,
                 input_group: 0,
             };
-            let id = if tiled { KernelId::MatMul(self.encoding) } else { KernelId::MatVec(self.encoding) };
+            let id = self.id(tiled);
             let size = grid::matmul(bench.kernels.tuning(), id, &params);
             bench.run(id, &[&weights, &weights, &input, &bias, &output], &params, size).await;
         }

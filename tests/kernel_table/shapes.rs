@@ -1,5 +1,6 @@
 //! Every shape that a search may choose computes the same bits.
 
+use super::rounded::rounded_product;
 use super::*;
 
 /// Each size, each number of lanes and each way to sum; of the others enough to meet each size with each number of lanes, for
@@ -24,7 +25,7 @@ async fn bits_in_every_shape(usual: &Tuning, shuffling: u32, product: &Product) 
     let expected = product.expected(0);
     let mut first = None;
     for shape in to_try(usual, shuffling) {
-        let id = |tiled| if tiled { KernelId::MatMul(product.encoding) } else { KernelId::MatVec(product.encoding) };
+        let id = |tiled| product.id(tiled);
         let mut bench = Bench::tuned(|_| usual.with(id(false), shape).with(id(true), shape)).await;
         for tiled in [false, true] {
             let actual = product.run(&mut bench, tiled, product.weights.len(), 0).await;
@@ -42,6 +43,7 @@ pub async fn every_shape_of_a_product_has_the_same_bits() {
     // A last workgroup that is not full, chunks that are not the same for all strands.
     bits_in_every_shape(gpu.tuning(), shuffling, &Product::new(Encoding::Q4_1, 37, 32 * 43, 6)).await;
     bits_in_every_shape(&Tuning::WITHOUT_SUMS, shuffling, &Product::new(Encoding::BF16, 13, 8 * 43, 3)).await;
+    bits_in_every_shape(gpu.tuning(), shuffling, &rounded_product(Encoding::Q6_K, 21, 256 * 5, 5).await).await;
 }
 
 pub async fn every_shape_for_a_gpu_has_the_same_bits() {

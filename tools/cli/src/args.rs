@@ -72,6 +72,10 @@ pub struct ModelArgs {
     /// that was fastest when the disk was measured, once, for up to 1.5 s; buffered: through the cache; direct: past it.
     #[arg(long, value_enum, default_value = "auto", hide_possible_values = true, value_name = "auto|buffered|direct")]
     pub io: Io,
+    /// What matrices are multiplied with: f32, activations as they are; i8, rounded to 8 bits where the weights are whole
+    /// numbers (q8_0, i8, q4_0, q4_1, q4_z, q4_k, q6_k), which is faster, and less exact (see `tilestream score`).
+    #[arg(long, value_enum, default_value = "f32", hide_possible_values = true, value_name = "f32|i8")]
+    pub activations: Activations,
     /// Positions of KV cache to reserve [default: what the prompt and --max-tokens need].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
@@ -94,6 +98,13 @@ pub enum Io {
     Auto,
     Buffered,
     Direct,
+}
+
+/// What matrices are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Activations {
+    F32,
+    I8,
 }
 
 /// How keys and values are stored.

@@ -1,7 +1,7 @@
 //! `tilestream devices`: what adapters there are.
 
 use tilestream::encoding::{ENCODINGS, Encoding};
-use tilestream::gpu::kernels::{KernelId, Kernels};
+use tilestream::gpu::kernels::{InputType, KernelId, Kernels};
 use tilestream::gpu::measure::Product;
 use tilestream::gpu::search::{Search, Trial};
 use tilestream::gpu::{Gpu, adapters, measure};
@@ -87,18 +87,23 @@ async fn measure(adapter: Option<&str>) -> Result<()> {
     ))?;
     show(&format!("{:<10} {:>12} {:>10} {:>22}\n", "", "1 row", "of a copy", format!("{PROMPT} rows")))?;
     for row in ENCODINGS {
-        let bytes = (row.encoding.row_stride(u64::from(columns)) * u64::from(rows)) as f64;
-        let one = measure::product(&gpu, &kernels, row.encoding, MATRIX, 1).await?;
-        let many = measure::product(&gpu, &kernels, row.encoding, MATRIX, PROMPT).await?;
-        let operations = 2.0 * f64::from(rows) * f64::from(columns) * f64::from(PROMPT);
-        show(&format!(
-            "{:<10} {:>7.2} GB/s {:>8.0} % {:>10.2} ms {:>5.1} GFLOP/s\n",
-            row.name,
-            bytes / one / 1e9,
-            100.0 * bytes / one / copy,
-            many * 1e3,
-            operations / many / 1e9
-        ))?;
+        let product = Product { encoding: row.encoding, rows, columns };
+        for input in
+            [InputType::F32, InputType::I8].into_iter().filter(|input| row.encoding.input_type(*input) == *input)
+        {
+            let one = measure::product(&gpu, &kernels, product, input, 1).await?;
+            let many = measure::product(&gpu, &kernels, product, input, PROMPT).await?;
+            let (bytes, operations) =
+                (product.bytes() as f64, 2.0 * f64::from(rows) * f64::from(columns) * f64::from(PROMPT));
+            let name = if input == InputType::I8 { "  times i8" } else { row.name };
+            show(&format!(
+                "{name:<10} {:>7.2} GB/s {:>8.0} % {:>10.2} ms {:>5.1} GFLOP/s\n",
+                bytes / one / 1e9,
+                100.0 * bytes / one / copy,
+                many * 1e3,
+                operations / many / 1e9
+            ))?;
+        }
     }
     Ok(())
 }
@@ -124,7 +129,7 @@ async fn tune(args: &DevicesArgs, names: &[String]) -> Result<()> {
         };
         search.of_product(product, visit).await?;
         shown?;
-        for id in [KernelId::MatVec(encoding), KernelId::MatMul(encoding)] {
+        for id in [KernelId::MatVec(encoding, InputType::F32), KernelId::MatMul(encoding, InputType::F32)] {
             let best = search.tuning().shape(id);
             let of = |shape| trials.iter().find(|trial| trial.id == id && trial.shape == shape);
             if let (Some(best), Some(usual)) = (of(best), of(gpu.tuning().shape(id))) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tilestream::gpu::kernels::KvType;
+use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::CancelToken;
 use tilestream::store::cache::{CachePlace, FolderCache};
 use tilestream::store::{FileStore, HttpStore};
@@ -15,7 +15,7 @@ use tilestream_split::size::show_size;
 use tilestream_split::{Reporter, cache_dir};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::args::{GenerationArgs, Io, Kv, ModelArgs};
+use crate::args::{Activations, GenerationArgs, Io, Kv, ModelArgs};
 
 /// Opens the split model that MODEL stands for: at a web address, in a folder, or made of a checkpoint first, which may
 /// lie on a hub.
@@ -72,6 +72,10 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
             Io::Auto => tilestream::Io::Auto,
             Io::Buffered => tilestream::Io::Buffered,
             Io::Direct => tilestream::Io::Direct,
+        },
+        inputs: match args.activations {
+            Activations::F32 => InputType::F32,
+            Activations::I8 => InputType::I8,
         },
         adapter: args.adapter.clone(),
         context: args.context.or(context),
