@@ -119,7 +119,15 @@ pub async fn split_checkpoint(
 
 /// The demand of most tests: room for 128 positions, logits of up to 8 rows.
 pub fn demand() -> Demand {
-    Demand { budget_bytes: 256 << 20, kv_pages: 4, rows: None, head_rows: 8, direct: true, reads: ReadPlan::default() }
+    Demand {
+        budget_bytes: 256 << 20,
+        most_pinned_bytes: None,
+        kv_pages: 4,
+        rows: None,
+        head_rows: 8,
+        direct: true,
+        reads: ReadPlan::default(),
+    }
 }
 
 /// The smallest budget for `demand`.
