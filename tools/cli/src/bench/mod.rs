@@ -79,7 +79,7 @@ async fn measured(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<(Report, T
     let (streamed, resident, interleaved) = passes(args, &files, &options, streamed).await?;
 
     eprintln!("reading plainly");
-    let disk = Disk { share_in_page_cache, ..reader.measure(args.repeats)? };
+    let disk = Disk { share_in_page_cache, ..reader.measure(args.repeats, streamed.work().uses_disk())? };
     let upload_bytes_per_s = if direct { None } else { Some(upload_rate(args, window_bytes).await?) };
     let machine = Machine {
         cpu_adapter: adapter.is_cpu(),

@@ -119,7 +119,7 @@ impl SideReport {
         let (prefill, decode) = (Work::sum(&measured.prefills), Work::sum(&measured.decodes));
         let seconds = |works: &[Work]| Spread::of(&works.iter().map(|work| work.seconds).collect::<Vec<_>>());
         let rate = |tokens: usize, work: &Work| if work.seconds > 0.0 { tokens as f64 / work.seconds } else { 0.0 };
-        let all = Work::sum(&[prefill, decode]);
+        let all = measured.work();
         let sweeps = decode.sweeps.max(1);
         Self {
             budget_bytes: measured.profile.budget_bytes,
