@@ -56,6 +56,9 @@ pub struct AutoModel {
 pub struct LoadOptions {
     /// GPU bytes for everything.
     pub budget_bytes: u64,
+    /// Bytes of weights that stay on the GPU at most; what the budget leaves where none. With 0 every sweep streams them all,
+    /// through the windows of a large budget: so it shows what streaming costs.
+    pub most_pinned_bytes: Option<u64>,
     /// Bytes of weights that may stay in the host's memory, beside those on the GPU.
     pub ram_bytes: u64,
     /// The adapter whose name contains this.
@@ -84,6 +87,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             budget_bytes: DEFAULT_BUDGET_BYTES,
+            most_pinned_bytes: None,
             ram_bytes: 0,
             adapter: None,
             context: None,
@@ -114,6 +118,7 @@ impl LoadOptions {
     pub(crate) fn demand(&self) -> Demand {
         Demand {
             budget_bytes: self.budget_bytes,
+            most_pinned_bytes: self.most_pinned_bytes,
             kv_pages: KvGeometry::pages_for(u64::from(self.context.unwrap_or(DEFAULT_CONTEXT))),
             rows: self.prefill_chunk,
             head_rows: self.sequences,

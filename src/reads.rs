@@ -49,7 +49,8 @@ impl Sizes {
     /// Of a model with so many bytes of tiles; the GPU's memory may be the host's (`shared`).
     pub(crate) fn new(tile_bytes: u64, budget_bytes: u64, shared: bool, options: &LoadOptions) -> Self {
         let taken = options.ram_bytes.saturating_add(if shared { budget_bytes } else { 0 });
-        let kept = budget_bytes.saturating_add(options.ram_bytes);
+        let pinned = options.most_pinned_bytes.map_or(budget_bytes, |most| most.min(budget_bytes));
+        let kept = pinned.saturating_add(options.ram_bytes);
         let cache = available_memory_bytes().map(|bytes| bytes.saturating_sub(taken));
         Self { streamed: tile_bytes.saturating_sub(kept), cache }
     }
@@ -125,5 +126,21 @@ impl fmt::Display for Reads {
             write!(f, "{before}{} {least:.2} to {most:.2} GB/s", show(figure.plan))?;
         }
         if self.figures.is_empty() { Ok(()) } else { write!(f, ")") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_stay_is_read() {
+        // Bytes that stay at most, bytes in the host's memory, and what a sweep over 100 reads under a budget of 60.
+        for (most_pinned_bytes, ram_bytes, streamed) in
+            [(None, 0, 40), (None, 30, 10), (Some(0), 0, 100), (Some(0), 30, 70), (Some(50), 0, 50), (Some(70), 50, 0)]
+        {
+            let options = LoadOptions { most_pinned_bytes, ram_bytes, ..LoadOptions::default() };
+            assert_eq!(Sizes::new(100, 60, false, &options).streamed, streamed, "{most_pinned_bytes:?}, {ram_bytes}");
+        }
     }
 }

@@ -73,6 +73,10 @@ fn experts_that_are_used_most_stay_in_what_the_budget_leaves() {
             let least = smallest(&files, &demand).await;
             let streamed = answer(&files, &golden, Demand { budget_bytes: least, ..demand }).await;
             assert_eq!(streamed.uses.read_bytes, streamed.uses.used_bytes, "{name}: no room, so all is read");
+            let unpinned = Demand { most_pinned_bytes: Some(0), ..demand };
+            let unpinned = answer(&files, &golden, unpinned).await;
+            assert_eq!((unpinned.uses, unpinned.kept_bytes), (streamed.uses, 0), "{name}: nothing may stay");
+            assert_eq!(unpinned.ids, streamed.ids, "{name}: a limit changes no number");
             // From budgets where nothing stays to those where all does.
             let mut rates = Vec::new();
             for step in 0..20 {

@@ -84,6 +84,7 @@ fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
         let gpu = common::gpu(BUDGET).await;
         let demand = Demand {
             budget_bytes: BUDGET,
+            most_pinned_bytes: None,
             kv_pages: 2,
             rows: None,
             head_rows: 1,

@@ -6,7 +6,7 @@ use common::{Files, Golden, block_on, demand, load, smallest, split_small};
 use tilestream::gpu::Upload;
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
+use tilestream::model::budget::{Demand, Shares};
 use tilestream::model::engine::Want;
 use tilestream::stream::Stage;
 
@@ -121,6 +121,29 @@ fn the_budget_holds_and_what_is_left_is_used() {
             assert!(reserved.abs_diff(counted) <= 8 << 20, "{reserved} reserved, {counted} counted");
             let (pinned, streamed) = model.residency();
             assert!(extra == 0 || pinned > 0 || streamed == 0, "{extra} bytes more pin nothing");
+        }
+    });
+}
+
+#[test]
+fn a_limit_of_what_stays_leaves_the_windows_as_they_are() {
+    block_on(async {
+        let (files, golden) = (split_small("gqa", "config.json").await, Golden::read("gqa"));
+        let mut ample = load(&files, None, None).await;
+        let (expected, free) = (all_logits(&mut ample, &golden.ids).await, ample.shares());
+        let all = ample.model_bytes();
+        for most in [0, 1, all / 2, u64::MAX] {
+            let demand = Demand { most_pinned_bytes: Some(most), ..demand() };
+            let gpu = common::gpu(demand.budget_bytes).await;
+            let mut model = common::open(&files, gpu, demand).await.expect("loads");
+            let pinned_bytes = free.pinned_bytes.min(most);
+            assert_eq!(model.shares(), Shares { pinned_bytes, ..free }, "at most {most}");
+            for _ in 0..2 {
+                assert_eq!(bits(&all_logits(&mut model, &golden.ids).await), bits(&expected), "at most {most}");
+            }
+            let (stays, streamed) = model.residency();
+            assert!(stays <= most && (stays > 0) == (most > 1), "{stays} bytes stay, at most {most}");
+            assert!(stays + streamed >= all, "{stays} bytes stay and {streamed} stream of {all}");
         }
     });
 }

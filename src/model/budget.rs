@@ -23,6 +23,8 @@ const MOST_PAGES: u64 = 1 << 16;
 pub struct Demand {
     /// GPU bytes, everything included.
     pub budget_bytes: u64,
+    /// Bytes of tiles that stay at most; what the budget leaves where none.
+    pub most_pinned_bytes: Option<u64>,
     /// Pages of KV cache to reserve.
     pub kv_pages: u64,
     /// Rows of a sweep at most (the prefill chunk); chosen by the budget where none.
@@ -164,7 +166,8 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     let fixed_bytes = fixed(rows);
     let free = cap - fixed_bytes;
     let (window_bytes, windows) = windows(free, smallest_window(layout), demand);
-    let pinned_bytes = free - pipeline_bytes(window_bytes, windows, demand.direct);
+    let left = free - pipeline_bytes(window_bytes, windows, demand.direct);
+    let pinned_bytes = demand.most_pinned_bytes.map_or(left, |most| most.min(left));
     Ok(Shares { rows: rows as u32, head_rows, window_bytes, windows, pinned_bytes, fixed_bytes })
 }
 
@@ -216,6 +219,7 @@ mod tests {
         for (free, direct, reads, expected) in table {
             let demand = Demand {
                 budget_bytes: 0,
+                most_pinned_bytes: None,
                 kv_pages: 0,
                 rows: None,
                 head_rows: 1,

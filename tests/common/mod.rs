@@ -121,6 +121,7 @@ pub async fn split_checkpoint(
 pub fn demand() -> Demand {
     Demand {
         budget_bytes: 256 << 20,
+        most_pinned_bytes: None,
         kv_pages: 4,
         rows: None,
         head_rows: 8,

@@ -250,6 +250,10 @@ pub struct BenchArgs {
     /// Copy weights to memory of the GPU's own, also where shaders could read them as they arrive: what does that cost?
     #[arg(long)]
     pub copy: bool,
+    /// The most bytes of weights that stay on the GPU, however large the budget: with 0 each sweep streams them all [default:
+    /// what the budget leaves].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub pin: Option<u64>,
     /// Measure the same with every weight on the GPU, in turns with the other, and tell what streaming costs.
     #[arg(long)]
     pub resident: bool,

@@ -139,11 +139,12 @@ fn json_has_every_field_and_the_files_are_whole() {
 #[test]
 fn the_table_tells_the_same_to_people() {
     let shell = Shell::new();
-    let text = shell.ok(&["--repeats", "1", "--ram", "100KB", "--kv", "f16"]);
+    let text = shell.ok(&["--repeats", "1", "--ram", "100KB", "--kv", "f16", "--pin", "64KiB"]);
     for expected in [
         "tokens/s",
         "streamed a sweep",
         "from --ram",
+        "--pin 64.0 KiB",
         "peak of the GPU",
         "limit of a sweep",
         "limit of a prompt",
@@ -152,6 +153,41 @@ fn the_table_tells_the_same_to_people() {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
     assert!(!text.contains("resident") && !text.contains("plain copies"), "{text}");
+}
+
+#[test]
+fn what_may_not_stay_travels_in_every_sweep() {
+    let shell = Shell::new();
+    let report = |arguments: &[&str]| -> Value {
+        let mut command = shell.command("bench");
+        command.args(["--prompt-tokens", "8", "--tokens", "3", "--repeats", "1", "--budget", "64MiB", "--json"]);
+        let output = command.args(arguments).output().expect("the command starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let free = report(&[]);
+    assert_eq!(
+        (&free["options"]["most_pinned_bytes"], number(&free, "/streamed/streamed_bytes_per_sweep")),
+        (&Value::Null, 0.0)
+    );
+    let all = number(&free, "/model/bytes");
+
+    let none = report(&["--pin", "0", "--resident"]);
+    assert_eq!(none["options"]["most_pinned_bytes"], 0);
+    assert_eq!(
+        (number(&none, "/streamed/pinned_bytes"), number(&none, "/streamed/streamed_bytes_per_sweep")),
+        (0.0, all)
+    );
+    assert_eq!(
+        (number(&none, "/resident/pinned_bytes"), number(&none, "/resident/streamed_bytes_per_sweep")),
+        (all, 0.0)
+    );
+
+    let most = (all / 2.0) as u64;
+    let some = report(&["--pin", &most.to_string()]);
+    let (stays, streamed) =
+        (number(&some, "/streamed/pinned_bytes"), number(&some, "/streamed/streamed_bytes_per_sweep"));
+    assert!(stays > 0.0 && stays <= most as f64 && streamed >= all - stays, "{some}");
 }
 
 #[test]
@@ -172,6 +208,7 @@ fn wrong_arguments_are_told_before_the_work() {
     let rows: &[(&[&str], &str)] = &[
         (&["--prompt-tokens", "0"], "--prompt-tokens"),
         (&["--repeats", "none"], "--repeats"),
+        (&["--pin", "some"], "--pin"),
         (&["--prompt-tokens", "100000"], "--tokens and one"),
         (&["--tokens", "4294967295"], "--tokens and one"),
         (&["--out", &absent], "folder does not exist"),

@@ -34,6 +34,12 @@ impl Work {
         pieces.iter().copied().reduce(Self::and).unwrap_or_default()
     }
 
+    /// Whether the disk gave enough for its rate to matter: more than a hundredth of what streamed.
+    pub fn uses_disk(&self) -> bool {
+        // Programs read themselves too, and the system may read more than was asked for.
+        self.disk_bytes.is_some_and(|bytes| bytes.min(self.streamed_bytes) > self.streamed_bytes / 100)
+    }
+
     fn and(self, other: Self) -> Self {
         let both = |a: Option<f64>, b: Option<f64>| Some(a? + b?);
         Self {
@@ -244,6 +250,15 @@ mod tests {
         assert_eq!((both.streamed_bytes, both.compute_s, both.copy_s, both.other_cpu_s), (2000, 12.0, 10.0, None));
         assert_eq!(WORK.and(Work { cpu_s: None, disk_bytes: None, ..WORK }).cpu_s, None);
         assert_eq!(Work { disk_bytes: None, ..WORK }.and(WORK).disk_bytes, None);
+    }
+
+    #[test]
+    fn a_disk_matters_that_gave_more_than_a_hundredth() {
+        let table = [(Some(400), true), (Some(11), true), (Some(10), false), (Some(0), false), (None, false)];
+        for (disk_bytes, expected) in table {
+            assert_eq!(Work { disk_bytes, ..WORK }.uses_disk(), expected, "{disk_bytes:?} of 1000");
+        }
+        assert!(!Work { streamed_bytes: 0, ..WORK }.uses_disk(), "nothing streams");
     }
 
     #[test]

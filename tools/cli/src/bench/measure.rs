@@ -131,6 +131,13 @@ pub struct Measured {
     pub timeline: Timeline,
 }
 
+impl Measured {
+    /// Of all passes.
+    pub fn work(&self) -> Work {
+        Work::sum(&[Work::sum(&self.prefills), Work::sum(&self.decodes)])
+    }
+}
+
 /// A model on a GPU, being measured.
 pub struct Side {
     model: AutoModel,
@@ -222,7 +229,7 @@ impl Side {
         Log { intervals, from_s }
     }
 
-    /// What the last sweep read, in its order; the first tiles of the model where it read nothing.
+    /// What the last sweep read, in its order; the tiles of the model where it read nothing.
     pub fn ranges(&mut self) -> Vec<Range> {
         let intervals = self.watch.intervals();
         let last = intervals.iter().filter(|interval| interval.stage == Stage::Compute).map(|i| i.sweep).max();

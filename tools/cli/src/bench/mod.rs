@@ -13,7 +13,8 @@ use std::sync::atomic::AtomicBool;
 
 use tilestream::gpu::{AdapterReport, Gpu, Upload, measure as gpu_measure};
 use tilestream::platform::available_memory_bytes;
-use tilestream::{Error, ErrorKind, LoadOptions, ModelFiles, Result};
+use tilestream::store::ReadMode;
+use tilestream::{Error, ErrorKind, Io, LoadOptions, ModelFiles, Result};
 use tilestream_split::size::show_size;
 use tilestream_split::stoppable;
 
@@ -78,7 +79,7 @@ async fn measured(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<(Report, T
     let (streamed, resident, interleaved) = passes(args, &files, &options, streamed).await?;
 
     eprintln!("reading plainly");
-    let disk = Disk { share_in_page_cache, ..reader.measure(args.repeats)? };
+    let disk = Disk { share_in_page_cache, ..reader.measure(args.repeats, streamed.work().uses_disk())? };
     let upload_bytes_per_s = if direct { None } else { Some(upload_rate(args, window_bytes).await?) };
     let machine = Machine {
         cpu_adapter: adapter.is_cpu(),
@@ -111,7 +112,7 @@ fn options(args: &BenchArgs, files: &ModelFiles) -> Result<LoadOptions> {
     }
     let upload = if args.copy { Upload::Copy } else { Upload::Auto };
     let options = model::load_options(&args.model, None, Some(asked as u32));
-    Ok(LoadOptions { kv: model::kv_type(args.kv), upload, ..options })
+    Ok(LoadOptions { kv: model::kv_type(args.kv), upload, most_pinned_bytes: args.pin, ..options })
 }
 
 /// The passes that count, of one side or of two; of two whether they took turns.
@@ -170,7 +171,12 @@ fn resident_options(files: &ModelFiles, options: &LoadOptions, streamed: &mut Si
         let message = format!("everything resident takes {wanted} of memory, and {free} are free");
         return Err(Error::new(ErrorKind::Budget, message).remedy("measure without --resident"));
     }
-    Ok(LoadOptions { budget_bytes, ram_bytes: 0, ..options.clone() })
+    // Both sides share the files: the resident one must not have them read in another way.
+    let io = match streamed.model().reads().plan.mode {
+        ReadMode::Buffered => Io::Buffered,
+        ReadMode::Direct => Io::Direct,
+    };
+    Ok(LoadOptions { budget_bytes, most_pinned_bytes: None, ram_bytes: 0, io, ..options.clone() })
 }
 
 /// Whether so much more fits beside what is open. A GPU's own memory says so itself.
@@ -232,6 +238,7 @@ fn asked(args: &BenchArgs, options: &LoadOptions, interleaved: Option<bool>) -> 
         kv: if args.kv == Kv::F16 { "f16" } else { "f32" },
         budget_bytes: options.budget_bytes,
         ram_bytes: options.ram_bytes,
+        most_pinned_bytes: options.most_pinned_bytes,
         interleaved,
     }
 }

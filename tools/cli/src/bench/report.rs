@@ -70,6 +70,8 @@ pub struct Options {
     pub kv: &'static str,
     pub budget_bytes: u64,
     pub ram_bytes: u64,
+    /// Of tiles that stay on the GPU, on the streamed side; none where only the budget limits them.
+    pub most_pinned_bytes: Option<u64>,
     /// Whether both sides were open at once and took turns; none where there is only one.
     pub interleaved: Option<bool>,
 }
@@ -117,7 +119,7 @@ impl SideReport {
         let (prefill, decode) = (Work::sum(&measured.prefills), Work::sum(&measured.decodes));
         let seconds = |works: &[Work]| Spread::of(&works.iter().map(|work| work.seconds).collect::<Vec<_>>());
         let rate = |tokens: usize, work: &Work| if work.seconds > 0.0 { tokens as f64 / work.seconds } else { 0.0 };
-        let all = Work::sum(&[prefill, decode]);
+        let all = measured.work();
         let sweeps = decode.sweeps.max(1);
         Self {
             budget_bytes: measured.profile.budget_bytes,
@@ -182,12 +184,13 @@ impl Report {
     pub fn title(&self) -> [String; 3] {
         let Self { model, adapter, host, options, .. } = self;
         let encodings: Vec<&str> = model.encodings.keys().map(String::as_str).collect();
+        let pin = options.most_pinned_bytes.map_or(String::new(), |most| format!("; --pin {}", show_size(most)));
         let comma = if adapter.driver.is_empty() { "" } else { ", " };
         [
             format!("{} ({}; {}), {}", model.name, model.family, encodings.join(", "), show_size(model.bytes)),
             format!("{} ({}{comma}{}), {} cores", adapter.name, adapter.backend, adapter.driver, host.cores),
             format!(
-                "a prompt of {} tokens and {} more; passes: {}",
+                "a prompt of {} tokens and {} more; passes: {}{pin}",
                 options.prompt_tokens, options.tokens, options.repeats
             ),
         ]
