@@ -8,7 +8,7 @@ use js_sys::{Array, Float64Array, Function, Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use crate::gpu::kernels::KvType;
+use crate::gpu::kernels::{InputType, KvType};
 use crate::model::CancelToken;
 use crate::shard::CHECKSUM_BLOCK;
 use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
@@ -23,6 +23,7 @@ struct Load {
     budget_bytes: u64,
     context: Option<u32>,
     kv: Option<String>,
+    activations: Option<String>,
 }
 
 /// How to go on, as the package's `GenerateOptions` say it.
@@ -162,6 +163,19 @@ pub async fn delete_cached_model(source: String) -> Result<(), JsValue> {
     delete_cached(&source).await.map_err(to_js)
 }
 
+/// The value of an option, the first one where it is not given.
+fn one_of<T: Copy>(name: &str, given: Option<&str>, [usual, other]: [(&str, T); 2]) -> Result<T> {
+    match given {
+        None => Ok(usual.1),
+        Some(given) if given == usual.0 => Ok(usual.1),
+        Some(given) if given == other.0 => Ok(other.1),
+        Some(given) => {
+            let message = format!("{name} '{given}' is neither {} nor {}", usual.0, other.0);
+            Err(Error::new(ErrorKind::Argument, message))
+        }
+    }
+}
+
 impl WebModel {
     async fn new(
         files: ModelFiles,
@@ -170,13 +184,11 @@ impl WebModel {
         notice: Option<String>,
     ) -> Result<Self> {
         let options: Load = parse(options)?;
-        let kv = match options.kv.as_deref() {
-            Some("f16") => KvType::F16,
-            Some("f32") | None => KvType::F32,
-            Some(other) => return Err(Error::new(ErrorKind::Argument, format!("kv '{other}' is neither f32 nor f16"))),
-        };
+        let kv = one_of("kv", options.kv.as_deref(), [("f32", KvType::F32), ("f16", KvType::F16)])?;
+        let activations = options.activations.as_deref();
+        let inputs = one_of("activations", activations, [("f32", InputType::F32), ("i8", InputType::I8)])?;
         let (budget_bytes, context) = (options.budget_bytes, options.context);
-        let model = files.load(&LoadOptions { budget_bytes, context, kv, ..LoadOptions::default() }).await?;
+        let model = files.load(&LoadOptions { budget_bytes, context, kv, inputs, ..LoadOptions::default() }).await?;
         let used = model.profile().budget_bytes;
         let lower = || format!("The GPU has no memory for {}: {} are used.", mib(budget_bytes), mib(used));
         let notice = notice.or_else(|| (used < budget_bytes).then(lower));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use common::{block_on, data};
 use safetensors::SafeTensors;
 use serde_json::Value;
+use tilestream::gpu::kernels::InputType;
 use tilestream::shard::split::{SplitOptions, split};
 use tilestream::store::{FileStore, FolderSink, Store};
 use tilestream::{AutoModel, GenerateOptions, LoadOptions, Message, ModelFiles, Request, checkpoint, plan, text};
@@ -189,5 +190,32 @@ fn a_quarter_of_its_size_gives_the_same_answer_as_resident_and_as_a_batch() {
             together[piece.request].extend(piece.id);
         }
         assert_eq!(together, alone, "the same ids in a batch");
+    });
+}
+
+/// The best id after each position of a text.
+async fn best_ids(budget_bytes: u64, inputs: InputType, text_ids: &[u32]) -> Vec<usize> {
+    let context = Some(text_ids.len() as u32);
+    let options = LoadOptions { budget_bytes, inputs, context, ..Default::default() };
+    let mut model = files().load(&options).await.expect("loads");
+    let mut best = Vec::new();
+    let visit = |_, logits: &[f32]| {
+        best.extend((0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])));
+        Ok(())
+    };
+    model.score(text_ids, visit).await.expect("scores");
+    best
+}
+
+#[test]
+fn rounded_activations_hardly_change_what_is_most_likely() {
+    let text_ids: Vec<u32> = ids(&golden()["score"]["ids"]).into_iter().take(96).collect();
+    block_on(async {
+        let exact = best_ids(512 << 20, InputType::F32, &text_ids).await;
+        let rounded = best_ids(512 << 20, InputType::I8, &text_ids).await;
+        assert_eq!(rounded, best_ids(24 << 20, InputType::I8, &text_ids).await, "streamed and resident");
+        let same = exact.iter().zip(&rounded).filter(|(a, b)| a == b).count();
+        println!("{same} of {} positions have the same best id", exact.len());
+        assert!(same * 10 >= exact.len() * 9, "{same} of {}", exact.len());
     });
 }

@@ -2,8 +2,7 @@
 
 // The f16 number `index` of the plane that starts at `plane` (16-byte units).
 fn half_at(plane: u32, index: u32) -> f32 {
-    let pair = unpack2x16float(weights1[plane * 4u + index / 2u]);
-    return select(pair.x, pair.y, (index & 1u) == 1u);
+    return unpack2x16float(weights1[plane * 4u + index / 2u] >> ((index & 1u) * 16u)).x;
 }
 
 // Four nibbles of `word`, from bit `shift` on.

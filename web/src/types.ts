@@ -19,6 +19,9 @@ export interface LoadOptions {
   context?: number;
   /** Storage of keys and values. */
   kv?: "f32" | "f16";
+  /** What matrices are multiplied with: "i8" rounds activations to 8 bits where the weights are whole numbers, which is
+   * faster and less exact. Default "f32". */
+  activations?: "f32" | "i8";
   /** "auto" keeps what was fetched in the browser's own file system; "none" streams from the network only. */
   cache?: "auto" | "none";
   onProgress?: (progress: Progress) => void;

@@ -147,12 +147,13 @@ test("errors have a stable code and say what to do", async () => {
       small: await load("models/Q8_0/", { budget: "1MiB" }),
       size: await load("models/Q8_0/", { budget: "lots" }),
       kv: await load("models/Q8_0/", { kv: "f8" }),
+      activations: await load("models/Q8_0/", { activations: "i4" }),
       hot: await ask("a", { temperature: -1 }),
       empty: await ask({ ids: [] }, {}),
       alien: await ask({ ids: [999999] }, {}),
     };
   });
-  const expected = { missing: "not_found", small: "budget", size: "argument", kv: "argument", hot: "argument", empty: "argument", alien: "argument" };
+  const expected = { missing: "not_found", small: "budget", size: "argument", kv: "argument", activations: "argument", hot: "argument", empty: "argument", alien: "argument" };
   for (const [name, code] of Object.entries(expected)) assert.equal(codes[name].code, code, `${name}: ${JSON.stringify(codes[name])}`);
   assert.match(codes.small.message, /smallest that works/);
 });
