@@ -1,18 +1,24 @@
 // Rounds rows to whole numbers of eight bits, 32 columns with one scale: output = round(input / d), d = max |input| / 127.
 //
-// input [rows, input_stride * 4] f32, padded with zeros to whole chunks of 32 columns; output [rows, chunks, 5] vectors of
+// input [rows, input_stride * 4] f32, of which `columns` count: what lies behind them in the last chunk is anything; output [rows, chunks, 5] vectors of
 // four words: the numbers i8 in natural order (two vectors), then for each eight columns the even ones (one vector) and the
 // odd ones, then as f32 d, and d times the sum of the numbers, of the first sixteen, of the others.
 // Grid: one invocation a chunk. CPU twin: reference::quantize_chunk.
 struct Params {
     rows: u32,
-    chunks: u32,
+    columns: u32,
     input_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> output: array<vec4<u32>>;
+
+// Four values of a row, from a column on; zeros behind the last one.
+fn values(row: u32, column: u32) -> vec4<f32> {
+    let counts = vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.columns);
+    return select(vec4<f32>(0.0), input[row * params.input_stride + column / 4u], counts);
+}
 
 fn peak(x: vec4<f32>) -> f32 {
     let a = abs(x);
@@ -39,23 +45,33 @@ fn quantize_rows(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = (workgroup.y * workgroups.x + workgroup.x) * 64u + lane;
-    if index >= params.rows * params.chunks {
+    let chunks = (params.columns + 31u) / 32u;
+    if index >= params.rows * chunks {
         return;
     }
-    let at = index / params.chunks * params.input_stride + index % params.chunks * 8u;
-    var most = 0.0;
-    for (var i = 0u; i < 8u; i++) {
-        most = max(most, peak(input[at + i]));
-    }
+    let row = index / chunks;
+    let column = index % chunks * 32u;
+    let x0 = values(row, column);
+    let x1 = values(row, column + 4u);
+    let x2 = values(row, column + 8u);
+    let x3 = values(row, column + 12u);
+    let x4 = values(row, column + 16u);
+    let x5 = values(row, column + 20u);
+    let x6 = values(row, column + 24u);
+    let x7 = values(row, column + 28u);
+    let most = max(
+        max(max(peak(x0), peak(x1)), max(peak(x2), peak(x3))),
+        max(max(peak(x4), peak(x5)), max(peak(x6), peak(x7))),
+    );
     let factor = select(0.0, 127.0 / most, most > 0.0);
-    let q0 = whole(input[at], factor);
-    let q1 = whole(input[at + 1u], factor);
-    let q2 = whole(input[at + 2u], factor);
-    let q3 = whole(input[at + 3u], factor);
-    let q4 = whole(input[at + 4u], factor);
-    let q5 = whole(input[at + 5u], factor);
-    let q6 = whole(input[at + 6u], factor);
-    let q7 = whole(input[at + 7u], factor);
+    let q0 = whole(x0, factor);
+    let q1 = whole(x1, factor);
+    let q2 = whole(x2, factor);
+    let q3 = whole(x3, factor);
+    let q4 = whole(x4, factor);
+    let q5 = whole(x5, factor);
+    let q6 = whole(x6, factor);
+    let q7 = whole(x7, factor);
     let d = most / 127.0;
     let first = f32(sum(q0) + sum(q1) + sum(q2) + sum(q3));
     let others = f32(sum(q4) + sum(q5) + sum(q6) + sum(q7));

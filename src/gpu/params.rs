@@ -29,7 +29,7 @@ params! {
         output_group: u32,
     }
     /// `shaders/quantize_rows.wgsl`. The stride counts 16 bytes.
-    QuantizeRowsParams { rows: u32, chunks: u32, input_stride: u32 }
+    QuantizeRowsParams { rows: u32, columns: u32, input_stride: u32 }
     /// `shaders/norm.wgsl`.
     NormParams {
         rows: u32, groups: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32,
@@ -146,7 +146,7 @@ pub mod grid {
 
     /// An invocation a chunk.
     pub fn quantize_rows(params: &QuantizeRowsParams) -> [u32; 3] {
-        flat(params.rows, params.chunks)
+        flat(params.rows, params.columns.div_ceil(32))
     }
 
     /// A workgroup a group.

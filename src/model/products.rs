@@ -73,8 +73,8 @@ impl Engine {
         }
         let Some(rounded) = &self.buffers.i8_input else { return Ok(()) };
         let (input, width) = operand(&self.buffers, &self.spec, call.input);
-        let chunks = call.matrix.columns.div_ceil(32) as u32;
-        let params = QuantizeRowsParams { rows: tokens, chunks, input_stride: (width / 4) as u32 };
+        let columns = call.matrix.columns as u32;
+        let params = QuantizeRowsParams { rows: tokens, columns, input_stride: (width / 4) as u32 };
         let kernel = self.kernel(KernelId::QuantizeRows)?;
         self.recorder.dispatch(&kernel, &[input.into(), rounded.into()], &params, grid::quantize_rows(&params))
     }

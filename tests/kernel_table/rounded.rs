@@ -28,7 +28,8 @@ impl Product {
             return (input, stride);
         }
         let rounded = bench.buffer(&vec![0_u32; self.tokens * chunks as usize * CHUNK_WORDS]).await;
-        let params = QuantizeRowsParams { rows: self.tokens as u32, chunks, input_stride: stride };
+        let params =
+            QuantizeRowsParams { rows: self.tokens as u32, columns: self.columns as u32, input_stride: stride };
         bench.run(KernelId::QuantizeRows, &[&input, &rounded], &params, grid::quantize_rows(&params)).await;
         (rounded, chunks * (I8_CHUNK_BYTES / 16) as u32)
     }
@@ -52,15 +53,19 @@ fn numbers(chunk: &[u32]) -> (Vec<f32>, Vec<i8>) {
 
 pub async fn rows_are_rounded_to_eight_bits() {
     let mut bench = Bench::new(true).await;
-    let mut product = Product::new(Encoding::F32, 1, 32 * 9, 5);
+    let mut product = Product::new(Encoding::F32, 1, 32 * 9 - 3, 5);
     // A chunk of zeros, one with a single value, and one whose values are far apart.
     product.input[..32].fill(0.0);
     product.input[32..64].fill(0.0);
     product.input[40] = -3.0;
     product.input[64] = 1e6;
     product.input_type = InputType::I8;
+    // What lies behind the last column does not count.
+    let stale = |input: &mut [f32], value: f32| input.chunks_mut(32 * 9).for_each(|row| row[32 * 9 - 3..].fill(value));
+    stale(&mut product.input, 1e9);
     let (rounded, _) = product.input(&mut bench).await;
     let words: Vec<u32> = bench.read(&rounded).await;
+    stale(&mut product.input, 0.0);
     for (index, (chunk, input)) in words.chunks(CHUNK_WORDS).zip(product.input.chunks(32)).enumerate() {
         let (values, whole) = numbers(chunk);
         let (scale, exact) = reference::quantize_chunk(input);
