@@ -172,6 +172,11 @@ impl Engine {
         self.kernels.tuning()
     }
 
+    /// Whether any matrix is multiplied with rounded activations.
+    pub fn rounds_inputs(&self) -> bool {
+        self.buffers.i8_input.is_some()
+    }
+
     /// How the budget was shared out.
     pub fn shares(&self) -> Shares {
         self.shares

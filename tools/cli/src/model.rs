@@ -121,6 +121,9 @@ pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBoo
         let mib = |bytes: u64| bytes >> 20;
         eprintln!("the GPU has no memory for {} MiB: {} MiB are used", mib(options.budget_bytes), mib(used));
     }
+    if options.inputs == InputType::I8 && !model.engine().rounds_inputs() {
+        eprintln!("no matrix of this model takes rounded activations (--activations i8): they stay f32");
+    }
     Ok(model)
 }
 

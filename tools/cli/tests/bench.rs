@@ -91,6 +91,7 @@ fn json_has_every_field_and_the_files_are_whole() {
         ("/options/seed", 7.into()),
         ("/options/context", 12.into()),
         ("/options/kv", "f32".into()),
+        ("/options/activations", "f32".into()),
         ("/host/os", std::env::consts::OS.into()),
         ("/resident/streamed_bytes_per_sweep", 0.into()),
     ] {
@@ -139,12 +140,13 @@ fn json_has_every_field_and_the_files_are_whole() {
 #[test]
 fn the_table_tells_the_same_to_people() {
     let shell = Shell::new();
-    let text = shell.ok(&["--repeats", "1", "--ram", "100KB", "--kv", "f16", "--pin", "64KiB"]);
+    let text = shell.ok(&["--repeats", "1", "--ram", "100KB", "--kv", "f16", "--pin", "64KiB", "--activations", "i8"]);
     for expected in [
         "tokens/s",
         "streamed a sweep",
         "from --ram",
         "--pin 64.0 KiB",
+        "--activations i8",
         "peak of the GPU",
         "limit of a sweep",
         "limit of a prompt",

@@ -94,6 +94,22 @@ fn a_prompt_is_answered_and_reported() {
 }
 
 #[test]
+fn rounded_activations_change_numbers_only_where_weights_are_whole() {
+    let shell = Shell::new();
+    let ids = shell.write("ids.json", "[1, 2, 3, 4]");
+    for (name, rounds) in [("Q8_0.gguf", true), ("BF16.gguf", false)] {
+        let model = shell.gguf(name);
+        let arguments = ["score", &model, "--ids-file", &ids, "--budget", "64MiB"];
+        let exact = shell.json(&arguments);
+        let output = shell.run(&[&arguments[..], &["--activations", "i8"]].concat());
+        let (told, text) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+        let rounded: Value = serde_json::from_str(text.trim_end()).expect("JSON");
+        assert_eq!(exact == rounded, !rounds, "{name}: {exact} and {rounded}");
+        assert_eq!(told.contains("takes rounded activations"), !rounds, "{name}: {told}");
+    }
+}
+
+#[test]
 fn a_trace_tells_what_happened_when() {
     let shell = Shell::new();
     let (model, file) = (shell.gguf("Q4_K.gguf"), shell.path("trace.json"));

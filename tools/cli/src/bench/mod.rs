@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use tilestream::gpu::kernels::InputType;
 use tilestream::gpu::{AdapterReport, Gpu, Upload, measure as gpu_measure};
 use tilestream::platform::available_memory_bytes;
 use tilestream::store::ReadMode;
@@ -238,6 +239,7 @@ fn asked(args: &BenchArgs, options: &LoadOptions, interleaved: Option<bool>) -> 
         kv: if args.kv == Kv::F16 { "f16" } else { "f32" },
         budget_bytes: options.budget_bytes,
         ram_bytes: options.ram_bytes,
+        activations: if options.inputs == InputType::I8 { "i8" } else { "f32" },
         most_pinned_bytes: options.most_pinned_bytes,
         interleaved,
     }

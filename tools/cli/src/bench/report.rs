@@ -70,6 +70,8 @@ pub struct Options {
     pub kv: &'static str,
     pub budget_bytes: u64,
     pub ram_bytes: u64,
+    /// What matrices are multiplied with.
+    pub activations: &'static str,
     /// Of tiles that stay on the GPU, on the streamed side; none where only the budget limits them.
     pub most_pinned_bytes: Option<u64>,
     /// Whether both sides were open at once and took turns; none where there is only one.
@@ -185,12 +187,13 @@ impl Report {
         let Self { model, adapter, host, options, .. } = self;
         let encodings: Vec<&str> = model.encodings.keys().map(String::as_str).collect();
         let pin = options.most_pinned_bytes.map_or(String::new(), |most| format!("; --pin {}", show_size(most)));
+        let rounded = if options.activations == "i8" { "; --activations i8" } else { "" };
         let comma = if adapter.driver.is_empty() { "" } else { ", " };
         [
             format!("{} ({}; {}), {}", model.name, model.family, encodings.join(", "), show_size(model.bytes)),
             format!("{} ({}{comma}{}), {} cores", adapter.name, adapter.backend, adapter.driver, host.cores),
             format!(
-                "a prompt of {} tokens and {} more; passes: {}{pin}",
+                "a prompt of {} tokens and {} more; passes: {}{pin}{rounded}",
                 options.prompt_tokens, options.tokens, options.repeats
             ),
         ]
