@@ -2,9 +2,9 @@
 //
 // w: `rows` rows of a matrix in the encoding of the part `encoding`, ROWS of them at once (part `rows`); input [tokens,
 // input_stride * 4] f32, padded with zeros to whole chunks of 32 columns (part `inputs_f32`), or what
-// quantize_rows.wgsl made of it (the parts in i8); output [tokens, output_stride]
-// f32. With the part `input_in_groups` (matvec with one row at once) each run of group_rows rows has a part of the input
-// of its own, input_group * 4 values behind the last.
+// quantize_rows.wgsl made of it (the parts in i8); output [tokens, output_stride] f32. With the part `input_in_groups`
+// (matvec with one row at once) each run of group_rows rows has a part of the input of its own, input_group * 4 values
+// behind the last.
 // Grid: x and y folded over groups of rows, z over tokens (matvec) or groups of TOKENS tokens (matmul). CPU twin: reference::matmul.
 //
 // A sum has one order whatever the dispatch. It is spun of STRANDS strands: strand l takes chunks l, l + STRANDS, ... and adds

@@ -1,8 +1,9 @@
 // Rounds rows to whole numbers of eight bits, 32 columns with one scale: output = round(input / d), d = max |input| / 127.
 //
-// input [rows, input_stride * 4] f32, of which `columns` count: what lies behind them in the last chunk is anything; output [rows, chunks, 5] vectors of
-// four words: the numbers i8 in natural order (two vectors), then for each eight columns the even ones (one vector) and the
-// odd ones, then as f32 d, and d times the sum of the numbers, of the first sixteen, of the others.
+// input [rows, input_stride * 4] f32, of which `columns` count: what lies behind them in the last chunk is anything; output
+// [rows, chunks, 5] vectors of four words: the numbers i8 in natural order (two vectors), then for each eight columns the
+// even ones (one vector) and the odd ones, then as f32 d, and d times the sum of the numbers, of the first sixteen, of the
+// others.
 // Grid: one invocation a chunk. CPU twin: reference::quantize_chunk.
 struct Params {
     rows: u32,

@@ -11,14 +11,11 @@ fn weights_of(row: u32, chunk: u32) -> Weights {
     );
 }
 
-fn add_inputs(w: Weights, x: Inputs, sums: Sums) -> Sums {
+fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
+    let x = inputs_at(at);
     var s = sums;
     s = add_packed(w.a, x, s);
     return s;
-}
-
-fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
-    return add_inputs(w, inputs_at(at), sums);
 }
 
 // Row by row: a row's weights are used up before the next row's are unpacked.

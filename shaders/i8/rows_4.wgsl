@@ -17,17 +17,14 @@ fn weights_of(row: u32, chunk: u32) -> Weights {
     );
 }
 
-fn add_inputs(w: Weights, x: Inputs, sums: Sums) -> Sums {
+fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
+    let x = inputs_at(at);
     var s = sums;
     s.x = add_packed(w.a, x, s.x);
     s.y = add_packed(w.b, x, s.y);
     s.z = add_packed(w.c, x, s.z);
     s.w = add_packed(w.d, x, s.w);
     return s;
-}
-
-fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
-    return add_inputs(w, inputs_at(at), sums);
 }
 
 // Row by row: a row's weights are used up before the next row's are unpacked.

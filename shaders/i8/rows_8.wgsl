@@ -25,7 +25,8 @@ fn weights_of(row: u32, chunk: u32) -> Weights {
     );
 }
 
-fn add_inputs(w: Weights, x: Inputs, sums: Sums) -> Sums {
+fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
+    let x = inputs_at(at);
     var s = sums;
     s[0].x = add_packed(w.a, x, s[0].x);
     s[0].y = add_packed(w.b, x, s[0].y);
@@ -36,10 +37,6 @@ fn add_inputs(w: Weights, x: Inputs, sums: Sums) -> Sums {
     s[1].z = add_packed(w.g, x, s[1].z);
     s[1].w = add_packed(w.h, x, s[1].w);
     return s;
-}
-
-fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
-    return add_inputs(w, inputs_at(at), sums);
 }
 
 // Row by row: a row's weights are used up before the next row's are unpacked.

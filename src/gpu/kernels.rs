@@ -92,9 +92,14 @@ impl Encoding {
         }
     }
 
+    /// All that products with a matrix in this encoding can take.
+    pub fn input_types(self) -> &'static [InputType] {
+        if self.i8_parts().is_some() { &[InputType::F32, InputType::I8] } else { &[InputType::F32] }
+    }
+
     /// The numbers that products with a matrix in this encoding take, of those that may be taken.
     pub fn input_type(self, most_rounded: InputType) -> InputType {
-        if self.i8_parts().is_some() { most_rounded } else { InputType::F32 }
+        if self.input_types().contains(&most_rounded) { most_rounded } else { InputType::F32 }
     }
 
     /// Chunks of 32 columns that share an entry of plane 1; all of them where it has one for the row.
@@ -216,10 +221,8 @@ impl KernelId {
         }
         for row in ENCODINGS {
             let encoding = row.encoding;
-            for input in
-                [InputType::F32, InputType::I8].into_iter().filter(|input| encoding.input_type(*input) == *input)
-            {
-                ids.extend([Self::MatVec(encoding, input), Self::MatMul(encoding, input)]);
+            for input in encoding.input_types() {
+                ids.extend([Self::MatVec(encoding, *input), Self::MatMul(encoding, *input)]);
             }
             ids.extend([Self::MatVecInGroups(encoding), Self::MatMulTransposed(encoding)]);
         }

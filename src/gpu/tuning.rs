@@ -112,12 +112,7 @@ impl Tuning {
 
     /// How a matrix product is cut.
     pub fn shape(&self, id: KernelId) -> Shape {
-        // Searches go over inputs as they are; what is best for them serves the others.
-        let id = match id {
-            KernelId::MatVec(encoding, _) => KernelId::MatVec(encoding, InputType::F32),
-            KernelId::MatMul(encoding, _) => KernelId::MatMul(encoding, InputType::F32),
-            id => id,
-        };
+        let id = searched(id);
         if let Some((_, shape)) = self.found.iter().find(|(found, _)| *found == id) {
             return *shape;
         }
@@ -132,7 +127,7 @@ impl Tuning {
 
     /// The same with a product cut in another way.
     pub fn with(&self, id: KernelId, shape: Shape) -> Self {
-        let mut tuning = self.clone();
+        let (mut tuning, id) = (self.clone(), searched(id));
         tuning.found.retain(|(found, _)| *found != id);
         tuning.found.push((id, shape));
         tuning
@@ -159,6 +154,15 @@ impl Tuning {
 /// Invocations that are sure to be in one subgroup; 0 where they cannot shuffle.
 pub fn shuffling_lanes(info: &wgpu::AdapterInfo, features: wgpu::Features) -> u32 {
     if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 }
+}
+
+/// The product whose shape `id` has: the one with inputs as they are, which is what searches measure.
+fn searched(id: KernelId) -> KernelId {
+    match id {
+        KernelId::MatVec(encoding, _) => KernelId::MatVec(encoding, InputType::F32),
+        KernelId::MatMul(encoding, _) => KernelId::MatMul(encoding, InputType::F32),
+        id => id,
+    }
 }
 
 /// The product of an encoding with one token, or with many.
@@ -215,5 +219,7 @@ mod tests {
         let shape = Shape { lanes: 8, groups: 8, rows: 4, subgroups: true };
         let tuning = gpu().with(one, Shape { rows: 8, ..shape }).with(one, shape);
         assert_eq!((tuning.shape(one), tuning.shape(other)), (shape, gpu().shape(other)));
+        let rounded = KernelId::MatVec(Encoding::Q4_1, InputType::I8);
+        assert_eq!((tuning.shape(rounded), gpu().with(rounded, shape).shape(rounded)), (shape, shape));
     }
 }

@@ -90,7 +90,7 @@ pub async fn rows_are_rounded_to_eight_bits() {
 pub async fn products_with_rounded_inputs_match() {
     for mut bench in Bench::all().await {
         let mut tried = 0;
-        for row in ENCODINGS.iter().filter(|row| row.encoding.input_type(InputType::I8) == InputType::I8) {
+        for row in ENCODINGS.iter().filter(|row| row.encoding.input_types().contains(&InputType::I8)) {
             for (rows, blocks, tokens) in [(1, 1, 1), (7, 9, 5), (33, 17, 9)] {
                 let columns = if row.block == 256 { 256 * blocks.min(3) } else { 32 * blocks };
                 let product = Product::new(row.encoding, rows, columns, tokens).rounded(&mut bench).await;

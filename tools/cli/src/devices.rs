@@ -88,9 +88,7 @@ async fn measure(adapter: Option<&str>) -> Result<()> {
     show(&format!("{:<10} {:>12} {:>10} {:>22}\n", "", "1 row", "of a copy", format!("{PROMPT} rows")))?;
     for row in ENCODINGS {
         let product = Product { encoding: row.encoding, rows, columns };
-        for input in
-            [InputType::F32, InputType::I8].into_iter().filter(|input| row.encoding.input_type(*input) == *input)
-        {
+        for input in row.encoding.input_types().iter().copied() {
             let one = measure::product(&gpu, &kernels, product, input, 1).await?;
             let many = measure::product(&gpu, &kernels, product, input, PROMPT).await?;
             let (bytes, operations) =
