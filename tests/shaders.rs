@@ -8,7 +8,7 @@ const LANES: &[u32] = &[1, 8, 32];
 
 fn tunings() -> impl Iterator<Item = Tuning> {
     LANES.iter().zip([1, 4, 8]).zip([4, 1, 2]).flat_map(|((lanes, rows), each)| {
-        [true, false].map(|subgroups| Tuning {
+        [(true, true), (true, false), (false, false)].map(|(subgroups, loads_64)| Tuning {
             strands: lanes * each,
             lanes: *lanes,
             groups: 32 / lanes,
@@ -17,22 +17,24 @@ fn tunings() -> impl Iterator<Item = Tuning> {
             vector_rows: rows,
             matrix_rows: rows,
             subgroups,
+            loads_64,
             found: Vec::new(),
         })
     })
 }
 
-/// Parses and validates with no optional capability, except subgroups where the kernel uses them.
-fn validate(source: &str, subgroups: bool) -> Result<(naga::Module, ModuleInfo), (u32, String)> {
+/// Parses and validates with no optional capability, except those that the tuning asks for.
+fn validate(source: &str, tuning: &Tuning) -> Result<(naga::Module, ModuleInfo), (u32, String)> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| {
         let line = error.location(source).map_or(0, |location| location.line_number);
         (line, error.emit_to_string(source))
     })?;
     // Every browser has pack2x16float; some old GLES drivers under naga do not.
     let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    let capabilities = if subgroups { core | Capabilities::SUBGROUP } else { core };
-    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-    if subgroups {
+    let of = |wanted, capability| if wanted { capability } else { Capabilities::empty() };
+    let optional = of(tuning.subgroups, Capabilities::SUBGROUP) | of(tuning.loads_64, Capabilities::SHADER_INT64);
+    let mut validator = Validator::new(ValidationFlags::all(), core | optional);
+    if tuning.subgroups {
         validator.subgroup_operations(SubgroupOperationSet::all());
         validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     }
@@ -43,11 +45,11 @@ fn validate(source: &str, subgroups: bool) -> Result<(naga::Module, ModuleInfo),
     Ok((module, info))
 }
 
-fn rows() -> Vec<(KernelId, bool, KernelRow)> {
+fn rows() -> Vec<(KernelId, Tuning, KernelRow)> {
     let mut rows = Vec::new();
     for tuning in tunings() {
         for id in KernelId::all() {
-            rows.push((id, tuning.subgroups, id.row(&tuning).expect("every part is there")));
+            rows.push((id, tuning.clone(), id.row(&tuning).expect("every part is there")));
         }
     }
     rows
@@ -55,8 +57,8 @@ fn rows() -> Vec<(KernelId, bool, KernelRow)> {
 
 #[test]
 fn every_kernel_is_valid_and_translates_to_spirv_msl_and_hlsl() {
-    for (id, subgroups, row) in rows() {
-        let (module, info) = validate(&row.composed.source, subgroups)
+    for (id, tuning, row) in rows() {
+        let (module, info) = validate(&row.composed.source, &tuning)
             .unwrap_or_else(|(line, error)| panic!("{id:?} {}: {error}", row.composed.place(line)));
         assert!(module.entry_points.iter().any(|entry| entry.name == row.entry), "{id:?} has its entry point");
         let options = spv::Options { lang_version: (1, 3), ..Default::default() };
@@ -78,8 +80,8 @@ fn every_kernel_is_valid_and_translates_to_spirv_msl_and_hlsl() {
 
 #[test]
 fn a_kernel_stays_within_the_smallest_limits() {
-    for (id, _, row) in rows() {
-        let (module, _) = validate(&row.composed.source, true).expect("valid");
+    for (id, tuning, row) in rows() {
+        let (module, _) = validate(&row.composed.source, &tuning).expect("valid");
         let storage = module
             .global_variables
             .iter()
@@ -108,7 +110,7 @@ fn a_broken_shader_is_named_by_file_and_line() {
     let tuning = tunings().next().expect("one");
     let row = KernelId::MatVec(tilestream::encoding::Encoding::Q4_1, InputType::F32).row(&tuning).expect("composes");
     let broken = row.composed.source.replacen("unpack2x16float(weights1[(row", "unpack2x16fload(weights1[(row", 1);
-    let (line, _) = validate(&broken, true).expect_err("an unknown function");
+    let (line, _) = validate(&broken, &tuning).expect_err("an unknown function");
     let place = row.composed.place(line);
     let file = "shaders/encoding/q4_1.wgsl";
     assert!(place.starts_with(file), "{place}");

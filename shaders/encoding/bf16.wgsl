@@ -11,10 +11,10 @@ fn widen(words: vec2<u32>) -> vec4<f32> {
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
     let at = row + chunk * 4u;
-    let a = weights4[at];
-    let b = weights4[at + 1u];
-    let c = weights4[at + 2u];
-    let d = weights4[at + 3u];
+    let a = weights_at(at);
+    let b = weights_at(at + 1u);
+    let c = weights_at(at + 2u);
+    let d = weights_at(at + 3u);
     w[0] = widen(a.xy);
     w[1] = widen(a.zw);
     w[2] = widen(b.xy);

@@ -1,8 +1,8 @@
 // w = (d * sc) * q - dmin * mn: q u4 [P], GGUF's 16-byte header [P/256] in plane 1.
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
-    let q = weights4[row + chunk];
-    let s = k_scales(weights4[row + params.plane1 + chunk / 8u], chunk % 8u);
+    let q = weights_at(row + chunk);
+    let s = k_scales(weights_at(row + params.plane1 + chunk / 8u), chunk % 8u);
     w[0] = s.x * vec4<f32>(nibbles(q.x, 0u)) - s.y;
     w[1] = s.x * vec4<f32>(nibbles(q.x, 16u)) - s.y;
     w[2] = s.x * vec4<f32>(nibbles(q.y, 0u)) - s.y;

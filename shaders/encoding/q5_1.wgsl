@@ -1,7 +1,7 @@
 // w = d * q + m: low u4 [P], high bit [P] in plane 1, (d, m) f16 [P/32] in plane 2.
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
-    let q = weights4[row + chunk];
+    let q = weights_at(row + chunk);
     let h = weights1[(row + params.plane1) * 4u + chunk];
     let dm = unpack2x16float(weights1[(row + params.plane2) * 4u + chunk]);
     w[0] = dm.x * vec4<f32>(nibbles(q.x, 0u) + fifth_bits(h, 0u)) + dm.y;

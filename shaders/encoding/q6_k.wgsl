@@ -6,7 +6,7 @@ fn top_bits(word: u32, shift: u32) -> vec4<u32> {
 
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
-    let q = weights4[row + chunk];
+    let q = weights_at(row + chunk);
     let at = (row + params.plane1) * 4u + chunk * 2u;
     let h0 = weights1[at];
     let h1 = weights1[at + 1u];

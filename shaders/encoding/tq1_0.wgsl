@@ -32,9 +32,9 @@ fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     let later = sub >= 5u;
     let last = sub == 7u;
     let at = (chunk / 8u) * 13u + select(0u, 8u, later);
-    let b = weights4[row + at / 4u + 1u];
-    let first = shifted(weights4[row + at / 4u], b, at % 4u);
-    let second = shifted(b, weights4[row + at / 4u + 2u], at % 4u);
+    let b = weights_at(row + at / 4u + 1u);
+    let first = shifted(weights_at(row + at / 4u), b, at % 4u);
+    let second = shifted(b, weights_at(row + at / 4u + 2u), at % 4u);
     let words = select(select(second, first, later), vec4<u32>(second.x), last);
     let digit = select(sub, (sub - 5u) * 2u, later);
     let power = power_of_three(digit);

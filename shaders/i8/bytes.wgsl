@@ -8,7 +8,7 @@ struct Packed {
 }
 
 fn packed32(row: u32, chunk: u32) -> Packed {
-    return Packed(weights4[row + chunk * 2u], weights4[row + chunk * 2u + 1u], scale(row, chunk));
+    return Packed(weights_at(row + chunk * 2u), weights_at(row + chunk * 2u + 1u), scale(row, chunk));
 }
 
 fn add_packed(w: Packed, x: Inputs, sum: f32) -> f32 {

@@ -7,7 +7,7 @@ struct Packed {
 }
 
 fn packed32(row: u32, chunk: u32) -> Packed {
-    return Packed(weights4[row + chunk], factors(row, chunk));
+    return Packed(weights_at(row + chunk), factors(row, chunk));
 }
 
 fn add_packed(w: Packed, x: Inputs, sum: f32) -> f32 {

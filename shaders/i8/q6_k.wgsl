@@ -17,7 +17,7 @@ fn spread(bits: u32) -> u32 {
 
 fn packed32(row: u32, chunk: u32) -> Packed {
     const LOW = vec4<u32>(0x0f0f0f0fu);
-    let q = weights4[row + chunk];
+    let q = weights_at(row + chunk);
     let at = (row + params.plane1) * 4u + chunk * 2u;
     let h = vec2<u32>(weights1[at], weights1[at + 1u]);
     let even = vec4<u32>(spread(h.x), spread(h.x >> 16u), spread(h.y), spread(h.y >> 16u));

@@ -1,5 +1,9 @@
 // Inputs as they are: 32 values of a chunk in eight vectors.
-@group(0) @binding(3) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> input: array<Sixteen>;
+
+fn input_at(at: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(words(input[at]));
+}
 
 const CHUNK_VECTORS = 8u;
 
@@ -7,14 +11,14 @@ alias Inputs = array<vec4<f32>, 8>;
 
 fn inputs_at(at: u32) -> Inputs {
     var x: Inputs;
-    x[0] = input[at];
-    x[1] = input[at + 1u];
-    x[2] = input[at + 2u];
-    x[3] = input[at + 3u];
-    x[4] = input[at + 4u];
-    x[5] = input[at + 5u];
-    x[6] = input[at + 6u];
-    x[7] = input[at + 7u];
+    x[0] = input_at(at);
+    x[1] = input_at(at + 1u);
+    x[2] = input_at(at + 2u);
+    x[3] = input_at(at + 3u);
+    x[4] = input_at(at + 4u);
+    x[5] = input_at(at + 5u);
+    x[6] = input_at(at + 6u);
+    x[7] = input_at(at + 7u);
     return x;
 }
 

@@ -20,14 +20,14 @@ fn add_column(x: vec4<f32>, a: vec4<f32>, s: Sums) -> Sums {
 
 // Column by column, four at a time, for one of many tokens.
 fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
-    var s = add_column(input[at], w.a[0], sums);
-    s = add_column(input[at + 1u], w.a[1], s);
-    s = add_column(input[at + 2u], w.a[2], s);
-    s = add_column(input[at + 3u], w.a[3], s);
-    s = add_column(input[at + 4u], w.a[4], s);
-    s = add_column(input[at + 5u], w.a[5], s);
-    s = add_column(input[at + 6u], w.a[6], s);
-    return add_column(input[at + 7u], w.a[7], s);
+    var s = add_column(input_at(at), w.a[0], sums);
+    s = add_column(input_at(at + 1u), w.a[1], s);
+    s = add_column(input_at(at + 2u), w.a[2], s);
+    s = add_column(input_at(at + 3u), w.a[3], s);
+    s = add_column(input_at(at + 4u), w.a[4], s);
+    s = add_column(input_at(at + 5u), w.a[5], s);
+    s = add_column(input_at(at + 6u), w.a[6], s);
+    return add_column(input_at(at + 7u), w.a[7], s);
 }
 
 // Row by row, for one token: a row's weights are used up before the next row's are decoded.

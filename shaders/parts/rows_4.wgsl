@@ -36,14 +36,14 @@ fn add_column(x: vec4<f32>, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f3
 
 // Column by column, four at a time, for one of many tokens.
 fn add_chunk(w: Weights, at: u32, sums: Sums) -> Sums {
-    var s = add_column(input[at], w.a[0], w.b[0], w.c[0], w.d[0], sums);
-    s = add_column(input[at + 1u], w.a[1], w.b[1], w.c[1], w.d[1], s);
-    s = add_column(input[at + 2u], w.a[2], w.b[2], w.c[2], w.d[2], s);
-    s = add_column(input[at + 3u], w.a[3], w.b[3], w.c[3], w.d[3], s);
-    s = add_column(input[at + 4u], w.a[4], w.b[4], w.c[4], w.d[4], s);
-    s = add_column(input[at + 5u], w.a[5], w.b[5], w.c[5], w.d[5], s);
-    s = add_column(input[at + 6u], w.a[6], w.b[6], w.c[6], w.d[6], s);
-    return add_column(input[at + 7u], w.a[7], w.b[7], w.c[7], w.d[7], s);
+    var s = add_column(input_at(at), w.a[0], w.b[0], w.c[0], w.d[0], sums);
+    s = add_column(input_at(at + 1u), w.a[1], w.b[1], w.c[1], w.d[1], s);
+    s = add_column(input_at(at + 2u), w.a[2], w.b[2], w.c[2], w.d[2], s);
+    s = add_column(input_at(at + 3u), w.a[3], w.b[3], w.c[3], w.d[3], s);
+    s = add_column(input_at(at + 4u), w.a[4], w.b[4], w.c[4], w.d[4], s);
+    s = add_column(input_at(at + 5u), w.a[5], w.b[5], w.c[5], w.d[5], s);
+    s = add_column(input_at(at + 6u), w.a[6], w.b[6], w.c[6], w.d[6], s);
+    return add_column(input_at(at + 7u), w.a[7], w.b[7], w.c[7], w.d[7], s);
 }
 
 // Row by row, for one token: a row's weights are used up before the next row's are decoded.

@@ -2,8 +2,8 @@
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
     let d = scale(row, chunk);
-    let a = weights4[row + chunk * 2u];
-    let b = weights4[row + chunk * 2u + 1u];
+    let a = weights_at(row + chunk * 2u);
+    let b = weights_at(row + chunk * 2u + 1u);
     w[0] = d * numbers(a.x);
     w[1] = d * numbers(a.y);
     w[2] = d * numbers(a.z);

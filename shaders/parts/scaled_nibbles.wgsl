@@ -1,7 +1,7 @@
 // w = scale * numbers[q]: q u4 [P]; the encoding says what four nibbles stand for, and its scale.
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
-    let q = weights4[row + chunk];
+    let q = weights_at(row + chunk);
     let d = scale(row, chunk);
     w[0] = d * numbers(q.x, 0u);
     w[1] = d * numbers(q.x, 16u);

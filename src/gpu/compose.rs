@@ -71,6 +71,8 @@ sources![
     "parts/kv_pages.wgsl",
     "parts/lanes_subgroup.wgsl",
     "parts/lanes_workgroup.wgsl",
+    "parts/loads_32.wgsl",
+    "parts/loads_64.wgsl",
     "parts/norm_apart.wgsl",
     "parts/norm_in_place.wgsl",
     "parts/queries_1.wgsl",

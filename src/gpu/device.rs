@@ -149,6 +149,9 @@ impl Gpu {
         if report.maps_primary_buffers() {
             wanted |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
         }
+        if report.is_cpu() {
+            wanted |= super::SHADER_INT64;
+        }
         // Small blocks, so that what the driver reserves stays near what the accountant counts.
         let block = ALLOCATOR_SLACK_BYTES / 2;
         let descriptor = wgpu::DeviceDescriptor {

@@ -289,6 +289,7 @@ impl KernelId {
 
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
         let lanes = if self.shuffles(tuning) { "parts/lanes_subgroup.wgsl" } else { "parts/lanes_workgroup.wgsl" };
+        let loads = if tuning.loads_64 { "parts/loads_64.wgsl" } else { "parts/loads_32.wgsl" };
         const WHOLE: &str = "parts/input_whole.wgsl";
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
         const PRODUCT: &[Access] = &[Read, Read, Read, Read, Write];
@@ -301,11 +302,12 @@ impl KernelId {
             };
             let (rows_of, totals) = (format!("{folder}/rows_{rows}.wgsl"), format!("parts/totals_{rows}.wgsl"));
             let strands = format!("parts/strands_{}.wgsl", tuning.strands / tuning.shape(self).lanes.max(1));
-            let all = ["matmul.wgsl", inputs, &rows_of, &totals, &strands, "parts/bits.wgsl", lanes, groups];
+            let all = ["matmul.wgsl", loads, inputs, &rows_of, &totals, &strands, "parts/bits.wgsl", lanes, groups];
             own(&[&all, encoding].concat())
         };
-        let transposed =
-            |encoding: Encoding| own(&[&["matmul_transposed.wgsl"], encoding.parts(), &["parts/bits.wgsl"]].concat());
+        let transposed = |encoding: Encoding| {
+            own(&[&["matmul_transposed.wgsl", loads], encoding.parts(), &["parts/bits.wgsl"]].concat())
+        };
         let kv = |kind| match kind {
             KvType::F32 => "parts/kv_f32.wgsl",
             KvType::F16 => "parts/kv_f16.wgsl",
@@ -373,7 +375,7 @@ impl KernelId {
             ),
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
-            Self::Copy => ("copy", own(&["copy.wgsl"]), &[Read, Write], size::<CopyParams>()),
+            Self::Copy => ("copy", own(&["copy.wgsl", loads]), &[Read, Write], size::<CopyParams>()),
             Self::PlaceColumns => {
                 ("place_columns", own(&["place_columns.wgsl"]), &[Read, Write], size::<PlaceColumnsParams>())
             }

@@ -24,7 +24,7 @@ pub async fn copy(gpu: &Gpu, kernels: &Kernels) -> Result<f64> {
     let bytes = SPREAD_BYTES / 2;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
     let (from, to) = (gpu.buffer("from", bytes, usage).await?, gpu.buffer("to", bytes, usage).await?);
-    let params = CopyParams { words4: (bytes / 16) as u32 };
+    let params = CopyParams { vectors: (bytes / 16) as u32 };
     let mut bench = Bench::new(gpu, kernels, KernelId::Copy).await?;
     let seconds = bench.seconds(|_| (vec![(&from).into(), (&to).into()], params, grid::copy(&params))).await?;
     Ok(2.0 * bytes as f64 / seconds)

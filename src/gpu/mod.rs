@@ -20,5 +20,7 @@ pub use memory::{Accountant, CountedBuffer};
 pub const SUBGROUP: wgpu::Features = wgpu::Features::SUBGROUP;
 /// Whether shaders can compute in f16.
 pub const SHADER_F16: wgpu::Features = wgpu::Features::SHADER_F16;
+/// Whether shaders can load and compute whole numbers of 64 bits.
+pub const SHADER_INT64: wgpu::Features = wgpu::Features::SHADER_INT64;
 /// Whether the adapter can tell when a dispatch began and ended.
 pub const TIMESTAMPS: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY;

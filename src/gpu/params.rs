@@ -70,7 +70,7 @@ params! {
         first: u32,
     }
     /// `shaders/copy.wgsl`.
-    CopyParams { words4: u32 }
+    CopyParams { vectors: u32 }
     /// `shaders/conv.wgsl`.
     ConvParams { width: u32, stride: u32, first: u32, channels: u32, weight_offset: u32, state_stride: u32 }
     /// `shaders/delta_rule.wgsl`.
@@ -196,7 +196,7 @@ pub mod grid {
 
     /// An invocation 16 bytes.
     pub fn copy(params: &CopyParams) -> [u32; 3] {
-        fold(u64::from(params.words4).div_ceil(FLAT))
+        fold(u64::from(params.vectors).div_ceil(FLAT))
     }
 
     /// An invocation a channel, over x; rows over y, of which only the first of each sequence has work.

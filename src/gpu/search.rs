@@ -26,7 +26,7 @@ const MANY: u32 = 64;
 /// Rows of a measured matrix at most: about what lies together of a large one.
 const MOST_ROWS: u32 = 4096;
 /// Changed with what a shape or its measurement means.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One candidate, measured.
 #[derive(Clone, Copy, Debug)]

@@ -59,6 +59,8 @@ pub struct Tuning {
     pub matrix_rows: u32,
     /// Whether `lanes` neighbours may shuffle.
     pub subgroups: bool,
+    /// Whether matrix products load eight bytes at once instead of four: see shaders/parts/loads_64.wgsl.
+    pub loads_64: bool,
     /// What measurements found better for a product.
     pub found: Vec<(KernelId, Shape)>,
 }
@@ -80,6 +82,7 @@ impl Tuning {
                 // Eight make prompts a quarter faster, and each kernel takes three seconds to compile.
                 matrix_rows: 4,
                 subgroups: true,
+                loads_64: features.contains(super::SHADER_INT64) && info.backend == wgpu::Backend::Vulkan,
                 found: Vec::new(),
             },
             true => Self::WITHOUT_SUMS,
@@ -92,6 +95,7 @@ impl Tuning {
                 vector_rows: 1,
                 matrix_rows: 4,
                 subgroups: fits(32),
+                loads_64: false,
                 found: Vec::new(),
             },
         }
@@ -107,6 +111,7 @@ impl Tuning {
         vector_rows: 4,
         matrix_rows: 4,
         subgroups: false,
+        loads_64: false,
         found: Vec::new(),
     };
 
