@@ -240,7 +240,7 @@ impl Report {
             let limit = of(side);
             known(limit.limit_s.zip(limit.bound_by).map(|(limit, part)| format!("{} ({part})", show_seconds(limit))))
         }));
-        rows.push(self.row("  reached", percent));
+        rows.push(self.row("  reached on average", percent));
         rows
     }
 
