@@ -31,16 +31,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights4: array<Sixteen>;
-// The same bytes again, for planes of single words.
-@group(0) @binding(2) var<storage, read> weights1: array<u32>;
 @group(0) @binding(4) var<storage, read> vectors: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
-
-// The 16 bytes of weights at `at` (16-byte units).
-fn weights_at(at: u32) -> vec4<u32> {
-    return words(weights4[at]);
-}
 
 const ACCUMULATE = 1u;
 const BIAS = 2u;

@@ -26,16 +26,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights4: array<Sixteen>;
-// The same bytes again, for planes of single words.
-@group(0) @binding(2) var<storage, read> weights1: array<u32>;
 @group(0) @binding(3) var<storage, read> input: array<f32>;
 @group(0) @binding(4) var<storage, read_write> output: array<f32>;
-
-// The 16 bytes of weights at `at` (16-byte units).
-fn weights_at(at: u32) -> vec4<u32> {
-    return words(weights4[at]);
-}
 
 fn load(base: u32, column: u32) -> vec4<f32> {
     // Columns past the end are not stored: the last one stands in for them.

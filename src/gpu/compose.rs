@@ -93,6 +93,7 @@ sources![
     "parts/totals_1.wgsl",
     "parts/totals_4.wgsl",
     "parts/totals_8.wgsl",
+    "parts/weights.wgsl",
     "parts/wide_1.wgsl",
     "parts/wide_4.wgsl",
     "place_columns.wgsl",

@@ -290,6 +290,7 @@ impl KernelId {
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
         let lanes = if self.shuffles(tuning) { "parts/lanes_subgroup.wgsl" } else { "parts/lanes_workgroup.wgsl" };
         let loads = if tuning.loads_64 { "parts/loads_64.wgsl" } else { "parts/loads_32.wgsl" };
+        let weights = ["parts/weights.wgsl", loads, "parts/bits.wgsl"];
         const WHOLE: &str = "parts/input_whole.wgsl";
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
         const PRODUCT: &[Access] = &[Read, Read, Read, Read, Write];
@@ -302,12 +303,11 @@ impl KernelId {
             };
             let (rows_of, totals) = (format!("{folder}/rows_{rows}.wgsl"), format!("parts/totals_{rows}.wgsl"));
             let strands = format!("parts/strands_{}.wgsl", tuning.strands / tuning.shape(self).lanes.max(1));
-            let all = ["matmul.wgsl", loads, inputs, &rows_of, &totals, &strands, "parts/bits.wgsl", lanes, groups];
-            own(&[&all, encoding].concat())
+            let all = ["matmul.wgsl", inputs, &rows_of, &totals, &strands, lanes, groups];
+            own(&[&all[..], &weights, encoding].concat())
         };
-        let transposed = |encoding: Encoding| {
-            own(&[&["matmul_transposed.wgsl", loads], encoding.parts(), &["parts/bits.wgsl"]].concat())
-        };
+        let transposed =
+            |encoding: Encoding| own(&[&["matmul_transposed.wgsl"], &weights[..], encoding.parts()].concat());
         let kv = |kind| match kind {
             KvType::F32 => "parts/kv_f32.wgsl",
             KvType::F16 => "parts/kv_f16.wgsl",
