@@ -28,6 +28,8 @@ struct Params {
     flags: u32,
     group_rows: u32,
     input_group: u32,
+    input_base: u32,
+    first_token: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -47,7 +49,7 @@ fn write(row: u32, token: u32, lane: u32, index: u32, of_lane: f32) {
         sum = sum + vectors[params.bias_offset + column];
     }
     sum = sum * params.scale;
-    let at = token * params.output_stride + column;
+    let at = (params.first_token + token) * params.output_stride + column;
     if (params.flags & ACCUMULATE) != 0u {
         sum = output[at] + sum;
     }
@@ -76,7 +78,8 @@ fn matvec(
     @builtin(local_invocation_index) index: u32,
 ) {
     let row = ((group.y * groups.x + group.x) * GROUPS + local.y) * ROWS;
-    let at = group.z * params.input_stride + input_part(params.first_row + min(row, params.rows - 1u));
+    let part = input_part(params.first_row + min(row, params.rows - 1u));
+    let at = params.input_base + group.z * params.input_stride + part;
     write_rows(row, group.z, local.x, index, strands(row, at, local.x));
 }
 
@@ -121,7 +124,7 @@ fn matmul(
     let token = group.z * TOKENS;
     // Tokens past the end are the last one again.
     let tokens = min(vec4<u32>(token, token + 1u, token + 2u, token + 3u), vec4<u32>(params.tokens - 1u));
-    let sums = block_strands(row, tokens * params.input_stride, local.x);
+    let sums = block_strands(row, params.input_base + tokens * params.input_stride, local.x);
     write_rows(row, token, local.x, index, sums.t0);
     write_rows(row, token + 1u, local.x, index, sums.t1);
     write_rows(row, token + 2u, local.x, index, sums.t2);

@@ -124,6 +124,7 @@ impl LoadOptions {
             head_rows: self.sequences,
             direct: false,
             inputs: self.inputs,
+            uniform_inputs: false,
             reads: ReadPlan::default(),
         }
     }

@@ -89,6 +89,7 @@ fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
             rows: None,
             head_rows: 1,
             inputs: InputType::F32,
+            uniform_inputs: false,
             direct: true,
             reads: ReadPlan::default(),
         };

@@ -2,7 +2,8 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, SubgroupOperationSet, ValidationFlags, Validator};
-use tilestream::gpu::kernels::{InputType, KernelId, KernelRow, Tuning};
+use tilestream::gpu::kernels::{KernelId, KernelRow, Tuning};
+use tilestream::gpu::tuning::plain_product;
 
 const LANES: &[u32] = &[1, 8, 32];
 
@@ -18,6 +19,7 @@ fn tunings() -> impl Iterator<Item = Tuning> {
             matrix_rows: rows,
             subgroups,
             loads_64,
+            uniform_inputs: true,
             found: Vec::new(),
         })
     })
@@ -108,7 +110,7 @@ fn a_kernel_stays_within_the_smallest_limits() {
 #[test]
 fn a_broken_shader_is_named_by_file_and_line() {
     let tuning = tunings().next().expect("one");
-    let row = KernelId::MatVec(tilestream::encoding::Encoding::Q4_1, InputType::F32).row(&tuning).expect("composes");
+    let row = plain_product(tilestream::encoding::Encoding::Q4_1, 1).row(&tuning).expect("composes");
     let broken = row.composed.source.replacen("unpack2x16float(weights1[(row", "unpack2x16fload(weights1[(row", 1);
     let (line, _) = validate(&broken, &tuning).expect_err("an unknown function");
     let place = row.composed.place(line);

@@ -1,11 +1,5 @@
 // Inputs of eight bits, as quantize_rows.wgsl writes them: a chunk is 32 whole numbers, which stand twice, in natural order
 // and with the even ones of eight columns before the odd ones; and what they are multiplied with.
-@group(0) @binding(3) var<storage, read> input: array<Sixteen>;
-
-fn input_at(at: u32) -> vec4<u32> {
-    return words(input[at]);
-}
-
 const CHUNK_VECTORS = 5u;
 
 struct Inputs {
@@ -16,7 +10,7 @@ struct Inputs {
 }
 
 fn inputs_at(at: u32) -> Inputs {
-    return Inputs(input_at(at + ORDER), input_at(at + ORDER + 1u), bitcast<vec4<f32>>(input_at(at + 4u)));
+    return Inputs(input_words(at + ORDER), input_words(at + ORDER + 1u), bitcast<vec4<f32>>(input_words(at + 4u)));
 }
 
 fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {

@@ -1,8 +1,6 @@
 // Inputs as they are: 32 values of a chunk in eight vectors.
-@group(0) @binding(3) var<storage, read> input: array<Sixteen>;
-
 fn input_at(at: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>(words(input[at]));
+    return bitcast<vec4<f32>>(input_words(at));
 }
 
 const CHUNK_VECTORS = 8u;

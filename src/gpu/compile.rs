@@ -134,7 +134,10 @@ fn bind_group_layout(device: &wgpu::Device, row: &KernelRow) -> wgpu::BindGroupL
     };
     let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, row.params_bytes)];
     entries.extend((1..).zip(row.bindings).map(|(index, access)| {
-        let ty = wgpu::BufferBindingType::Storage { read_only: *access == Access::Read };
+        let ty = match access {
+            Access::Uniform => wgpu::BufferBindingType::Uniform,
+            _ => wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+        };
         entry(index, ty, false, 0)
     }));
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(row.entry), entries: &entries })

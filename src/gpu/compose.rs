@@ -64,6 +64,8 @@ sources![
     "parts/gelu.wgsl",
     "parts/gelu_tanh.wgsl",
     "parts/input_in_groups.wgsl",
+    "parts/input_storage.wgsl",
+    "parts/input_uniform.wgsl",
     "parts/input_whole.wgsl",
     "parts/inputs_f32.wgsl",
     "parts/kv_f16.wgsl",

@@ -2,6 +2,7 @@
 
 pub use super::compile::{Kernel, Kernels};
 use super::compose::Composed;
+pub use super::inputs::*;
 pub use super::params::*;
 pub use super::tuning::{Shape, Tuning};
 use crate::Result;
@@ -15,8 +16,6 @@ pub const PAGE_TOKENS: u32 = 32;
 pub const SPAN_PAGES: u32 = 32;
 /// Queries that attention serves at once: a row alone whose heads share no keys, and others.
 pub const QUERIES: [u32; 2] = [1, 4];
-/// Bytes of 32 columns of a row of [`InputType::I8`]: the numbers twice, and 16 bytes of what they are multiplied with.
-pub const I8_CHUNK_BYTES: u64 = 80;
 /// Tokens that the tiled matrix product keeps in registers.
 pub const TOKENS: u32 = 4;
 
@@ -126,26 +125,15 @@ impl KvType {
     }
 }
 
-/// What numbers matrices are multiplied with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum InputType {
-    /// Activations as they are.
-    #[default]
-    F32,
-    /// Activations rounded to whole numbers of eight bits, with a scale for each 32 of them, where the matrix holds whole
-    /// numbers too: four products in one instruction, and an error of about a hundredth.
-    I8,
-}
-
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelId {
     /// Matrix times one token.
-    MatVec(Encoding, InputType),
+    MatVec(Encoding, InputType, InputSpace),
     /// The same where the matrix's rows come in groups, each with a part of the input of its own.
     MatVecInGroups(Encoding),
     /// Matrix times many tokens; the same bits for each.
-    MatMul(Encoding, InputType),
+    MatMul(Encoding, InputType, InputSpace),
     /// The transpose of each group of a matrix's rows times the values of a group.
     MatMulTransposed(Encoding),
     /// Rows as [`InputType::I8`].
@@ -178,8 +166,9 @@ pub enum KernelId {
 pub(super) enum Access {
     Read,
     Write,
+    Uniform,
 }
-use Access::{Read, Write};
+use Access::{Read, Uniform, Write};
 
 /// A kernel as data.
 #[derive(Clone, Debug)]
@@ -221,8 +210,10 @@ impl KernelId {
         }
         for row in ENCODINGS {
             let encoding = row.encoding;
-            for input in encoding.input_types() {
-                ids.extend([Self::MatVec(encoding, *input), Self::MatMul(encoding, *input)]);
+            for input in encoding.input_types().iter().copied() {
+                for space in [InputSpace::Storage, InputSpace::Uniform] {
+                    ids.extend([Self::MatVec(encoding, input, space), Self::MatMul(encoding, input, space)]);
+                }
             }
             ids.extend([Self::MatVecInGroups(encoding), Self::MatMulTransposed(encoding)]);
         }
@@ -250,7 +241,7 @@ impl KernelId {
             ("SCALE_CHUNKS", self.encoding().map_or(1, Encoding::scale_chunks)),
         ];
         if self.is_product() {
-            constants.push(("STRANDS", tuning.strands));
+            constants.extend([("STRANDS", tuning.strands), ("UNIFORM_VECTORS", UNIFORM_BYTES as u32 / 16)]);
         }
         let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let composed = Composed::new(enable, &constants, &parts)?;
@@ -266,9 +257,9 @@ impl KernelId {
     /// What the matrix of a product is stored in.
     fn encoding(self) -> Option<Encoding> {
         match self {
-            Self::MatVec(encoding, _)
+            Self::MatVec(encoding, ..)
             | Self::MatVecInGroups(encoding)
-            | Self::MatMul(encoding, _)
+            | Self::MatMul(encoding, ..)
             | Self::MatMulTransposed(encoding) => Some(encoding),
             _ => None,
         }
@@ -293,9 +284,14 @@ impl KernelId {
         let weights = ["parts/weights.wgsl", loads, "parts/bits.wgsl"];
         const WHOLE: &str = "parts/input_whole.wgsl";
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
-        const PRODUCT: &[Access] = &[Read, Read, Read, Read, Write];
+        let product = |space| -> &'static [Access] {
+            match space {
+                InputSpace::Storage => &[Read, Read, Read, Read, Write],
+                InputSpace::Uniform => &[Read, Read, Uniform, Read, Write],
+            }
+        };
         let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
-        let matmul = |encoding: Encoding, input: InputType, groups: &str| {
+        let matmul = |encoding: Encoding, input: InputType, space: InputSpace, groups: &str| {
             let (rows, _) = self.block(tuning);
             let (inputs, folder, encoding) = match (input, encoding.i8_parts()) {
                 (InputType::I8, Some(parts)) => ("i8/inputs.wgsl", "i8", parts),
@@ -303,7 +299,11 @@ impl KernelId {
             };
             let (rows_of, totals) = (format!("{folder}/rows_{rows}.wgsl"), format!("parts/totals_{rows}.wgsl"));
             let strands = format!("parts/strands_{}.wgsl", tuning.strands / tuning.shape(self).lanes.max(1));
-            let all = ["matmul.wgsl", inputs, &rows_of, &totals, &strands, lanes, groups];
+            let input = match space {
+                InputSpace::Storage => "parts/input_storage.wgsl",
+                InputSpace::Uniform => "parts/input_uniform.wgsl",
+            };
+            let all = ["matmul.wgsl", input, inputs, &rows_of, &totals, &strands, lanes, groups];
             own(&[&all[..], &weights, encoding].concat())
         };
         let transposed =
@@ -315,14 +315,15 @@ impl KernelId {
         // A processor counts loads, a GPU wants neighbours to load what lies together.
         let wide = if tuning.attention_lanes < 32 { "parts/wide_4.wgsl" } else { "parts/wide_1.wgsl" };
         match self {
-            Self::MatVec(encoding, input) => {
-                ("matvec", matmul(encoding, input, WHOLE), PRODUCT, size::<MatMulParams>())
+            Self::MatVec(encoding, input, space) => {
+                ("matvec", matmul(encoding, input, space, WHOLE), product(space), size::<MatMulParams>())
             }
             Self::MatVecInGroups(encoding) => {
-                ("matvec", matmul(encoding, InputType::F32, IN_GROUPS), PRODUCT, size::<MatMulParams>())
+                let (input, space) = Default::default();
+                ("matvec", matmul(encoding, input, space, IN_GROUPS), product(space), size::<MatMulParams>())
             }
-            Self::MatMul(encoding, input) => {
-                ("matmul", matmul(encoding, input, WHOLE), PRODUCT, size::<MatMulParams>())
+            Self::MatMul(encoding, input, space) => {
+                ("matmul", matmul(encoding, input, space, WHOLE), product(space), size::<MatMulParams>())
             }
             Self::QuantizeRows => {
                 ("quantize_rows", own(&["quantize_rows.wgsl"]), &[Read, Write], size::<QuantizeRowsParams>())

@@ -2,7 +2,9 @@
 
 use bytemuck::Zeroable;
 
-use super::kernels::{CopyParams, I8_CHUNK_BYTES, InputType, KernelId, Kernels, MatMulParams, grid};
+use super::kernels::{
+    CopyParams, InputSpace, InputType, InputWindow, KernelId, Kernels, MatMulParams, UNIFORM_BYTES, grid,
+};
 use super::recorder::{Bind, Recorder};
 use super::{CountedBuffer, Gpu, tuning};
 use crate::encoding::Encoding;
@@ -26,7 +28,7 @@ pub async fn copy(gpu: &Gpu, kernels: &Kernels) -> Result<f64> {
     let (from, to) = (gpu.buffer("from", bytes, usage).await?, gpu.buffer("to", bytes, usage).await?);
     let params = CopyParams { vectors: (bytes / 16) as u32 };
     let mut bench = Bench::new(gpu, kernels, KernelId::Copy).await?;
-    let seconds = bench.seconds(|_| (vec![(&from).into(), (&to).into()], params, grid::copy(&params))).await?;
+    let seconds = bench.seconds(|_| (vec![(&from).into(), (&to).into()], params, grid::copy(&params)), 1).await?;
     Ok(2.0 * bytes as f64 / seconds)
 }
 
@@ -60,6 +62,8 @@ pub struct ProductBench {
     /// Weights, input, vectors, output.
     buffers: [CountedBuffer; 4],
     params: MatMulParams,
+    /// What a dispatch takes of the input, one after the other.
+    windows: Vec<InputWindow>,
     /// Matrices in the weights, one behind the other.
     count: u64,
     matrix_bytes: u64,
@@ -77,10 +81,13 @@ impl ProductBench {
         let matrix_bytes = product.bytes();
         let count = (spread_bytes.min(gpu.largest_binding_bytes()) / matrix_bytes.max(1)).max(1);
         let chunks = columns.div_ceil(32);
-        let id = tuning::product(encoding, input, tokens);
-        let input_bytes = u64::from(chunks) * if input == InputType::I8 { I8_CHUNK_BYTES } else { 32 * 4 };
+        let input_bytes = u64::from(chunks) * input.chunk_bytes();
+        let space = InputSpace::of(gpu.tuning().uniform_inputs, input_bytes, tokens);
+        let windows = space.windows(input_bytes, tokens).collect();
+        let id = tuning::product(encoding, (input, space), tokens);
         let weights = gpu.buffer("weights", matrix_bytes * count, usage).await?;
-        let input = gpu.buffer("input", input_bytes * u64::from(tokens), usage).await?;
+        let input_bytes_all = input_bytes * u64::from(tokens) + UNIFORM_BYTES;
+        let input = gpu.buffer("input", input_bytes_all, usage | wgpu::BufferUsages::UNIFORM).await?;
         let vectors = gpu.buffer("vectors", 16, usage).await?;
         let output = gpu.buffer("output", u64::from(rows) * 4 * u64::from(tokens), usage).await?;
         fill(gpu, &weights).await?;
@@ -103,7 +110,12 @@ impl ProductBench {
             ..MatMulParams::zeroed()
         };
         let (gpu, buffers) = (gpu.clone(), [weights, input, vectors, output]);
-        Ok(Self { gpu, id, buffers, params, count, matrix_bytes })
+        Ok(Self { gpu, id, buffers, params, windows, count, matrix_bytes })
+    }
+
+    /// The kernel that is measured.
+    pub fn id(&self) -> KernelId {
+        self.id
     }
 
     /// Seconds of one product; a measurement takes `least_s` or more.
@@ -114,14 +126,17 @@ impl ProductBench {
         let mut bench = Bench::new(&self.gpu, kernels, self.id).await?;
         bench.least_s = least_s;
         let [weights, input, vectors, output] = &self.buffers;
+        let count = self.windows.len() as u64;
         let call = |index: u64| {
-            let weight_base = (index % self.count * self.matrix_bytes / 16) as u32;
-            let params = MatMulParams { weight_base, ..self.params };
-            let binds: Vec<Bind<'_>> =
-                vec![weights.into(), weights.into(), input.into(), vectors.into(), output.into()];
+            let weight_base = (index / count % self.count * self.matrix_bytes / 16) as u32;
+            let window = self.windows[(index % count) as usize];
+            let InputWindow { first_token, tokens, base: input_base, .. } = window;
+            let params = MatMulParams { weight_base, first_token, tokens, input_base, ..self.params };
+            let input = Bind::window(input, window);
+            let binds: Vec<Bind<'_>> = vec![weights.into(), weights.into(), input, vectors.into(), output.into()];
             (binds, params, grid::matmul(kernels.tuning(), self.id, &params))
         };
-        bench.seconds(call).await
+        Ok(bench.seconds(call, count).await? * count as f64)
     }
 }
 
@@ -195,12 +210,13 @@ impl Bench {
         Ok(Self { gpu: gpu.clone(), recorder: Recorder::new(gpu).await?, kernel, least_s: LEAST_S })
     }
 
-    /// Seconds of one dispatch, of which `call` gives buffers, parameters and grid by its number.
+    /// Seconds of one dispatch of `least_count` or more, of which `call` gives buffers, parameters and grid by its number.
     async fn seconds<'a, P: bytemuck::Pod>(
         &mut self,
         call: impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]),
+        least_count: u64,
     ) -> Result<f64> {
-        let mut count = 1;
+        let mut count = least_count;
         // Some drivers compile when a kernel is first used.
         self.run(&call, count).await?;
         while self.run(&call, count).await? < self.least_s && !self.recorder.is_full() && count < 200 {

@@ -3,6 +3,7 @@
 mod compile;
 pub mod compose;
 pub mod device;
+mod inputs;
 pub mod kernels;
 pub mod measure;
 pub mod memory;

@@ -20,7 +20,7 @@ params! {
     MatMulParams {
         rows: u32, first_row: u32, weight_base: u32, row_stride: u32, chunks: u32, tokens: u32, input_stride: u32,
         output_stride: u32, plane1: u32, plane2: u32, plane3: u32, bias_offset: u32, scale: f32, flags: u32,
-        group_rows: u32, input_group: u32,
+        group_rows: u32, input_group: u32, input_base: u32, first_token: u32,
     }
     /// `shaders/matmul_transposed.wgsl`. Offsets and strides of weights count 16 bytes, the others floats.
     MatMulTransposedParams {

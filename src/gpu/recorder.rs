@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::device::{Gpu, Mapping};
-use super::kernels::{Kernel, KernelId};
+use super::kernels::{InputWindow, Kernel, KernelId};
 use super::memory::CountedBuffer;
 use super::timeline::{Place, Timeline, Timer, timer_bytes};
 use crate::{Error, ErrorKind, Result};
@@ -34,6 +34,11 @@ impl<'a> Bind<'a> {
     /// A range of a buffer; the offset is a multiple of 256.
     pub fn range(buffer: &'a CountedBuffer, offset_bytes: u64, len_bytes: u64) -> Self {
         Self { buffer, offset_bytes, len_bytes: Some(len_bytes) }
+    }
+
+    /// What a dispatch takes of a product's input.
+    pub fn window(buffer: &'a CountedBuffer, window: InputWindow) -> Self {
+        Self { buffer, offset_bytes: window.offset_bytes, len_bytes: window.len_bytes }
     }
 }
 

@@ -11,7 +11,7 @@ use super::Gpu;
 use super::compile::Kernels;
 use super::kernels::{InputType, KernelId};
 use super::measure::{Product, ProductBench, SPREAD_BYTES};
-use super::tuning::{Shape, Tuning, product, shuffling_lanes};
+use super::tuning::{Shape, Tuning, plain_product, shuffling_lanes};
 use crate::Result;
 use crate::platform::{REMEMBERS, now_s, recall, remember};
 
@@ -26,7 +26,7 @@ const MANY: u32 = 64;
 /// Rows of a measured matrix at most: about what lies together of a large one.
 const MOST_ROWS: u32 = 4096;
 /// Changed with what a shape or its measurement means.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// One candidate, measured.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
     fn take_known(&mut self, of: Product, tokens: u32, farthest: f64) -> bool {
         let shapes = self.tuning.shapes(self.shuffling());
         let Some(shape) = known(&self.found, &shapes, of, tokens, farthest) else { return false };
-        self.tuning = self.tuning.with(product(of.encoding, InputType::F32, tokens), shape);
+        self.tuning = self.tuning.with(plain_product(of.encoding, tokens), shape);
         true
     }
 
@@ -138,7 +138,7 @@ impl<'a> Search<'a> {
         let spread = SPREAD_BYTES.min(self.gpu.accountant().free_bytes() / 2);
         let most_rows = spread / of.encoding.row_stride(u64::from(of.columns)).max(1);
         of.rows = of.rows.min(MOST_ROWS).min(u32::try_from(most_rows).unwrap_or(u32::MAX)).max(1);
-        let id = product(of.encoding, InputType::F32, tokens);
+        let id = plain_product(of.encoding, tokens);
         let bench = ProductBench::new(self.gpu, of, InputType::F32, tokens, spread).await?;
         let (gpu, shapes) = (self.gpu, self.tuning.shapes(self.shuffling()));
         let mut measured = HashMap::new();
@@ -150,7 +150,7 @@ impl<'a> Search<'a> {
             if round.is_empty() || now_s() >= until_s {
                 break;
             }
-            for (shape, kernels) in self.compiled(id, &round).await {
+            for (shape, kernels) in self.compiled(bench.id(), &round).await {
                 // The first one at least, so that a slow machine does not begin anew at every start.
                 if now_s() >= until_s && !measured.is_empty() {
                     break;

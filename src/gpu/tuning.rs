@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernels::{InputType, KernelId};
+use super::kernels::{InputSpace, InputType, KernelId};
 use crate::encoding::Encoding;
 
 /// Invocations of a workgroup that every adapter allows.
@@ -61,6 +61,8 @@ pub struct Tuning {
     pub subgroups: bool,
     /// Whether matrix products load eight bytes at once instead of four: see shaders/parts/loads_64.wgsl.
     pub loads_64: bool,
+    /// Whether matrix products find their inputs in uniform buffers: see shaders/parts/input_uniform.wgsl.
+    pub uniform_inputs: bool,
     /// What measurements found better for a product.
     pub found: Vec<(KernelId, Shape)>,
 }
@@ -83,6 +85,7 @@ impl Tuning {
                 matrix_rows: 4,
                 subgroups: true,
                 loads_64: features.contains(super::SHADER_INT64) && info.backend == wgpu::Backend::Vulkan,
+                uniform_inputs: info.backend == wgpu::Backend::Vulkan,
                 found: Vec::new(),
             },
             true => Self::WITHOUT_SUMS,
@@ -96,6 +99,7 @@ impl Tuning {
                 matrix_rows: 4,
                 subgroups: fits(32),
                 loads_64: false,
+                uniform_inputs: false,
                 found: Vec::new(),
             },
         }
@@ -112,6 +116,7 @@ impl Tuning {
         matrix_rows: 4,
         subgroups: false,
         loads_64: false,
+        uniform_inputs: false,
         found: Vec::new(),
     };
 
@@ -161,18 +166,23 @@ pub fn shuffling_lanes(info: &wgpu::AdapterInfo, features: wgpu::Features) -> u3
     if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 }
 }
 
-/// The product whose shape `id` has: the one with inputs as they are, which is what searches measure.
+/// The product whose shape `id` has, whatever its input.
 fn searched(id: KernelId) -> KernelId {
     match id {
-        KernelId::MatVec(encoding, _) => KernelId::MatVec(encoding, InputType::F32),
-        KernelId::MatMul(encoding, _) => KernelId::MatMul(encoding, InputType::F32),
+        KernelId::MatVec(encoding, ..) => plain_product(encoding, 1),
+        KernelId::MatMul(encoding, ..) => plain_product(encoding, super::kernels::TOKENS),
         id => id,
     }
 }
 
 /// The product of an encoding with one token, or with many.
-pub fn product(encoding: Encoding, input: InputType, tokens: u32) -> KernelId {
-    if tokens > 1 { KernelId::MatMul(encoding, input) } else { KernelId::MatVec(encoding, input) }
+pub fn product(encoding: Encoding, (input, space): (InputType, InputSpace), tokens: u32) -> KernelId {
+    if tokens > 1 { KernelId::MatMul(encoding, input, space) } else { KernelId::MatVec(encoding, input, space) }
+}
+
+/// The same with inputs as they are, in a storage buffer: it stands for all of them where shapes are found.
+pub fn plain_product(encoding: Encoding, tokens: u32) -> KernelId {
+    product(encoding, Default::default(), tokens)
 }
 
 #[cfg(test)]
@@ -194,7 +204,7 @@ mod tests {
                 assert_eq!(shapes.iter().filter(|other| *other == shape).count(), 1, "{shape}");
             }
         }
-        let usual = gpu().shape(KernelId::MatVec(Encoding::Q4_1, InputType::F32));
+        let usual = gpu().shape(plain_product(Encoding::Q4_1, 1));
         assert!(gpu().shapes(32).contains(&usual) && !gpu().shapes(16).contains(&usual));
     }
 
@@ -219,12 +229,11 @@ mod tests {
 
     #[test]
     fn what_was_found_serves_its_own_product_only() {
-        let (one, other) =
-            (KernelId::MatVec(Encoding::Q4_1, InputType::F32), KernelId::MatVec(Encoding::Q8_0, InputType::F32));
+        let (one, other) = (plain_product(Encoding::Q4_1, 1), plain_product(Encoding::Q8_0, 1));
         let shape = Shape { lanes: 8, groups: 8, rows: 4, subgroups: true };
         let tuning = gpu().with(one, Shape { rows: 8, ..shape }).with(one, shape);
         assert_eq!((tuning.shape(one), tuning.shape(other)), (shape, gpu().shape(other)));
-        let rounded = KernelId::MatVec(Encoding::Q4_1, InputType::I8);
+        let rounded = product(Encoding::Q4_1, (InputType::I8, InputSpace::Uniform), 1);
         assert_eq!((tuning.shape(rounded), gpu().with(rounded, shape).shape(rounded)), (shape, shape));
     }
 }

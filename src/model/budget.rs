@@ -2,7 +2,7 @@
 
 use super::kv::KvGeometry;
 use super::layout::{MatrixLayout, ModelLayout};
-use crate::gpu::kernels::{I8_CHUNK_BYTES, InputType};
+use crate::gpu::kernels::{I8_CHUNK_BYTES, InputType, UNIFORM_BYTES};
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
 use crate::gpu::recorder::RECORDER_BYTES;
 use crate::plan::{CHUNK_COLUMNS, ModelSpec, Op};
@@ -36,6 +36,8 @@ pub struct Demand {
     pub direct: bool,
     /// What products may take their inputs as.
     pub inputs: InputType,
+    /// Whether products find their inputs in uniform buffers where the budget has room for what is behind their last rows.
+    pub uniform_inputs: bool,
     /// How large and how many reads the disk likes; a small budget has smaller and fewer.
     pub reads: ReadPlan,
 }
@@ -48,6 +50,8 @@ pub struct Shares {
     pub window_bytes: u64,
     pub windows: usize,
     pub pinned_bytes: u64,
+    /// Whether each buffer that a product takes has [`UNIFORM_BYTES`] behind its last row.
+    pub uniform_inputs: bool,
     /// Everything that is neither windows nor pinned tiles: activations, KV cache, recurrent states, logits, staging.
     pub fixed_bytes: u64,
 }
@@ -125,6 +129,11 @@ pub fn i8_input_bytes(layout: &ModelLayout, inputs: InputType, rows: u64, heads:
     rows.max(heads) * chunks * I8_CHUNK_BYTES
 }
 
+/// Bytes behind the last rows of what products take: activations, the head's input, the rounded one.
+fn behind_inputs(spec: &ModelSpec, demand: &Demand) -> u64 {
+    (spec.buffers.len() as u64 + 1 + u64::from(demand.inputs == InputType::I8)) * UNIFORM_BYTES
+}
+
 /// Rows of a sweep that were asked for. A recurrent layer goes over them one by one in a single dispatch, and llvmpipe leaves
 /// a loop without a word after 65,535 turns: 250 rows of a state of 128 values.
 fn asked_rows(spec: &ModelSpec, demand: &Demand) -> Option<u64> {
@@ -156,8 +165,11 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     }
     let cap = demand.budget_bytes - ALLOCATOR_SLACK_BYTES;
     let head_rows = demand.head_rows.max(1);
-    let fixed = |rows: u64| fixed_bytes(spec, layout, kv, demand, rows, u64::from(head_rows));
     let least_pipeline = pipeline_bytes(smallest_window(layout), FEWEST_WINDOWS, demand.direct);
+    let behind = behind_inputs(spec, demand);
+    let uniform_inputs = demand.uniform_inputs && behind <= (demand.budget_bytes - smallest) / 8;
+    let behind = if uniform_inputs { behind } else { 0 };
+    let fixed = |rows: u64| behind + fixed_bytes(spec, layout, kv, demand, rows, u64::from(head_rows));
     // Rows may take an eighth of what is free beyond the least, so that a small budget still pins and reads ahead.
     let mut rows = asked_rows(spec, demand).unwrap_or(MOST_ROWS);
     while demand.rows.is_none() && rows > 1 && fixed(rows) - fixed(1) > (cap - fixed(1) - least_pipeline) / 8 {
@@ -168,7 +180,7 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     let (window_bytes, windows) = windows(free, smallest_window(layout), demand);
     let left = free - pipeline_bytes(window_bytes, windows, demand.direct);
     let pinned_bytes = demand.most_pinned_bytes.map_or(left, |most| most.min(left));
-    Ok(Shares { rows: rows as u32, head_rows, window_bytes, windows, pinned_bytes, fixed_bytes })
+    Ok(Shares { rows: rows as u32, head_rows, window_bytes, windows, pinned_bytes, uniform_inputs, fixed_bytes })
 }
 
 /// The windows that the disk likes, one in use and the others being filled, where an eighth of what is free holds them. Else
@@ -225,6 +237,7 @@ mod tests {
                 head_rows: 1,
                 direct,
                 inputs: InputType::F32,
+                uniform_inputs: false,
                 reads,
             };
             assert_eq!(windows(free, SMALLEST_WINDOW_BYTES, &demand), expected, "{free} bytes, {reads:?}");

@@ -2,8 +2,9 @@
 
 use super::budget::{self, Shares, padded};
 use super::layout::ModelLayout;
+use super::products::InputChoice;
 use crate::Result;
-use crate::gpu::kernels::InputType;
+use crate::gpu::kernels::UNIFORM_BYTES;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::plan::ModelSpec;
 
@@ -17,6 +18,8 @@ pub(super) struct Buffers {
     pub(super) head_input: CountedBuffer,
     pub(super) head_normed: CountedBuffer,
     pub(super) logits: CountedBuffer,
+    /// What products may do with their inputs.
+    pub(super) inputs: InputChoice,
     /// The rounded input of the product under way, where products take one.
     pub(super) i8_input: Option<CountedBuffer>,
 }
@@ -31,28 +34,33 @@ impl Buffers {
         spec: &ModelSpec,
         layout: &ModelLayout,
         shares: &Shares,
-        inputs: InputType,
+        inputs: InputChoice,
     ) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let (rows, heads) = (u64::from(shares.rows), u64::from(shares.head_rows));
-        let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let (behind, uniform) = match inputs.uniform {
+            true => (UNIFORM_BYTES, Usage::UNIFORM),
+            false => (0, Usage::empty()),
+        };
+        let usage = Usage::STORAGE | uniform;
         let mut activations = Vec::with_capacity(spec.buffers.len());
         for buffer in &spec.buffers {
-            let bytes = rows * padded(buffer.width) * 4;
-            activations.push(gpu.buffer(buffer.name, bytes, usage).await?);
+            let bytes = rows * padded(buffer.width) * 4 + behind;
+            activations.push(gpu.buffer(buffer.name, bytes, usage | Usage::COPY_DST | Usage::COPY_SRC).await?);
         }
         let hidden = heads * padded(spec.hidden) * 4;
-        let i8_input = match budget::i8_input_bytes(layout, inputs, rows, heads) {
+        let i8_input = match budget::i8_input_bytes(layout, inputs.most_rounded, rows, heads) {
             0 => None,
-            bytes => Some(gpu.buffer("rounded input", bytes, Usage::STORAGE).await?),
+            bytes => Some(gpu.buffer("rounded input", bytes + behind, usage).await?),
         };
         Ok(Self {
+            inputs,
             i8_input,
             activations,
             vectors: gpu.buffer("vectors", layout.largest_vectors_bytes(), Usage::STORAGE | Usage::COPY_DST).await?,
             attention_state: gpu.buffer("attention state", rows * budget::most_heads(spec) * 8, Usage::STORAGE).await?,
             head_input: gpu.buffer("head input", hidden, Usage::STORAGE).await?,
-            head_normed: gpu.buffer("head normed", hidden, Usage::STORAGE).await?,
+            head_normed: gpu.buffer("head normed", hidden + behind, usage).await?,
             logits: gpu.buffer("logits", heads * u64::from(spec.vocab) * 4, Usage::STORAGE | Usage::COPY_SRC).await?,
         })
     }

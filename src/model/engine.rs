@@ -10,6 +10,7 @@ use super::experts::ExpertStep;
 use super::kv::{KvCache, KvGeometry, SequencePages};
 use super::layout::{LayerLayout, ModelLayout};
 use super::needed::needed_kernels;
+use super::products::InputChoice;
 use super::readback::Readback;
 use super::recurrent::RecurrentStates;
 use super::sections::Sections;
@@ -105,16 +106,18 @@ impl Engine {
         let geometry = KvGeometry::new(&spec, kv_kind)?;
         demand.direct = gpu.uploads_directly();
         demand.budget_bytes = gpu.budget_bytes();
+        demand.uniform_inputs = gpu.tuning().uniform_inputs;
         let shares = budget::share(&spec, &layout, &geometry, &demand)?;
         let tuning = match gpu.searches() {
             true => Search::new(&gpu).of_model(&layout.products()).await,
             false => gpu.tuning().clone(),
         };
+        let inputs = InputChoice { most_rounded: demand.inputs, uniform: shares.uniform_inputs };
         let kernels = Kernels::new(&gpu.device, tuning).with_cache(gpu.pipeline_cache());
-        kernels.prepare(&needed_kernels(&spec, &layout, kv_kind, demand.inputs)).await?;
+        kernels.prepare(&needed_kernels(&spec, &layout, kv_kind, inputs)).await?;
         gpu.keep_pipelines();
         let recorder = Recorder::new(&gpu).await?;
-        let buffers = Buffers::new(&gpu, &spec, &layout, &shares, demand.inputs).await?;
+        let buffers = Buffers::new(&gpu, &spec, &layout, &shares, inputs).await?;
         let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
         let mut step = Step::new(&gpu, sizes).await?;
         if !model.store().is_local() {

@@ -8,9 +8,10 @@ use super::layout::{MatrixLayout, Stack, stacks};
 use super::ops::{Operand, group_width, operand, vectors_bind};
 use crate::gpu::CountedBuffer;
 use crate::gpu::kernels::{
-    ACCUMULATE, BIAS, I8_CHUNK_BYTES, InputType, KernelId, MatMulParams, MatMulTransposedParams, QuantizeRowsParams,
-    grid,
+    ACCUMULATE, BIAS, InputSpace, InputType, InputWindow, KernelId, MatMulParams, MatMulTransposedParams,
+    QuantizeRowsParams, grid,
 };
+use crate::gpu::recorder::Bind;
 use crate::gpu::tuning::product;
 use crate::plan::{BufferId, ModelSpec, Op, Part};
 use crate::stream::Placement;
@@ -50,7 +51,7 @@ impl Engine {
 
     pub(super) async fn matmul(&mut self, call: &MatMulCall, tokens: u32, vectors: Vectors) -> Result<()> {
         let matrix = &call.matrix;
-        if call.input_type(&self.buffers) == InputType::I8 {
+        if call.how(&self.buffers, &self.spec, tokens).kind == InputType::I8 {
             self.quantize_input(call, tokens).await?;
         }
         let pieces = matrix.pieces();
@@ -58,10 +59,10 @@ impl Engine {
         let mut tile = self.stream.table().tiles_of(matrix.first_piece..matrix.first_piece + 1).start;
         while tile < end {
             self.bring(tile).await?;
-            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
+            if self.work > WORK_PER_SUBMIT {
                 self.submit().await?;
             }
-            tile = self.matmul_run(call, tile, end, tokens, vectors)?;
+            tile = self.matmul_run(call, tile, end, tokens, vectors).await?;
         }
         Ok(())
     }
@@ -79,8 +80,9 @@ impl Engine {
         self.recorder.dispatch(&kernel, &[input.into(), rounded.into()], &params, grid::quantize_rows(&params))
     }
 
-    /// One dispatch over the tiles from `first` on that lie together; returns the tile after them.
-    fn matmul_run(
+    /// The tiles from `first` on that lie together, in one dispatch or one for each window of the input; returns the tile
+    /// after them.
+    async fn matmul_run(
         &mut self,
         call: &MatMulCall,
         first: usize,
@@ -100,16 +102,14 @@ impl Engine {
             true => (encoding.plane_offset(matrix.columns, index) / 16) as u32,
             false => 0,
         };
-        let (input, input_stride) = call.input(&self.buffers, &self.spec);
-        let (output, output_width) = operand(&self.buffers, &self.spec, call.output);
+        let ProductInput { kind, space, row_bytes } = call.how(&self.buffers, &self.spec, tokens);
+        let (_, output_width) = operand(&self.buffers, &self.spec, call.output);
         let params = MatMulParams {
             rows: rows as u32,
             first_row: first_row as u32,
-            weight_base: (start.offset_bytes / 16) as u32,
             row_stride: (encoding.row_stride(matrix.columns) / 16) as u32,
             chunks: matrix.columns.div_ceil(32) as u32,
-            tokens,
-            input_stride: input_stride as u32,
+            input_stride: (row_bytes / 16) as u32,
             output_stride: output_width as u32,
             plane1: plane(1),
             plane2: plane(2),
@@ -119,25 +119,38 @@ impl Engine {
             flags: (u32::from(call.accumulate) * ACCUMULATE) | (u32::from(call.bias.is_some()) * BIAS),
             group_rows: if let Form::InGroups(groups) = call.form { groups.rows } else { 0 },
             input_group: if let Form::InGroups(groups) = call.form { groups.input / 4 } else { 0 },
+            ..MatMulParams::default()
         };
         let id = match call.form {
-            Form::Whole => product(encoding, call.input_type(&self.buffers), tokens),
+            Form::Whole => product(encoding, (kind, space), tokens),
             Form::InGroups(_) => KernelId::MatVecInGroups(encoding),
             Form::Transposed(..) => KernelId::MatMulTransposed(encoding),
         };
         let kernel = self.kernel(id)?;
-        self.recorder.set_weights(first..next, rows * encoding.row_stride(matrix.columns));
-        if let Form::Transposed(groups, first) = call.form {
-            let params = groups.transposed(&params, matrix.columns, first);
-            let binds = [start.buffer.into(), start.buffer.into(), input.into(), output.into()];
-            self.recorder.dispatch(&kernel, &binds, &params, grid::matmul_transposed(&params))?;
-        } else {
-            let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
-            let binds = [start.buffer.into(), start.buffer.into(), input.into(), vectors, output.into()];
-            let size = grid::matmul(self.kernels.tuning(), id, &params);
-            self.recorder.dispatch(&kernel, &binds, &params, size)?;
-        }
         self.work += rows * matrix.columns * u64::from(tokens);
+        for window in space.windows(row_bytes, tokens) {
+            if self.recorder.is_full() {
+                self.submit().await?;
+            }
+            // A submit takes no tile away.
+            let start = self.stream.locate(first).ok_or_else(lost)?;
+            self.recorder.set_weights(first..next, rows * encoding.row_stride(matrix.columns));
+            let InputWindow { first_token, tokens, base: input_base, .. } = window;
+            let weight_base = (start.offset_bytes / 16) as u32;
+            let params = MatMulParams { weight_base, first_token, tokens, input_base, ..params };
+            let (input, weights) = (call.input(&self.buffers, &self.spec, kind), start.buffer.into());
+            let (output, _) = operand(&self.buffers, &self.spec, call.output);
+            if let Form::Transposed(groups, first) = call.form {
+                let params = groups.transposed(&params, matrix.columns, first);
+                let binds = [weights, weights, input.into(), output.into()];
+                self.recorder.dispatch(&kernel, &binds, &params, grid::matmul_transposed(&params))?;
+            } else {
+                let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
+                let binds = [weights, weights, Bind::window(input, window), vectors, output.into()];
+                let size = grid::matmul(self.kernels.tuning(), id, &params);
+                self.recorder.dispatch(&kernel, &binds, &params, size)?;
+            }
+        }
         Ok(next)
     }
 
@@ -172,23 +185,50 @@ pub(super) struct MatMulCall {
 }
 
 impl MatMulCall {
-    /// What it takes its input as.
-    fn input_type(&self, buffers: &Buffers) -> InputType {
-        match (&buffers.i8_input, self.form) {
-            (Some(_), Form::Whole) => self.matrix.encoding.input_type(InputType::I8),
-            _ => InputType::F32,
+    /// How it takes its input.
+    fn how(&self, buffers: &Buffers, spec: &ModelSpec, tokens: u32) -> ProductInput {
+        let (_, width) = operand(buffers, spec, self.input);
+        match self.form {
+            Form::Whole => buffers.inputs.of(&self.matrix, width, tokens),
+            _ => InputChoice::default().of(&self.matrix, width, tokens),
         }
     }
 
-    /// Its input, rounded where it takes that, and the units of 16 bytes between rows.
-    fn input<'a>(&self, buffers: &'a Buffers, spec: &ModelSpec) -> (&'a CountedBuffer, u64) {
-        match (self.input_type(buffers), &buffers.i8_input) {
-            (InputType::I8, Some(rounded)) => (rounded, self.matrix.columns.div_ceil(32) * I8_CHUNK_BYTES / 16),
-            _ => {
-                let (input, width) = operand(buffers, spec, self.input);
-                (input, width / 4)
-            }
+    /// The buffer of its input.
+    fn input<'a>(&self, buffers: &'a Buffers, spec: &ModelSpec, kind: InputType) -> &'a CountedBuffer {
+        match (kind, &buffers.i8_input) {
+            (InputType::I8, Some(rounded)) => rounded,
+            _ => operand(buffers, spec, self.input).0,
         }
+    }
+}
+
+/// How a model's products may take their inputs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct InputChoice {
+    /// As what numbers, at most.
+    pub most_rounded: InputType,
+    /// In uniform buffers, where they fit.
+    pub uniform: bool,
+}
+
+/// How a product takes its input.
+pub(super) struct ProductInput {
+    pub kind: InputType,
+    pub space: InputSpace,
+    /// From one row to the next.
+    pub row_bytes: u64,
+}
+
+impl InputChoice {
+    /// For a matrix that meets its whole input, whose buffer has `width` values a row.
+    pub fn of(self, matrix: &MatrixLayout, width: u64, tokens: u32) -> ProductInput {
+        let kind = matrix.encoding.input_type(self.most_rounded);
+        let row_bytes = match kind {
+            InputType::F32 => width * 4,
+            InputType::I8 => matrix.columns.div_ceil(32) * kind.chunk_bytes(),
+        };
+        ProductInput { kind, space: InputSpace::of(self.uniform, row_bytes, tokens), row_bytes }
     }
 }
 

@@ -127,6 +127,7 @@ pub fn demand() -> Demand {
         head_rows: 8,
         direct: true,
         inputs: InputType::F32,
+        uniform_inputs: false,
         reads: ReadPlan::default(),
     }
 }

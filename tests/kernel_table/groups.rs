@@ -4,7 +4,8 @@ use tilestream::encoding::{self, ENCODINGS, Encoding};
 use tilestream::gpu::kernels::*;
 use tilestream::reference;
 
-use super::{Bench, Random, bits, error, random_row};
+use super::random::{Random, random_row};
+use super::{Bench, bits, error};
 
 /// `groups` groups of `group_rows` rows, packed and as numbers.
 struct Grouped {
@@ -61,11 +62,10 @@ impl Grouped {
                 plane1: self.plane(1),
                 plane2: self.plane(2),
                 plane3: self.plane(3),
-                bias_offset: 0,
                 scale: 1.0,
-                flags: 0,
                 group_rows: self.group_rows as u32,
                 input_group: (input_stride / self.groups().len()) as u32 / 4,
+                ..MatMulParams::default()
             };
             let id = KernelId::MatVecInGroups(self.encoding);
             let size = grid::matmul(bench.kernels.tuning(), id, &params);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
-use tilestream::encoding::{self, ENCODINGS, Encoding};
+use tilestream::encoding::{ENCODINGS, Encoding};
 use tilestream::gpu::kernels::*;
 use tilestream::gpu::recorder::{Bind, Recorder};
 use tilestream::gpu::{CountedBuffer, Gpu};
@@ -15,6 +15,8 @@ mod attention_blocks;
 mod cache;
 mod delta;
 mod groups;
+mod inputs;
+mod product;
 mod random;
 mod rounded;
 mod rows;
@@ -33,7 +35,9 @@ use delta::{
     delta_rules_match_and_go_on_where_their_sequences_stopped,
 };
 use groups::{products_in_groups_match, transposed_products_match_wherever_tiles_are_cut};
-use random::{Random, random_row};
+use inputs::products_have_the_same_bits_wherever_their_inputs_lie;
+use product::Product;
+use random::Random;
 use rounded::{products_with_rounded_inputs_match, rows_are_rounded_to_eight_bits};
 use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_with_their_factors};
 use shapes::{every_shape_for_a_gpu_has_the_same_bits, every_shape_of_a_product_has_the_same_bits};
@@ -55,6 +59,7 @@ cases![
     a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes,
     rows_are_rounded_to_eight_bits,
     products_with_rounded_inputs_match,
+    products_have_the_same_bits_wherever_their_inputs_lie,
     every_shape_of_a_product_has_the_same_bits,
     every_shape_for_a_gpu_has_the_same_bits,
     rows_past_the_largest_grid_are_computed,
@@ -117,18 +122,33 @@ impl Bench {
 
     async fn buffer<T: bytemuck::Pod>(&self, values: &[T]) -> CountedBuffer {
         use wgpu::BufferUsages as Usage;
-        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
+        self.buffer_with(values, 0, Usage::STORAGE).await
+    }
+
+    /// The same with so many bytes behind, for other uses.
+    async fn buffer_with<T: bytemuck::Pod>(
+        &self,
+        values: &[T],
+        behind: u64,
+        usage: wgpu::BufferUsages,
+    ) -> CountedBuffer {
+        use wgpu::BufferUsages as Usage;
         let bytes: &[u8] = bytemuck::cast_slice(values);
-        let buffer = self.gpu.buffer("test", (bytes.len() as u64).max(16), usage).await.expect("fits");
+        let (len, usage) = ((bytes.len() as u64).max(16) + behind, usage | Usage::COPY_SRC | Usage::COPY_DST);
+        let buffer = self.gpu.buffer("test", len, usage).await.expect("fits");
         self.gpu.queue.write_buffer(&buffer, 0, bytes);
         buffer
     }
 
     async fn run<P: bytemuck::Pod>(&mut self, id: KernelId, buffers: &[&CountedBuffer], params: &P, grid: [u32; 3]) {
+        let binds: Vec<Bind<'_>> = buffers.iter().map(|buffer| (*buffer).into()).collect();
+        self.dispatch(id, &binds, params, grid).await;
+    }
+
+    async fn dispatch<P: bytemuck::Pod>(&mut self, id: KernelId, binds: &[Bind<'_>], params: &P, grid: [u32; 3]) {
         self.kernels.prepare(&[id]).await.expect("compiles");
         let kernel: Arc<Kernel> = self.kernels.get(id).expect("prepared");
-        let binds: Vec<Bind<'_>> = buffers.iter().map(|buffer| (*buffer).into()).collect();
-        self.recorder.dispatch(&kernel, &binds, params, grid).expect("records");
+        self.recorder.dispatch(&kernel, binds, params, grid).expect("records");
         self.recorder.submit(|_| ()).await.expect("submits");
     }
 
@@ -141,102 +161,6 @@ impl Bench {
         self.gpu.map(&copy, wgpu::MapMode::Read, after).ready().await.expect("maps");
         let view = copy.get_mapped_range(..).expect("mapped");
         bytemuck::pod_collect_to_vec(&view)
-    }
-}
-
-struct Product {
-    encoding: Encoding,
-    columns: u64,
-    tokens: usize,
-    packed: Vec<u8>,
-    weights: Vec<Vec<f32>>,
-    input: Vec<f32>,
-    bias: Vec<f32>,
-    scale: f32,
-    /// What the kernel takes the input as.
-    input_type: InputType,
-}
-
-impl Product {
-    fn new(encoding: Encoding, rows: usize, columns: u64, tokens: usize) -> Self {
-        let mut random = Random(rows as u64 * 31 + columns + tokens as u64);
-        let (mut packed, mut weights) = (Vec::new(), Vec::new());
-        for _ in 0..rows {
-            let row = random_row(encoding, columns, &mut random);
-            let mut values = vec![0.0; columns as usize];
-            encoding::decode_row(encoding, &row, columns, &mut values).expect("decodes");
-            packed.extend(row);
-            weights.push(values);
-        }
-        let stride = columns.next_multiple_of(32) as usize;
-        let mut input = vec![0.0; tokens * stride];
-        for token in input.chunks_mut(stride) {
-            token[..columns as usize].copy_from_slice(&random.floats(columns as usize));
-        }
-        Self {
-            encoding,
-            columns,
-            tokens,
-            packed,
-            weights,
-            input,
-            bias: random.floats(rows),
-            scale: 1.0,
-            input_type: InputType::F32,
-        }
-    }
-
-    /// `[tokens][rows]`, with tiles of `tile_rows` rows a dispatch.
-    async fn run(&self, bench: &mut Bench, tiled: bool, tile_rows: usize, flags: u32) -> Vec<f32> {
-        let rows = self.weights.len();
-        let weights = bench.buffer(&self.packed).await;
-        let ((input, input_stride), bias) = (self.input(bench).await, bench.buffer(&self.bias).await);
-        let output = bench.buffer(&vec![1.0_f32; self.tokens * rows]).await;
-        let stride = self.encoding.row_stride(self.columns) / 16;
-        let plane = |index: usize| match index < self.encoding.descriptor().planes.len() {
-            true => (self.encoding.plane_offset(self.columns, index) / 16) as u32,
-            false => 0,
-        };
-        for first in (0..rows).step_by(tile_rows) {
-            let params = MatMulParams {
-                rows: tile_rows.min(rows - first) as u32,
-                first_row: first as u32,
-                weight_base: (first as u64 * stride) as u32,
-                row_stride: stride as u32,
-                chunks: self.columns.div_ceil(32) as u32,
-                tokens: self.tokens as u32,
-                input_stride,
-                output_stride: rows as u32,
-                plane1: plane(1),
-                plane2: plane(2),
-                plane3: plane(3),
-                bias_offset: 0,
-                scale: self.scale,
-                flags,
-                group_rows: 0,
-                input_group: 0,
-            };
-            let id = self.id(tiled);
-            let size = grid::matmul(bench.kernels.tuning(), id, &params);
-            bench.run(id, &[&weights, &weights, &input, &bias, &output], &params, size).await;
-        }
-        bench.read(&output).await
-    }
-
-    fn expected(&self, flags: u32) -> Vec<f64> {
-        let stride = self.columns.next_multiple_of(32) as usize;
-        let mut all = Vec::new();
-        for token in self.input.chunks(stride) {
-            for (row, mut sum) in
-                reference::matmul(&self.weights, &token[..self.columns as usize]).into_iter().enumerate()
-            {
-                sum += if flags & BIAS != 0 { f64::from(self.bias[row]) } else { 0.0 };
-                sum *= f64::from(self.scale);
-                sum += if flags & ACCUMULATE != 0 { 1.0 } else { 0.0 };
-                all.push(sum);
-            }
-        }
-        all
     }
 }
 

@@ -1,45 +1,23 @@
 //! Products with inputs of eight bits, and the rounding.
 
 use tilestream::encoding::{ENCODINGS, Encoding};
-use tilestream::gpu::CountedBuffer;
 use tilestream::gpu::kernels::*;
 use tilestream::reference;
 
-use super::{Bench, Product, bits, error};
+use super::product::Product;
+use super::{Bench, bits, error};
 
 /// Words of a chunk.
 const CHUNK_WORDS: usize = I8_CHUNK_BYTES as usize / 4;
 
 impl Product {
-    pub fn id(&self, tiled: bool) -> KernelId {
-        if tiled {
-            KernelId::MatMul(self.encoding, self.input_type)
-        } else {
-            KernelId::MatVec(self.encoding, self.input_type)
-        }
-    }
-
-    /// The input as the kernel takes it, and the units of 16 bytes between its rows.
-    pub async fn input(&self, bench: &mut Bench) -> (CountedBuffer, u32) {
-        let input = bench.buffer(&self.input).await;
-        let chunks = self.columns.div_ceil(32) as u32;
-        let stride = chunks * 8;
-        if self.input_type == InputType::F32 {
-            return (input, stride);
-        }
-        let rounded = bench.buffer(&vec![0_u32; self.tokens * chunks as usize * CHUNK_WORDS]).await;
-        let params =
-            QuantizeRowsParams { rows: self.tokens as u32, columns: self.columns as u32, input_stride: stride };
-        bench.run(KernelId::QuantizeRows, &[&input, &rounded], &params, grid::quantize_rows(&params)).await;
-        (rounded, chunks * (I8_CHUNK_BYTES / 16) as u32)
-    }
-
     /// The same with an input that rounding does not change, to be rounded.
     async fn rounded(mut self, bench: &mut Bench) -> Self {
         self.input_type = InputType::I8;
-        let (rounded, _) = self.input(bench).await;
+        let rounded = self.input(bench).await;
         let words: Vec<u32> = bench.read(&rounded).await;
-        self.input = words.chunks(CHUNK_WORDS).flat_map(|chunk| numbers(chunk).0).collect();
+        let chunks = words.chunks(CHUNK_WORDS).take(self.input.len() / 32);
+        self.input = chunks.flat_map(|chunk| numbers(chunk).0).collect();
         self
     }
 }
@@ -63,7 +41,7 @@ pub async fn rows_are_rounded_to_eight_bits() {
     // What lies behind the last column does not count.
     let stale = |input: &mut [f32], value: f32| input.chunks_mut(32 * 9).for_each(|row| row[32 * 9 - 3..].fill(value));
     stale(&mut product.input, 1e9);
-    let (rounded, _) = product.input(&mut bench).await;
+    let rounded = product.input(&mut bench).await;
     let words: Vec<u32> = bench.read(&rounded).await;
     stale(&mut product.input, 0.0);
     for (index, (chunk, input)) in words.chunks(CHUNK_WORDS).zip(product.input.chunks(32)).enumerate() {

@@ -1,9 +1,10 @@
 //! `tilestream devices`: what adapters there are.
 
 use tilestream::encoding::{ENCODINGS, Encoding};
-use tilestream::gpu::kernels::{InputType, KernelId, Kernels};
+use tilestream::gpu::kernels::{InputType, Kernels};
 use tilestream::gpu::measure::Product;
 use tilestream::gpu::search::{Search, Trial};
+use tilestream::gpu::tuning::plain_product;
 use tilestream::gpu::{Gpu, adapters, measure};
 use tilestream::{Error, ErrorKind, Result};
 use wgpu_facts::{has, yes};
@@ -127,7 +128,7 @@ async fn tune(args: &DevicesArgs, names: &[String]) -> Result<()> {
         };
         search.of_product(product, visit).await?;
         shown?;
-        for id in [KernelId::MatVec(encoding, InputType::F32), KernelId::MatMul(encoding, InputType::F32)] {
+        for id in [1, 2].map(|tokens| plain_product(encoding, tokens)) {
             let best = search.tuning().shape(id);
             let of = |shape| trials.iter().find(|trial| trial.id == id && trial.shape == shape);
             if let (Some(best), Some(usual)) = (of(best), of(gpu.tuning().shape(id))) {
