@@ -2,7 +2,7 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, SubgroupOperationSet, ValidationFlags, Validator};
-use tilestream::gpu::kernels::{KernelId, KernelRow, Tuning};
+use tilestream::gpu::kernels::{KernelId, KernelRow, Shape, Tuning};
 use tilestream::gpu::tuning::plain_product;
 
 const LANES: &[u32] = &[1, 8, 32];
@@ -34,7 +34,9 @@ fn validate(source: &str, tuning: &Tuning) -> Result<(naga::Module, ModuleInfo),
     // Every browser has pack2x16float; some old GLES drivers under naga do not.
     let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let of = |wanted, capability| if wanted { capability } else { Capabilities::empty() };
-    let optional = of(tuning.subgroups, Capabilities::SUBGROUP) | of(tuning.loads_64, Capabilities::SHADER_INT64);
+    let optional = of(tuning.subgroups, Capabilities::SUBGROUP)
+        | of(tuning.loads_64, Capabilities::SHADER_INT64)
+        | of(source.starts_with("enable f16;"), Capabilities::SHADER_FLOAT16);
     let mut validator = Validator::new(ValidationFlags::all(), core | optional);
     if tuning.subgroups {
         validator.subgroup_operations(SubgroupOperationSet::all());
@@ -51,7 +53,12 @@ fn rows() -> Vec<(KernelId, Tuning, KernelRow)> {
     let mut rows = Vec::new();
     for tuning in tunings() {
         for id in KernelId::all() {
-            rows.push((id, tuning.clone(), id.row(&tuning).expect("every part is there")));
+            // Of the smallest tuning every product once more with shader-f16.
+            let native = Tuning::clone(&tuning).with(id, Shape { f16: true, ..tuning.shape(id) });
+            for tuning in [Some(tuning.clone()), (tuning.lanes == 1).then_some(native)].into_iter().flatten() {
+                let row = id.row(&tuning).expect("every part is there");
+                rows.push((id, tuning, row));
+            }
         }
     }
     rows
@@ -70,7 +77,7 @@ fn every_kernel_is_valid_and_translates_to_spirv_msl_and_hlsl() {
         msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
             .unwrap_or_else(|error| panic!("{id:?} MSL: {error}"));
         let options =
-            hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, fake_missing_bindings: true, ..Default::default() };
+            hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, fake_missing_bindings: true, ..Default::default() };
         let pipeline = hlsl::PipelineOptions::default();
         let mut text = String::new();
         hlsl::Writer::new(&mut text, &options, &pipeline)
@@ -111,12 +118,12 @@ fn a_kernel_stays_within_the_smallest_limits() {
 fn a_broken_shader_is_named_by_file_and_line() {
     let tuning = tunings().next().expect("one");
     let row = plain_product(tilestream::encoding::Encoding::Q4_1, 1).row(&tuning).expect("composes");
-    let broken = row.composed.source.replacen("unpack2x16float(weights1[(row", "unpack2x16fload(weights1[(row", 1);
+    let broken = row.composed.source.replacen("halves(weights1[(row", "halfs(weights1[(row", 1);
     let (line, _) = validate(&broken, &tuning).expect_err("an unknown function");
     let place = row.composed.place(line);
     let file = "shaders/encoding/q4_1.wgsl";
     assert!(place.starts_with(file), "{place}");
     let number: usize = place.rsplit(':').next().expect("a line").parse().expect("a number");
     let text = std::fs::read_to_string(file).expect("the file");
-    assert!(text.lines().nth(number - 1).expect("the line").contains("unpack2x16float"), "{place}");
+    assert!(text.lines().nth(number - 1).expect("the line").contains("halves"), "{place}");
 }

@@ -14,8 +14,9 @@ macro_rules! sources {
 sources![
     "argmax.wgsl",
     "attention.wgsl",
-    "copy.wgsl",
+    "compare_halves.wgsl",
     "conv.wgsl",
+    "copy.wgsl",
     "delta_rule.wgsl",
     "encoding/bf16.wgsl",
     "encoding/f16.wgsl",
@@ -63,6 +64,8 @@ sources![
     "parts/gate_within.wgsl",
     "parts/gelu.wgsl",
     "parts/gelu_tanh.wgsl",
+    "parts/halves_f16.wgsl",
+    "parts/halves_packed.wgsl",
     "parts/input_in_groups.wgsl",
     "parts/input_storage.wgsl",
     "parts/input_uniform.wgsl",
@@ -113,17 +116,17 @@ pub struct Composed {
 }
 
 impl Composed {
-    /// Puts `constants` and then the files `parts` together. With `subgroups` the extension is enabled.
+    /// Puts `constants` and then the files `parts` together, the extensions `enabled` before them.
     ///
     /// # Errors
     /// [`ErrorKind::Gpu`] for a part that does not exist.
-    pub fn new(subgroups: bool, constants: &[(&str, u32)], parts: &[&str]) -> Result<Self> {
+    pub fn new(enabled: &[&str], constants: &[(&str, u32)], parts: &[&str]) -> Result<Self> {
         let mut source = String::new();
-        if subgroups {
-            source.push_str("enable subgroups;\n");
+        // Writing to a string cannot fail.
+        for extension in enabled {
+            let _ = writeln!(source, "enable {extension};");
         }
         for (name, value) in constants {
-            // Writing to a string cannot fail.
             let _ = writeln!(source, "const {name} = {value}u;");
         }
         let mut starts = Vec::new();
@@ -152,14 +155,15 @@ mod tests {
 
     #[test]
     fn lines_are_those_of_the_files_and_unknown_parts_are_refused() {
-        let composed = Composed::new(true, &[("LANES", 8)], &["parts/silu.wgsl", "gate.wgsl"]).expect("known parts");
+        let composed =
+            Composed::new(&["subgroups"], &[("LANES", 8)], &["parts/silu.wgsl", "gate.wgsl"]).expect("known parts");
         let line = composed.source.lines().position(|line| line.contains("fn gated")).expect("there") as u32 + 1;
         assert_eq!(composed.place(line), "shaders/parts/silu.wgsl:2");
         let line = composed.source.lines().position(|line| line.contains("fn gate(")).expect("there") as u32 + 1;
         let real = SOURCES.iter().find(|(name, _)| *name == "gate.wgsl").expect("there").1;
         let real = real.lines().position(|line| line.contains("fn gate(")).expect("there") + 1;
         assert_eq!(composed.place(line), format!("shaders/gate.wgsl:{real}"));
-        let error = Composed::new(false, &[], &["gone.wgsl"]).expect_err("unknown");
+        let error = Composed::new(&[], &[], &["gone.wgsl"]).expect_err("unknown");
         assert!(error.to_string().contains("gone.wgsl"));
     }
 }

@@ -145,7 +145,8 @@ impl Gpu {
         let adapter = pick_adapter(name).await?;
         let report = AdapterReport::of(&adapter);
         // Timestamps are for traces, and cost nothing until one is taken.
-        let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE | super::TIMESTAMPS;
+        let mut wanted =
+            wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE | super::TIMESTAMPS | super::SHADER_F16;
         if report.maps_primary_buffers() {
             wanted |= wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
         }

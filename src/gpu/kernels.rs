@@ -101,6 +101,11 @@ impl Encoding {
         if self.input_types().contains(&most_rounded) { most_rounded } else { InputType::F32 }
     }
 
+    /// Whether it holds numbers of f16: weights, or factors of them.
+    pub(super) fn holds_f16(self) -> bool {
+        !matches!(self, Self::F32 | Self::BF16 | Self::I8 | Self::F8_E4M3 | Self::NF4 | Self::FP4 | Self::MXFP4)
+    }
+
     /// Chunks of 32 columns that share an entry of plane 1; all of them where it has one for the row.
     fn scale_chunks(self) -> u32 {
         let columns = self.descriptor().planes.get(1).map_or(32, |plane| plane.columns);
@@ -156,6 +161,8 @@ pub enum KernelId {
     PlaceColumns,
     /// A plain copy, to measure others by.
     Copy,
+    /// Whether shader-f16 widens numbers to the same bits.
+    CompareHalves,
     /// Causal convolution along a sequence.
     Conv,
     DeltaRule,
@@ -199,6 +206,7 @@ impl KernelId {
             Self::ScatterRows,
             Self::PlaceColumns,
             Self::Copy,
+            Self::CompareHalves,
             Self::Conv,
             Self::DeltaRule,
         ];
@@ -243,8 +251,10 @@ impl KernelId {
         if self.is_product() {
             constants.extend([("STRANDS", tuning.strands), ("UNIFORM_VECTORS", UNIFORM_BYTES as u32 / 16)]);
         }
-        let enable = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
-        let composed = Composed::new(enable, &constants, &parts)?;
+        let subgroups = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
+        let enabled =
+            [(subgroups, "subgroups"), (self.computes_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
+        let composed = Composed::new(&enabled.map(|(_, name)| name).collect::<Vec<_>>(), &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })
     }
 
@@ -270,6 +280,11 @@ impl KernelId {
         matches!(self, Self::MatVec(..) | Self::MatVecInGroups(_) | Self::MatMul(..))
     }
 
+    /// Whether it needs shader-f16.
+    fn computes_f16(self, tuning: &Tuning) -> bool {
+        self == Self::CompareHalves || (self.is_product() && tuning.shape(self).f16)
+    }
+
     /// Whether the lanes that share a sum fit a subgroup.
     fn shuffles(self, tuning: &Tuning) -> bool {
         match self {
@@ -281,7 +296,8 @@ impl KernelId {
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
         let lanes = if self.shuffles(tuning) { "parts/lanes_subgroup.wgsl" } else { "parts/lanes_workgroup.wgsl" };
         let loads = if tuning.loads_64 { "parts/loads_64.wgsl" } else { "parts/loads_32.wgsl" };
-        let weights = ["parts/weights.wgsl", loads, "parts/bits.wgsl"];
+        let halves = if self.computes_f16(tuning) { "parts/halves_f16.wgsl" } else { "parts/halves_packed.wgsl" };
+        let weights = ["parts/weights.wgsl", loads, "parts/bits.wgsl", halves];
         const WHOLE: &str = "parts/input_whole.wgsl";
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
         let product = |space| -> &'static [Access] {
@@ -377,6 +393,9 @@ impl KernelId {
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
             Self::Copy => ("copy", own(&["copy.wgsl", loads]), &[Read, Write], size::<CopyParams>()),
+            Self::CompareHalves => {
+                ("compare_halves", own(&["compare_halves.wgsl"]), &[Write], size::<CompareHalvesParams>())
+            }
             Self::PlaceColumns => {
                 ("place_columns", own(&["place_columns.wgsl"]), &[Read, Write], size::<PlaceColumnsParams>())
             }

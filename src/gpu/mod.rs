@@ -3,6 +3,7 @@
 mod compile;
 pub mod compose;
 pub mod device;
+mod halves;
 mod inputs;
 pub mod kernels;
 pub mod measure;
@@ -15,6 +16,7 @@ pub mod timeline;
 pub mod tuning;
 
 pub use device::{AdapterReport, Gpu, Upload, adapters};
+pub use halves::halves_agree;
 pub use memory::{Accountant, CountedBuffer};
 
 /// Whether invocations of a subgroup can exchange values.

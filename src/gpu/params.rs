@@ -69,6 +69,8 @@ params! {
         rows: u32, groups: u32, width: u32, input_stride: u32, input_group: u32, output_stride: u32, output_group: u32,
         first: u32,
     }
+    /// `shaders/compare_halves.wgsl`.
+    CompareHalvesParams { numbers: u32 }
     /// `shaders/copy.wgsl`.
     CopyParams { vectors: u32 }
     /// `shaders/conv.wgsl`.
@@ -192,6 +194,11 @@ pub mod grid {
     /// An invocation a value.
     pub fn place_columns(params: &PlaceColumnsParams) -> [u32; 3] {
         flat(params.rows, params.groups * params.width)
+    }
+
+    /// An invocation a number.
+    pub fn compare_halves(params: &CompareHalvesParams) -> [u32; 3] {
+        flat(params.numbers, 1)
     }
 
     /// An invocation 16 bytes.

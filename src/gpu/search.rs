@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gpu;
 use super::compile::Kernels;
+use super::halves::halves_agree;
 use super::kernels::{InputType, KernelId};
 use super::measure::{Product, ProductBench, SPREAD_BYTES};
 use super::tuning::{Shape, Tuning, plain_product, shuffling_lanes};
@@ -116,7 +117,8 @@ impl<'a> Search<'a> {
 
     /// Takes what is known of matrices whose rows are about as long.
     fn take_known(&mut self, of: Product, tokens: u32, farthest: f64) -> bool {
-        let shapes = self.tuning.shapes(self.shuffling());
+        let f16 = self.gpu.features().contains(super::SHADER_F16);
+        let shapes = self.tuning.shapes(self.shuffling(), f16);
         let Some(shape) = known(&self.found, &shapes, of, tokens, farthest) else { return false };
         self.tuning = self.tuning.with(plain_product(of.encoding, tokens), shape);
         true
@@ -140,7 +142,8 @@ impl<'a> Search<'a> {
         of.rows = of.rows.min(MOST_ROWS).min(u32::try_from(most_rows).unwrap_or(u32::MAX)).max(1);
         let id = plain_product(of.encoding, tokens);
         let bench = ProductBench::new(self.gpu, of, InputType::F32, tokens, spread).await?;
-        let (gpu, shapes) = (self.gpu, self.tuning.shapes(self.shuffling()));
+        let f16 = of.encoding.holds_f16() && halves_agree(self.gpu).await?;
+        let (gpu, shapes) = (self.gpu, self.tuning.shapes(self.shuffling(), f16));
         let mut measured = HashMap::new();
         let (mut best, mut best_s) = (self.tuning.shape(id), f64::INFINITY);
         let mut best_kernels = None;
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_nearest_size_is_taken_and_never_a_shape_that_could_change_the_bits() {
-        let shapes = Tuning::WITHOUT_SUMS.shapes(0);
+        let shapes = Tuning::WITHOUT_SUMS.shapes(0, false);
         let [first, second] = [shapes[0], shapes[1]];
         let foreign = Shape { lanes: 64, ..first };
         let entry = |many, columns, shape| Found { encoding: "q4_1".into(), many, columns, shape };

@@ -19,6 +19,9 @@ pub struct Shape {
     pub rows: u32,
     /// Whether the lanes sum by shuffles, or through workgroup memory.
     pub subgroups: bool,
+    /// Whether numbers of f16 are widened as values of shader-f16, which has to give the same bits: see
+    /// [`super::halves_agree`].
+    pub f16: bool,
 }
 
 impl Shape {
@@ -28,16 +31,17 @@ impl Shape {
         let lanes = factor(self.lanes, other.lanes);
         let workgroup = factor(self.lanes * self.groups, other.lanes * other.groups);
         let way = lanes == 1 && self.subgroups != other.subgroups;
-        let differs = [lanes > 1, workgroup > 1, self.rows != other.rows, way];
+        let differs = [lanes > 1, workgroup > 1, self.rows != other.rows, way, self.f16 != other.f16];
         lanes <= 2 && workgroup <= 2 && differs.into_iter().filter(|differs| *differs).count() == 1
     }
 }
 
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { lanes, groups, rows, subgroups } = self;
+        let Self { lanes, groups, rows, subgroups, f16 } = self;
         let through = if *subgroups { "shuffles" } else { "memory" };
-        write!(f, "{lanes} lanes x {groups} groups x {rows} rows, {through}")
+        let f16 = if *f16 { ", shader-f16" } else { "" };
+        write!(f, "{lanes} lanes x {groups} groups x {rows} rows, {through}{f16}")
     }
 }
 
@@ -132,7 +136,7 @@ impl Tuning {
             // Neighbouring rows may belong to different groups.
             _ => 1,
         };
-        Shape { lanes: self.lanes, groups: self.groups, rows, subgroups: self.subgroups }
+        Shape { lanes: self.lanes, groups: self.groups, rows, subgroups: self.subgroups, f16: false }
     }
 
     /// The same with a product cut in another way.
@@ -143,8 +147,9 @@ impl Tuning {
         tuning
     }
 
-    /// Every way to cut a product on an adapter whose subgroups are at least `shuffling` wide.
-    pub fn shapes(&self, shuffling: u32) -> Vec<Shape> {
+    /// Every way to cut a product on an adapter whose subgroups are at least `shuffling` wide; with `f16` also those that use
+    /// shader-f16.
+    pub fn shapes(&self, shuffling: u32, f16: bool) -> Vec<Shape> {
         let mut shapes = Vec::new();
         for lanes in [self.strands, self.strands / 2, self.strands / 4] {
             // Fewer leave parts of a warp idle, or of a vector unit.
@@ -153,7 +158,9 @@ impl Tuning {
                 for rows in [1, 4, 8].into_iter().filter(|_| groups > 0 && invocations <= MOST_INVOCATIONS) {
                     // One lane has nobody to sum with.
                     let ways = [true, false].into_iter().filter(|way| !way || (lanes > 1 && lanes <= shuffling));
-                    shapes.extend(ways.map(|subgroups| Shape { lanes, groups, rows, subgroups }));
+                    let widening =
+                        |f16| ways.clone().map(move |subgroups| Shape { lanes, groups, rows, subgroups, f16 });
+                    shapes.extend([false, true].into_iter().filter(|uses| f16 || !uses).flat_map(widening));
                 }
             }
         }
@@ -195,8 +202,9 @@ mod tests {
 
     #[test]
     fn shapes_keep_the_order_of_a_sum_and_fit_every_adapter() {
-        for (tuning, shuffling) in [(gpu(), 32), (gpu(), 8), (Tuning::WITHOUT_SUMS, 4)] {
-            let shapes = tuning.shapes(shuffling);
+        for (tuning, shuffling, f16) in [(gpu(), 32, true), (gpu(), 8, false), (Tuning::WITHOUT_SUMS, 4, true)] {
+            let shapes = tuning.shapes(shuffling, f16);
+            assert_eq!(shapes.iter().any(|shape| shape.f16), f16);
             for shape in &shapes {
                 assert!([1, 2, 4].contains(&(tuning.strands / shape.lanes)), "{shape}");
                 assert!(shape.lanes * shape.groups <= 256 && shape.lanes * shape.groups >= 8, "{shape}");
@@ -205,12 +213,12 @@ mod tests {
             }
         }
         let usual = gpu().shape(plain_product(Encoding::Q4_1, 1));
-        assert!(gpu().shapes(32).contains(&usual) && !gpu().shapes(16).contains(&usual));
+        assert!(gpu().shapes(32, false).contains(&usual) && !gpu().shapes(16, false).contains(&usual));
     }
 
     #[test]
     fn a_neighbour_differs_in_one_size() {
-        let shape = Shape { lanes: 16, groups: 4, rows: 4, subgroups: false };
+        let shape = Shape { lanes: 16, groups: 4, rows: 4, subgroups: false, f16: false };
         let table = [
             (Shape { groups: 8, ..shape }, true),
             (Shape { groups: 16, ..shape }, false),
@@ -220,6 +228,8 @@ mod tests {
             (Shape { rows: 8, ..shape }, true),
             (Shape { rows: 8, groups: 8, ..shape }, false),
             (Shape { subgroups: true, ..shape }, true),
+            (Shape { f16: true, ..shape }, true),
+            (Shape { f16: true, rows: 8, ..shape }, false),
             (shape, false),
         ];
         for (other, expected) in table {
@@ -230,7 +240,7 @@ mod tests {
     #[test]
     fn what_was_found_serves_its_own_product_only() {
         let (one, other) = (plain_product(Encoding::Q4_1, 1), plain_product(Encoding::Q8_0, 1));
-        let shape = Shape { lanes: 8, groups: 8, rows: 4, subgroups: true };
+        let shape = Shape { lanes: 8, groups: 8, rows: 4, subgroups: true, f16: false };
         let tuning = gpu().with(one, Shape { rows: 8, ..shape }).with(one, shape);
         assert_eq!((tuning.shape(one), tuning.shape(other)), (shape, gpu().shape(other)));
         let rounded = product(Encoding::Q4_1, (InputType::I8, InputSpace::Uniform), 1);

@@ -40,7 +40,10 @@ use product::Product;
 use random::Random;
 use rounded::{products_with_rounded_inputs_match, rows_are_rounded_to_eight_bits};
 use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_with_their_factors};
-use shapes::{every_shape_for_a_gpu_has_the_same_bits, every_shape_of_a_product_has_the_same_bits};
+use shapes::{
+    every_shape_for_a_gpu_has_the_same_bits, every_shape_of_a_product_has_the_same_bits,
+    halves_agree_where_an_adapter_says_so,
+};
 
 /// A case: its name, and what runs it.
 pub type Case = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
@@ -62,6 +65,7 @@ cases![
     products_have_the_same_bits_wherever_their_inputs_lie,
     every_shape_of_a_product_has_the_same_bits,
     every_shape_for_a_gpu_has_the_same_bits,
+    halves_agree_where_an_adapter_says_so,
     rows_past_the_largest_grid_are_computed,
     products_in_groups_match,
     transposed_products_match_wherever_tiles_are_cut,

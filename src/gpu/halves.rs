@@ -1,0 +1,35 @@
+//! Whether shader-f16 may stand in for `unpack2x16float`.
+
+use super::Gpu;
+use super::kernels::{CompareHalvesParams, KernelId, Kernels, grid};
+use super::recorder::Recorder;
+use crate::{Error, ErrorKind, Result};
+
+/// Numbers of f16.
+const NUMBERS: u32 = 1 << 16;
+
+/// Whether the adapter has shader-f16 and widens every number of f16 with it to the bits that `unpack2x16float` gives: a
+/// driver may make the smallest ones zero in one of them.
+///
+/// # Errors
+/// [`ErrorKind::Budget`] where the budget has no room for a recorder; those of the GPU.
+pub async fn halves_agree(gpu: &Gpu) -> Result<bool> {
+    if !gpu.features().contains(super::SHADER_F16) {
+        return Ok(false);
+    }
+    use wgpu::BufferUsages as Usage;
+    let kernels = Kernels::new(&gpu.device, gpu.tuning().clone()).with_cache(gpu.pipeline_cache());
+    kernels.prepare(&[KernelId::CompareHalves]).await?;
+    let missing = || Error::new(ErrorKind::Gpu, "a kernel was not prepared");
+    let kernel = kernels.get(KernelId::CompareHalves).ok_or_else(missing)?;
+    let differing = gpu.buffer("differing", 4, Usage::STORAGE | Usage::COPY_SRC).await?;
+    let mapped = gpu.buffer("differing, mapped", 4, Usage::MAP_READ | Usage::COPY_DST).await?;
+    let mut recorder = Recorder::new(gpu).await?;
+    let params = CompareHalvesParams { numbers: NUMBERS };
+    recorder.dispatch(&kernel, &[(&differing).into()], &params, grid::compare_halves(&params))?;
+    let after = recorder.submit(|encoder| encoder.copy_buffer_to_buffer(&differing, 0, &mapped, 0, 4)).await?;
+    gpu.map(&mapped, wgpu::MapMode::Read, after).ready().await?;
+    let unmapped = |error| Error::new(ErrorKind::Gpu, "a count is not mapped").source(error);
+    let view = mapped.get_mapped_range(..).map_err(unmapped)?;
+    Ok(view[..4] == [0; 4])
+}
