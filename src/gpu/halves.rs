@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, Result};
 const NUMBERS: u32 = 1 << 16;
 
 /// Whether the adapter has shader-f16 and widens every number of f16 with it to the bits that `unpack2x16float` gives: a
-/// driver may make the smallest ones zero in one of them.
+/// driver may make the smallest ones zero in one of them, and Mesa 22.3's llvmpipe has all of them wrong.
 ///
 /// # Errors
 /// [`ErrorKind::Budget`] where the budget has no room for a recorder; those of the GPU.

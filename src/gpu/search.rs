@@ -62,13 +62,15 @@ pub struct Search<'a> {
     gpu: &'a Gpu,
     tuning: Tuning,
     found: Vec<Found>,
+    /// Whether shader-f16 may be tried, once that was asked.
+    f16: Option<bool>,
 }
 
 impl<'a> Search<'a> {
     /// What earlier searches found on this adapter.
     pub fn new(gpu: &'a Gpu) -> Self {
         let found = recall(&name(gpu)).unwrap_or_default();
-        Self { gpu, tuning: gpu.tuning().clone(), found }
+        Self { gpu, tuning: gpu.tuning().clone(), found, f16: None }
     }
 
     /// The tuning for a model's products, one for each encoding: what is remembered, and on a GPU what a short search
@@ -128,6 +130,17 @@ impl<'a> Search<'a> {
         shuffling_lanes(&self.gpu.adapter.info, self.gpu.features())
     }
 
+    /// Whether shader-f16 is there and changes no bit.
+    ///
+    /// # Errors
+    /// Those of [`halves_agree`].
+    pub async fn may_use_f16(&mut self) -> Result<bool> {
+        if self.f16.is_none() {
+            self.f16 = Some(halves_agree(self.gpu).await?);
+        }
+        Ok(self.f16 == Some(true))
+    }
+
     /// Searches for a better shape of a product until the time is up.
     async fn improve(
         &mut self,
@@ -142,7 +155,7 @@ impl<'a> Search<'a> {
         of.rows = of.rows.min(MOST_ROWS).min(u32::try_from(most_rows).unwrap_or(u32::MAX)).max(1);
         let id = plain_product(of.encoding, tokens);
         let bench = ProductBench::new(self.gpu, of, InputType::F32, tokens, spread).await?;
-        let f16 = of.encoding.holds_f16() && halves_agree(self.gpu).await?;
+        let f16 = of.encoding.holds_f16() && self.may_use_f16().await?;
         let (gpu, shapes) = (self.gpu, self.tuning.shapes(self.shuffling(), f16));
         let mut measured = HashMap::new();
         let (mut best, mut best_s) = (self.tuning.shape(id), f64::INFINITY);

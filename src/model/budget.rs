@@ -1,11 +1,13 @@
 //! How the budget is shared out: what is fixed, the windows, and what is left for tiles that stay.
 
+use std::collections::HashSet;
+
 use super::kv::KvGeometry;
 use super::layout::{MatrixLayout, ModelLayout};
 use crate::gpu::kernels::{I8_CHUNK_BYTES, InputType, UNIFORM_BYTES};
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
 use crate::gpu::recorder::RECORDER_BYTES;
-use crate::plan::{CHUNK_COLUMNS, ModelSpec, Op};
+use crate::plan::{BufferId, CHUNK_COLUMNS, ModelSpec, Op};
 use crate::store::ReadPlan;
 use crate::stream::pipeline::pipeline_bytes;
 use crate::{Error, ErrorKind, Result};
@@ -131,7 +133,20 @@ pub fn i8_input_bytes(layout: &ModelLayout, inputs: InputType, rows: u64, heads:
 
 /// Bytes behind the last rows of what products take: activations, the head's input, the rounded one.
 fn behind_inputs(spec: &ModelSpec, demand: &Demand) -> u64 {
-    (spec.buffers.len() as u64 + 1 + u64::from(demand.inputs == InputType::I8)) * UNIFORM_BYTES
+    let buffers = product_inputs(spec).len() as u64 + 1 + u64::from(demand.inputs == InputType::I8);
+    buffers * UNIFORM_BYTES
+}
+
+/// The buffers of the plan that products with whole matrices take.
+pub(super) fn product_inputs(spec: &ModelSpec) -> HashSet<BufferId> {
+    let of_op = |op: &Op| if let Op::MatMul { input, groups: 1, .. } = op { Some(*input) } else { None };
+    let mut inputs = HashSet::new();
+    for layer in &spec.layers {
+        inputs.extend(layer.ops.iter().filter_map(of_op));
+        let experts = layer.experts.iter().flat_map(|experts| [experts.buffers[0], experts.buffers[1]]);
+        inputs.extend(experts);
+    }
+    inputs
 }
 
 /// Rows of a sweep that were asked for. A recurrent layer goes over them one by one in a single dispatch, and llvmpipe leaves

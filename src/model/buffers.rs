@@ -6,7 +6,7 @@ use super::products::InputChoice;
 use crate::Result;
 use crate::gpu::kernels::UNIFORM_BYTES;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::ModelSpec;
+use crate::plan::{BufferId, ModelSpec};
 
 /// Buffers whose size depends on rows and vocabulary.
 pub(super) struct Buffers {
@@ -44,9 +44,12 @@ impl Buffers {
         };
         let usage = Usage::STORAGE | uniform;
         let mut activations = Vec::with_capacity(spec.buffers.len());
-        for buffer in &spec.buffers {
-            let bytes = rows * padded(buffer.width) * 4 + behind;
-            activations.push(gpu.buffer(buffer.name, bytes, usage | Usage::COPY_DST | Usage::COPY_SRC).await?);
+        let products_take = budget::product_inputs(spec);
+        for (buffer, id) in spec.buffers.iter().zip((0..).map(BufferId)) {
+            let bytes = rows * padded(buffer.width) * 4;
+            let (behind, usage) = if products_take.contains(&id) { (behind, usage) } else { (0, Usage::STORAGE) };
+            let usage = usage | Usage::COPY_DST | Usage::COPY_SRC;
+            activations.push(gpu.buffer(buffer.name, bytes + behind, usage).await?);
         }
         let hidden = heads * padded(spec.hidden) * 4;
         let i8_input = match budget::i8_input_bytes(layout, inputs.most_rounded, rows, heads) {

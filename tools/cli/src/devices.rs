@@ -117,6 +117,9 @@ async fn tune(args: &DevicesArgs, names: &[String]) -> Result<()> {
     let info = &gpu.adapter.info;
     show(&format!("{} ({:?}, {})\n", info.name, info.device_type, info.backend))?;
     let mut search = Search::new(&gpu);
+    if gpu.features().contains(tilestream::gpu::SHADER_F16) && !search.may_use_f16().await? {
+        show("shader-f16 is not tried: this driver widens some numbers to other bits with it\n")?;
+    }
     for encoding in encodings {
         let product = Product { encoding, rows: MATRIX.0, columns: args.columns };
         let (mut trials, mut shown) = (Vec::new(), Ok(()));
