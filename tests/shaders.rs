@@ -53,7 +53,7 @@ fn rows() -> Vec<(KernelId, Tuning, KernelRow)> {
     let mut rows = Vec::new();
     for tuning in tunings() {
         for id in KernelId::all() {
-            // Of the smallest tuning every product once more with shader-f16.
+            // Of the smallest tuning what there is once more for shader-f16.
             let native = Tuning::clone(&tuning).with(id, Shape { f16: true, ..tuning.shape(id) });
             for tuning in [Some(tuning.clone()), (tuning.lanes == 1).then_some(native)].into_iter().flatten() {
                 let row = id.row(&tuning).expect("every part is there");
@@ -118,12 +118,12 @@ fn a_kernel_stays_within_the_smallest_limits() {
 fn a_broken_shader_is_named_by_file_and_line() {
     let tuning = tunings().next().expect("one");
     let row = plain_product(tilestream::encoding::Encoding::Q4_1, 1).row(&tuning).expect("composes");
-    let broken = row.composed.source.replacen("halves(weights1[(row", "halfs(weights1[(row", 1);
+    let broken = row.composed.source.replacen("unpack2x16float(weights1[(row", "unpack2x16fload(weights1[(row", 1);
     let (line, _) = validate(&broken, &tuning).expect_err("an unknown function");
     let place = row.composed.place(line);
     let file = "shaders/encoding/q4_1.wgsl";
     assert!(place.starts_with(file), "{place}");
     let number: usize = place.rsplit(':').next().expect("a line").parse().expect("a number");
     let text = std::fs::read_to_string(file).expect("the file");
-    assert!(text.lines().nth(number - 1).expect("the line").contains("halves"), "{place}");
+    assert!(text.lines().nth(number - 1).expect("the line").contains("unpack2x16float"), "{place}");
 }

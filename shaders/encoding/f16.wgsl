@@ -1,7 +1,7 @@
-// Plain f16, two values a word.
+// Plain f16, two values a word; needs no shader-f16.
 fn widen(words: vec2<u32>) -> vec4<f32> {
-    let low = halves(words.x);
-    let high = halves(words.y);
+    let low = unpack2x16float(words.x);
+    let high = unpack2x16float(words.y);
     return vec4<f32>(low.x, low.y, high.x, high.y);
 }
 

@@ -6,7 +6,7 @@ fn scale(row: u32, chunk: u32) -> f32 {
     let sub = chunk % 8u;
     let low = (weights1[at + 1u] >> (sub * 4u)) & 15u;
     let high = (head >> (16u + sub * 2u)) & 3u;
-    return halves(head).x * (f32(low | (high << 4u)) - 32.0);
+    return unpack2x16float(head).x * (f32(low | (high << 4u)) - 32.0);
 }
 
 fn numbers(word: u32, shift: u32) -> vec4<f32> {

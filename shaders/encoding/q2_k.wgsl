@@ -5,7 +5,7 @@ fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     let q0 = weights1[at];
     let q1 = weights1[at + 1u];
     let pairs = weights1[(row + params.plane1) * 4u + chunk / 2u] >> ((chunk % 2u) * 16u);
-    let d = halves(weights1[(row + params.plane2) * 4u + chunk / 8u]);
+    let d = unpack2x16float(weights1[(row + params.plane2) * 4u + chunk / 8u]);
     let s0 = d * vec2<f32>(vec2<u32>(pairs, pairs >> 4u) & vec2<u32>(15u));
     let s1 = d * vec2<f32>(vec2<u32>(pairs >> 8u, pairs >> 12u) & vec2<u32>(15u));
     w[0] = s0.x * vec4<f32>(bit_pairs(q0, 0u)) - s0.y;

@@ -2,7 +2,7 @@
 fn decode32(row: u32, chunk: u32) -> array<vec4<f32>, 8> {
     var w: array<vec4<f32>, 8>;
     let q = weights_at(row + chunk);
-    let dz = halves(weights1[(row + params.plane1) * 4u + chunk / SCALE_CHUNKS]);
+    let dz = unpack2x16float(weights1[(row + params.plane1) * 4u + chunk / SCALE_CHUNKS]);
     w[0] = dz.x * (vec4<f32>(nibbles(q.x, 0u)) - dz.y);
     w[1] = dz.x * (vec4<f32>(nibbles(q.x, 16u)) - dz.y);
     w[2] = dz.x * (vec4<f32>(nibbles(q.y, 0u)) - dz.y);

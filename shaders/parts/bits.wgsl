@@ -2,7 +2,7 @@
 
 // The f16 number `index` of the plane that starts at `plane` (16-byte units).
 fn half_at(plane: u32, index: u32) -> f32 {
-    return halves(weights1[plane * 4u + index / 2u] >> ((index & 1u) * 16u)).x;
+    return unpack2x16float(weights1[plane * 4u + index / 2u] >> ((index & 1u) * 16u)).x;
 }
 
 // Four nibbles of `word`, from bit `shift` on.
@@ -42,7 +42,7 @@ fn fifth_bits(word: u32, shift: u32) -> vec4<u32> {
 // 6-bit scales and minima. The first four pairs lie in the low bits of bytes 0-7; the others take their low nibbles
 // from bytes 8-11 and their top two bits from bytes 0-7.
 fn k_scales(header: vec4<u32>, sub: u32) -> vec2<f32> {
-    let d = halves(header.x);
+    let d = unpack2x16float(header.x);
     let shift = (sub & 3u) * 8u;
     let a = header.y >> shift;
     let b = header.z >> shift;

@@ -101,11 +101,6 @@ impl Encoding {
         if self.input_types().contains(&most_rounded) { most_rounded } else { InputType::F32 }
     }
 
-    /// Whether it holds numbers of f16: weights, or factors of them.
-    pub(super) fn holds_f16(self) -> bool {
-        !matches!(self, Self::F32 | Self::BF16 | Self::I8 | Self::F8_E4M3 | Self::NF4 | Self::FP4 | Self::MXFP4)
-    }
-
     /// Chunks of 32 columns that share an entry of plane 1; all of them where it has one for the row.
     fn scale_chunks(self) -> u32 {
         let columns = self.descriptor().planes.get(1).map_or(32, |plane| plane.columns);
@@ -161,7 +156,7 @@ pub enum KernelId {
     PlaceColumns,
     /// A plain copy, to measure others by.
     Copy,
-    /// Whether shader-f16 widens numbers to the same bits.
+    /// Whether shader-f16 widens numbers as `unpack2x16float` does.
     CompareHalves,
     /// Causal convolution along a sequence.
     Conv,
@@ -282,7 +277,8 @@ impl KernelId {
 
     /// Whether it needs shader-f16.
     fn computes_f16(self, tuning: &Tuning) -> bool {
-        self == Self::CompareHalves || (self.is_product() && tuning.shape(self).f16)
+        let is_product = self.is_product() && self.encoding() == Some(Encoding::F16);
+        self == Self::CompareHalves || (is_product && tuning.shape(self).f16)
     }
 
     /// Whether the lanes that share a sum fit a subgroup.
@@ -296,8 +292,7 @@ impl KernelId {
     fn parts(self, tuning: &Tuning) -> (&'static str, Vec<String>, &'static [Access], u64) {
         let lanes = if self.shuffles(tuning) { "parts/lanes_subgroup.wgsl" } else { "parts/lanes_workgroup.wgsl" };
         let loads = if tuning.loads_64 { "parts/loads_64.wgsl" } else { "parts/loads_32.wgsl" };
-        let halves = if self.computes_f16(tuning) { "parts/halves_f16.wgsl" } else { "parts/halves_packed.wgsl" };
-        let weights = ["parts/weights.wgsl", loads, "parts/bits.wgsl", halves];
+        let weights = ["parts/weights.wgsl", loads, "parts/bits.wgsl"];
         const WHOLE: &str = "parts/input_whole.wgsl";
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
         let product = |space| -> &'static [Access] {
@@ -311,6 +306,9 @@ impl KernelId {
             let (rows, _) = self.block(tuning);
             let (inputs, folder, encoding) = match (input, encoding.i8_parts()) {
                 (InputType::I8, Some(parts)) => ("i8/inputs.wgsl", "i8", parts),
+                _ if self.computes_f16(tuning) => {
+                    ("parts/inputs_f32.wgsl", "parts", &["encoding/f16_native.wgsl"] as &[&str])
+                }
                 _ => ("parts/inputs_f32.wgsl", "parts", encoding.parts()),
             };
             let (rows_of, totals) = (format!("{folder}/rows_{rows}.wgsl"), format!("parts/totals_{rows}.wgsl"));
@@ -394,7 +392,7 @@ impl KernelId {
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
             Self::Copy => ("copy", own(&["copy.wgsl", loads]), &[Read, Write], size::<CopyParams>()),
             Self::CompareHalves => {
-                ("compare_halves", own(&["compare_halves.wgsl"]), &[Write], size::<CompareHalvesParams>())
+                ("compare_halves", own(&["compare_halves.wgsl"]), &[Read, Read, Write], size::<CompareHalvesParams>())
             }
             Self::PlaceColumns => {
                 ("place_columns", own(&["place_columns.wgsl"]), &[Read, Write], size::<PlaceColumnsParams>())

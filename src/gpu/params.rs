@@ -70,7 +70,7 @@ params! {
         first: u32,
     }
     /// `shaders/compare_halves.wgsl`.
-    CompareHalvesParams { numbers: u32 }
+    CompareHalvesParams { words: u32 }
     /// `shaders/copy.wgsl`.
     CopyParams { vectors: u32 }
     /// `shaders/conv.wgsl`.
@@ -196,9 +196,9 @@ pub mod grid {
         flat(params.rows, params.groups * params.width)
     }
 
-    /// An invocation a number.
+    /// An invocation a word.
     pub fn compare_halves(params: &CompareHalvesParams) -> [u32; 3] {
-        flat(params.numbers, 1)
+        flat(params.words, 1)
     }
 
     /// An invocation 16 bytes.

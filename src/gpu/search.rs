@@ -14,6 +14,7 @@ use super::kernels::{InputType, KernelId};
 use super::measure::{Product, ProductBench, SPREAD_BYTES};
 use super::tuning::{Shape, Tuning, plain_product, shuffling_lanes};
 use crate::Result;
+use crate::encoding::Encoding;
 use crate::platform::{REMEMBERS, now_s, recall, remember};
 
 /// Seconds that the search for a model's products takes, compiling included, but for the candidate under way.
@@ -155,7 +156,7 @@ impl<'a> Search<'a> {
         of.rows = of.rows.min(MOST_ROWS).min(u32::try_from(most_rows).unwrap_or(u32::MAX)).max(1);
         let id = plain_product(of.encoding, tokens);
         let bench = ProductBench::new(self.gpu, of, InputType::F32, tokens, spread).await?;
-        let f16 = of.encoding.holds_f16() && self.may_use_f16().await?;
+        let f16 = of.encoding == Encoding::F16 && self.may_use_f16().await?;
         let (gpu, shapes) = (self.gpu, self.tuning.shapes(self.shuffling(), f16));
         let mut measured = HashMap::new();
         let (mut best, mut best_s) = (self.tuning.shape(id), f64::INFINITY);
@@ -245,7 +246,6 @@ fn name(gpu: &Gpu) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoding::Encoding;
 
     #[test]
     fn the_nearest_size_is_taken_and_never_a_shape_that_could_change_the_bits() {

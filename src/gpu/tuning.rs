@@ -19,7 +19,7 @@ pub struct Shape {
     pub rows: u32,
     /// Whether the lanes sum by shuffles, or through workgroup memory.
     pub subgroups: bool,
-    /// Whether numbers of f16 are widened as values of shader-f16, which has to give the same bits: see
+    /// Whether weights of f16 are loaded as values of shader-f16, which has to give the same bits: see
     /// [`super::halves_agree`].
     pub f16: bool,
 }
