@@ -1,9 +1,9 @@
 //! The input of a matrix product: what numbers it is taken as, and where shaders find it.
 
-use super::kernels::TOKENS;
-
 /// Bytes of 32 columns of a row of [`InputType::I8`]: the numbers twice, and 16 bytes of what they are multiplied with.
 pub const I8_CHUNK_BYTES: u64 = 80;
+/// Tokens that the product with many keeps in registers.
+pub const TOKENS: u32 = 4;
 /// Bytes that a shader sees of a uniform buffer: what every adapter allows. A buffer that is bound as
 /// [`InputSpace::Uniform`] has so many behind its last row.
 pub const UNIFORM_BYTES: u64 = 64 << 10;

@@ -16,8 +16,6 @@ pub const PAGE_TOKENS: u32 = 32;
 pub const SPAN_PAGES: u32 = 32;
 /// Queries that attention serves at once: a row alone whose heads share no keys, and others.
 pub const QUERIES: [u32; 2] = [1, 4];
-/// Tokens that the tiled matrix product keeps in registers.
-pub const TOKENS: u32 = 4;
 
 impl Activation {
     /// Every one there is.
