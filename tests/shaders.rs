@@ -25,6 +25,10 @@ fn tunings() -> impl Iterator<Item = Tuning> {
     })
 }
 
+fn asks_f16(tuning: &Tuning) -> bool {
+    tuning.found.iter().any(|(_, shape)| shape.f16)
+}
+
 /// Parses and validates with no optional capability, except those that the tuning asks for.
 fn validate(source: &str, tuning: &Tuning) -> Result<(naga::Module, ModuleInfo), (u32, String)> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| {
@@ -36,7 +40,7 @@ fn validate(source: &str, tuning: &Tuning) -> Result<(naga::Module, ModuleInfo),
     let of = |wanted, capability| if wanted { capability } else { Capabilities::empty() };
     let optional = of(tuning.subgroups, Capabilities::SUBGROUP)
         | of(tuning.loads_64, Capabilities::SHADER_INT64)
-        | of(source.starts_with("enable f16;"), Capabilities::SHADER_FLOAT16);
+        | of(asks_f16(tuning), Capabilities::SHADER_FLOAT16);
     let mut validator = Validator::new(ValidationFlags::all(), core | optional);
     if tuning.subgroups {
         validator.subgroup_operations(SubgroupOperationSet::all());
@@ -53,9 +57,14 @@ fn rows() -> Vec<(KernelId, Tuning, KernelRow)> {
     let mut rows = Vec::new();
     for tuning in tunings() {
         for id in KernelId::all() {
-            // Of the smallest tuning what there is once more for shader-f16.
-            let native = Tuning::clone(&tuning).with(id, Shape { f16: true, ..tuning.shape(id) });
-            for tuning in [Some(tuning.clone()), (tuning.lanes == 1).then_some(native)].into_iter().flatten() {
+            let native = tuning.with(id, Shape { f16: true, ..tuning.shape(id) });
+            let tunings = match id {
+                KernelId::CompareHalves => vec![native],
+                // Of the smallest tuning what there is once more for shader-f16.
+                _ if tuning.lanes == 1 => vec![tuning.clone(), native],
+                _ => vec![tuning.clone()],
+            };
+            for tuning in tunings {
                 let row = id.row(&tuning).expect("every part is there");
                 rows.push((id, tuning, row));
             }
@@ -76,8 +85,9 @@ fn every_kernel_is_valid_and_translates_to_spirv_msl_and_hlsl() {
         let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
         msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
             .unwrap_or_else(|error| panic!("{id:?} MSL: {error}"));
-        let options =
-            hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, fake_missing_bindings: true, ..Default::default() };
+        // Numbers of 16 bits came with 6.2.
+        let shader_model = if asks_f16(&tuning) { hlsl::ShaderModel::V6_2 } else { hlsl::ShaderModel::V6_0 };
+        let options = hlsl::Options { shader_model, fake_missing_bindings: true, ..Default::default() };
         let pipeline = hlsl::PipelineOptions::default();
         let mut text = String::new();
         hlsl::Writer::new(&mut text, &options, &pipeline)

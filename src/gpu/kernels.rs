@@ -246,7 +246,7 @@ impl KernelId {
         }
         let subgroups = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let enabled =
-            [(subgroups, "subgroups"), (self.computes_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
+            [(subgroups, "subgroups"), (self.needs_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
         let composed = Composed::new(&enabled.map(|(_, name)| name).collect::<Vec<_>>(), &constants, &parts)?;
         Ok(KernelRow { entry, composed, bindings, params_bytes })
     }
@@ -274,7 +274,7 @@ impl KernelId {
     }
 
     /// Whether it needs shader-f16.
-    fn computes_f16(self, tuning: &Tuning) -> bool {
+    fn needs_f16(self, tuning: &Tuning) -> bool {
         let is_product = self.is_product() && self.encoding() == Some(Encoding::F16);
         self == Self::CompareHalves || (is_product && tuning.shape(self).f16)
     }
@@ -304,7 +304,7 @@ impl KernelId {
             let (rows, _) = self.block(tuning);
             let (inputs, folder, encoding) = match (input, encoding.i8_parts()) {
                 (InputType::I8, Some(parts)) => ("i8/inputs.wgsl", "i8", parts),
-                _ if self.computes_f16(tuning) => {
+                _ if self.needs_f16(tuning) => {
                     ("parts/inputs_f32.wgsl", "parts", &["encoding/f16_native.wgsl"] as &[&str])
                 }
                 _ => ("parts/inputs_f32.wgsl", "parts", encoding.parts()),
@@ -331,7 +331,7 @@ impl KernelId {
                 ("matvec", matmul(encoding, input, space, WHOLE), product(space), size::<MatMulParams>())
             }
             Self::MatVecInGroups(encoding) => {
-                let (input, space) = Default::default();
+                let (input, space) = (InputType::F32, InputSpace::Storage);
                 ("matvec", matmul(encoding, input, space, IN_GROUPS), product(space), size::<MatMulParams>())
             }
             Self::MatMul(encoding, input, space) => {

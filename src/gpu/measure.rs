@@ -126,17 +126,17 @@ impl ProductBench {
         let mut bench = Bench::new(&self.gpu, kernels, self.id).await?;
         bench.least_s = least_s;
         let [weights, input, vectors, output] = &self.buffers;
-        let count = self.windows.len() as u64;
+        let windows = self.windows.len() as u64;
         let call = |index: u64| {
-            let weight_base = (index / count % self.count * self.matrix_bytes / 16) as u32;
-            let window = self.windows[(index % count) as usize];
+            let weight_base = (index / windows % self.count * self.matrix_bytes / 16) as u32;
+            let window = self.windows[(index % windows) as usize];
             let InputWindow { first_token, tokens, base: input_base, .. } = window;
             let params = MatMulParams { weight_base, first_token, tokens, input_base, ..self.params };
             let input = Bind::window(input, window);
             let binds: Vec<Bind<'_>> = vec![weights.into(), weights.into(), input, vectors.into(), output.into()];
             (binds, params, grid::matmul(kernels.tuning(), self.id, &params))
         };
-        Ok(bench.seconds(call, count).await? * count as f64)
+        Ok(bench.seconds(call, windows).await? * windows as f64)
     }
 }
 

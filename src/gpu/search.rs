@@ -84,7 +84,7 @@ impl<'a> Search<'a> {
             for tokens in [1, MANY] {
                 // Where nobody searches, another size's shape is better than none.
                 let farthest = if searches { 2.0 } else { f64::INFINITY };
-                if !self.take_known(*product, tokens, farthest) && searches {
+                if !self.take_known(*product, tokens, farthest).await && searches {
                     missing.push((*product, tokens));
                 }
             }
@@ -119,10 +119,12 @@ impl<'a> Search<'a> {
     }
 
     /// Takes what is known of matrices whose rows are about as long.
-    fn take_known(&mut self, of: Product, tokens: u32, farthest: f64) -> bool {
-        let f16 = self.gpu.features().contains(super::SHADER_F16);
-        let shapes = self.tuning.shapes(self.shuffling(), f16);
+    async fn take_known(&mut self, of: Product, tokens: u32, farthest: f64) -> bool {
+        let shapes = self.tuning.shapes(self.shuffling(), of.encoding == Encoding::F16);
         let Some(shape) = known(&self.found, &shapes, of, tokens, farthest) else { return false };
+        if shape.f16 && !self.may_use_f16().await.unwrap_or(false) {
+            return false;
+        }
         self.tuning = self.tuning.with(plain_product(of.encoding, tokens), shape);
         true
     }

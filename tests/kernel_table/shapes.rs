@@ -49,7 +49,8 @@ pub async fn every_shape_of_a_product_has_the_same_bits() {
     let shuffling = tilestream::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
     // A last workgroup that is not full, chunks that are not the same for all strands.
     bits_in_every_shape(gpu.tuning(), shuffling, &Product::new(Encoding::Q4_1, 37, 32 * 43, 6)).await;
-    bits_in_every_shape(&Tuning::WITHOUT_SUMS, shuffling, &Product::new(Encoding::F16, 13, 8 * 43, 3)).await;
+    bits_in_every_shape(&Tuning::WITHOUT_SUMS, shuffling, &Product::new(Encoding::BF16, 13, 8 * 43, 3)).await;
+    bits_in_every_shape(gpu.tuning(), shuffling, &Product::new(Encoding::F16, 13, 8 * 43, 3)).await;
     bits_in_every_shape(gpu.tuning(), shuffling, &rounded_product(Encoding::Q6_K, 21, 256 * 5, 5).await).await;
 }
 
