@@ -70,6 +70,12 @@ fn strand(row: u32, at: u32, first_chunk: u32) -> Totals {
     return totals(s);
 }
 
+fn matvec_block(row: u32, token: u32, lane: u32, index: u32) {
+    let part = input_part(params.first_row + min(row, params.rows - 1u));
+    let at = params.input_base + token * params.input_stride + part;
+    write_rows(row, token, lane, index, strands(row, at, lane));
+}
+
 @compute @workgroup_size(LANES, GROUPS)
 fn matvec(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -78,9 +84,7 @@ fn matvec(
     @builtin(local_invocation_index) index: u32,
 ) {
     let row = ((group.y * groups.x + group.x) * GROUPS + local.y) * ROWS;
-    let part = input_part(params.first_row + min(row, params.rows - 1u));
-    let at = params.input_base + group.z * params.input_stride + part;
-    write_rows(row, group.z, local.x, index, strands(row, at, local.x));
+    matvec_block(row, group.z, local.x, index);
 }
 
 // Sums of ROWS rows for TOKENS tokens.

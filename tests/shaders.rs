@@ -20,6 +20,7 @@ fn tunings() -> impl Iterator<Item = Tuning> {
             subgroups,
             loads_64,
             uniform_inputs: true,
+            takes_blocks: loads_64,
             found: Vec::new(),
         })
     })

@@ -19,6 +19,8 @@ pub struct Kernel {
     pub id: KernelId,
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
+    /// Whether its last binding is the recorder's counter of blocks.
+    pub takes_blocks: bool,
 }
 
 /// The compiled kernels of a device.
@@ -118,7 +120,10 @@ async fn compile(
         cache,
     });
     let error = scope.pop();
-    let Some(error) = error.await else { return Ok(Kernel { id, pipeline, layout }) };
+    let Some(error) = error.await else {
+        let takes_blocks = row.bindings.contains(&Access::Blocks);
+        return Ok(Kernel { id, pipeline, layout, takes_blocks });
+    };
     let messages = module.get_compilation_info().await.messages;
     let place = messages.iter().find_map(|message| message.location.as_ref());
     let place = place.map_or_else(|| row.entry.to_owned(), |place| row.composed.place(place.line_number));

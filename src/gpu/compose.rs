@@ -60,6 +60,7 @@ sources![
     "matmul_transposed.wgsl",
     "norm.wgsl",
     "parts/bits.wgsl",
+    "parts/blocks_taken.wgsl",
     "parts/clamped_swiglu.wgsl",
     "parts/gate_apart.wgsl",
     "parts/gate_within.wgsl",

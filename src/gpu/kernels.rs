@@ -16,6 +16,10 @@ pub const PAGE_TOKENS: u32 = 32;
 pub const SPAN_PAGES: u32 = 32;
 /// Queries that attention serves at once: a row alone whose heads share no keys, and others.
 pub const QUERIES: [u32; 2] = [1, 4];
+/// Turns of all its loops after which a workgroup takes no further block, half of those at which llvmpipe leaves loops.
+pub(super) const BLOCK_TURNS: u32 = 32_768;
+/// Of them those that a block takes besides the turns over its chunks, at most: for the sums of its rows.
+pub(super) const TURNS_OF_SUMS: u32 = 40;
 
 impl Activation {
     /// Every one there is.
@@ -167,8 +171,10 @@ pub(super) enum Access {
     Read,
     Write,
     Uniform,
+    /// The recorder's counter of the blocks of rows that a dispatch has taken.
+    Blocks,
 }
-use Access::{Read, Uniform, Write};
+use Access::{Blocks, Read, Uniform, Write};
 
 /// A kernel as data.
 #[derive(Clone, Debug)]
@@ -244,6 +250,9 @@ impl KernelId {
         if self.is_product() {
             constants.extend([("STRANDS", tuning.strands), ("UNIFORM_VECTORS", UNIFORM_BYTES as u32 / 16)]);
         }
+        if self.takes_blocks(tuning) {
+            constants.extend([("BLOCK_TURNS", BLOCK_TURNS), ("TURNS_OF_SUMS", TURNS_OF_SUMS)]);
+        }
         let subgroups = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let enabled =
             [(subgroups, "subgroups"), (self.needs_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
@@ -273,6 +282,12 @@ impl KernelId {
         matches!(self, Self::MatVec(..) | Self::MatVecInGroups(_) | Self::MatMul(..))
     }
 
+    /// Whether its workgroups take blocks of rows as they come to them: see shaders/parts/blocks_taken.wgsl.
+    pub(super) fn takes_blocks(self, tuning: &Tuning) -> bool {
+        let shape = tuning.shape(self);
+        tuning.takes_blocks && matches!(self, Self::MatVec(..)) && shape.groups == 1 && shape.subgroups
+    }
+
     /// Whether it needs shader-f16.
     fn needs_f16(self, tuning: &Tuning) -> bool {
         let is_product = self.is_product() && self.encoding() == Some(Encoding::F16);
@@ -293,10 +308,13 @@ impl KernelId {
         let weights = ["parts/weights.wgsl", loads, "parts/bits.wgsl"];
         const WHOLE: &str = "parts/input_whole.wgsl";
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
+        let takes_blocks = self.takes_blocks(tuning);
         let product = |space| -> &'static [Access] {
-            match space {
-                InputSpace::Storage => &[Read, Read, Read, Read, Write],
-                InputSpace::Uniform => &[Read, Read, Uniform, Read, Write],
+            match (space, takes_blocks) {
+                (InputSpace::Storage, false) => &[Read, Read, Read, Read, Write],
+                (InputSpace::Storage, true) => &[Read, Read, Read, Read, Write, Blocks],
+                (InputSpace::Uniform, false) => &[Read, Read, Uniform, Read, Write],
+                (InputSpace::Uniform, true) => &[Read, Read, Uniform, Read, Write, Blocks],
             }
         };
         let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
@@ -316,7 +334,8 @@ impl KernelId {
                 InputSpace::Uniform => "parts/input_uniform.wgsl",
             };
             let all = ["matmul.wgsl", input, inputs, &rows_of, &totals, &strands, lanes, groups];
-            own(&[&all[..], &weights, encoding].concat())
+            let blocks: &[&str] = if takes_blocks { &["parts/blocks_taken.wgsl"] } else { &[] };
+            own(&[&all[..], &weights, encoding, blocks].concat())
         };
         let transposed =
             |encoding: Encoding| own(&[&["matmul_transposed.wgsl"], &weights[..], encoding.parts()].concat());
@@ -328,7 +347,8 @@ impl KernelId {
         let wide = if tuning.attention_lanes < 32 { "parts/wide_4.wgsl" } else { "parts/wide_1.wgsl" };
         match self {
             Self::MatVec(encoding, input, space) => {
-                ("matvec", matmul(encoding, input, space, WHOLE), product(space), size::<MatMulParams>())
+                let entry = if takes_blocks { "matvec_taking" } else { "matvec" };
+                (entry, matmul(encoding, input, space, WHOLE), product(space), size::<MatMulParams>())
             }
             Self::MatVecInGroups(encoding) => {
                 let (input, space) = (InputType::F32, InputSpace::Storage);

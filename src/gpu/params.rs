@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::kernels::{KernelId, Tuning};
+use super::kernels::{BLOCK_TURNS, KernelId, TURNS_OF_SUMS, Tuning};
 
 macro_rules! params {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
@@ -122,6 +122,14 @@ pub mod grid {
     /// Invocations in a workgroup of the kernels that go value by value.
     const FLAT: u64 = 64;
 
+    /// Threads of a processor's driver, at most: each gets workgroups enough to take all blocks.
+    const TAKERS: u32 = 32;
+
+    /// Blocks that a workgroup takes at most, as shaders/parts/blocks_taken.wgsl has it.
+    pub(super) fn blocks_of_a_taker(lanes: u32, params: &MatMulParams) -> u32 {
+        (BLOCK_TURNS / (params.chunks / lanes + TURNS_OF_SUMS)).max(1)
+    }
+
     fn fold(workgroups: u64) -> [u32; 3] {
         let y = workgroups.div_ceil(MOST_WORKGROUPS).max(1);
         // As even as can be, so that few workgroups have nothing to do.
@@ -135,7 +143,12 @@ pub mod grid {
     /// Row groups folded over x and y, tokens (or groups of them) over z.
     pub fn matmul(tuning: &Tuning, id: KernelId, params: &MatMulParams) -> [u32; 3] {
         let (rows, tokens) = id.block(tuning);
-        let [x, y, _] = fold(u64::from(params.rows.div_ceil(tuning.shape(id).groups * rows)));
+        let blocks = params.rows.div_ceil(tuning.shape(id).groups * rows);
+        if id.takes_blocks(tuning) {
+            let blocks = blocks * params.tokens;
+            return [blocks.min(TAKERS * blocks.div_ceil(blocks_of_a_taker(tuning.shape(id).lanes, params))), 1, 1];
+        }
+        let [x, y, _] = fold(u64::from(blocks));
         [x, y, params.tokens.div_ceil(tokens)]
     }
 
@@ -219,5 +232,38 @@ pub mod grid {
     /// A workgroup a row.
     pub fn argmax(params: &ArgmaxParams) -> [u32; 3] {
         [params.rows, 1, 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Encoding;
+    use crate::gpu::tuning::plain_product;
+
+    #[test]
+    fn the_workgroups_of_any_thread_can_take_all_blocks_within_their_turns() {
+        let tuning = Tuning {
+            strands: 8,
+            lanes: 8,
+            groups: 1,
+            vector_rows: 8,
+            subgroups: true,
+            takes_blocks: true,
+            ..Tuning::WITHOUT_SUMS
+        };
+        let id = plain_product(Encoding::Q4_1, 1);
+        for (rows, columns) in [(1, 32), (9, 4096), (234, 28_672), (70_001, 32), (128_256, 16_384), (1 << 20, 53_248)] {
+            let params = MatMulParams { rows, chunks: columns / 32, tokens: 1, ..MatMulParams::default() };
+            let ([x, y, z], blocks) = (grid::matmul(&tuning, id, &params), rows.div_ceil(8));
+            let each = grid::blocks_of_a_taker(8, &params);
+            assert_eq!((y, z), (1, 1));
+            assert!(
+                x >= 1 && x <= blocks.min(65_535) && (x == blocks || x / 32 * each >= blocks),
+                "{rows} {columns}: {x}"
+            );
+            // The turn of the block itself, those over its chunks, and three for the sum of each row.
+            assert!(each * (1 + params.chunks.div_ceil(8) + 8 * 3) < 65_535, "{rows} {columns}");
+        }
     }
 }

@@ -19,7 +19,10 @@ const PARAMS_SLOTS: u64 = 256;
 const SUBMITS_AHEAD: usize = 3;
 
 /// GPU bytes that a recorder takes, those included that it takes only while dispatches are timed.
-pub const RECORDER_BYTES: u64 = PARAMS_STRIDE * PARAMS_SLOTS * (SUBMITS_AHEAD as u64 + 1) + timer_bytes(PARAMS_SLOTS);
+pub const RECORDER_BYTES: u64 =
+    PARAMS_STRIDE * PARAMS_SLOTS * (SUBMITS_AHEAD as u64 + 1) + timer_bytes(PARAMS_SLOTS) + BLOCKS_BYTES;
+/// Bytes of the counter of blocks.
+const BLOCKS_BYTES: u64 = 16;
 
 /// A storage buffer, or a range of it, as a kernel sees it.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +84,8 @@ enum Slot {
 pub struct Recorder {
     gpu: Gpu,
     params: CountedBuffer,
+    /// What kernels count the blocks in that they have taken: zeros between dispatches.
+    blocks: CountedBuffer,
     staging: VecDeque<(CountedBuffer, Slot)>,
     bytes: Vec<u8>,
     dispatches: Vec<Dispatch>,
@@ -109,6 +114,7 @@ impl Recorder {
         Ok(Self {
             gpu: gpu.clone(),
             params,
+            blocks: gpu.buffer("blocks taken", BLOCKS_BYTES, Usage::STORAGE).await?,
             staging,
             bytes: Vec::new(),
             dispatches: Vec::new(),
@@ -200,9 +206,11 @@ impl Recorder {
                 let size = size.and_then(wgpu::BufferSize::new);
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
             };
+            let blocks = Bind::from(&self.blocks);
+            let blocks = if kernel.takes_blocks { Some(&blocks) } else { None };
             let mut entries =
                 vec![wgpu::BindGroupEntry { binding: 0, resource: binding(params, 0, Some(params_bytes)) }];
-            entries.extend((1..).zip(buffers).map(|(index, bind)| wgpu::BindGroupEntry {
+            entries.extend((1..).zip(buffers.iter().chain(blocks)).map(|(index, bind)| wgpu::BindGroupEntry {
                 binding: index,
                 resource: binding(bind.buffer, bind.offset_bytes, bind.len_bytes),
             }));

@@ -67,6 +67,8 @@ pub struct Tuning {
     pub loads_64: bool,
     /// Whether matrix products find their inputs in uniform buffers: see shaders/parts/input_uniform.wgsl.
     pub uniform_inputs: bool,
+    /// Whether products with one token take blocks of rows one by one: see shaders/parts/blocks_taken.wgsl.
+    pub takes_blocks: bool,
     /// What measurements found better for a product.
     pub found: Vec<(KernelId, Shape)>,
 }
@@ -90,6 +92,7 @@ impl Tuning {
                 subgroups: true,
                 loads_64: features.contains(super::SHADER_INT64) && info.backend == wgpu::Backend::Vulkan,
                 uniform_inputs: info.backend == wgpu::Backend::Vulkan,
+                takes_blocks: info.backend == wgpu::Backend::Vulkan,
                 found: Vec::new(),
             },
             true => Self::WITHOUT_SUMS,
@@ -104,6 +107,7 @@ impl Tuning {
                 subgroups: fits(32),
                 loads_64: false,
                 uniform_inputs: false,
+                takes_blocks: false,
                 found: Vec::new(),
             },
         }
@@ -121,6 +125,7 @@ impl Tuning {
         subgroups: false,
         loads_64: false,
         uniform_inputs: false,
+        takes_blocks: false,
         found: Vec::new(),
     };
 

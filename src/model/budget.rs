@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind, Result};
 
 const SMALLEST_WINDOW_BYTES: u64 = 64 << 10;
 const FEWEST_WINDOWS: usize = 2;
+/// Windows where the budget is so large that they cost next to nothing.
+const WINDOWS_AHEAD: usize = 8;
 /// Rows of a sweep when there is room: more rows mean fewer sweeps for a long prompt.
 const MOST_ROWS: u64 = 128;
 
@@ -51,6 +53,8 @@ pub struct Shares {
     pub head_rows: u32,
     pub window_bytes: u64,
     pub windows: usize,
+    /// Reads at a time.
+    pub readers: usize,
     pub pinned_bytes: u64,
     /// Whether each buffer that a product takes has [`UNIFORM_BYTES`] behind its last row.
     pub uniform_inputs: bool,
@@ -195,17 +199,29 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     let (window_bytes, windows) = windows(free, smallest_window(layout), demand);
     let left = free - pipeline_bytes(window_bytes, windows, demand.direct);
     let pinned_bytes = demand.most_pinned_bytes.map_or(left, |most| most.min(left));
-    Ok(Shares { rows: rows as u32, head_rows, window_bytes, windows, pinned_bytes, uniform_inputs, fixed_bytes })
+    Ok(Shares {
+        rows: rows as u32,
+        head_rows,
+        window_bytes,
+        windows,
+        readers: windows.min(demand.reads.in_flight + 1),
+        pinned_bytes,
+        uniform_inputs,
+        fixed_bytes,
+    })
 }
 
-/// The windows that the disk likes, one in use and the others being filled, where an eighth of what is free holds them. Else
-/// the largest of the usual ones, then the most, that take no more than half of it.
+/// The windows that the disk likes, one in use and the others being filled, where an eighth of what is free holds them, and
+/// more where they take next to nothing of it. Else the largest of the usual ones, then the most, that take no more than half
+/// of it.
 fn windows(free: u64, smallest: u64, demand: &Demand) -> (u64, usize) {
     let pipeline = |window: u64, count: usize| pipeline_bytes(window, count, demand.direct);
     let wish = |reads: ReadPlan| (reads.read_bytes.max(smallest), reads.in_flight + 1);
     let (window, count) = wish(demand.reads);
     if pipeline(window, count) <= free / 8 {
-        return (window, count);
+        // Those beyond what is read at a time bridge moments in which the disk gives nothing.
+        let more = (count..=WINDOWS_AHEAD).rev().find(|more| pipeline(window, *more) <= free / 16);
+        return (window, more.unwrap_or(count));
     }
     let (mut window, most) = wish(ReadPlan::default());
     while window > smallest && pipeline(window, most) > free / 2 {
@@ -237,7 +253,12 @@ mod tests {
             (8 * 80 * MIB, false, deep, (8 * MIB, 8)),
             (8 * 80 * MIB - 1, false, deep, (4 * MIB, 4)),
             (64 * MIB, true, single, (4 * MIB, 2)),
-            (1 << 40, true, usual, (4 * MIB, 4)),
+            (16 * 12 * MIB, true, single, (4 * MIB, 3)),
+            (16 * 32 * MIB, true, usual, (4 * MIB, 8)),
+            (16 * 32 * MIB - 1, true, usual, (4 * MIB, 7)),
+            (16 * 32 * MIB, false, usual, (4 * MIB, 6)),
+            (1 << 40, true, usual, (4 * MIB, 8)),
+            (1 << 40, true, ReadPlan { in_flight: 11, ..usual }, (4 * MIB, 12)),
             (32 * MIB, true, usual, (4 * MIB, 4)),
             (31 * MIB, true, deep, (2 * MIB, 4)),
             (MIB, true, deep, (MIB / 8, 4)),

@@ -453,10 +453,11 @@ async fn open_stream(
     let options = StreamOptions {
         window_bytes: shares.window_bytes,
         windows: shares.windows,
+        readers: shares.readers,
         pinned_bytes: shares.pinned_bytes,
         sections: sections.list.clone(),
-        // Half of the windows: what a router asks for must not wait for what it did not ask for.
-        reserved_windows: if has_experts { shares.windows / 2 } else { 0 },
+        // What a router asks for must not wait for what it did not ask for, and half of the readers are left to it.
+        reserved_windows: if has_experts { shares.windows - shares.readers.div_ceil(2) } else { 0 },
     };
     let source = Arc::new(ModelSource(Arc::clone(model)));
     Ok((TileStream::new(gpu, source, table, options, profile.clone()).await?, sections))

@@ -42,6 +42,8 @@ pub struct StreamOptions {
     pub window_bytes: u64,
     /// Windows: one is computed from, the others are filled meanwhile. At least 2.
     pub windows: usize,
+    /// Reads at a time, where a thread does each of them; others begin when a window is free.
+    pub readers: usize,
     /// Bytes of tiles that stay on the GPU.
     pub pinned_bytes: u64,
     /// Tile ranges that a sweep may take or leave as a whole, in order; together all tiles.
@@ -193,7 +195,7 @@ impl TileStream {
             false => Some(gpu.buffer("ring", ring_bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC).await?),
         };
         let spawner =
-            Spawner::new("tile-reader", options.windows).map_err(|error| Error::io(error, "reader threads"))?;
+            Spawner::new("tile-reader", options.readers).map_err(|error| Error::io(error, "reader threads"))?;
         let mut stream = Self {
             gpu: gpu.clone(),
             source,

@@ -226,7 +226,7 @@ async fn bias_and_residual_are_added_and_a_wrong_weight_is_noticed() {
 async fn a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes() {
     let (mut all, mut benches) = (Vec::new(), Bench::both().await);
     if benches[0].kernels.tuning().loads_64 {
-        benches.push(Bench::tuned(|tuning| Tuning { loads_64: false, ..tuning }).await);
+        benches.push(Bench::tuned(|tuning| Tuning { loads_64: false, takes_blocks: false, ..tuning }).await);
     }
     for mut bench in benches {
         for encoding in [Encoding::BF16, Encoding::Q4_K, Encoding::Q6_K, Encoding::TQ1_0, Encoding::FP4] {
@@ -238,15 +238,22 @@ async fn a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes
             all.push(bits(&whole));
         }
     }
-    assert!(all.chunks(5).all(|bits| *bits == all[..5]), "neither subgroups nor wide loads change a bit");
+    assert!(
+        all.chunks(5).all(|bits| *bits == all[..5]),
+        "neither subgroups nor wide loads nor who takes which block change a bit"
+    );
 }
 
 async fn rows_past_the_largest_grid_are_computed() {
-    let mut bench = Bench::new(true).await;
     let rows = 70_001;
     let product = Product::new(Encoding::BF16, rows, 32, 1);
-    let worst = error(&product.run(&mut bench, false, rows, 0).await, &product.expected(0));
-    assert!(worst < 1e-5, "{worst}");
+    // Taken block by block there are as many as a workgroup's turns do not reach for; elsewhere each has a workgroup.
+    for takes_blocks in [true, false] {
+        let tuned = |tuning: Tuning| Tuning { takes_blocks: takes_blocks && tuning.takes_blocks, ..tuning };
+        let mut bench = Bench::tuned(tuned).await;
+        let worst = error(&product.run(&mut bench, false, rows, 0).await, &product.expected(0));
+        assert!(worst < 1e-5, "{worst}");
+    }
 }
 
 /// A norm of `rows` rows of `groups` groups; in place where asked to.

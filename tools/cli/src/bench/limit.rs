@@ -15,8 +15,10 @@ pub struct Work {
     pub sweeps: u64,
     /// Of all threads; none where the system does not tell.
     pub cpu_s: Option<f64>,
-    /// That other programs and virtual machines used meanwhile, all cores together.
+    /// That other programs used meanwhile, all cores together.
     pub other_cpu_s: Option<f64>,
+    /// That a hypervisor kept from this machine meanwhile, all cores together.
+    pub stolen_cpu_s: Option<f64>,
     /// That disks gave; none where the system does not tell.
     pub disk_bytes: Option<u64>,
     /// That travelled to the GPU, from files or from memory.
@@ -47,6 +49,7 @@ impl Work {
             sweeps: self.sweeps + other.sweeps,
             cpu_s: both(self.cpu_s, other.cpu_s),
             other_cpu_s: both(self.other_cpu_s, other.other_cpu_s),
+            stolen_cpu_s: both(self.stolen_cpu_s, other.stolen_cpu_s),
             disk_bytes: self.disk_bytes.and_then(|bytes| bytes.checked_add(other.disk_bytes?)),
             streamed_bytes: self.streamed_bytes + other.streamed_bytes,
             ram_bytes: self.ram_bytes + other.ram_bytes,
@@ -79,12 +82,17 @@ pub struct Limit {
     pub gpu_compute_s: Option<f64>,
     /// In which processors worked, divided by their number; a part of the limit only where shaders run on them.
     pub cpu_s: Option<f64>,
+    /// That a hypervisor kept from the processors, divided by their number: it carries out the disk's reads, and may give
+    /// time to others. No part of the limit.
+    pub stolen_s: Option<f64>,
     pub limit_s: Option<f64>,
     /// The part that decides: `disk`, `GPU` or `CPU`.
     pub bound_by: Option<&'static str>,
     /// The limit in percent of the time that it took. Where the disk's part is unknown, it is at least this.
     pub reached_percent: Option<f64>,
-    /// The same of the piece of work that came nearest: where other programs use the machine, the one they disturbed least.
+    /// The same of what the hypervisor left of that time; none where the processors do not decide.
+    pub reached_of_left_percent: Option<f64>,
+    /// As `reached_percent`, of the piece of work that came nearest: where other programs use the machine, the one they disturbed least.
     pub best_percent: Option<f64>,
 }
 
@@ -117,14 +125,19 @@ impl Limit {
         let most = most.filter(|_| rest.is_some());
         let reached_percent = most.filter(|_| work.seconds > 0.0).map(|(limit, _)| 100.0 * limit / each(work.seconds));
         let (limit_s, bound_by) = (most.map(|most| most.0), most.map(|most| most.1));
+        let stolen_s = work.stolen_cpu_s.map(|seconds| each(seconds) / machine.cores.max(1) as f64);
+        let left_s = stolen_s.map(|stolen_s| each(work.seconds) - stolen_s).filter(|left_s| *left_s > 0.0);
+        let of_left = limit_s.filter(|_| bound_by == Some("CPU")).zip(left_s);
         Self {
             disk_s,
             upload_s,
             gpu_compute_s,
             cpu_s,
+            stolen_s,
             limit_s,
             bound_by,
             reached_percent,
+            reached_of_left_percent: of_left.map(|(limit_s, left_s)| 100.0 * limit_s / left_s),
             best_percent: reached_percent,
         }
     }
@@ -183,6 +196,7 @@ mod tests {
         sweeps: 2,
         cpu_s: Some(32.0),
         other_cpu_s: None,
+        stolen_cpu_s: None,
         disk_bytes: Some(400),
         streamed_bytes: 1000,
         ram_bytes: 0,
@@ -227,6 +241,19 @@ mod tests {
                 "row {row}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_hypervisor_kept_is_no_part_of_the_limit_and_told_apart() {
+        let stolen = Work { stolen_cpu_s: Some(16.0), ..WORK };
+        let of = |work: Work, machine| {
+            let limit = Limit::of(&work, &machine, 2);
+            (limit.stolen_s, limit.limit_s, limit.reached_percent, limit.reached_of_left_percent)
+        };
+        assert_eq!(of(stolen, CPU), (Some(2.0), Some(4.0), Some(40.0), Some(50.0)));
+        assert_eq!(of(stolen, GPU), (Some(2.0), Some(5.5), Some(55.0), None), "the processors do not decide");
+        assert_eq!(of(Work { stolen_cpu_s: Some(80.0), ..WORK }, CPU).3, None, "all of it");
+        assert_eq!(of(WORK, CPU), (None, Some(4.0), Some(40.0), None));
     }
 
     #[test]

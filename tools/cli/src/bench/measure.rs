@@ -9,7 +9,7 @@ use tilestream::{
 
 use super::disk::Range;
 use super::limit::{Spread, Work, queue_seconds};
-use super::machine::busy_cpu_s;
+use super::machine::ProcessorTimes;
 
 /// Events kept of a pass: some sweeps of the largest model.
 const EVENTS: usize = 4 << 20;
@@ -41,7 +41,7 @@ impl Task {
 struct Counters {
     time_s: f64,
     cpu_s: Option<f64>,
-    busy_cpu_s: Option<f64>,
+    processors: Option<ProcessorTimes>,
     disk_bytes: Option<u64>,
     streamed_bytes: u64,
     ram_bytes: u64,
@@ -54,7 +54,7 @@ impl Counters {
         Self {
             time_s: now_s(),
             cpu_s: cpu_s(),
-            busy_cpu_s: busy_cpu_s(),
+            processors: ProcessorTimes::now(),
             disk_bytes: disk_read_bytes(),
             streamed_bytes: figures.bytes_read + figures.bytes_from_ram,
             ram_bytes: figures.bytes_from_ram,
@@ -66,6 +66,7 @@ impl Counters {
     fn since(&self, then: &Self, log: &Log) -> Work {
         let less = |now: Option<f64>, then: Option<f64>| Some((now? - then?).max(0.0));
         let cpu_s = less(self.cpu_s, then.cpu_s);
+        let processors = |of: fn(ProcessorTimes) -> f64| less(self.processors.map(of), then.processors.map(of));
         let seconds = self.time_s - then.time_s;
         let (compute_s, copy_s) = queue_seconds(&log.intervals, then.time_s, self.time_s);
         // What the log has lost is taken to be like the rest.
@@ -75,7 +76,8 @@ impl Counters {
             seconds,
             sweeps: self.sweeps - then.sweeps,
             cpu_s,
-            other_cpu_s: less(less(self.busy_cpu_s, then.busy_cpu_s), cpu_s),
+            other_cpu_s: less(processors(|times| times.busy_s), cpu_s),
+            stolen_cpu_s: processors(|times| times.stolen_s),
             disk_bytes: self.disk_bytes.and_then(|now| now.checked_sub(then.disk_bytes?)),
             streamed_bytes: self.streamed_bytes - then.streamed_bytes,
             ram_bytes: self.ram_bytes - then.ram_bytes,

@@ -70,7 +70,7 @@ async fn measured(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<(Report, T
     eprintln!("opening {}, and one pass that does not count", files.model().manifest().name);
     let mut streamed = Side::open(&files, &options, task).await?;
     let ranges = streamed.ranges();
-    let in_flight = streamed.model().engine().shares().windows;
+    let in_flight = streamed.model().engine().shares().readers;
     let reader = Reader::new(&files, &ranges, in_flight, stop);
     let share_in_page_cache = reader.share_in_page_cache();
     let gpu = streamed.model().engine().gpu().clone();

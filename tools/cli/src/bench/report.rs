@@ -99,6 +99,8 @@ pub struct SideReport {
     pub peak_process_bytes: Option<u64>,
     /// Cores that other programs used meanwhile, on average.
     pub other_cores: Option<f64>,
+    /// Cores that a hypervisor kept from this machine meanwhile, on average.
+    pub stolen_cores: Option<f64>,
     /// Of a prompt.
     pub prefill_limit: Limit,
     /// Of a sweep of one token.
@@ -138,6 +140,7 @@ impl SideReport {
             peak_gpu_bytes: measured.profile.peak_gpu_bytes,
             peak_process_bytes: measured.peak_process_bytes,
             other_cores: all.other_cpu_s.map(|seconds| seconds / all.seconds.max(1e-9)),
+            stolen_cores: all.stolen_cpu_s.map(|seconds| seconds / all.seconds.max(1e-9)),
             prefill_limit: Limit::of_each(&measured.prefills, machine),
             decode_limit: Limit::of_each(&measured.decodes, machine),
         }
@@ -241,12 +244,17 @@ impl Report {
             known(limit.limit_s.zip(limit.bound_by).map(|(limit, part)| format!("{} ({part})", show_seconds(limit))))
         }));
         rows.push(self.row("  reached on average", percent));
+        let of_left = |side: &SideReport| of(side).reached_of_left_percent;
+        if self.lost_cores(|side| side.stolen_cores).is_some() && self.sides().any(|side| of_left(side).is_some()) {
+            let percent = |percent: f64| format!("{percent:.0} %");
+            rows.push(self.row("  of what was left", |side| known(of_left(side).map(percent))));
+        }
         rows
     }
 
-    /// Cores that other programs used.
-    fn others(&self) -> f64 {
-        self.sides().filter_map(|side| side.other_cores).fold(0.0, f64::max)
+    /// The most of some cores that were lost on a side, where it matters.
+    fn lost_cores(&self, of: impl Fn(&SideReport) -> Option<f64>) -> Option<f64> {
+        self.sides().filter_map(of).reduce(f64::max).filter(|cores| *cores > OTHERS_MATTER)
     }
 
     /// How plain reads and copies did.
@@ -293,12 +301,17 @@ impl Report {
                 times(decode_cpu)
             );
         }
-        let others = self.others();
-        if others > OTHERS_MATTER {
-            let cores = self.host.cores;
+        let cores = self.host.cores;
+        if let Some(others) = self.lost_cores(|side| side.other_cores) {
             text += &format!(
                 "note: other programs used {others:.1} of {cores} cores meanwhile, and times are longer for it; see what was \
                  reached at best\n"
+            );
+        }
+        if let Some(stolen) = self.lost_cores(|side| side.stolen_cores) {
+            text += &format!(
+                "note: the hypervisor kept {stolen:.1} of {cores} cores for itself and others meanwhile: reading the disk costs \
+                 it time\n"
             );
         }
         if self.disk.cold_bytes_per_s.is_none() && self.streamed.disk_bytes_per_sweep != Some(0) {
