@@ -70,6 +70,7 @@ fn strand(row: u32, at: u32, first_chunk: u32) -> Totals {
     return totals(s);
 }
 
+// ROWS rows from `row` on, times one token.
 fn matvec_block(row: u32, token: u32, lane: u32, index: u32) {
     let part = input_part(params.first_row + min(row, params.rows - 1u));
     let at = params.input_base + token * params.input_stride + part;

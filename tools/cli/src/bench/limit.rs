@@ -92,7 +92,8 @@ pub struct Limit {
     pub reached_percent: Option<f64>,
     /// The same of what the hypervisor left of that time; none where the processors do not decide.
     pub reached_of_left_percent: Option<f64>,
-    /// As `reached_percent`, of the piece of work that came nearest: where other programs use the machine, the one they disturbed least.
+    /// As `reached_percent`, of the piece of work that came nearest: where other programs use the machine, the one they
+    /// disturbed least.
     pub best_percent: Option<f64>,
 }
 
