@@ -16,6 +16,8 @@ const MARGIN: f64 = 24.0;
 const LEFT: f64 = 170.0;
 const RIGHT: f64 = 800.0;
 const ROW: f64 = 24.0;
+/// About as wide as a small letter is.
+const SMALL_LETTER: f64 = 5.8;
 const BAR: f64 = 14.0;
 /// Marks that lie nearer to each other than this are drawn as one.
 const APART: f64 = 0.75;
@@ -142,10 +144,12 @@ impl Page {
         }
         if let (Some(limit_s), Some(percent)) = (limit.limit_s, limit.reached_percent) {
             let x = scale.x(limit_s);
-            self.line((x, top), (x, self.y + 6.0), "limit");
+            self.line((x, top), (x, self.y), "limit");
             let best = limit.best_percent.unwrap_or(percent);
             let text = format!("limit {}: {percent:.0} % reached, at best {best:.0} %", show_seconds(limit_s));
-            self.label(x + 5.0, self.y + 8.0, "small", &text);
+            // Behind the line, or as far to the left as it must be to end on the page.
+            let last = WIDTH - MARGIN - text.chars().count() as f64 * SMALL_LETTER;
+            self.label((x + 5.0).min(last), self.y + 11.0, "small", &text);
             self.y += 14.0;
         }
     }
