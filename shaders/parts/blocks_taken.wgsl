@@ -1,6 +1,6 @@
 // Workgroups of one subgroup take blocks of ROWS rows as they come to them, until none is left. A driver on a processor gives
 // each of its threads the same share of a dispatch's workgroups, and waits for the thread whose core does something else
-// beside, a read for one; the blocks go to whichever thread has time.
+// beside, a read for one; the blocks go to whichever thread has time. Grid: as many takers as grid::matmul says, over x.
 struct Blocks {
     taken: atomic<u32>,
     finished: atomic<u32>,

@@ -121,8 +121,7 @@ async fn compile(
     });
     let error = scope.pop();
     let Some(error) = error.await else {
-        let takes_blocks = row.bindings.contains(&Access::Blocks);
-        return Ok(Kernel { id, pipeline, layout, takes_blocks });
+        return Ok(Kernel { id, pipeline, layout, takes_blocks: row.takes_blocks });
     };
     let messages = module.get_compilation_info().await.messages;
     let place = messages.iter().find_map(|message| message.location.as_ref());
@@ -138,7 +137,8 @@ fn bind_group_layout(device: &wgpu::Device, row: &KernelRow) -> wgpu::BindGroupL
         count: None,
     };
     let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, row.params_bytes)];
-    entries.extend((1..).zip(row.bindings).map(|(index, access)| {
+    let blocks = row.takes_blocks.then_some(&Access::Write);
+    entries.extend((1..).zip(row.bindings.iter().chain(blocks)).map(|(index, access)| {
         let ty = match access {
             Access::Uniform => wgpu::BufferBindingType::Uniform,
             _ => wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },

@@ -171,10 +171,8 @@ pub(super) enum Access {
     Read,
     Write,
     Uniform,
-    /// The recorder's counter of the blocks of rows that a dispatch has taken.
-    Blocks,
 }
-use Access::{Blocks, Read, Uniform, Write};
+use Access::{Read, Uniform, Write};
 
 /// A kernel as data.
 #[derive(Clone, Debug)]
@@ -182,6 +180,8 @@ pub struct KernelRow {
     pub entry: &'static str,
     pub composed: Composed,
     pub(super) bindings: &'static [Access],
+    /// Whether a binding follows for the recorder's counter of blocks.
+    pub(super) takes_blocks: bool,
     pub(super) params_bytes: u64,
 }
 
@@ -250,14 +250,15 @@ impl KernelId {
         if self.is_product() {
             constants.extend([("STRANDS", tuning.strands), ("UNIFORM_VECTORS", UNIFORM_BYTES as u32 / 16)]);
         }
-        if self.takes_blocks(tuning) {
+        let takes_blocks = self.takes_blocks(tuning);
+        if takes_blocks {
             constants.extend([("BLOCK_TURNS", BLOCK_TURNS), ("TURNS_OF_SUMS", TURNS_OF_SUMS)]);
         }
         let subgroups = uses_lanes && self.shuffles(tuning) && crate::platform::ENABLE_SUBGROUPS;
         let enabled =
             [(subgroups, "subgroups"), (self.needs_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
         let composed = Composed::new(&enabled.map(|(_, name)| name).collect::<Vec<_>>(), &constants, &parts)?;
-        Ok(KernelRow { entry, composed, bindings, params_bytes })
+        Ok(KernelRow { entry, composed, bindings, takes_blocks, params_bytes })
     }
 
     /// Rows and tokens that an invocation of a matrix product has in registers.
@@ -310,11 +311,9 @@ impl KernelId {
         const IN_GROUPS: &str = "parts/input_in_groups.wgsl";
         let takes_blocks = self.takes_blocks(tuning);
         let product = |space| -> &'static [Access] {
-            match (space, takes_blocks) {
-                (InputSpace::Storage, false) => &[Read, Read, Read, Read, Write],
-                (InputSpace::Storage, true) => &[Read, Read, Read, Read, Write, Blocks],
-                (InputSpace::Uniform, false) => &[Read, Read, Uniform, Read, Write],
-                (InputSpace::Uniform, true) => &[Read, Read, Uniform, Read, Write, Blocks],
+            match space {
+                InputSpace::Storage => &[Read, Read, Read, Read, Write],
+                InputSpace::Uniform => &[Read, Read, Uniform, Read, Write],
             }
         };
         let own = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();

@@ -140,13 +140,13 @@ pub mod grid {
         fold((u64::from(rows) * u64::from(width)).div_ceil(FLAT))
     }
 
-    /// Row groups folded over x and y, tokens (or groups of them) over z.
+    /// Row groups folded over x and y, tokens (or groups of them) over z; over x those that take them, where they do.
     pub fn matmul(tuning: &Tuning, id: KernelId, params: &MatMulParams) -> [u32; 3] {
-        let (rows, tokens) = id.block(tuning);
-        let blocks = params.rows.div_ceil(tuning.shape(id).groups * rows);
+        let (shape, (rows, tokens)) = (tuning.shape(id), id.block(tuning));
+        let blocks = params.rows.div_ceil(shape.groups * rows);
         if id.takes_blocks(tuning) {
             let blocks = blocks * params.tokens;
-            return [blocks.min(TAKERS * blocks.div_ceil(blocks_of_a_taker(tuning.shape(id).lanes, params))), 1, 1];
+            return [blocks.min(TAKERS * blocks.div_ceil(blocks_of_a_taker(shape.lanes, params))), 1, 1];
         }
         let [x, y, _] = fold(u64::from(blocks));
         [x, y, params.tokens.div_ceil(tokens)]

@@ -79,6 +79,7 @@ impl Tuning {
     /// fill the vector unit. A GPU wants whole warps.
     pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Self {
         let fits = |lanes| lanes <= shuffling_lanes(info, features);
+        let vulkan = info.backend == wgpu::Backend::Vulkan;
         match info.device_type == wgpu::DeviceType::Cpu {
             true if fits(8) => Self {
                 strands: 8,
@@ -90,9 +91,9 @@ impl Tuning {
                 // Eight make prompts a quarter faster, and each kernel takes three seconds to compile.
                 matrix_rows: 4,
                 subgroups: true,
-                loads_64: features.contains(super::SHADER_INT64) && info.backend == wgpu::Backend::Vulkan,
-                uniform_inputs: info.backend == wgpu::Backend::Vulkan,
-                takes_blocks: info.backend == wgpu::Backend::Vulkan,
+                loads_64: vulkan && features.contains(super::SHADER_INT64),
+                uniform_inputs: vulkan,
+                takes_blocks: vulkan,
                 found: Vec::new(),
             },
             true => Self::WITHOUT_SUMS,

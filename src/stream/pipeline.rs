@@ -42,7 +42,7 @@ pub struct StreamOptions {
     pub window_bytes: u64,
     /// Windows: one is computed from, the others are filled meanwhile. At least 2.
     pub windows: usize,
-    /// Reads at a time, where a thread does each of them; others begin when a window is free.
+    /// Reads at a time, where a thread does each of them: those of further windows wait for one.
     pub readers: usize,
     /// Bytes of tiles that stay on the GPU.
     pub pinned_bytes: u64,

@@ -247,10 +247,10 @@ async fn a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes
 async fn rows_past_the_largest_grid_are_computed() {
     let rows = 70_001;
     let product = Product::new(Encoding::BF16, rows, 32, 1);
-    // Taken block by block there are as many as a workgroup's turns do not reach for; elsewhere each has a workgroup.
-    for takes_blocks in [true, false] {
-        let tuned = |tuning: Tuning| Tuning { takes_blocks: takes_blocks && tuning.takes_blocks, ..tuning };
-        let mut bench = Bench::tuned(tuned).await;
+    // Several rows at once, where blocks are taken more of them than a workgroup's turns reach for; and a workgroup a row.
+    for at_once in [true, false] {
+        let single = |tuning| Tuning { vector_rows: 1, groups: 1, takes_blocks: false, ..tuning };
+        let mut bench = Bench::tuned(|tuning| if at_once { tuning } else { single(tuning) }).await;
         let worst = error(&product.run(&mut bench, false, rows, 0).await, &product.expected(0));
         assert!(worst < 1e-5, "{worst}");
     }

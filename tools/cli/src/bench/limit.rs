@@ -114,7 +114,8 @@ impl Limit {
         };
         let upload_s = machine.upload_bytes_per_s.map_or(0.0, |rate| each(work.streamed_bytes as f64 / rate));
         let gpu_compute_s = (!machine.cpu_adapter).then(|| each(work.compute_s));
-        let cpu_s = work.cpu_s.map(|seconds| each(seconds) / machine.cores.max(1) as f64);
+        let of_a_core = |seconds: f64| each(seconds) / machine.cores.max(1) as f64;
+        let cpu_s = work.cpu_s.map(of_a_core);
         let (rest, name) = match gpu_compute_s {
             Some(compute_s) => (Some(upload_s + compute_s), "GPU"),
             None => (cpu_s, "CPU"),
@@ -126,7 +127,7 @@ impl Limit {
         let most = most.filter(|_| rest.is_some());
         let reached_percent = most.filter(|_| work.seconds > 0.0).map(|(limit, _)| 100.0 * limit / each(work.seconds));
         let (limit_s, bound_by) = (most.map(|most| most.0), most.map(|most| most.1));
-        let stolen_s = work.stolen_cpu_s.map(|seconds| each(seconds) / machine.cores.max(1) as f64);
+        let stolen_s = work.stolen_cpu_s.map(of_a_core);
         let left_s = stolen_s.map(|stolen_s| each(work.seconds) - stolen_s).filter(|left_s| *left_s > 0.0);
         let of_left = limit_s.filter(|_| bound_by == Some("CPU")).zip(left_s);
         Self {

@@ -16,9 +16,9 @@ const MARGIN: f64 = 24.0;
 const LEFT: f64 = 170.0;
 const RIGHT: f64 = 800.0;
 const ROW: f64 = 24.0;
+const BAR: f64 = 14.0;
 /// About as wide as a small letter is.
 const SMALL_LETTER: f64 = 5.8;
-const BAR: f64 = 14.0;
 /// Marks that lie nearer to each other than this are drawn as one.
 const APART: f64 = 0.75;
 /// Letters of a title: more do not fit.

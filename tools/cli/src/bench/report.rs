@@ -124,6 +124,7 @@ impl SideReport {
         let seconds = |works: &[Work]| Spread::of(&works.iter().map(|work| work.seconds).collect::<Vec<_>>());
         let rate = |tokens: usize, work: &Work| if work.seconds > 0.0 { tokens as f64 / work.seconds } else { 0.0 };
         let all = measured.work();
+        let cores = |cpu_s: f64| cpu_s / all.seconds.max(1e-9);
         let sweeps = decode.sweeps.max(1);
         Self {
             budget_bytes: measured.profile.budget_bytes,
@@ -139,8 +140,8 @@ impl SideReport {
             prefill_chunk: measured.rows,
             peak_gpu_bytes: measured.profile.peak_gpu_bytes,
             peak_process_bytes: measured.peak_process_bytes,
-            other_cores: all.other_cpu_s.map(|seconds| seconds / all.seconds.max(1e-9)),
-            stolen_cores: all.stolen_cpu_s.map(|seconds| seconds / all.seconds.max(1e-9)),
+            other_cores: all.other_cpu_s.map(cores),
+            stolen_cores: all.stolen_cpu_s.map(cores),
             prefill_limit: Limit::of_each(&measured.prefills, machine),
             decode_limit: Limit::of_each(&measured.decodes, machine),
         }
