@@ -28,8 +28,8 @@ use crate::model::{CancelToken, Engine};
 use crate::model_files::{ModelFiles, ModelText};
 use crate::plan::ModelSpec;
 use crate::platform::now_s;
-use crate::reads::{Io, Reads};
-use crate::store::{self, ReadPlan};
+use crate::reads::Reads;
+use crate::store::{self, ReadMode, ReadPlan};
 use crate::stream::Uses;
 use crate::text::Message;
 use crate::trace::Trace;
@@ -74,8 +74,9 @@ pub struct LoadOptions {
     /// Rows of a sweep at most; what the budget allows where none.
     pub prefill_chunk: Option<u32>,
     pub upload: Upload,
-    /// How the files of a model in a folder are read. [`Io::Auto`] may read up to 1.5 GB of a large one to measure the disk.
-    pub io: Io,
+    /// How the files of a model in a folder are read. Where none is said: through the system's cache where it can hold what a
+    /// sweep reads; else as the disk was measured to be fastest, for which up to 1.5 GB of a large model are read, once.
+    pub io: Option<ReadMode>,
     /// Stops the loading, and what the model does after it. Clones of these options share it.
     pub cancel: CancelToken,
     /// Take the kernel shapes that are known to be fastest on this adapter, and on a GPU search for two seconds where none
@@ -96,7 +97,7 @@ impl Default for LoadOptions {
             sequences: 1,
             prefill_chunk: None,
             upload: Upload::Auto,
-            io: Io::Auto,
+            io: None,
             cancel: CancelToken::default(),
             tune: true,
         }

@@ -26,7 +26,7 @@ pub use auto_model::{AutoModel, ExpertsReport, LoadOptions, ProfileReport};
 pub use error::{Error, ErrorKind, Result};
 pub use generate::{GenerateOptions, Generation, Piece, Request};
 pub use model_files::{ModelFiles, ModelText};
-pub use reads::{Io, Reads};
+pub use reads::Reads;
 pub use text::{Message, SamplerOptions, StopReason};
 pub use trace::Trace;
 pub use watch::StreamWatch;

@@ -9,22 +9,10 @@ use crate::shard::Model;
 use crate::store::{Disk, Figure, ReadMode, ReadPlan, choose, is_steady};
 use crate::{Error, ErrorKind, Result};
 
-/// How a model's files are to be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Io {
-    /// Through the system's cache where it can hold what a sweep reads; else as the disk was measured to be fastest.
-    #[default]
-    Auto,
-    /// Through the system's cache.
-    Buffered,
-    /// Past it.
-    Direct,
-}
-
 /// A sweep that reads less takes no time worth measuring for.
 const SMALL_BYTES: u64 = 1 << 30;
 /// Part of the name that figures are remembered under: raised where they come to mean something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How a model's files are read, and why.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,31 +53,29 @@ impl Reads {
     /// Chooses, measuring where nothing is known, and has the model's store read so.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for direct reads of a model that lies elsewhere; [`ErrorKind::Cancelled`]; those of reads.
+    /// [`ErrorKind::Argument`] for reads past the cache of a model that lies elsewhere; [`ErrorKind::Cancelled`]; those of reads.
     pub fn choose(model: &Model, sizes: Sizes, options: &LoadOptions) -> Result<Self> {
         let manifest = model.manifest();
         let largest = manifest.files.iter().max_by_key(|file| file.len_bytes).map(|file| file.name.as_str());
         let (Some(disk), Some(largest)) = (model.store().disk(), largest) else {
             return match options.io {
-                Io::Direct => {
-                    Err(Error::new(ErrorKind::Argument, "direct reads need a model in a folder of this machine"))
+                Some(mode) if mode != ReadMode::Buffered => {
+                    let message = format!("{mode} reads need a model in a folder of this machine");
+                    Err(Error::new(ErrorKind::Argument, message))
                 }
                 _ => Ok(Self::default()),
             };
         };
         let mut reads = Self::default();
-        match options.io {
-            Io::Buffered => {}
-            Io::Direct => reads.plan.mode = ReadMode::Direct,
-            Io::Auto if sizes.pass_the_cache() => {
-                let files: Vec<_> = manifest.files.iter().map(|file| (file.name.as_str(), file.len_bytes)).collect();
-                (reads.figures, reads.measured) = figures(disk, &files, options)?;
-                // Others may use the disk just now, and then the figures say little.
-                if is_steady(&reads.figures) {
-                    reads.plan = choose(&reads.figures);
-                }
+        if let Some(mode) = options.io {
+            reads.plan.mode = mode;
+        } else if sizes.pass_the_cache() {
+            let files: Vec<_> = manifest.files.iter().map(|file| (file.name.as_str(), file.len_bytes)).collect();
+            (reads.figures, reads.measured) = figures(disk, &files, options)?;
+            // Others may use the disk just now, and then the figures say little.
+            if is_steady(&reads.figures) {
+                reads.plan = choose(&reads.figures);
             }
-            Io::Auto => {}
         }
         reads.plan.mode = disk.set_mode(reads.plan.mode, largest)?;
         Ok(reads)
@@ -111,13 +97,8 @@ fn figures(disk: &dyn Disk, files: &[(&str, u64)], options: &LoadOptions) -> Res
 
 impl fmt::Display for Reads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = |plan: ReadPlan| {
-            let mode = match plan.mode {
-                ReadMode::Buffered => "buffered",
-                ReadMode::Direct => "direct",
-            };
-            format!("{mode}, {} MiB, {} in flight", plan.read_bytes >> 20, plan.in_flight)
-        };
+        let show =
+            |plan: ReadPlan| format!("{}, {} MiB, {} in flight", plan.mode, plan.read_bytes >> 20, plan.in_flight);
         write!(f, "reads: {}", show(self.plan))?;
         let how = if self.measured { "measured now" } else { "remembered" };
         for (index, figure) in self.figures.iter().enumerate() {

@@ -11,7 +11,7 @@ use tilestream::platform::BoxFuture;
 use tilestream::reads::Sizes;
 use tilestream::shard::Model;
 use tilestream::store::{Disk, Figure, MemoryStore, ReadMode, ReadPlan, Stop, Store};
-use tilestream::{Error, ErrorKind, Io, LoadOptions, Reads, Result};
+use tilestream::{Error, ErrorKind, LoadOptions, Reads, Result};
 
 const GIB: u64 = 1 << 30;
 const DEEP: ReadPlan = ReadPlan { mode: ReadMode::Direct, read_bytes: 4 << 20, in_flight: 7 };
@@ -120,8 +120,9 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
     ] {
         assert_eq!(on_disk.choose(streamed, cache, &auto), (Reads::default(), 0), "{why}");
     }
-    for (io, mode) in [(Io::Direct, ReadMode::Direct), (Io::Buffered, ReadMode::Buffered)] {
-        let (reads, measured) = on_disk.choose(8 * GIB, Some(0), &LoadOptions { io, ..LoadOptions::default() });
+    for mode in [ReadMode::Direct, ReadMode::Uring, ReadMode::Buffered] {
+        let said = LoadOptions { io: Some(mode), ..LoadOptions::default() };
+        let (reads, measured) = on_disk.choose(8 * GIB, Some(0), &said);
         assert_eq!((reads.plan, measured), (ReadPlan { mode, ..ReadPlan::default() }, 0));
     }
 
@@ -151,7 +152,7 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
     assert_eq!(without.choose(GIB, Some(0), &auto).0.plan, ReadPlan { mode: ReadMode::Buffered, ..DEEP });
 
     let elsewhere = block_on(Model::open(Arc::clone(&on_disk.objects) as Arc<dyn Store>)).expect("opens");
-    let direct = LoadOptions { io: Io::Direct, ..LoadOptions::default() };
+    let direct = LoadOptions { io: Some(ReadMode::Direct), ..LoadOptions::default() };
     assert_eq!(Reads::choose(&elsewhere, large, &auto).expect("chooses"), Reads::default());
     let error = Reads::choose(&elsewhere, large, &direct).expect_err("no disk");
     assert_eq!(error.kind(), ErrorKind::Argument);

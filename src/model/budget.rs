@@ -14,8 +14,10 @@ use crate::{Error, ErrorKind, Result};
 
 const SMALLEST_WINDOW_BYTES: u64 = 64 << 10;
 const FEWEST_WINDOWS: usize = 2;
-/// Windows where the budget is so large that they cost next to nothing.
+/// Windows, and bytes of one, where the budget is so large that they cost next to nothing. Fewer and longer dispatches come of
+/// large windows, and threads of a processor wait for each other at the end of each.
 const WINDOWS_AHEAD: usize = 8;
+const LARGE_WINDOW_BYTES: u64 = 8 << 20;
 /// Rows of a sweep when there is room: more rows mean fewer sweeps for a long prompt.
 const MOST_ROWS: u64 = 128;
 
@@ -212,13 +214,16 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
 }
 
 /// The windows that the disk likes, one in use and the others being filled, where an eighth of what is free holds them, and
-/// more where they take next to nothing of it. Else the largest of the usual ones, then the most, that take no more than half
+/// larger and then more ones where they take next to nothing of it. Else the largest of the usual ones, then the most, that take no more than half
 /// of it.
 fn windows(free: u64, smallest: u64, demand: &Demand) -> (u64, usize) {
     let pipeline = |window: u64, count: usize| pipeline_bytes(window, count, demand.direct);
     let wish = |reads: ReadPlan| (reads.read_bytes.max(smallest), reads.in_flight + 1);
-    let (window, count) = wish(demand.reads);
+    let (mut window, count) = wish(demand.reads);
     if pipeline(window, count) <= free / 8 {
+        while window < LARGE_WINDOW_BYTES && pipeline(2 * window, count) <= free / 16 {
+            window *= 2;
+        }
         // Those beyond what is read at a time bridge moments in which the disk gives nothing.
         let more = (count..=WINDOWS_AHEAD).rev().find(|more| pipeline(window, *more) <= free / 16);
         return (window, more.unwrap_or(count));
@@ -254,11 +259,14 @@ mod tests {
             (8 * 80 * MIB - 1, false, deep, (4 * MIB, 4)),
             (64 * MIB, true, single, (4 * MIB, 2)),
             (16 * 12 * MIB, true, single, (4 * MIB, 3)),
-            (16 * 32 * MIB, true, usual, (4 * MIB, 8)),
+            (16 * 16 * MIB, true, single, (8 * MIB, 2)),
+            (16 * 32 * MIB, true, usual, (8 * MIB, 4)),
             (16 * 32 * MIB - 1, true, usual, (4 * MIB, 7)),
+            (16 * 56 * MIB, true, usual, (8 * MIB, 7)),
             (16 * 32 * MIB, false, usual, (4 * MIB, 6)),
-            (1 << 40, true, usual, (4 * MIB, 8)),
-            (1 << 40, true, ReadPlan { in_flight: 11, ..usual }, (4 * MIB, 12)),
+            (16 * 48 * MIB, false, usual, (8 * MIB, 4)),
+            (1 << 40, true, usual, (8 * MIB, 8)),
+            (1 << 40, true, ReadPlan { in_flight: 11, ..usual }, (8 * MIB, 12)),
             (32 * MIB, true, usual, (4 * MIB, 4)),
             (31 * MIB, true, deep, (2 * MIB, 4)),
             (MIB, true, deep, (MIB / 8, 4)),

@@ -9,6 +9,8 @@ mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
+mod pages;
+#[cfg(not(target_arch = "wasm32"))]
 mod remembered;
 #[cfg(not(target_arch = "wasm32"))]
 mod usage;
@@ -16,6 +18,8 @@ mod usage;
 pub use memory::available_memory_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub use pages::PageMemory;
 #[cfg(not(target_arch = "wasm32"))]
 pub use remembered::{REMEMBERS, recall, recall_bytes, remember, remember_bytes, user_cache_dir};
 #[cfg(not(target_arch = "wasm32"))]

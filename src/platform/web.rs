@@ -119,3 +119,20 @@ pub fn disk_read_bytes() -> Option<u64> {
 pub fn available_memory_bytes() -> Option<u64> {
     None
 }
+
+/// Memory that reads fill.
+#[derive(Debug, Default)]
+pub struct PageMemory(Vec<u8>);
+
+impl PageMemory {
+    /// The first `len` bytes, with whatever was in them.
+    ///
+    /// # Errors
+    /// None here.
+    pub fn bytes(&mut self, len: usize) -> std::io::Result<&mut [u8]> {
+        if self.0.len() < len {
+            self.0.resize(len, 0);
+        }
+        Ok(&mut self.0[..len])
+    }
+}

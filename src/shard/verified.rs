@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::checksum::{blocks, load_sums};
 use super::claims::Claims;
 use super::{CHECKSUM_BLOCK, Manifest, StoredTensor};
+use crate::platform::PageMemory;
 use crate::store::cache::BlockCache;
 use crate::store::{Store, Window};
 use crate::{Error, ErrorKind, Result};
@@ -17,8 +18,6 @@ use crate::{Error, ErrorKind, Result};
 const BLOCK: usize = CHECKSUM_BLOCK as usize;
 /// Bytes read at once where blocks must be verified: also the longest range that one request asks a server for.
 const SCRATCH_BYTES: u64 = 4 << 20;
-/// Scratch memory begins at a multiple of this, so that a disk can write to it.
-const SCRATCH_ALIGNMENT: usize = 4096;
 /// Stands for a file's table of checksums among its blocks.
 const TABLE: Range<u64> = u64::MAX - 1..u64::MAX;
 /// Scratch buffers kept for the next read.
@@ -36,7 +35,7 @@ pub struct VerifiedReader {
     cache: Option<BlockCache>,
     states: Vec<FileState>,
     tables: Mutex<Tables>,
-    scratch: Mutex<Vec<Vec<u8>>>,
+    scratch: Mutex<Vec<PageMemory>>,
     /// What is being fetched for the cache, and tables of checksums.
     claims: Claims,
     /// Held while a file is read through whole.
@@ -184,9 +183,7 @@ impl VerifiedReader {
         let start = first * CHECKSUM_BLOCK;
         let end = (at + target.len() as u64).next_multiple_of(CHECKSUM_BLOCK).min(entry.len_bytes);
         let mut memory = self.scratch().pop().unwrap_or_default();
-        memory.resize((end - start) as usize + SCRATCH_ALIGNMENT, 0);
-        let aligned = memory.as_ptr().align_offset(SCRATCH_ALIGNMENT);
-        let scratch = &mut memory[aligned..aligned + (end - start) as usize];
+        let scratch = memory.bytes((end - start) as usize).map_err(|error| Error::io(error, "scratch memory"))?;
         let cached = self.cache.as_ref().filter(|_| kind == Block::Kept);
         let good = cached.is_some_and(|cache| {
             let read = cache.read(file, start, &mut Window::from_slice(scratch));
@@ -281,7 +278,7 @@ impl VerifiedReader {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn scratch(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn scratch(&self) -> MutexGuard<'_, Vec<PageMemory>> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

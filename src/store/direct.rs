@@ -6,8 +6,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::ReadMode;
 use super::file::read_exact_at;
+use super::{ReadMode, uring};
+use crate::platform::PageMemory;
 
 /// Offsets, lengths and memory of direct reads are multiples of this, which satisfies all common disks and file systems.
 pub(super) const ALIGNMENT: usize = 4096;
@@ -18,31 +19,36 @@ const BOUNCE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub file: File,
-    direct: bool,
+    mode: ReadMode,
 }
 
 impl OpenFile {
-    /// Opens a file to be read in `mode`, or buffered where its file system has no direct reads.
+    /// Opens a file to be read in `mode`: directly where this process has no io_uring, buffered where the file system has no
+    /// direct reads.
     pub fn open(path: &Path, mode: ReadMode) -> io::Result<Self> {
-        if mode == ReadMode::Direct
-            && let Some(file) = open_direct(path)?
-        {
-            return Ok(Self { file, direct: true });
-        }
-        Ok(Self { file: File::open(path)?, direct: false })
+        let direct = if mode == ReadMode::Buffered { None } else { open_direct(path)? };
+        let Some(file) = direct else {
+            return Ok(Self { file: File::open(path)?, mode: ReadMode::Buffered });
+        };
+        let has_ring = mode == ReadMode::Uring && uring::is_possible();
+        Ok(Self { file, mode: if has_ring { ReadMode::Uring } else { ReadMode::Direct } })
     }
 
     /// How the file is read.
     pub fn mode(&self) -> ReadMode {
-        if self.direct { ReadMode::Direct } else { ReadMode::Buffered }
+        self.mode
     }
 
     /// Fills the buffer, which it never reads from.
     pub fn read_exact_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
-        if self.direct {
-            return read_direct(&self.file, offset_bytes, buffer);
+        match self.mode {
+            ReadMode::Buffered => read_exact_at(&self.file, offset_bytes, buffer),
+            ReadMode::Direct => read_direct(&self.file, offset_bytes, buffer),
+            // The plain read knows every error's name, or a way around it.
+            ReadMode::Uring => {
+                uring::read(&self.file, offset_bytes, buffer).or_else(|_| read_direct(&self.file, offset_bytes, buffer))
+            }
         }
-        read_exact_at(&self.file, offset_bytes, buffer)
     }
 }
 
@@ -92,26 +98,17 @@ fn read_direct(file: &File, mut offset_bytes: u64, mut buffer: &mut [u8]) -> io:
 
 /// Reads the pages around (the beginning of) a range into this thread's buffer, and copies. Returns the bytes copied.
 fn read_bounced(file: &File, offset_bytes: u64, target: &mut [u8]) -> io::Result<usize> {
-    thread_local!(static BOUNCE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    thread_local!(static BOUNCE: RefCell<PageMemory> = RefCell::default());
     let before = (offset_bytes % ALIGNMENT as u64) as usize;
     let len = target.len().min(BOUNCE_BYTES - before);
     let pages = (before + len).next_multiple_of(ALIGNMENT);
     BOUNCE.with_borrow_mut(|memory| {
-        let bounce = aligned(memory, BOUNCE_BYTES);
-        let read = read_at(file, offset_bytes - before as u64, &mut bounce[..pages])?;
+        let bounce = memory.bytes(pages)?;
+        let read = read_at(file, offset_bytes - before as u64, bounce)?;
         let len = read.saturating_sub(before).min(len);
         target[..len].copy_from_slice(&bounce[before..before + len]);
         Ok(len)
     })
-}
-
-/// The first `len` bytes of `memory` that a direct read can fill; it grows where it has not as many.
-pub(super) fn aligned(memory: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    if memory.len() < len + ALIGNMENT {
-        memory.resize(len + ALIGNMENT, 0);
-    }
-    let start = memory.as_ptr().align_offset(ALIGNMENT);
-    &mut memory[start..start + len]
 }
 
 /// One read; short where the file ends.
@@ -133,25 +130,30 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A file of `len` bytes that is read directly; none, with a message, where the file system refuses.
-    fn direct(len: usize) -> Option<(tempfile::NamedTempFile, OpenFile, Vec<u8>)> {
+    /// A file of `len` bytes and ways to read it past the cache; none, with a message, where the file system or the kernel
+    /// refuses.
+    fn opened(len: usize) -> (tempfile::NamedTempFile, Vec<OpenFile>, Vec<u8>) {
         let bytes: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
         // Beside this program, for the folder of temporary files is often memory.
         let program = std::env::current_exe().expect("a path");
         let file = tempfile::NamedTempFile::new_in(program.parent().expect("a folder")).expect("a file");
         std::fs::write(file.path(), &bytes).expect("written");
-        let open = OpenFile::open(file.path(), ReadMode::Direct).expect("opens");
-        if open.mode() == ReadMode::Buffered {
-            println!("skipped: {} is on a file system without direct reads", file.path().display());
-            return None;
+        let mut open = Vec::new();
+        for mode in [ReadMode::Direct, ReadMode::Uring] {
+            let opened = OpenFile::open(file.path(), mode).expect("opens");
+            match opened.mode() == mode {
+                true => open.push(opened),
+                false => println!("skipped: no {mode} reads of {}", file.path().display()),
+            }
         }
-        Some((file, open, bytes))
+        (file, open, bytes)
     }
 
     #[test]
     fn direct_reads_give_the_same_bytes_wherever_they_begin_and_end() {
-        let len = BOUNCE_BYTES + 12_345;
-        let Some((_file, open, bytes)) = direct(len) else { return };
+        // More than a ring has in flight.
+        let len = 6 * BOUNCE_BYTES + 12_345;
+        let (_file, open, bytes) = opened(len);
         let edges = (0..len, 0..len, 0..ALIGNMENT);
         let near = |at: usize| (at / ALIGNMENT * ALIGNMENT).min(len);
         let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
@@ -160,11 +162,11 @@ mod tests {
             // The range as it is, up to the tail, and with ends on pages, in memory that is aligned or not.
             for range in [start.min(end)..start.max(end), start..len, near(start)..len, near(start.min(end))..near(end)]
             {
-                for skip in [skip, 0] {
-                    let mut memory = Vec::new();
-                    let target = &mut aligned(&mut memory, skip + range.len())[skip..];
+                for (open, skip) in open.iter().flat_map(|open| [(open, skip), (open, 0)]) {
+                    let mut memory = PageMemory::default();
+                    let target = &mut memory.bytes(skip + range.len()).expect("memory")[skip..];
                     open.read_exact_at(range.start as u64, target).expect("reads");
-                    prop_assert!(target == &bytes[range.clone()], "{range:?} into memory at {skip}");
+                    prop_assert!(target == &bytes[range.clone()], "{}: {range:?} into memory at {skip}", open.mode());
                 }
             }
             Ok(())
@@ -175,17 +177,21 @@ mod tests {
     #[test]
     fn the_end_of_a_file_is_an_error_of_its_own() {
         for len in [ALIGNMENT, 2 * ALIGNMENT + 5] {
-            let Some((_file, open, bytes)) = direct(len) else { return };
-            let mut memory = Vec::new();
-            for (offset, size) in
-                [(0, len + 1), (len - 1, 2), (len, 1), (len + ALIGNMENT, ALIGNMENT), (0, 4 * ALIGNMENT)]
-            {
-                let error = open.read_exact_at(offset as u64, aligned(&mut memory, size)).expect_err("past the end");
-                assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{size} bytes at {offset} of {len}");
+            let (_file, open, bytes) = opened(len);
+            let mut memory = PageMemory::default();
+            for open in open {
+                for (offset, size) in
+                    [(0, len + 1), (len - 1, 2), (len, 1), (len + ALIGNMENT, ALIGNMENT), (0, 4 * ALIGNMENT)]
+                {
+                    let target = memory.bytes(size).expect("memory");
+                    let error = open.read_exact_at(offset as u64, target).expect_err("past the end");
+                    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{size} bytes at {offset} of {len}");
+                }
+                let tail = memory.bytes(len).expect("memory");
+                open.read_exact_at(0, tail).expect("reads");
+                assert!(tail == bytes);
+                open.read_exact_at(len as u64, &mut []).expect("nothing is there to read");
             }
-            let tail = &mut aligned(&mut memory, len)[..];
-            open.read_exact_at(0, tail).expect("reads");
-            assert!(tail == bytes);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How a disk is read: the ways, what they were measured to give, and the choice among them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -15,6 +17,19 @@ pub enum ReadMode {
     /// Past it: nothing else is pushed out, and a copy is saved where file and memory lie on pages; but the disk is asked every
     /// time.
     Direct,
+    /// Past it too, by io_uring (Linux): each read in pieces, of which several are in flight, and one is copied meanwhile.
+    #[serde(rename = "io_uring")]
+    Uring,
+}
+
+impl fmt::Display for ReadMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReadMode::Buffered => "buffered",
+            ReadMode::Direct => "direct",
+            ReadMode::Uring => "io_uring",
+        })
+    }
 }
 
 /// How files are read.
@@ -98,7 +113,7 @@ pub fn is_steady(figures: &[Figure]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::ReadMode::{Buffered, Direct};
+    use super::ReadMode::{Buffered, Direct, Uring};
     use super::*;
 
     fn plan(mode: ReadMode, mib: u64, in_flight: usize) -> ReadPlan {
@@ -132,6 +147,12 @@ mod tests {
             ("depth paid once", &[(buffered, &[1.0]), (direct, &[2.0, 2.0]), (deep, &[2.0, 3.0])], direct),
             ("direct pays with depth", &[(buffered, &[1.0]), (direct, &[0.5]), (deep, &[1.2])], deep),
             ("size pays", &[(buffered, &[1.0]), (large, &[1.2]), (direct, &[0.5])], large),
+            (
+                "pieces in flight pay",
+                &[(buffered, &[1.0]), (direct, &[1.2]), (plan(Uring, 4, 1), &[1.4])],
+                plan(Uring, 4, 1),
+            ),
+            ("they hardly pay", &[(buffered, &[1.0]), (direct, &[1.2]), (plan(Uring, 4, 3), &[1.3])], direct),
             ("hardly pays", &[(buffered, &[1.0]), (direct, &[1.0]), (deep, &[1.05]), (large, &[1.09])], direct),
         ];
         for (name, rates, expected) in table {

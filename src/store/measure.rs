@@ -10,7 +10,7 @@ use super::{Figure, FileStore, ReadMode, ReadPlan, Stop, Store};
 use crate::{Error, ErrorKind, Result};
 
 /// All of it.
-const MOST: Duration = Duration::from_millis(1400);
+const MOST: Duration = Duration::from_millis(1500);
 /// One trial.
 const TRIAL: Duration = Duration::from_millis(60);
 const TRIAL_BYTES: u64 = 64 << 20;
@@ -21,8 +21,15 @@ const FREE_STRETCHES: usize = 2;
 const ROUNDS: usize = 2;
 /// Reads begin here in a stretch: matrices of a model lie at multiples of it.
 const OFFSET_BYTES: u64 = 256;
-/// MiB of a read, and reads in flight: the usual first, for a slow disk has no time for all.
-const SHAPES: [(u64, usize); 5] = [(4, 3), (4, 1), (4, 7), (8, 3), (2, 3)];
+/// Modes, MiB of a read, and reads in flight: the usual first, for a slow disk has no time for all.
+const SHAPES: [(&[ReadMode], u64, usize); 5] = [
+    (&[ReadMode::Buffered, ReadMode::Direct, ReadMode::Uring], 4, 3),
+    // A thread with a ring has several reads in flight, so it may do alone.
+    (&[ReadMode::Buffered, ReadMode::Direct, ReadMode::Uring], 4, 1),
+    (&[ReadMode::Buffered, ReadMode::Direct], 4, 7),
+    (&[ReadMode::Buffered, ReadMode::Direct], 8, 3),
+    (&[ReadMode::Buffered, ReadMode::Direct], 2, 3),
+];
 
 /// A part of a file, by its index.
 type Stretch = (usize, u64);
@@ -51,10 +58,11 @@ pub(super) fn measure(store: &FileStore, files: &[(&str, u64)], stop: Stop<'_>) 
         return Ok(figures);
     }
     let (deadline, mut next) = (Instant::now() + MOST, stretches.into_iter().cycle());
-    let plans = |(mib, in_flight)| {
-        [ReadMode::Buffered, ReadMode::Direct].map(|mode| ReadPlan { mode, read_bytes: mib << 20, in_flight })
+    let plans = |(modes, mib, in_flight): (&'static [ReadMode], u64, usize)| {
+        modes.iter().map(move |mode| ReadPlan { mode: *mode, read_bytes: mib << 20, in_flight })
     };
-    let mut memory = vec![vec![1; STRETCH_BYTES as usize]; SHAPES.iter().map(|(_, reads)| *reads).max().unwrap_or(1)];
+    let most_reads = SHAPES.iter().map(|(_, _, reads)| *reads).max().unwrap_or(1);
+    let mut memory = vec![vec![1; STRETCH_BYTES as usize]; most_reads];
     for plan in (0..ROUNDS).flat_map(|_| SHAPES).flat_map(plans) {
         let part: Vec<Stretch> = next.by_ref().take((TRIAL_BYTES / STRETCH_BYTES) as usize).collect();
         next.by_ref().take(FREE_STRETCHES).for_each(drop);
@@ -169,7 +177,7 @@ mod tests {
         let (_folder, store) = folder(len);
         let figures = store.measure(&[("large", len)], &|| false).expect("measures");
         assert_eq!(figures[0].plan, ReadPlan::default(), "the usual plan is measured first");
-        assert!(figures.len() <= 2 * SHAPES.len());
+        assert!(figures.len() <= SHAPES.iter().map(|(modes, ..)| modes.len()).sum());
         assert!(figures.iter().all(|figure| figure.least_bytes_per_s > 0.0), "{figures:?}");
         let known: Vec<Figure> =
             serde_json::from_slice(&serde_json::to_vec(&figures).expect("to JSON")).expect("from JSON");

@@ -23,6 +23,22 @@ mod measure;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod picked;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod uring;
+/// What other systems have of it.
+#[cfg(not(any(
+    target_arch = "wasm32",
+    all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))
+)))]
+mod uring {
+    pub(super) fn is_possible() -> bool {
+        false
+    }
+
+    pub(super) fn read(_file: &std::fs::File, _offset_bytes: u64, _buffer: &mut [u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
 
 pub use crate::platform::Window;
 pub use disk::{Disk, Figure, ReadMode, ReadPlan, Stop, choose, is_steady};

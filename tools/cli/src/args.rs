@@ -69,8 +69,10 @@ pub struct ModelArgs {
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub ram: u64,
     /// How the model's files are read. auto: through the system's cache where it can hold what a sweep reads, else in the way
-    /// that was fastest when the disk was measured, once, for up to 1.5 s; buffered: through the cache; direct: past it.
-    #[arg(long, value_enum, default_value = "auto", hide_possible_values = true, value_name = "auto|buffered|direct")]
+    /// that was fastest when the disk was measured, once, for up to 1.5 s; buffered: through the cache; direct: past it;
+    /// io_uring: past it, each read in pieces of which several are in flight (Linux).
+    #[arg(long, value_enum, default_value = "auto", hide_possible_values = true)]
+    #[arg(value_name = "auto|buffered|direct|io_uring")]
     pub io: Io,
     /// What matrices are multiplied with: f32, activations as they are; i8, rounded to 8 bits where the weights are whole
     /// numbers (q8_0, i8, q4_0, q4_1, q4_z, q4_k, q6_k), which is faster, and less exact (see `tilestream score`).
@@ -98,6 +100,8 @@ pub enum Io {
     Auto,
     Buffered,
     Direct,
+    #[value(name = "io_uring")]
+    Uring,
 }
 
 /// What matrices are multiplied with.

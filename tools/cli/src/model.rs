@@ -9,7 +9,7 @@ use std::time::Duration;
 use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::CancelToken;
 use tilestream::store::cache::{CachePlace, FolderCache};
-use tilestream::store::{FileStore, HttpStore};
+use tilestream::store::{FileStore, HttpStore, ReadMode};
 use tilestream::{AutoModel, Error, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace};
 use tilestream_split::size::show_size;
 use tilestream_split::{Reporter, cache_dir};
@@ -69,9 +69,10 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
         budget_bytes: args.budget,
         ram_bytes: args.ram,
         io: match args.io {
-            Io::Auto => tilestream::Io::Auto,
-            Io::Buffered => tilestream::Io::Buffered,
-            Io::Direct => tilestream::Io::Direct,
+            Io::Auto => None,
+            Io::Buffered => Some(ReadMode::Buffered),
+            Io::Direct => Some(ReadMode::Direct),
+            Io::Uring => Some(ReadMode::Uring),
         },
         inputs: match args.activations {
             Activations::F32 => InputType::F32,

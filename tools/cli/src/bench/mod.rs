@@ -14,8 +14,7 @@ use std::sync::atomic::AtomicBool;
 use tilestream::gpu::kernels::InputType;
 use tilestream::gpu::{AdapterReport, Gpu, Upload, measure as gpu_measure};
 use tilestream::platform::available_memory_bytes;
-use tilestream::store::ReadMode;
-use tilestream::{Error, ErrorKind, Io, LoadOptions, ModelFiles, Result};
+use tilestream::{Error, ErrorKind, LoadOptions, ModelFiles, Result};
 use tilestream_split::size::show_size;
 use tilestream_split::stoppable;
 
@@ -173,10 +172,7 @@ fn resident_options(files: &ModelFiles, options: &LoadOptions, streamed: &mut Si
         return Err(Error::new(ErrorKind::Budget, message).remedy("measure without --resident"));
     }
     // Both sides share the files: the resident one must not have them read in another way.
-    let io = match streamed.model().reads().plan.mode {
-        ReadMode::Buffered => Io::Buffered,
-        ReadMode::Direct => Io::Direct,
-    };
+    let io = Some(streamed.model().reads().plan.mode);
     Ok(LoadOptions { budget_bytes, most_pinned_bytes: None, ram_bytes: 0, io, ..options.clone() })
 }
 
