@@ -74,6 +74,8 @@ impl Ring {
             buffer[span.start - before..span.end - before].copy_from_slice(&memory[needed]);
             if let Some(next) = spans.get(n + PIECES) {
                 self.push(file, start, n + PIECES, next.end)?;
+                // At once: others may have come back already, and while they are copied the disk had nothing to do.
+                self.queue.submit()?;
             }
         }
         Ok(())
@@ -88,9 +90,9 @@ impl Ring {
             .offset(start + (n * PIECE_BYTES) as u64)
             .build()
             .user_data(n as u64);
-        // SAFETY: the memory belongs to this ring, never moves, and outlives the read: no ring is dropped before all of its
-        // reads came back. Nobody looks at a place between the push and the read's return. The file is open as long as it has
-        // to be, for the system keeps it open once it has taken the read, and `wait` hands all of them over.
+        // SAFETY: the memory is this ring's own and never moves, and nobody looks at a place whose read is in flight. `read`
+        // returns when none is, and where it fails its ring is dropped, which waits for all of them: so both the memory and
+        // the borrowed file outlive the read.
         unsafe { self.queue.submission().push(&read) }.map_err(io::Error::other)?;
         self.in_flight += 1;
         Ok(())
