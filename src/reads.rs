@@ -6,7 +6,7 @@ use std::fmt;
 use crate::auto_model::LoadOptions;
 use crate::platform::{available_memory_bytes, recall, remember};
 use crate::shard::Model;
-use crate::store::{Disk, Figure, ReadMode, ReadPlan, choose, is_steady};
+use crate::store::{Disk, Figure, ReadMode, ReadPlan, choose, is_enough, is_steady};
 use crate::{Error, ErrorKind, Result};
 
 /// A sweep that reads less takes no time worth measuring for.
@@ -72,8 +72,8 @@ impl Reads {
         } else if sizes.pass_the_cache() {
             let files: Vec<_> = manifest.files.iter().map(|file| (file.name.as_str(), file.len_bytes)).collect();
             (reads.figures, reads.measured) = figures(disk, &files, options)?;
-            // Others may use the disk just now, and then the figures say little.
-            if is_steady(&reads.figures) {
+            // Others may use the disk just now; what is chosen was faster at its slowest than the rest at their fastest.
+            if is_enough(&reads.figures) {
                 reads.plan = choose(&reads.figures);
             }
         }

@@ -105,10 +105,14 @@ pub fn choose(figures: &[Figure]) -> ReadPlan {
     best.unwrap_or(base).plan
 }
 
-/// Whether figures are good for longer: the usual plan was tried twice, and no plan's trials lie far apart.
+/// Whether figures say enough to choose by: the usual plan was tried twice.
+pub fn is_enough(figures: &[Figure]) -> bool {
+    figures.iter().any(|figure| figure.plan == ReadPlan::default() && figure.trials > 1)
+}
+
+/// Whether figures are good for longer: there are enough, and no plan's trials lie far apart.
 pub fn is_steady(figures: &[Figure]) -> bool {
-    let twice = figures.iter().any(|figure| figure.plan == ReadPlan::default() && figure.trials > 1);
-    twice && figures.iter().all(|figure| figure.least_bytes_per_s >= STEADY * figure.most_bytes_per_s)
+    is_enough(figures) && figures.iter().all(|figure| figure.least_bytes_per_s >= STEADY * figure.most_bytes_per_s)
 }
 
 #[cfg(test)]
@@ -169,6 +173,9 @@ mod tests {
         let steady = |others: &[f64]| is_steady(&[figure(usual, &[1.0, 0.8]), figure(plan(Direct, 4, 3), others)]);
         assert!(steady(&[2.0, 1.1]) && steady(&[0.3]));
         assert!(!steady(&[2.0, 0.9]));
-        assert!(!is_steady(&[figure(usual, &[1.0])]) && !is_steady(&[]));
+        for few in [&[figure(usual, &[1.0])][..], &[]] {
+            assert!(!is_steady(few) && !is_enough(few));
+        }
+        assert!(is_enough(&[figure(usual, &[1.0, 0.1])]));
     }
 }

@@ -41,7 +41,7 @@ mod uring {
 }
 
 pub use crate::platform::Window;
-pub use disk::{Disk, Figure, ReadMode, ReadPlan, Stop, choose, is_steady};
+pub use disk::{Disk, Figure, ReadMode, ReadPlan, Stop, choose, is_enough, is_steady};
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::FileStore;
 #[cfg(not(target_arch = "wasm32"))]
