@@ -53,7 +53,8 @@ impl Reads {
     /// Chooses, measuring where nothing is known, and has the model's store read so.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for reads past the cache of a model that lies elsewhere; [`ErrorKind::Cancelled`]; those of reads.
+    /// [`ErrorKind::Argument`] for reads past the cache of a model that lies elsewhere; [`ErrorKind::Cancelled`]; those of
+    /// reads.
     pub fn choose(model: &Model, sizes: Sizes, options: &LoadOptions) -> Result<Self> {
         let manifest = model.manifest();
         let largest = manifest.files.iter().max_by_key(|file| file.len_bytes).map(|file| file.name.as_str());
@@ -72,7 +73,8 @@ impl Reads {
         } else if sizes.pass_the_cache() {
             let files: Vec<_> = manifest.files.iter().map(|file| (file.name.as_str(), file.len_bytes)).collect();
             (reads.figures, reads.measured) = figures(disk, &files, options)?;
-            // Others may use the disk just now; what is chosen was faster at its slowest than the rest at their fastest.
+            // Others may use the disk just now; but what takes the usual plan's place did as well at its slowest as the usual
+            // one at its fastest, or nearly.
             if is_enough(&reads.figures) {
                 reads.plan = choose(&reads.figures);
             }

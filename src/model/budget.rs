@@ -213,15 +213,16 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     })
 }
 
-/// The windows that the disk likes, one in use and the others being filled, where an eighth of what is free holds them, and
-/// larger and then more ones where they take next to nothing of it. Else the largest of the usual ones, then the most, that take no more than half
-/// of it.
+/// The windows that the disk likes, one in use and the others being filled, where an eighth of what is free holds them; larger
+/// ones, unless it likes small reads, and then more where they take next to nothing of it. Else the largest of the usual ones,
+/// then the most, that take no more than half of it.
 fn windows(free: u64, smallest: u64, demand: &Demand) -> (u64, usize) {
     let pipeline = |window: u64, count: usize| pipeline_bytes(window, count, demand.direct);
     let wish = |reads: ReadPlan| (reads.read_bytes.max(smallest), reads.in_flight + 1);
     let (mut window, count) = wish(demand.reads);
     if pipeline(window, count) <= free / 8 {
-        while window < LARGE_WINDOW_BYTES && pipeline(2 * window, count) <= free / 16 {
+        let may_grow = demand.reads.read_bytes >= ReadPlan::default().read_bytes;
+        while may_grow && window < LARGE_WINDOW_BYTES && pipeline(2 * window, count) <= free / 16 {
             window *= 2;
         }
         // Those beyond what is read at a time bridge moments in which the disk gives nothing.
@@ -251,6 +252,7 @@ mod tests {
         let usual = ReadPlan::default();
         let deep = ReadPlan { mode: ReadMode::Direct, read_bytes: 8 * MIB, in_flight: 7 };
         let single = ReadPlan { in_flight: 1, ..usual };
+        let small = ReadPlan { read_bytes: 2 * MIB, ..usual };
         // Bytes that are free, whether shaders read windows, the wish, and what comes of it.
         let table = [
             (8 * 64 * MIB, true, deep, (8 * MIB, 8)),
@@ -266,6 +268,7 @@ mod tests {
             (16 * 32 * MIB, false, usual, (4 * MIB, 6)),
             (16 * 48 * MIB, false, usual, (8 * MIB, 4)),
             (1 << 40, true, usual, (8 * MIB, 8)),
+            (1 << 40, true, small, (2 * MIB, 8)),
             (1 << 40, true, ReadPlan { in_flight: 11, ..usual }, (8 * MIB, 12)),
             (32 * MIB, true, usual, (4 * MIB, 4)),
             (31 * MIB, true, deep, (2 * MIB, 4)),

@@ -23,9 +23,10 @@ impl PageMemory {
     /// Where the system has no memory.
     pub fn bytes(&mut self, len: usize) -> io::Result<&mut [u8]> {
         if self.map.is_none() || self.aligned.len() < len {
-            let whole = len.next_multiple_of(ALIGNMENT);
+            let whole = len.checked_next_multiple_of(ALIGNMENT).ok_or(io::ErrorKind::OutOfMemory)?;
+            let mapped = whole.checked_add(ALIGNMENT).ok_or(io::ErrorKind::OutOfMemory)?;
             self.map = None;
-            let map = MmapMut::map_anon(whole + ALIGNMENT)?;
+            let map = MmapMut::map_anon(mapped)?;
             // A wish: without huge pages the same memory is slower to fill.
             #[cfg(target_os = "linux")]
             let _ = map.advise(memmap2::Advice::HugePage);
@@ -52,7 +53,9 @@ mod tests {
             assert_eq!(bytes.first().copied(), first, "{len} bytes");
             bytes.fill(7);
         }
-        assert!(memory.bytes(usize::MAX / 4).is_err(), "more than any machine has");
+        for too_much in [usize::MAX / 4, usize::MAX] {
+            assert!(memory.bytes(too_much).is_err(), "more than any machine has");
+        }
         assert_eq!(memory.bytes(1).expect("memory"), [0], "an error leaves it usable");
     }
 }

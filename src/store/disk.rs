@@ -75,7 +75,7 @@ pub trait Disk: MaybeSend {
     fn file_system(&self) -> Option<String>;
 
     /// What plans give on parts of `files` (with their lengths in bytes), which are taken out of the system's cache first.
-    /// At most 1.5 s and 1.5 GB, more or less. Empty where the system does not let its cache be emptied, or the files are
+    /// At most 1.5 s and 1.6 GB, more or less. Empty where the system does not let its cache be emptied, or the files are
     /// small.
     ///
     /// # Errors

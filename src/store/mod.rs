@@ -25,7 +25,7 @@ mod memory;
 mod picked;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod uring;
-/// What other systems have of it.
+/// Systems without io_uring.
 #[cfg(not(any(
     target_arch = "wasm32",
     all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))

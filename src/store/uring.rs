@@ -7,12 +7,12 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, Probe, opcode, types};
 
 use super::direct::ALIGNMENT;
 use crate::platform::PageMemory;
 
-/// Bytes of a read, and reads in flight for each thread.
+/// Bytes of a read, few enough to be in the processor's cache when they are copied; and reads in flight for each thread.
 const PIECE_BYTES: usize = 1 << 20;
 const PIECES: usize = 4;
 
@@ -39,20 +39,25 @@ pub(super) fn read(file: &File, offset_bytes: u64, buffer: &mut [u8]) -> io::Res
 /// A queue of reads, and the memory that they fill.
 struct Ring {
     queue: IoUring,
-    memory: PageMemory,
+    /// A memory for each read in flight, so that nobody touches what another one fills.
+    memory: [PageMemory; PIECES],
     /// Reads that were given to the queue and have not come back from it.
     in_flight: usize,
 }
 
 impl Ring {
     fn new() -> io::Result<Self> {
-        let mut memory = PageMemory::default();
-        memory.bytes(PIECES * PIECE_BYTES)?;
-        Ok(Self { queue: IoUring::new(PIECES as u32)?, memory, in_flight: 0 })
+        let queue = IoUring::new(PIECES as u32)?;
+        let mut probe = Probe::new();
+        queue.submitter().register_probe(&mut probe)?;
+        if !probe.is_supported(opcode::Read::CODE) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Self { queue, memory: Default::default(), in_flight: 0 })
     }
 
-    /// Cuts the range at every mebibyte from the page in which it begins. Piece `n` has place `n % PIECES` of the memory, so
-    /// one that came back makes room for another.
+    /// Cuts the range into pieces, from the page in which it begins. Piece `n` is read to memory `n % PIECES`, so one that came
+    /// back makes room for another.
     fn read(&mut self, file: &File, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
         let before = (offset_bytes % ALIGNMENT as u64) as usize;
         let count = (before + buffer.len()).div_ceil(PIECE_BYTES);
@@ -70,7 +75,7 @@ impl Ring {
             if read < needed.end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let memory = &self.memory.bytes(PIECES * PIECE_BYTES)?[n % PIECES * PIECE_BYTES..];
+            let memory = self.memory[n % PIECES].bytes(PIECE_BYTES)?;
             buffer[span.start - before..span.end - before].copy_from_slice(&memory[needed]);
             if let Some(next) = spans.get(n + PIECES) {
                 self.push(file, start, n + PIECES, next.end)?;
@@ -84,15 +89,14 @@ impl Ring {
     /// Has piece `n`, which is needed up to `end`, read from a file's page at `start`.
     fn push(&mut self, file: &File, start: u64, n: usize, end: usize) -> io::Result<()> {
         let len = (end - n * PIECE_BYTES).next_multiple_of(ALIGNMENT);
-        let place = n % PIECES * PIECE_BYTES;
-        let target = &mut self.memory.bytes(PIECES * PIECE_BYTES)?[place..place + len];
+        let target = &mut self.memory[n % PIECES].bytes(PIECE_BYTES)?[..len];
         let read = opcode::Read::new(types::Fd(file.as_raw_fd()), target.as_mut_ptr(), len as u32)
             .offset(start + (n * PIECE_BYTES) as u64)
             .build()
             .user_data(n as u64);
-        // SAFETY: the memory is this ring's own and never moves, and nobody looks at a place whose read is in flight. `read`
-        // returns when none is, and where it fails its ring is dropped, which waits for all of them: so both the memory and
-        // the borrowed file outlive the read.
+        // SAFETY: the memory is this ring's own, never moves, for it never grows, and is not touched while the read is in
+        // flight. `Ring::read` returns when none is, and where it fails the ring is dropped, which waits for all of them: so
+        // both the memory and the borrowed file outlive the read.
         unsafe { self.queue.submission().push(&read) }.map_err(io::Error::other)?;
         self.in_flight += 1;
         Ok(())
