@@ -62,7 +62,7 @@ impl Reads {
             return match options.io {
                 Some(mode) if mode != ReadMode::Buffered => {
                     let message = format!("{mode} reads need a model in a folder of this machine");
-                    Err(Error::new(ErrorKind::Argument, message))
+                    Err(Error::new(ErrorKind::Argument, message).remedy("leave --io out, or download the model"))
                 }
                 _ => Ok(Self::default()),
             };
