@@ -75,8 +75,8 @@ pub struct LoadOptions {
     pub prefill_chunk: Option<u32>,
     pub upload: Upload,
     /// How the files of a model in a folder are read. Where none is said: through the system's cache where it can hold what a
-    /// sweep reads; else as the disk was measured to be fastest, for which up to 1.6 GB of a large model are read, and what was steady is
-    /// remembered.
+    /// sweep reads; else as the disk was measured to be fastest, for which up to 1.6 GB of a large model are read. Steady
+    /// figures are remembered.
     pub io: Option<ReadMode>,
     /// Stops the loading, and what the model does after it. Clones of these options share it.
     pub cancel: CancelToken,

@@ -23,13 +23,15 @@ const ROUNDS: usize = 2;
 const OFFSET_BYTES: u64 = 256;
 /// Modes, MiB of a read, and reads in flight: the usual first, for a slow disk has no time for all.
 const SHAPES: [(&[ReadMode], u64, usize); 5] = [
-    (&[ReadMode::Buffered, ReadMode::Direct, ReadMode::Uring], 4, 3),
+    (EVERY_MODE, 4, 3),
     // A thread with a ring has several reads in flight, so it may do alone.
-    (&[ReadMode::Buffered, ReadMode::Direct, ReadMode::Uring], 4, 1),
-    (&[ReadMode::Buffered, ReadMode::Direct], 4, 7),
-    (&[ReadMode::Buffered, ReadMode::Direct], 8, 3),
-    (&[ReadMode::Buffered, ReadMode::Direct], 2, 3),
+    (EVERY_MODE, 4, 1),
+    (BY_THREADS, 4, 7),
+    (BY_THREADS, 8, 3),
+    (BY_THREADS, 2, 3),
 ];
+const BY_THREADS: &[ReadMode] = &[ReadMode::Buffered, ReadMode::Direct];
+const EVERY_MODE: &[ReadMode] = &[ReadMode::Buffered, ReadMode::Direct, ReadMode::Uring];
 
 /// A part of a file, by its index.
 type Stretch = (usize, u64);

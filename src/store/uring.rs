@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, Probe, opcode, types};
@@ -60,25 +59,26 @@ impl Ring {
     /// back makes room for another.
     fn read(&mut self, file: &File, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
         let before = (offset_bytes % ALIGNMENT as u64) as usize;
-        let count = (before + buffer.len()).div_ceil(PIECE_BYTES);
+        let end = before + buffer.len();
+        let count = end.div_ceil(PIECE_BYTES);
         // What piece `n` brings, counted from that page.
-        let span = |n: usize| (n * PIECE_BYTES).max(before)..((n + 1) * PIECE_BYTES).min(before + buffer.len());
-        let spans: Vec<Range<usize>> = (0..count).map(span).collect();
+        let span = |n: usize| (n * PIECE_BYTES).max(before)..((n + 1) * PIECE_BYTES).min(end);
         let start = offset_bytes - before as u64;
-        for (n, span) in spans.iter().enumerate().take(PIECES) {
-            self.push(file, start, n, span.end)?;
+        for n in 0..count.min(PIECES) {
+            self.push(file, start, n, span(n).end)?;
         }
         while self.in_flight > 0 {
             let (n, read) = self.wait()?;
-            let (span, piece) = (&spans[n], n * PIECE_BYTES);
-            let needed = span.start - piece..span.end - piece;
+            let (brought, piece) = (span(n), n * PIECE_BYTES);
+            let needed = brought.start - piece..brought.end - piece;
             if read < needed.end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let memory = self.memory[n % PIECES].bytes(PIECE_BYTES)?;
-            buffer[span.start - before..span.end - before].copy_from_slice(&memory[needed]);
-            if let Some(next) = spans.get(n + PIECES) {
-                self.push(file, start, n + PIECES, next.end)?;
+            buffer[brought.start - before..brought.end - before].copy_from_slice(&memory[needed]);
+            let next = n + PIECES;
+            if next < count {
+                self.push(file, start, next, span(next).end)?;
                 // At once: others may have come back already, and while they are copied the disk had nothing to do.
                 self.queue.submit()?;
             }

@@ -69,8 +69,8 @@ pub struct ModelArgs {
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub ram: u64,
     /// How the model's files are read. auto: through the system's cache where it can hold what a sweep reads, else in the way
-    /// that was fastest when the disk was measured, once, for up to 1.5 s; buffered: through the cache; direct: past it;
-    /// io_uring: past it, each read in pieces of which several are in flight (Linux).
+    /// that was fastest when the disk was measured, for up to 1.5 s (steady figures are remembered); buffered: through the
+    /// cache; direct: past it; io_uring: past it, each read in pieces of which several are in flight (Linux).
     #[arg(long, value_enum, default_value = "auto", hide_possible_values = true)]
     #[arg(value_name = "auto|buffered|direct|io_uring")]
     pub io: Io,
