@@ -16,7 +16,6 @@
 //! # }
 //! ```
 
-use crate::Result;
 use crate::generate::{GenerateOptions, Generation, Request};
 use crate::gpu::Upload;
 use crate::gpu::kernels::{InputType, KvType};
@@ -34,6 +33,7 @@ use crate::stream::Uses;
 use crate::text::Message;
 use crate::trace::Trace;
 use crate::watch::{self, StreamWatch};
+use crate::{Error, ErrorKind, Result};
 
 /// GPU bytes that a model may use where the caller does not say: what a small GPU has free.
 pub const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
@@ -63,8 +63,11 @@ pub struct LoadOptions {
     pub ram_bytes: u64,
     /// The adapter whose name contains this.
     pub adapter: Option<String>,
-    /// Positions of KV cache to reserve, over all sequences.
+    /// Positions of KV cache to reserve, over all sequences. More than the model's positions, or than `context_limit`, are
+    /// not reserved for any of them.
     pub context: Option<u32>,
+    /// Positions that a text may take, prompt and answer. `None`: as many as the model has.
+    pub context_limit: Option<u32>,
     pub kv: KvType,
     /// What numbers matrices are multiplied with. [`InputType::I8`] is faster and rounds activations: where the matrices'
     /// encodings have whole numbers too.
@@ -93,6 +96,7 @@ impl Default for LoadOptions {
             ram_bytes: 0,
             adapter: None,
             context: None,
+            context_limit: None,
             kv: KvType::F32,
             inputs: InputType::F32,
             sequences: 1,
@@ -113,15 +117,41 @@ impl LoadOptions {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind) where the plan's keys do not pack into this kind of cache.
     pub fn smallest_budget(&self, spec: &ModelSpec, layout: &ModelLayout, direct: bool) -> Result<u64> {
         let geometry = KvGeometry::new(spec, self.kv)?;
-        let demand = Demand { rows: Some(1), direct, ..self.demand() };
+        let demand = Demand { rows: Some(1), direct, ..self.demand(spec) };
         Ok(budget::smallest_budget(spec, layout, &geometry, &demand))
     }
 
-    pub(crate) fn demand(&self) -> Demand {
+    /// Positions that a text may take in a model: its own, or fewer.
+    pub fn positions(&self, spec: &ModelSpec) -> u32 {
+        spec.max_positions.min(self.context_limit.unwrap_or(u32::MAX))
+    }
+
+    /// Checks that a text of so many tokens fits, with room for `more` of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] with both numbers.
+    pub fn check_length(&self, spec: &ModelSpec, tokens: usize, more: usize) -> Result<()> {
+        let most = self.positions(spec);
+        if tokens.saturating_add(more) <= most as usize {
+            return Ok(());
+        }
+        let room = if more > 0 { " and leave none for an answer" } else { "" };
+        let (message, remedy) = if most < spec.max_positions {
+            let most_of = format!("{most} positions of this context (the model has {})", spec.max_positions);
+            (format!("{tokens} tokens pass the {most_of}{room}"), "shorten the text, or raise the context")
+        } else {
+            (format!("{tokens} tokens pass the model's {most} positions{room}"), "shorten the text")
+        };
+        Err(Error::new(ErrorKind::Argument, message).remedy(remedy))
+    }
+
+    pub(crate) fn demand(&self, spec: &ModelSpec) -> Demand {
+        let most = u64::from(self.positions(spec)) * u64::from(self.sequences.max(1));
+        let positions = u64::from(self.context.unwrap_or(DEFAULT_CONTEXT)).min(most);
         Demand {
             budget_bytes: self.budget_bytes,
             most_pinned_bytes: self.most_pinned_bytes,
-            kv_pages: KvGeometry::pages_for(u64::from(self.context.unwrap_or(DEFAULT_CONTEXT))),
+            kv_pages: KvGeometry::pages_for(positions),
             rows: self.prefill_chunk,
             head_rows: self.sequences,
             direct: false,
@@ -284,7 +314,7 @@ impl AutoModel {
     /// Continues `prompt`, a piece of text at a time. What it shares with the text before is not computed again.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for an empty prompt or options out of range.
+    /// [`ErrorKind::Argument`] for an empty prompt, one that is too long, or options out of range.
     pub fn generate(&mut self, prompt: Vec<u32>, options: GenerateOptions) -> Result<Generation<'_>> {
         self.generate_all(vec![Request { prompt, options }])
     }
@@ -300,8 +330,10 @@ impl AutoModel {
     /// Calls `visit(position, logits)` for each position of `ids`, in order.
     ///
     /// # Errors
-    /// Those of reads and of the GPU, and of `visit`.
+    /// [`ErrorKind::Argument`] where the model has not so many positions, or an id is not in its vocabulary; those of reads
+    /// and of the GPU, and of `visit`.
     pub async fn score(&mut self, ids: &[u32], visit: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        self.check_ids(ids, 0)?;
         let pages = crate::model::kv::KvCache::pages_needed(&Default::default(), ids.len() as u32) as u64;
         if let Some(mut kept) = self.kept.take() {
             self.engine.kv().truncate(&mut kept.pages, 0);
@@ -311,6 +343,22 @@ impl AutoModel {
             self.engine.grow_kv(pages - free).await?;
         }
         batch::score(&mut self.engine, ids, visit).await
+    }
+
+    /// Refuses ids that the model does not have, and more of them than it has positions, `more` included.
+    pub(crate) fn check_ids(&self, ids: &[u32], more: usize) -> Result<()> {
+        let spec = self.files.spec();
+        self.options.check_length(spec, ids.len(), more)?;
+        let vocab = spec.vocab;
+        match ids.iter().find(|id| **id >= vocab) {
+            Some(id) => Err(Error::new(ErrorKind::Argument, format!("token {id} is not in the vocabulary of {vocab}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Positions that a text may take, prompt and answer.
+    pub fn positions(&self) -> u32 {
+        self.options.positions(self.files.spec())
     }
 
     /// Figures since the model was opened.

@@ -74,19 +74,12 @@ pub struct Generation<'m> {
 
 impl<'m> Generation<'m> {
     pub(crate) fn new(model: &'m mut AutoModel, requests: Vec<Request>) -> Result<Self> {
-        let (vocab, most) = (model.engine().spec().vocab, model.engine().spec().max_positions);
         for request in &requests {
             let prompt = &request.prompt;
             if prompt.is_empty() || request.options.max_tokens == 0 {
                 return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
             }
-            if prompt.len() >= most as usize {
-                let message = format!("a prompt of {} tokens passes the model's {most} positions", prompt.len());
-                return Err(Error::new(ErrorKind::Argument, message).remedy("shorten the prompt"));
-            }
-            if let Some(id) = prompt.iter().find(|id| **id >= vocab) {
-                return Err(Error::new(ErrorKind::Argument, format!("token {id} is not in the vocabulary of {vocab}")));
-            }
+            model.check_ids(prompt, 1)?;
             // Refuses options out of range before anything runs.
             request.options.sampler.validate()?;
             StopTexts::new(request.options.stop.clone())?;
@@ -165,7 +158,8 @@ impl<'m> Generation<'m> {
                 }
                 None => Sequence::new(prompt),
             };
-            let wanted = sequence.ids.len() as u32 + options.max_tokens;
+            // What the model cannot have is not reserved.
+            let wanted = (sequence.ids.len() as u32).saturating_add(options.max_tokens).min(self.model.positions());
             let fits = self.model.engine().kv().reserve(&mut sequence.pages, wanted);
             if !fits && !self.active.is_empty() {
                 // It waits until another request gives its pages back.
@@ -193,7 +187,7 @@ impl<'m> Generation<'m> {
         let want = if needs_logits { Want::Logits } else { Want::Best };
         let mut sequences: Vec<_> = self.active.iter_mut().map(|active| &mut active.sequence).collect();
         let results = batch::sweep(self.model.engine(), &mut sequences, want).await?;
-        let most = self.model.engine().spec().max_positions as usize;
+        let most = self.model.positions() as usize;
         let mut ended = Vec::new();
         for (index, (active, next)) in self.active.iter_mut().zip(results).enumerate() {
             let id = match next {

@@ -130,7 +130,7 @@ impl ModelFiles {
         let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(Piece::len_bytes).sum();
         let sizes = Sizes::new(tile_bytes, gpu.budget_bytes(), gpu.uploads_directly(), options);
         let reads = Reads::choose(&model, sizes, options)?;
-        let demand = Demand { reads: reads.plan, ..options.demand() };
+        let demand = Demand { reads: reads.plan, ..options.demand(&self.spec) };
         let engine = Engine::open(gpu, model, spec, options.kv, demand).await?;
         let mut engine = engine.with_cancel_token(options.cancel.clone());
         if options.ram_bytes > 0 {

@@ -148,7 +148,7 @@ async fn score_pages(
 ) -> Result<()> {
     if !engine.kv().reserve(pages, ids.len() as u32) {
         return Err(Error::new(ErrorKind::Budget, format!("the KV cache has no room for {} ids", ids.len()))
-            .remedy("raise --context or the budget"));
+            .remedy("raise the budget"));
     }
     pages.text_len = ids.len() as u32;
     let shares = engine.shares();

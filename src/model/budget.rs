@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::kv::KvGeometry;
 use super::layout::{MatrixLayout, ModelLayout};
-use crate::gpu::kernels::{I8_CHUNK_BYTES, InputType, UNIFORM_BYTES};
+use crate::gpu::kernels::{I8_CHUNK_BYTES, InputType, KvType, PAGE_TOKENS, UNIFORM_BYTES};
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
 use crate::gpu::recorder::RECORDER_BYTES;
 use crate::plan::{BufferId, CHUNK_COLUMNS, ModelSpec, Op};
@@ -181,8 +181,18 @@ pub fn share(spec: &ModelSpec, layout: &ModelLayout, kv: &KvGeometry, demand: &D
     let smallest = smallest_budget(spec, layout, kv, demand);
     if demand.budget_bytes < smallest {
         let (given, needed) = (mib(demand.budget_bytes), mib(smallest));
+        let mut remedy = format!("the smallest that works with this context is {needed} MiB ({smallest} bytes)");
+        let cache = kv.bytes(demand.kv_pages);
+        if cache >= smallest / 4 {
+            let positions = demand.kv_pages * u64::from(PAGE_TOKENS);
+            let half = if kv.kind == KvType::F32 { "--kv f16 halves that, and a smaller" } else { "a smaller" };
+            remedy += &format!(
+                "; {} MiB of it are keys and values of {positions} positions: {half} --context needs less",
+                mib(cache)
+            );
+        }
         return Err(Error::new(ErrorKind::Budget, format!("a budget of {given} MiB is too small for this model"))
-            .remedy(format!("the smallest that works with this context is {needed} MiB ({smallest} bytes)")));
+            .remedy(remedy));
     }
     let cap = demand.budget_bytes - ALLOCATOR_SLACK_BYTES;
     let head_rows = demand.head_rows.max(1);

@@ -78,9 +78,16 @@ pub struct ModelArgs {
     /// numbers (q8_0, i8, q4_0, q4_1, q4_z, q4_k, q6_k), which is faster, and less exact (see `tilestream score`).
     #[arg(long, value_enum, default_value = "f32", hide_possible_values = true, value_name = "f32|i8")]
     pub activations: Activations,
-    /// Positions of KV cache to reserve [default: what the prompt and --max-tokens need].
+    /// Positions that a text may take, prompt and answer; what does not fit is refused, and an answer ends there [default: as
+    /// many as the model has, of which those are reserved that the prompt and --max-tokens need].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
+    /// Storage of keys and values.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub kv: Kv,
+    /// Rows of a sweep at most: the chunk in which a prompt is read [default: what the budget allows].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub prefill_chunk: Option<u32>,
     /// Use the adapter whose name contains this (see `tilestream devices`).
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
@@ -151,12 +158,6 @@ pub struct GenerationArgs {
     /// Go on after the end of the turn.
     #[arg(long)]
     pub ignore_eos: bool,
-    /// Storage of keys and values.
-    #[arg(long, value_enum, default_value = "f32")]
-    pub kv: Kv,
-    /// Rows of a sweep at most: the chunk in which a prompt is read [default: what the budget allows].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub prefill_chunk: Option<u32>,
     /// Show figures at the end, on stderr.
     #[arg(long)]
     pub profile: bool,
@@ -248,9 +249,6 @@ pub struct BenchArgs {
     /// Same seed, same prompts.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
-    /// Storage of keys and values.
-    #[arg(long, value_enum, default_value = "f32")]
-    pub kv: Kv,
     /// Copy weights to memory of the GPU's own, also where shaders could read them as they arrive: what does that cost?
     #[arg(long)]
     pub copy: bool,

@@ -17,7 +17,7 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let mut model = pollster::block_on(async {
         let files = model::open(&args.model, stop).await?;
         files.text().chat_prompt(&[Message::user("")])?;
-        model::load(files, &model::load_options(&args.model, Some(&args.generation), None), stop).await
+        model::load(files, &model::load_options(&args.model, None), stop).await
     })?;
     let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
     let mut messages: Vec<_> = args.generation.system.iter().map(|text| Message::system(text.as_str())).collect();

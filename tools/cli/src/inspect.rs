@@ -23,7 +23,8 @@ const READ_BYTES: u64 = 4 << 20;
 pub fn inspect(args: &InspectArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     pollster::block_on(async {
         let files = model::open(&args.model, stop).await?;
-        let options = model::load_options(&args.model, None, Some(args.model.context.unwrap_or(256)));
+        let mut options = model::load_options(&args.model, Some(args.model.context.unwrap_or(256)));
+        options.context = options.context.map(|context| context.min(files.spec().max_positions));
         let smallest = files.smallest_budget(&options, false)?;
         let smallest_direct = files.smallest_budget(&options, true)?;
         let disk = measure_disk(&files).await?;

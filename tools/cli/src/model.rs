@@ -62,9 +62,8 @@ async fn open_address(address: &str, args: &ModelArgs) -> Result<ModelFiles> {
     Ok(files)
 }
 
-/// Load options of the arguments; `context` positions where the user says none.
-pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, context: Option<u32>) -> LoadOptions {
-    let kv = kv_type(generation.map_or(Kv::F32, |generation| generation.kv));
+/// Load options of the arguments. `needed`: positions that are going to be used, over all sequences.
+pub fn load_options(args: &ModelArgs, needed: Option<u32>) -> LoadOptions {
     LoadOptions {
         budget_bytes: args.budget,
         ram_bytes: args.ram,
@@ -79,9 +78,10 @@ pub fn load_options(args: &ModelArgs, generation: Option<&GenerationArgs>, conte
             Activations::I8 => InputType::I8,
         },
         adapter: args.adapter.clone(),
-        context: args.context.or(context),
-        kv,
-        prefill_chunk: generation.and_then(|generation| generation.prefill_chunk),
+        context: needed.or(args.context),
+        context_limit: args.context,
+        kv: kv_type(args.kv),
+        prefill_chunk: args.prefill_chunk,
         tune: !args.no_tune,
         ..LoadOptions::default()
     }

@@ -45,7 +45,7 @@ pub async fn run(args: &RunArgs, path: &Path, out: &Path, stop: &Arc<AtomicBool>
     let longest = requests.iter().map(positions).max().unwrap_or(1);
     let sequences = requests.len().min(MOST_SEQUENCES);
     let context = u32::try_from(longest.next_multiple_of(32) * sequences as u64).unwrap_or(u32::MAX);
-    let mut load = model::load_options(&args.model, Some(&args.generation), Some(context));
+    let mut load = model::load_options(&args.model, Some(context));
     load.sequences = sequences as u32;
     let (prompt_tokens, count) = (requests.iter().map(|request| request.prompt.len()).sum(), requests.len());
     let mut watch = Stopwatch::start();

@@ -28,7 +28,8 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let prompt = prompt_ids(args, files.text())?;
     let prompt_tokens = prompt.len();
     let context = u32::try_from(prompt.len()).unwrap_or(u32::MAX).saturating_add(args.generation.max_tokens);
-    let load = model::load_options(&args.model, Some(&args.generation), Some(context));
+    let load = model::load_options(&args.model, Some(context));
+    load.check_length(files.spec(), prompt_tokens, 1)?;
     let mut watch = Stopwatch::start();
     let mut model = model::load(files, &load, stop).await?;
     let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));

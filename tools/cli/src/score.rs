@@ -27,7 +27,8 @@ pub fn score(args: &ScoreArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::new(ErrorKind::Argument, "there is nothing to score"));
         }
-        let mut options = model::load_options(&args.model, None, Some(ids.len() as u32));
+        let mut options = model::load_options(&args.model, Some(u32::try_from(ids.len()).unwrap_or(u32::MAX)));
+        options.check_length(files.spec(), ids.len(), 0)?;
         options.sequences = HEAD_ROWS.min(ids.len() as u32);
         while options.sequences > 1 && files.smallest_budget(&options, false)? > options.budget_bytes {
             options.sequences /= 2;

@@ -105,14 +105,15 @@ async fn measured(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<(Report, T
 }
 
 fn options(args: &BenchArgs, files: &ModelFiles) -> Result<LoadOptions> {
-    let (most, asked) = (files.spec().max_positions, u64::from(args.prompt_tokens) + u64::from(args.tokens) + 1);
+    let asked = u64::from(args.prompt_tokens) + u64::from(args.tokens) + 1;
+    let options = model::load_options(&args.model, u32::try_from(asked).ok());
+    let most = options.positions(files.spec());
     if asked > u64::from(most) {
-        let message = format!("{asked} positions (--prompt-tokens, --tokens and one) pass the model's {most}");
+        let message = format!("{asked} positions (--prompt-tokens, --tokens and one) pass the {most} that there are");
         return Err(Error::new(ErrorKind::Argument, message).remedy("ask for fewer tokens"));
     }
     let upload = if args.copy { Upload::Copy } else { Upload::Auto };
-    let options = model::load_options(&args.model, None, Some(asked as u32));
-    Ok(LoadOptions { kv: model::kv_type(args.kv), upload, most_pinned_bytes: args.pin, ..options })
+    Ok(LoadOptions { upload, most_pinned_bytes: args.pin, ..options })
 }
 
 /// The passes that count, of one side or of two; of two whether they took turns.
@@ -232,7 +233,7 @@ fn asked(args: &BenchArgs, options: &LoadOptions, interleaved: Option<bool>) -> 
         repeats: args.repeats,
         seed: args.seed,
         context: options.context.unwrap_or(0),
-        kv: if args.kv == Kv::F16 { "f16" } else { "f32" },
+        kv: if args.model.kv == Kv::F16 { "f16" } else { "f32" },
         budget_bytes: options.budget_bytes,
         ram_bytes: options.ram_bytes,
         activations: if options.inputs == InputType::I8 { "i8" } else { "f32" },
