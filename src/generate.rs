@@ -44,8 +44,10 @@ pub struct Piece {
     pub request: usize,
     /// The new token; none where only held-back text comes out.
     pub id: Option<u32>,
-    /// Text that is certain now; often empty, never part of a character.
+    /// Text of the answer that is certain now; often empty, never part of a character.
     pub text: String,
+    /// Text of what the model thinks before it answers, likewise.
+    pub reasoning: String,
     /// Why the request ended, on its last piece.
     pub stop: Option<StopReason>,
 }
@@ -210,7 +212,13 @@ impl<'m> Generation<'m> {
                     text += &active.stream.finish();
                 }
             }
-            self.pieces.push_back(Piece { request: active.request, id: Some(id), text, stop });
+            self.pieces.push_back(Piece {
+                request: active.request,
+                id: Some(id),
+                text,
+                reasoning: String::new(),
+                stop,
+            });
             if stop.is_some() {
                 ended.push(index);
             }
@@ -245,7 +253,8 @@ impl<'m> Generation<'m> {
                 Err(error) if error.kind() == ErrorKind::Budget && self.active[index].new_tokens > 0 => {
                     let mut active = self.active.remove(index);
                     let (request, text) = (active.request, active.stream.finish());
-                    self.pieces.push_back(Piece { request, id: None, text, stop: Some(StopReason::ContextFull) });
+                    let stop = Some(StopReason::ContextFull);
+                    self.pieces.push_back(Piece { request, id: None, text, reasoning: String::new(), stop });
                     self.give_back(active.sequence);
                 }
                 Err(error) => return Err(error),

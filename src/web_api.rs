@@ -71,6 +71,7 @@ enum Prompt {
 struct Turn {
     role: String,
     content: String,
+    reasoning: Option<String>,
 }
 
 /// What a page may want to know of an opened model.
@@ -231,7 +232,7 @@ async fn run(
         Prompt::Ids { ids } => ids,
         Prompt::Text(text) => model.text().tokenizer()?.encode(&text, true)?,
         Prompt::Chat(turns) => {
-            let turn = |turn: Turn| Message { role: turn.role, content: turn.content };
+            let turn = |turn: Turn| Message { reasoning: turn.reasoning, ..Message::new(turn.role, turn.content) };
             model.chat_prompt(&turns.into_iter().map(turn).collect::<Vec<_>>())?
         }
     };
@@ -255,7 +256,7 @@ async fn run(
         let id = piece.id.map_or(JsValue::UNDEFINED, JsValue::from);
         let stop = piece.stop.map_or(JsValue::UNDEFINED, |reason: StopReason| reason.as_str().into());
         on_piece
-            .call3(&JsValue::NULL, &piece.text.into(), &id, &stop)
+            .call4(&JsValue::NULL, &piece.text.into(), &id, &stop, &piece.reasoning.into())
             .map_err(|error| Error::new(ErrorKind::Argument, format!("the caller of the answer failed: {error:?}")))?;
     }
     Ok(())
@@ -268,7 +269,7 @@ impl WebModel {
         json(&self.description).map_err(to_js)
     }
 
-    /// Answers a prompt (JSON: turns, text, or ids) and calls `on_piece(text, id, stop_reason)`.
+    /// Answers a prompt (JSON: turns, text, or ids) and calls `on_piece(text, id, stop_reason, reasoning)`.
     pub async fn generate(&self, prompt: String, options: String, on_piece: Function) -> Result<(), JsValue> {
         self.answer(&prompt, &options, &on_piece).await.map_err(to_js)
     }

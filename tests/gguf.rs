@@ -152,7 +152,7 @@ fn the_chat_template_of_a_file_gives_the_text_of_the_reference() {
     let template = text::ChatTemplate::from_config(&config).expect("compiles").expect("there is one");
     let turn = |turn: &serde_json::Value| {
         let text = |name: &str| turn[name].as_str().expect("a text").to_owned();
-        text::Message { role: text("role"), content: text("content") }
+        text::Message::new(text("role"), text("content"))
     };
     let messages: Vec<_> = golden["chat"]["messages"].as_array().expect("turns").iter().map(turn).collect();
     assert_eq!(template.render(&messages).expect("renders"), golden["chat"]["rendered"].as_str().expect("a text"));

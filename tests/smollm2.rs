@@ -71,7 +71,7 @@ fn ids(value: &Value) -> Vec<u32> {
 fn messages(chat: &Value) -> Vec<Message> {
     let turn = |turn: &Value| {
         let text = |name: &str| turn[name].as_str().expect("a text").to_owned();
-        Message { role: text("role"), content: text("content") }
+        Message::new(text("role"), text("content"))
     };
     chat["messages"].as_array().expect("turns").iter().map(turn).collect()
 }

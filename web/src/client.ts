@@ -59,7 +59,7 @@ export class Client {
     const waiting = this.#waiting.get(message.id);
     if (!waiting) return;
     if (message.kind === "piece") {
-      waiting.onPiece?.({ text: message.text, id: message.token, stopReason: message.stopReason });
+      waiting.onPiece?.({ text: message.text, reasoning: message.reasoning, id: message.token, stopReason: message.stopReason });
       return;
     }
     this.#waiting.delete(message.id);

@@ -43,6 +43,6 @@ export type ToWorker = { [K in Kind]: { id: number; kind: K } & Ask<K> }[Kind] |
 export type FromWorker =
   | { id: number; kind: "done"; value: unknown }
   | { id: number; kind: "failed"; code: ErrorCode; message: string }
-  | { id: number; kind: "piece"; text: string; token?: number; stopReason?: StopReason }
+  | { id: number; kind: "piece"; text: string; reasoning?: string; token?: number; stopReason?: StopReason }
   /** Not an answer: how much of the model is here. */
   | { id: 0; kind: "loaded"; loadedBytes: number; notice?: string };

@@ -51,7 +51,10 @@ export type StopReason = "end_of_turn" | "stop_text" | "max_tokens" | "context_f
 
 /** What came out of one token: text that is certain now, often empty. */
 export interface Piece {
+  /** Of the answer. */
   text: string;
+  /** Of what the model thinks before it answers. */
+  reasoning?: string;
   id?: number;
   stopReason?: StopReason;
 }

@@ -91,8 +91,8 @@ async function generate(id: number, { prompt, options }: Ask<"generate">): Promi
     if (cancelled.delete(id)) throw new Failure("stopped on request", "cancelled");
     running = id;
     try {
-      await opened.generate(JSON.stringify(prompt), JSON.stringify(options), (text: string, token?: number, stopReason?: string) =>
-        post({ id, kind: "piece", text, token, stopReason: stopReason as never }),
+      await opened.generate(JSON.stringify(prompt), JSON.stringify(options), (text: string, token?: number, stopReason?: string, reasoning?: string) =>
+        post({ id, kind: "piece", text, reasoning: reasoning || undefined, token, stopReason: stopReason as never }),
       );
     } finally {
       running = 0;

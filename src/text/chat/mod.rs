@@ -28,22 +28,29 @@ pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
     pub content: String,
+    /// What the model thought before it answered, for templates that show it.
+    pub reasoning: Option<String>,
 }
 
 impl Message {
+    /// A turn of anybody's.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into(), reasoning: None }
+    }
+
     /// A turn of the user's.
     pub fn user(content: impl Into<String>) -> Self {
-        Self { role: "user".into(), content: content.into() }
+        Self::new("user", content)
     }
 
     /// A turn of the model's.
     pub fn assistant(content: impl Into<String>) -> Self {
-        Self { role: "assistant".into(), content: content.into() }
+        Self::new("assistant", content)
     }
 
     /// What the model is told before the chat.
     pub fn system(content: impl Into<String>) -> Self {
-        Self { role: "system".into(), content: content.into() }
+        Self::new("system", content)
     }
 }
 
@@ -102,7 +109,15 @@ impl ChatTemplate {
     /// # Errors
     /// As [`ChatTemplate::render`].
     pub fn render_with(&self, messages: &[Message], options: RenderOptions) -> Result<String> {
-        let message = |message: &Message| json!({ "role": message.role, "content": message.content });
+        let message = |message: &Message| {
+            let mut fields = json!({ "role": message.role, "content": message.content });
+            // Templates read it under one name or the other, and decide themselves in which turns it stands.
+            if let Some(reasoning) = &message.reasoning {
+                fields["reasoning_content"] = json!(reasoning);
+                fields["thinking"] = json!(reasoning);
+            }
+            fields
+        };
         let mut root = self.tokens.clone();
         for name in ["bos_token", "eos_token"] {
             root.entry(name).or_insert_with(|| json!(""));

@@ -25,7 +25,7 @@ fn prompts_are_those_of_transformers() {
         let name = case["template"].as_str().unwrap();
         let template = template(golden["templates"][name].as_str().unwrap()).unwrap();
         let text = |value: &Json| value.as_str().unwrap().to_owned();
-        let message = |m: &Json| Message { role: text(&m["role"]), content: text(&m["content"]) };
+        let message = |m: &Json| Message::new(text(&m["role"]), text(&m["content"]));
         let messages: Vec<Message> = case["messages"].as_array().unwrap().iter().map(message).collect();
         let add_generation_prompt = case["add_generation_prompt"].as_bool().unwrap();
         let result = template.render_with(&messages, RenderOptions { add_generation_prompt, date: Some(date) });
@@ -376,4 +376,15 @@ proptest! {
             let _ = render(&format!("{{{{ {a} {operator} {b} }}}}{{{{ {a} | round({b}) }}}}{{{{ {a} is divisibleby({b}) }}}}"));
         }
     }
+}
+
+#[test]
+fn a_template_decides_where_reasoning_stands() {
+    let source = "{% for m in messages %}{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}\
+                  {% if m.thinking is defined %}[{{ m.thinking }}]{% endif %}{{ m.content }}|{% endfor %}";
+    let template = ChatTemplate::from_config(&json!({ "chat_template": source })).unwrap().unwrap();
+    let thought = Message { reasoning: Some("why".into()), ..Message::assistant("so") };
+    let render = |messages: &[Message]| template.render(messages).unwrap();
+    assert_eq!(render(&[Message::user("hi"), thought]), "hi|<think>why</think>[why]so|");
+    assert_eq!(render(&[Message::user("hi"), Message::assistant("so")]), "hi|so|");
 }
