@@ -229,17 +229,23 @@ fn wasm() -> Result<Report> {
 
 /// The tests of web/tests, on what the check before built.
 fn browser() -> Result<Report> {
+    let mut tests = command(setup::node::node()?);
+    tests.args(["--test", "--test-concurrency=1"]).args(web_tests()?).current_dir(root().join("web"));
+    browser_variables(&mut tests)?;
+    run(without_desktop(&mut tests)).map(|()| Report::new())
+}
+
+/// Builds and sets up what the variables of web/tests/support.mjs name.
+pub fn browser_variables(script: &mut Command) -> Result<()> {
     let chrome = setup::node::browser()?;
     run(cargo().args(["build", "--package", "tilestream-cli", "--locked"]))?;
     let tilestream = root().join("target/debug").join(format!("tilestream{}", std::env::consts::EXE_SUFFIX));
     let smollm2 = split(&tilestream, &setup::model::set_up()?, "smollm2")?;
     let gemma3 = split(&tilestream, &setup::model::set_up_gemma3()?, "gemma3")?;
-    let mut tests = command(setup::node::node()?);
-    tests.args(["--test", "--test-concurrency=1"]).args(web_tests()?).current_dir(root().join("web"));
-    tests.env("TILESTREAM_KERNELS", crate::web::kernel_table()?);
-    tests.env("CHROME", chrome).env("TILESTREAM", tilestream);
-    tests.env("TILESTREAM_SMOLLM2", smollm2).env("TILESTREAM_GEMMA3", gemma3);
-    run(without_desktop(&mut tests)).map(|()| Report::new())
+    script.env("TILESTREAM_KERNELS", crate::web::kernel_table()?);
+    script.env("CHROME", chrome).env("TILESTREAM", tilestream);
+    script.env("TILESTREAM_SMOLLM2", smollm2).env("TILESTREAM_GEMMA3", gemma3);
+    Ok(())
 }
 
 /// A model of the tests, split into cache/models unless it is there.

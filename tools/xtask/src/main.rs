@@ -8,6 +8,7 @@ mod fuzz;
 mod golden;
 mod process;
 mod setup;
+mod soak;
 mod web;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ enum Command {
     Golden(golden::Args),
     Bench(bench::Args),
     Fuzz(fuzz::Args),
+    Soak(soak::Args),
     Web(web::Args),
 }
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Golden(args) => golden::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::Soak(args) => soak::main(&args),
         Command::Web(args) => web::main(&args),
     };
     match result {
