@@ -301,6 +301,16 @@ pub struct ServeArgs {
     /// A folder whose files are served where FOLDER has none [default: the page built in this repository, if any].
     #[arg(long, value_name = "DIR")]
     pub page: Option<PathBuf>,
+    /// A name by which browsers may reach it, besides localhost and addresses. Requests that name another host are refused:
+    /// so no site that lets its name point to this machine can read what is served.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// Close a connection that sends or takes nothing for this time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: u32,
+    /// Connections at once; beyond them the one that was silent longest is closed.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
 }
 
 #[derive(Debug, Args)]

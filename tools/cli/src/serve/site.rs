@@ -1,8 +1,10 @@
 //! What a site has to offer: which file an address means, and which models lie in it.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
@@ -18,9 +20,18 @@ const MOST_DEPTH: usize = 2;
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The folders that are served; of two files with one address the first folder's is meant.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Site {
     roots: Vec<PathBuf>,
+    /// The files of the models that were asked for, by their manifests.
+    files: Mutex<HashMap<PathBuf, Files>>,
+}
+
+/// What a manifest lists, and when it was written.
+#[derive(Debug)]
+struct Files {
+    modified: Option<SystemTime>,
+    names: HashSet<String>,
 }
 
 /// What an address means.
@@ -56,7 +67,7 @@ impl Site {
             fs::canonicalize(path).map_err(|error| Error::io(error, path.display().to_string()))
         };
         let roots = [Some(folder), page].into_iter().flatten().map(root).collect::<Result<_>>()?;
-        Ok(Self { roots })
+        Ok(Self { roots, files: Mutex::default() })
     }
 
     /// Whether there is a page at the root.
@@ -79,6 +90,45 @@ impl Site {
             }
         }
         if models && !path.ends_with('/') { Found::Models } else { Found::Nothing }
+    }
+
+    /// Whether pages of every site may read what was found at a path: the list of models, and what a model's manifest
+    /// lists. Whatever else lies in the folder is for this site's own page. What a model lacks is no secret either.
+    pub fn is_for_all(&self, path: &str, found: &Found) -> bool {
+        match found {
+            Found::File(file) => path == format!("/{MODELS}") || self.is_of_model(file),
+            Found::Models => true,
+            Found::Nothing => self.lacks(path),
+            Found::MissingSlash => false,
+        }
+    }
+
+    /// Whether a path means a model's file that is not there.
+    fn lacks(&self, path: &str) -> bool {
+        let Some(parts) = components(path) else { return false };
+        let (relative, name) = (parts.iter().collect::<PathBuf>(), parts.last());
+        let model = |root: &PathBuf| {
+            let folder = relative.parent().and_then(|folder| within(root, folder));
+            name.is_some_and(|name| {
+                name == MANIFEST || folder.is_some_and(|folder| self.is_of_model(&folder.join(name)))
+            })
+        };
+        self.roots.iter().all(|root| !root.join(&relative).exists()) && self.roots.iter().any(model)
+    }
+
+    /// Whether a file is a manifest, or one that the manifest beside it lists.
+    fn is_of_model(&self, file: &Path) -> bool {
+        let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
+            return false;
+        };
+        let modified = fs::metadata(folder.join(MANIFEST)).and_then(|of| of.modified()).ok();
+        let mut all = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(folder).is_none_or(|files| files.modified != modified) {
+            let names = manifest_in(folder).map(|manifest| manifest.files.into_iter().map(|file| file.name));
+            let names = names.into_iter().flatten().chain([MANIFEST.to_owned()]).collect();
+            all.insert(folder.to_owned(), Files { modified, names });
+        }
+        all.get(folder).is_some_and(|files| files.names.len() > 1 && files.names.contains(name))
     }
 
     /// The split models in the first folder, in the order of their paths. A folder whose manifest is no manifest is none.
@@ -160,11 +210,15 @@ fn search(root: &Path, folder: &Path, address: &str, depth: usize, found: &mut V
 fn model_in(root: &Path, folder: &Path, address: &str) -> Option<FoundModel> {
     let relative = folder.join(MANIFEST).strip_prefix(root).ok()?.to_owned();
     within(root, &relative)?;
-    let store = Arc::new(FileStore::open(folder).ok()?);
-    let manifest = pollster::block_on(Manifest::load(&*store));
-    let manifest = manifest.inspect_err(|error| log::info!("no model: {error}")).ok()?;
+    let manifest = manifest_in(folder)?;
     let path = if address.is_empty() { "./".to_owned() } else { address.to_owned() };
     Some(FoundModel { name: manifest.name, path, bytes: manifest.files.iter().map(|file| file.len_bytes).sum() })
+}
+
+fn manifest_in(folder: &Path) -> Option<Manifest> {
+    let store = FileStore::open(folder).ok()?;
+    let manifest = pollster::block_on(Manifest::load(&store));
+    manifest.inspect_err(|error| log::info!("no model: {error}")).ok()
 }
 
 #[cfg(test)]
