@@ -20,6 +20,8 @@ use crate::{Error, ErrorKind, Result};
 mod convert;
 mod quantized;
 #[cfg(test)]
+mod repair_tests;
+#[cfg(test)]
 mod source_tests;
 #[cfg(test)]
 mod stopping_tests;
@@ -29,7 +31,7 @@ mod tests;
 mod transpose;
 mod turned;
 
-pub use super::write::{has_deleted, saved_checkpoint};
+pub use super::write::{Tell, has_deleted, saved_checkpoint};
 use convert::CheckpointRows;
 pub use tensors::notice;
 pub(super) use tensors::{Group, Stem, wanted};
@@ -68,9 +70,12 @@ pub struct SplitOptions<'a> {
     pub max_file_bytes: Option<u64>,
     /// Delete the files of the checkpoint, each once all that came from it is in finished files that were read back.
     pub originals: Option<&'a dyn Originals>,
+    /// Gets what the user should know: which files of a finished model were damaged and are made again.
+    pub tell: Option<Tell<'a>>,
 }
 
-/// Splits a checkpoint into `sink`, or finishes a split that was stopped there.
+/// Splits a checkpoint into `sink`, or finishes a split that was stopped there. Of a model that is finished every block is
+/// verified, and the files that are damaged are made again.
 ///
 /// # Errors
 /// [`ErrorKind::Missing`], [`ErrorKind::Malformed`] or [`ErrorKind::Unsupported`] naming the tensor that does not fit
@@ -103,7 +108,7 @@ pub async fn split(
     let samples = samples(checkpoint, source).await?;
     job.journal = Journal::new(settings, Some(SavedCheckpoint::new(checkpoint)), samples, job.names());
     let mut rows = CheckpointRows::new(source, &checkpoint.files, plans);
-    build(&mut job, &mut rows, sink, options.originals, progress).await
+    build(&mut job, &mut rows, sink, options.originals, options.tell, progress).await
 }
 
 /// Lays out the tensors of each stem.

@@ -58,7 +58,7 @@ pub async fn synth(
     });
     job.journal = Journal::new(settings, None, Default::default(), job.names());
     let mut rows = RandomRows::new(job.tensors.clone(), encoding, options.seed)?;
-    build(&mut job, &mut rows, sink, None, progress).await
+    build(&mut job, &mut rows, sink, None, None, progress).await
 }
 
 /// Where [`synth`] would put each tensor: the layout of a model of which nothing exists.

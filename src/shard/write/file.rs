@@ -120,7 +120,8 @@ pub(super) async fn find_whole(
     };
     let found: Result<Option<ModelFile>> = found.await;
     match found {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Truncated) => Ok(None),
+        // What cannot be read is as good as gone.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Truncated | ErrorKind::Io) => Ok(None),
         found => found,
     }
 }

@@ -9,59 +9,94 @@ use super::{Job, TOKENIZER, journal};
 use crate::store::ModelSink;
 use crate::{Error, ErrorKind, Result};
 
+/// Largest damaged manifest that is looked through.
+const MAX_DAMAGED_BYTES: u64 = 64 << 20;
 /// What systems put into every folder.
 const HARMLESS: [&str; 4] = [".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"];
 
+/// What an earlier run left in the sink.
+#[derive(Default)]
+pub(super) struct Earlier {
+    /// The manifest of this very model, where it was finished and the manifest is whole.
+    pub manifest: Option<Manifest>,
+    /// Whether the model was finished, or looks so.
+    pub was_finished: bool,
+    /// Whether what lies there is known to be made from this job's source. Else no file is kept: another fine-tune has the
+    /// same names, lengths and headers.
+    pub is_ours: bool,
+}
+
 /// Checks what lies in the sink and clears away what an earlier run with another source or other options made.
 ///
-/// Returns the manifest where this very model already lies there.
-pub(super) async fn prepare(job: &mut Job, sink: &dyn ModelSink, deletes: bool) -> Result<Option<Manifest>> {
+/// # Errors
+/// [`ErrorKind::Argument`] for foreign files, and for another model.
+pub(super) async fn prepare(job: &mut Job, sink: &dyn ModelSink) -> Result<Earlier> {
     let entries = sink.entries().await?;
-    let earlier = journal::load(sink).await?;
+    let journal = journal::load(sink).await?;
     let has_manifest = entries.iter().any(|entry| entry == MANIFEST);
-    if earlier.is_none() && has_manifest {
-        return finished(job, sink).await.map(Some);
-    }
     let mut names = job.names();
-    names.extend(earlier.iter().flat_map(|journal| journal.files.clone()));
-    check_foreign(sink, &entries, &names)?;
-    let Some(earlier) = earlier else {
+    names.extend(journal.iter().flat_map(|journal| journal.files.clone()));
+    let was_finished = has_manifest || journal.is_none() && entries.iter().any(|entry| names.contains(entry));
+    let mut earlier = Earlier { was_finished, ..Earlier::default() };
+    if has_manifest && journal.is_none() {
+        (earlier.manifest, earlier.is_ours) = finished(job, sink).await?;
+    }
+    if earlier.manifest.is_none() {
+        check_foreign(sink, &entries, &names)?;
+    }
+    let Some(journal) = journal else {
         remove_parts(sink, &names).await;
-        return Ok(None);
+        return Ok(earlier);
     };
-    if job.journal.continues(&earlier) {
-        job.journal = earlier;
-        if has_manifest && !deletes {
-            sink.remove(journal::NAME).await?;
-            return finished(job, sink).await.map(Some);
+    if job.journal.continues(&journal) {
+        job.journal = journal;
+        if has_manifest {
+            (earlier.manifest, _) = finished(job, sink).await?;
         }
-    } else if earlier.deleting {
+        earlier.is_ours = true;
+    } else if journal.deleting {
         let message = "a stopped split of another checkpoint, or with other options, lies here and has begun to delete its \
                        original";
         let remedy = "finish that split with its own options, or choose another folder";
         return Err(Error::new(ErrorKind::Argument, message).file(sink.describe("")).remedy(remedy));
     } else {
-        start_over(sink, &earlier.files).await?;
+        start_over(sink, &journal.files).await?;
+        earlier = Earlier::default();
     }
     remove_parts(sink, &names).await;
-    Ok(None)
+    Ok(earlier)
 }
 
-/// The manifest that lies in the sink, if it is the one that this job would write and its files are there.
-async fn finished(job: &Job, sink: &dyn ModelSink) -> Result<Manifest> {
-    let manifest = Manifest::load(sink).await?;
-    if manifest.source.as_deref() != Some(&job.journal.source()) {
-        let error = Error::new(ErrorKind::Argument, "already holds another model").file(sink.describe(""));
-        return Err(error.remedy("choose another folder, or remove this one"));
+/// The manifest that lies in the sink, if it is the one that this job would write, and whether the files there are this
+/// job's: that can be told of most manifests that are damaged, too.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for the manifest of another model.
+async fn finished(job: &Job, sink: &dyn ModelSink) -> Result<(Option<Manifest>, bool)> {
+    let source = job.journal.source();
+    let error = match Manifest::load(sink).await {
+        Ok(manifest) if manifest.source.as_deref() == Some(&source) => return Ok((Some(manifest), true)),
+        Ok(_) => return Err(another(sink, "already holds another model")),
+        Err(error) => error,
+    };
+    if !matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Malformed | ErrorKind::Truncated) {
+        return Err(error);
     }
-    for file in &manifest.files {
-        if sink.len(&file.name).await? != file.len_bytes {
-            let error = Error::new(ErrorKind::Truncated, "is not as long as the manifest says");
-            let error = error.file(sink.describe(&file.name));
-            return Err(error.remedy("remove the folder and split again"));
-        }
+    let text = sink.read_small(MANIFEST, MAX_DAMAGED_BYTES).await.unwrap_or_default();
+    let quoted = format!("\"{source}\"");
+    if text.windows(quoted.len()).any(|window| window == quoted.as_bytes()) {
+        return Ok((None, true));
     }
-    Ok(manifest)
+    let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    match value.get("source").and_then(serde_json::Value::as_str) {
+        Some(_) => Err(another(sink, "holds another model, whose manifest is damaged")),
+        None => Ok((None, false)),
+    }
+}
+
+fn another(sink: &dyn ModelSink, message: &str) -> Error {
+    let error = Error::new(ErrorKind::Argument, message).file(sink.describe(""));
+    error.remedy("choose another folder, or remove this one")
 }
 
 /// Refuses a folder that holds anything but files of `names` and what belongs to them.

@@ -14,11 +14,17 @@ mod file;
 mod folder;
 mod journal;
 
+/// Takes what the user should know of a split that goes on.
+pub type Tell<'a> = &'a dyn Fn(&str);
+
+use folder::Earlier;
 pub(super) use journal::{Journal, SavedCheckpoint};
 pub use journal::{has_deleted, saved_checkpoint};
 
 /// The tokenizer's name in a model.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// Damaged files that a notice lists at most.
+const MOST_SHOWN: usize = 8;
 /// What the manifest and small tables may take beside the files.
 const MARGIN_BYTES: u64 = 4 << 20;
 
@@ -125,15 +131,14 @@ pub(super) async fn build(
     rows: &mut dyn Rows,
     sink: &dyn ModelSink,
     originals: Option<&dyn Originals>,
+    tell: Option<Tell<'_>>,
     progress: &mut OnProgress<'_>,
 ) -> Result<Manifest> {
     for origin in &job.origins {
         originals.map_or(Ok(()), |originals| originals.may_remove(&origin.name))?;
     }
-    if let Some(manifest) = folder::prepare(job, sink, originals.is_some()).await? {
-        return Ok(manifest);
-    }
-    let result = write_all(job, rows, sink, originals, progress).await;
+    let earlier = folder::prepare(job, sink).await?;
+    let result = write_all(job, rows, sink, originals, (earlier, tell), progress).await;
     if result.is_err() {
         folder::remove_parts(sink, &job.names()).await;
     }
@@ -159,16 +164,31 @@ async fn write_all(
     rows: &mut dyn Rows,
     sink: &dyn ModelSink,
     originals: Option<&dyn Originals>,
+    (earlier, say): (Earlier, Option<Tell<'_>>),
     progress: &mut OnProgress<'_>,
 ) -> Result<Manifest> {
     let mut counter = Counter { done: 0, total: job.total_bytes(), tell: progress };
-    let mut done = keep_finished(job, sink, originals.is_some(), &mut counter).await?;
+    let mut done = match earlier.is_ours {
+        true => keep_finished(job, sink, originals.is_some(), &mut counter).await?,
+        false => HashMap::new(),
+    };
+    let bad = damaged(job, &earlier, &mut done)?;
+    if let (Some(manifest), true) = (&earlier.manifest, bad.is_empty()) {
+        remove_origins(job, sink, originals, &done).await?;
+        sink.remove(journal::NAME).await?;
+        sink.sync_names().await?;
+        return Ok(manifest.clone());
+    }
+    if let (Some(say), false) = (say, bad.is_empty()) {
+        say(&damage_notice(&bad));
+    }
     check_space(job, sink, &done, originals.is_some()).await?;
+    // Before the manifest goes: the journal tells the next run whose files these are.
+    folder::write_small(sink, journal::NAME, &job.journal.to_json()?).await?;
     if done.len() < job.names().len() {
         // A finished model whose files rotted is not whole until they are made again.
         sink.remove(MANIFEST).await?;
     }
-    folder::write_small(sink, journal::NAME, &job.journal.to_json()?).await?;
     if let Some(tokenizer) = job.tokenizer.as_ref().filter(|_| !done.contains_key(TOKENIZER)) {
         done.insert(TOKENIZER.to_owned(), file::write_bytes(sink, TOKENIZER, tokenizer).await?);
         counter.add(tokenizer.len() as u64, TOKENIZER)?;
@@ -193,6 +213,39 @@ async fn write_all(
     sink.remove(journal::NAME).await?;
     sink.sync_names().await?;
     Manifest::parse(&text)
+}
+
+/// Names of the files of a finished model that are not as they were written; they leave `done`.
+fn damaged(job: &Job, earlier: &Earlier, done: &mut HashMap<String, ModelFile>) -> Result<Vec<String>> {
+    if !earlier.was_finished {
+        return Ok(Vec::new());
+    }
+    if let Some(manifest) = &earlier.manifest {
+        // A file and its table may be right by each other and still not the ones that the manifest knows.
+        done.retain(|_, file| manifest.files.contains(file));
+    }
+    let mut bad: Vec<String> = job.names().into_iter().filter(|name| !done.contains_key(name)).collect();
+    let is_right = match &earlier.manifest {
+        Some(manifest) if bad.is_empty() => {
+            let new = job.finished(done.clone())?;
+            (new.files, new.tensors) == (manifest.files.clone(), manifest.tensors.clone())
+        }
+        manifest => manifest.is_some(),
+    };
+    if !is_right {
+        bad.insert(0, MANIFEST.to_owned());
+    }
+    Ok(bad)
+}
+
+/// `2 files were damaged and are written again: a, b`.
+fn damage_notice(bad: &[String]) -> String {
+    let more = if bad.len() > MOST_SHOWN { " …" } else { "" };
+    let shown = bad[..bad.len().min(MOST_SHOWN)].join(", ");
+    match bad.len() {
+        1 => format!("1 file was damaged or missing and is written again: {shown}"),
+        count => format!("{count} files were damaged or missing and are written again: {shown}{more}"),
+    }
 }
 
 /// The files of an earlier run that are whole.

@@ -31,7 +31,8 @@ const LARGEST_CONFIG_BYTES: u64 = 4 << 20;
 
 /// Splits a checkpoint into a model: one file for each layer, in the order in which they are used.
 ///
-/// A split that was stopped is continued by the same command.
+/// A split that was stopped is continued by the same command. Onto a finished model the same command verifies every block, and
+/// makes damaged files again.
 #[derive(Args, Clone, Debug)]
 pub struct SplitArgs {
     /// A Hugging Face folder (safetensors or PyTorch), a GGUF file, or a model on the Hub: ORG/NAME or ORG/NAME@REVISION
@@ -130,7 +131,9 @@ async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>)
             // The last run was stopped after its very last step but one.
             Err(error) if error.kind() == ErrorKind::NotFound && args.delete_original => {
                 let error = error.remedy("--delete-original is for a checkpoint on this machine");
-                return Manifest::load(sink).await.map_err(|_| error);
+                return whole(sink, stop)
+                    .await
+                    .map_err(|found| if found.kind() == ErrorKind::NotFound { error } else { found });
             }
             opened => opened?,
         }
@@ -138,6 +141,20 @@ async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>)
     let originals = args.delete_original.then_some(&store as &dyn Originals);
     let name = checkpoint::name_of(&args.checkpoint);
     split_from(args, &store, originals, &checkpoint, name, sink, stop).await
+}
+
+/// The manifest of a finished model whose original is gone, every block of it verified.
+async fn whole(sink: &FolderSink, stop: &Arc<AtomicBool>) -> Result<Manifest> {
+    let manifest = Manifest::load(sink).await?;
+    let mut reporter = Reporter::new("verifying", Arc::clone(stop));
+    match verify(sink, &mut |progress| reporter.update(progress)).await?.first() {
+        None => Ok(manifest),
+        Some(finding) => {
+            let message = format!("{finding}, and the checkpoint is gone that it was made from");
+            let error = Error::new(ErrorKind::Checksum, message).file(sink.folder().display().to_string());
+            Err(error.remedy("get the checkpoint again, and split it again without --delete-original"))
+        }
+    }
 }
 
 async fn split_from(
@@ -150,7 +167,14 @@ async fn split_from(
     stop: &Arc<AtomicBool>,
 ) -> Result<Manifest> {
     let spec = plan::model_spec(&checkpoint.config)?;
-    let options = SplitOptions { name, weights: args.weights.into(), max_file_bytes: args.max_file_size, originals };
+    let tell = |text: &str| eprintln!("{}: {text}", args.out.display());
+    let options = SplitOptions {
+        name,
+        weights: args.weights.into(),
+        max_file_bytes: args.max_file_size,
+        originals,
+        tell: Some(&tell),
+    };
     if let Some(notice) = notice(checkpoint, options.weights) {
         eprintln!("note: {notice}");
     }

@@ -163,6 +163,14 @@ fn a_checkpoint_is_split_and_verified() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout.contains("layer-00001") && stdout.contains("model.layers.1.mlp.down_proj.weight"), "{stdout}");
+    // Splitting again is the remedy that `verify` names.
+    let output = run(&["split", text(&source), text(&out)]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && stderr.contains("1 file was damaged or missing and is written again"),
+        "{stderr}"
+    );
+    ok(&["verify", text(&out)]);
 }
 
 #[test]
@@ -222,6 +230,9 @@ fn originals_go_when_asked() {
     let left: Vec<String> = files(&source).into_iter().map(|(name, _)| name).collect();
     assert_eq!(left, ["config.json", "model.safetensors.index.json", "tokenizer.json"]);
     ok(&["split", text(&source), text(&out), "--delete-original"]);
+    let layer = out.join("layer-00001.safetensors");
+    fs::write(&layer, vec![0; fs::metadata(&layer).expect("there").len() as usize]).expect("written");
+    fails(&["split", text(&source), text(&out), "--delete-original"], 1, &["layer-00001", "the checkpoint is gone"]);
 }
 
 #[test]
