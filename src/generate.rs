@@ -6,7 +6,7 @@ use crate::auto_model::AutoModel;
 use crate::model::batch::{self, Next, Sequence};
 use crate::model::engine::Want;
 use crate::model::kv::{KvCache, SequencePages};
-use crate::text::{Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
+use crate::text::{Parts, Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
 use crate::{Error, ErrorKind, Result};
 
 /// New devices in a row that bring no token before the error is passed on.
@@ -50,6 +50,12 @@ pub struct Piece {
     pub reasoning: String,
     /// Why the request ended, on its last piece.
     pub stop: Option<StopReason>,
+}
+
+impl Piece {
+    fn new(request: usize, id: Option<u32>, parts: Parts, stop: Option<StopReason>) -> Self {
+        Self { request, id, text: parts.answer, reasoning: parts.reasoning, stop }
+    }
 }
 
 struct Active {
@@ -172,6 +178,7 @@ impl<'m> Generation<'m> {
             let text = self.model.text();
             let stop_ids = if options.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
             let stream = TextStream::new(text.tokenizer.clone(), stop_ids, options.stop.clone())?;
+            let stream = stream.with_reasoning(text.reasoning.as_ref(), &sequence.ids);
             let mut sampler = Sampler::new(options.sampler.clone())?;
             sampler.observe(&sequence.ids);
             self.active.push(Active { request, sequence, options, sampler, stream, new_tokens: 0 });
@@ -201,7 +208,7 @@ impl<'m> Generation<'m> {
             active.sequence.ids.push(id);
             active.sampler.observe(&[id]);
             active.new_tokens += 1;
-            let (mut text, mut stop) = active.stream.push(id);
+            let (mut parts, mut stop) = active.stream.push(id);
             if stop.is_none() {
                 stop = match () {
                     () if active.new_tokens >= active.options.max_tokens => Some(StopReason::MaxTokens),
@@ -209,16 +216,10 @@ impl<'m> Generation<'m> {
                     () => None,
                 };
                 if stop.is_some() {
-                    text += &active.stream.finish();
+                    parts.append(&active.stream.finish());
                 }
             }
-            self.pieces.push_back(Piece {
-                request: active.request,
-                id: Some(id),
-                text,
-                reasoning: String::new(),
-                stop,
-            });
+            self.pieces.push_back(Piece::new(active.request, Some(id), parts, stop));
             if stop.is_some() {
                 ended.push(index);
             }
@@ -252,9 +253,8 @@ impl<'m> Generation<'m> {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Budget && self.active[index].new_tokens > 0 => {
                     let mut active = self.active.remove(index);
-                    let (request, text) = (active.request, active.stream.finish());
-                    let stop = Some(StopReason::ContextFull);
-                    self.pieces.push_back(Piece { request, id: None, text, reasoning: String::new(), stop });
+                    let (parts, stop) = (active.stream.finish(), Some(StopReason::ContextFull));
+                    self.pieces.push_back(Piece::new(active.request, None, parts, stop));
                     self.give_back(active.sequence);
                 }
                 Err(error) => return Err(error),

@@ -11,7 +11,7 @@ use crate::shard::Model;
 use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
 use crate::stream::tiles::Piece;
-use crate::text::{ChatTemplate, Message, Tokenizer, stop_token_ids};
+use crate::text::{ChatTemplate, Message, ReasoningFormat, Tokenizer, stop_token_ids};
 use crate::{Error, ErrorKind, Result};
 
 /// The model's files, without a GPU: its plan, tokenizer and chat template.
@@ -30,6 +30,8 @@ pub struct ModelText {
     pub template: Option<Arc<ChatTemplate>>,
     /// Ids that end a turn.
     pub stop_ids: Vec<u32>,
+    /// How the model tells its reasoning from its answer, where it is known to do so.
+    pub reasoning: Option<Arc<ReasoningFormat>>,
 }
 
 impl ModelFiles {
@@ -72,7 +74,10 @@ impl ModelFiles {
         let lookup = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.id(token));
         let (generation, tokens) = (manifest.generation_config.as_ref(), manifest.tokenizer_config.as_ref());
         let stop_ids = stop_token_ids(&manifest.config, generation, tokens, lookup)?.into_iter().collect();
-        Ok(Self { model: Arc::new(model), spec, text: ModelText { tokenizer, template, stop_ids } })
+        let reasoning =
+            tokenizer.as_ref().and_then(|tokenizer| ReasoningFormat::detect(tokenizer, tokens)).map(Arc::new);
+        let text = ModelText { tokenizer, template, stop_ids, reasoning };
+        Ok(Self { model: Arc::new(model), spec, text })
     }
 
     /// The plan.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! messages ─ ChatTemplate ─▶ prompt ─ Tokenizer::encode ─▶ ids ─▶ (model) ─▶ logits
-//! logits ─ Sampler ─▶ id ─ TextStream (TextDecoder, StopTexts, stop ids) ─▶ pieces of text
+//! logits ─ Sampler ─▶ id ─ TextStream (TextDecoder, Reasoning, StopTexts, stop ids) ─▶ pieces of text
 //! ```
 
 mod chat;
@@ -10,6 +10,7 @@ mod gguf_tokenizer;
 mod normalizers;
 mod pieces;
 mod pre_tokenizers;
+mod reasoning;
 mod sampler;
 mod stop;
 mod stream;
@@ -20,6 +21,7 @@ mod tokenizer_parts;
 
 pub use chat::{ChatTemplate, Date, Message, RenderOptions};
 pub use gguf_tokenizer::tokenizer_json;
+pub use reasoning::{Parts, Reasoning, ReasoningFormat};
 pub use sampler::{Sampler, SamplerOptions};
 pub use stop::{Found, StopReason, StopTexts, stop_token_ids};
 pub use stream::{TextDecoder, TextStream};

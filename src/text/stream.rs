@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::pieces::Assembler;
+use super::reasoning::{Parts, Reasoning, ReasoningFormat};
 use super::{StopReason, StopTexts, Tokenizer};
 use crate::Result;
 
@@ -31,45 +32,88 @@ impl TextDecoder {
     }
 }
 
-/// A [`TextDecoder`] that knows when to stop.
+/// A [`TextDecoder`] that knows when to stop, and what is reasoning.
 #[derive(Clone, Debug)]
 pub struct TextStream {
     /// None where the model has no tokenizer: the text is then empty.
     decoder: Option<TextDecoder>,
     stop_ids: Vec<u32>,
+    /// Tokens that are stop texts: special ones have no text of their own.
+    stop_tokens: Vec<u32>,
     stops: StopTexts,
+    /// None where the model is not known to think: all is answer.
+    reasoning: Option<Reasoning>,
 }
 
 impl TextStream {
-    /// A stream that ends at one of `stop_ids`, or before one of `stop_texts`.
+    /// A stream that ends at one of `stop_ids`, or before one of `stop_texts`, which are looked for in the answer; one that
+    /// is a token of its own counts anywhere.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Argument`] for an empty stop text.
     pub fn new(tokenizer: Option<Arc<Tokenizer>>, stop_ids: Vec<u32>, stop_texts: Vec<String>) -> Result<Self> {
-        Ok(Self { decoder: tokenizer.map(TextDecoder::new), stop_ids, stops: StopTexts::new(stop_texts)? })
+        let token = |text: &String| tokenizer.as_ref()?.added_id(text.trim());
+        let stop_tokens = stop_texts.iter().filter_map(token).collect();
+        let stops = StopTexts::new(stop_texts)?;
+        Ok(Self { decoder: tokenizer.map(TextDecoder::new), stop_ids, stop_tokens, stops, reasoning: None })
+    }
+
+    /// Tells the reasoning behind `prompt` from the answer.
+    pub fn with_reasoning(mut self, format: Option<&Arc<ReasoningFormat>>, prompt: &[u32]) -> Self {
+        if let (Some(decoder), Some(format)) = (&self.decoder, format) {
+            self.reasoning = Some(Reasoning::after(format, &decoder.tokenizer, prompt));
+        }
+        self
     }
 
     /// Takes an id; gives the text that is certain now, and whether the text ends here. After an end nothing comes.
-    pub fn push(&mut self, id: u32) -> (String, Option<StopReason>) {
-        if self.stop_ids.contains(&id) {
-            let (text, stopped) = self.end();
-            return (text, Some(if stopped { StopReason::StopText } else { StopReason::EndOfTurn }));
+    pub fn push(&mut self, id: u32) -> (Parts, Option<StopReason>) {
+        // A token that ends turns does so also where it is given as a stop text.
+        let reason = match () {
+            () if self.stop_ids.contains(&id) => Some(StopReason::EndOfTurn),
+            () if self.stop_tokens.contains(&id) => Some(StopReason::StopText),
+            () => None,
+        };
+        if let Some(reason) = reason {
+            let (parts, stopped) = self.end();
+            return (parts, Some(if stopped { StopReason::StopText } else { reason }));
         }
-        let Some(decoder) = &mut self.decoder else { return (String::new(), None) };
-        let found = self.stops.push(&decoder.push(id));
-        (found.text, found.stopped.then_some(StopReason::StopText))
+        let Some(decoder) = &mut self.decoder else { return (Parts::default(), None) };
+        let mut parts = Parts::default();
+        if let Some(reasoning) = self.reasoning.as_mut().filter(|reasoning| reasoning.is_mark(id)) {
+            parts.append(&reasoning.text(&decoder.finish()));
+            match reasoning.mark(id) {
+                Some(marked) => parts.append(&marked),
+                None => parts.append(&reasoning.text(&decoder.push(id))),
+            }
+        } else {
+            let text = decoder.push(id);
+            parts = match &mut self.reasoning {
+                Some(reasoning) => reasoning.text(&text),
+                None => Parts { answer: text, reasoning: String::new() },
+            };
+        }
+        let found = self.stops.push(&parts.answer);
+        parts.answer = found.text;
+        (parts, found.stopped.then_some(StopReason::StopText))
     }
 
     /// What was held back, when the text ends for another reason.
-    pub fn finish(&mut self) -> String {
+    pub fn finish(&mut self) -> Parts {
         self.end().0
     }
 
     /// The rest, and whether it held a stop text: an incomplete character at the end becomes U+FFFD, which may be one.
-    fn end(&mut self) -> (String, bool) {
-        let Some(decoder) = &mut self.decoder else { return (String::new(), false) };
-        let found = self.stops.push(&decoder.finish());
-        (if found.stopped { found.text } else { found.text + &self.stops.finish() }, found.stopped)
+    fn end(&mut self) -> (Parts, bool) {
+        let Some(decoder) = &mut self.decoder else { return (Parts::default(), false) };
+        let mut parts = Parts { answer: decoder.finish(), reasoning: String::new() };
+        if let Some(reasoning) = &mut self.reasoning {
+            parts = reasoning.text(&parts.answer);
+            parts.append(&reasoning.finish());
+        }
+        let found = self.stops.push(&parts.answer);
+        parts.answer = if found.stopped { found.text } else { found.text + &self.stops.finish() };
+        (parts, found.stopped)
     }
 }
 

@@ -24,12 +24,12 @@ fn streamed(tokenizer: &Arc<Tokenizer>, ids: &[u32], stop_ids: &[u32], stops: &[
     let mut text = String::new();
     for id in ids {
         let (piece, reason) = stream.push(*id);
-        text += &piece;
+        text += &piece.answer;
         if reason.is_some() {
             return (text, reason);
         }
     }
-    text += &stream.finish();
+    text += &stream.finish().answer;
     (text, None)
 }
 
@@ -68,6 +68,10 @@ fn stops_at_ids_and_texts() {
     assert_eq!(run(&[end], &["wo th"]), ("one t".into(), Some("stop_text")));
     // Held back as the beginning of a stop text, and given out at the end.
     assert_eq!(run(&[end], &["threes"]), ("one two three".into(), Some("end_of_turn")));
+    // A special token has no text, and is found all the same.
+    assert_eq!(run(&[], &["<|end|>"]), ("one two three".into(), Some("stop_text")));
+    assert_eq!(run(&[], &["zebra", "<|end|>\n"]), ("one two three".into(), Some("stop_text")));
+    assert_eq!(run(&[end], &["<|end|>"]), ("one two three".into(), Some("end_of_turn")));
     assert_eq!(run(&[], &["fours"]), ("one two threefour".into(), None));
     assert!(TextStream::new(None, vec![], vec![String::new()]).is_err());
 }
@@ -75,8 +79,8 @@ fn stops_at_ids_and_texts() {
 #[test]
 fn without_a_tokenizer_only_ids_stop() {
     let mut stream = TextStream::new(None, vec![7], vec!["x".into()]).unwrap();
-    assert_eq!(stream.push(3), (String::new(), None));
-    assert_eq!(stream.push(7), (String::new(), Some(StopReason::EndOfTurn)));
+    assert_eq!(stream.push(3), (Parts::default(), None));
+    assert_eq!(stream.push(7), (Parts::default(), Some(StopReason::EndOfTurn)));
 }
 
 proptest! {

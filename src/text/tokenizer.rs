@@ -19,6 +19,8 @@ pub struct Tokenizer {
     inner: Inner,
     decoder: PieceDecoder,
     specials: HashSet<u32>,
+    /// Tokens that are looked for in a text before anything else, special ones among them.
+    added: HashSet<u32>,
     /// One more than the greatest id.
     ids: usize,
 }
@@ -55,8 +57,9 @@ impl Tokenizer {
         let inner: Inner = serde_json::from_value(file).map_err(no_tokenizer)?;
         let added = inner.get_added_tokens_decoder();
         let specials = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+        let added = added.into_keys().collect();
         let ids = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        Ok(Self { inner, decoder, specials, ids })
+        Ok(Self { inner, decoder, specials, added, ids })
     }
 
     /// One more than the greatest id, special tokens included. A model may have more rows than that.
@@ -91,6 +94,27 @@ impl Tokenizer {
     /// The id of a token.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    /// The id of a token that is looked for in a text before anything else, such as a mark of a chat.
+    pub fn added_id(&self, token: &str) -> Option<u32> {
+        self.id(token).filter(|id| self.added.contains(id))
+    }
+
+    /// The text of `ids` with special tokens as they are written.
+    pub(super) fn spelled(&self, ids: &[u32]) -> String {
+        let mut assembler = self.assembler();
+        let mut text = String::new();
+        for id in ids {
+            match self.token(*id).filter(|_| self.added.contains(id)) {
+                Some(token) => {
+                    text += &assembler.finish();
+                    text += &token;
+                }
+                None => text += &self.push(&mut assembler, *id),
+            }
+        }
+        text + &assembler.finish()
     }
 
     /// The token of an id as the vocabulary writes it: `Ġworld`, `▁world`, `<|im_end|>`.
