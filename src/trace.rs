@@ -17,8 +17,8 @@ use crate::watch::{Interval, StreamWatch};
 const EVENTS: usize = 4 << 20;
 /// Dispatches kept.
 const DISPATCHES: usize = 1 << 20;
-/// Threads of the picture: what the engine waits for, submits and their dispatches on the GPU, and reads on as many lines as
-/// there are at once.
+/// Tracks of the picture: what the engine waits for, submits and their dispatches on the GPU, uploads, and reads.
+const TRACKS: [&str; 5] = ["engine waits", "GPU", "GPU dispatches", "uploads", "reads"];
 const STALLS: usize = 0;
 const GPU: usize = 1;
 const DISPATCHED: usize = 2;
@@ -80,23 +80,19 @@ impl Trace {
 
     /// The events so far.
     pub fn to_json(&self) -> Value {
-        let mut intervals = self.watch.intervals_until_now();
+        let (mut intervals, mut dispatches) = (self.watch.intervals_until_now(), self.timeline.dispatches());
         intervals.sort_by(|a, b| a.begin_s.total_cmp(&b.begin_s));
-        let dispatches = self.timeline.dispatches();
+        dispatches.sort_by(|a, b| a.begin_s.total_cmp(&b.begin_s));
         let start_s = intervals.first().map_or(0.0, |interval| interval.begin_s);
-        // When the last read on each line ended.
-        let mut lines: Vec<f64> = Vec::new();
+        let mut tracks = Tracks { start_s, ..Tracks::default() };
         let mut events = Vec::with_capacity(intervals.len() + dispatches.len() + 8);
         let brought = self.watch.brought();
         for interval in intervals {
             let (tiles, bytes) = brought.get(&interval.load).cloned().unwrap_or_default();
-            events.push(stage_event(&interval, start_s, &mut lines, (tiles, bytes)));
+            events.push(stage_event(&interval, &mut tracks, (tiles, bytes)));
         }
-        events.extend(dispatches.iter().map(|dispatched| self.dispatch_event(dispatched, start_s)));
-        let reads = (0..lines.len()).map(|line| (READS + line, format!("reads {line}")));
-        let fixed = [(STALLS, "engine waits"), (GPU, "GPU"), (DISPATCHED, "GPU dispatches"), (UPLOADS, "uploads")];
-        let names = fixed.into_iter().map(|(thread, name)| (thread, name.to_owned())).chain(reads);
-        events.extend(names.map(|(thread, name)| {
+        events.extend(dispatches.iter().map(|dispatched| self.dispatch_event(dispatched, &mut tracks)));
+        events.extend(tracks.names().into_iter().map(|(thread, name)| {
             json!({ "ph": "M", "pid": 1, "tid": thread, "name": "thread_name", "args": { "name": name } })
         }));
         let told =
@@ -104,7 +100,7 @@ impl Trace {
         json!({ "traceEvents": events, "displayTimeUnit": "ms", "otherData": { "dispatches": told } })
     }
 
-    fn dispatch_event(&self, dispatched: &Dispatched, start_s: f64) -> Value {
+    fn dispatch_event(&self, dispatched: &Dispatched, tracks: &mut Tracks) -> Value {
         let place = dispatched.place;
         let (layer, op) = match self.ops.get(place.layer) {
             Some(ops) => (format!("layer {}", place.layer), ops.get(place.op).map_or("", |op| op)),
@@ -114,13 +110,50 @@ impl Trace {
             0 => String::new(),
             count => self.watch.tiles_name(place.first_tile, count),
         };
+        let args = json!({ "layer": layer, "op": op, "index": place.op, "tiles": tiles, "bytes": place.weight_bytes });
         let kernel = format!("{:?}", dispatched.kernel);
+        tracks.slice(DISPATCHED, (&kernel, "dispatch"), (dispatched.begin_s, dispatched.end_s), args)
+    }
+}
+
+/// Slices on threads. Viewers drop a slice that overlaps another on its thread without lying within it, so that each
+/// goes to a lane of its track that is free.
+#[derive(Default)]
+struct Tracks {
+    start_s: f64,
+    /// When the last slice on each lane ended, in nanoseconds since the start.
+    lanes: [Vec<i64>; TRACKS.len()],
+}
+
+impl Tracks {
+    /// A slice of a track, whose slices come in the order of their begins.
+    fn slice(&mut self, track: usize, (name, kind): (&str, &str), (begin_s, end_s): (f64, f64), args: Value) -> Value {
+        // Viewers count in whole nanoseconds; rounded once, a slice does not reach into the next.
+        let [begin, end] = [begin_s, end_s].map(|time_s| ((time_s - self.start_s) * 1e9).round() as i64);
+        let lane = lane(&mut self.lanes[track], begin, end);
         json!({
-            "ph": "X", "pid": 1, "tid": DISPATCHED, "name": kernel, "cat": "dispatch",
-            "ts": (dispatched.begin_s - start_s) * 1e6, "dur": (dispatched.end_s - dispatched.begin_s) * 1e6,
-            "args": { "layer": layer, "op": op, "index": place.op, "tiles": tiles, "bytes": place.weight_bytes },
+            "ph": "X", "pid": 1, "tid": thread(track, lane), "name": name, "cat": kind,
+            "ts": begin as f64 / 1e3, "dur": (end - begin) as f64 / 1e3, "args": args,
         })
     }
+
+    /// The threads, with their names.
+    fn names(&self) -> Vec<(usize, String)> {
+        let name = |track: usize, lane: usize| match (track, lane) {
+            (READS, lane) => format!("{} {lane}", TRACKS[track]),
+            (_, 0) => TRACKS[track].to_owned(),
+            (_, lane) => format!("{} {}", TRACKS[track], lane + 1),
+        };
+        let lanes = self.lanes.iter().enumerate();
+        lanes
+            .flat_map(|(track, lanes)| (0..lanes.len()).map(move |lane| (thread(track, lane), name(track, lane))))
+            .collect()
+    }
+}
+
+/// Threads are shown in the order of their numbers: the first lanes of all tracks, then the second ones.
+fn thread(track: usize, lane: usize) -> usize {
+    lane * TRACKS.len() + track
 }
 
 /// What an op does: the matrices it multiplies with, or its kind.
@@ -138,30 +171,27 @@ fn name_of(op: &Op, layer: &LayerSpec) -> String {
     kind.to_lowercase()
 }
 
-fn stage_event(interval: &Interval, start_s: f64, lines: &mut Vec<f64>, (tiles, bytes): (String, u64)) -> Value {
+fn stage_event(interval: &Interval, tracks: &mut Tracks, (tiles, bytes): (String, u64)) -> Value {
     let Interval { stage, sweep, load, begin_s, end_s } = *interval;
-    let (thread, name) = match stage {
+    let (track, name) = match stage {
         Stage::Stall => (STALLS, "wait for a read"),
         Stage::Compute => (GPU, "compute"),
         Stage::Upload => (UPLOADS, "upload"),
-        Stage::Read => (READS + line(lines, begin_s, end_s), "read"),
+        Stage::Read => (READS, "read"),
     };
-    json!({
-        "ph": "X", "pid": 1, "tid": thread, "name": name, "cat": name,
-        "ts": (begin_s - start_s) * 1e6, "dur": (end_s - begin_s) * 1e6,
-        "args": { "sweep": sweep, "load": load, "tiles": tiles, "bytes": bytes },
-    })
+    let args = json!({ "sweep": sweep, "load": load, "tiles": tiles, "bytes": bytes });
+    tracks.slice(track, (name, name), (begin_s, end_s), args)
 }
 
-/// The first line that is free at `begin_s`; it is taken until `end_s`.
-fn line(lines: &mut Vec<f64>, begin_s: f64, end_s: f64) -> usize {
-    let free = lines.iter().position(|busy_to| *busy_to <= begin_s);
-    let line = free.unwrap_or_else(|| {
-        lines.push(0.0);
-        lines.len() - 1
+/// The first lane that is free at `begin`; it is taken until `end`.
+fn lane(lanes: &mut Vec<i64>, begin: i64, end: i64) -> usize {
+    let free = lanes.iter().position(|busy_to| *busy_to <= begin);
+    let lane = free.unwrap_or_else(|| {
+        lanes.push(i64::MIN);
+        lanes.len() - 1
     });
-    lines[line] = end_s;
-    line
+    lanes[lane] = end;
+    lane
 }
 
 #[cfg(test)]
@@ -169,9 +199,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_at_the_same_time_lie_on_lines_of_their_own() {
-        let mut lines = Vec::new();
-        let spans = [(0.0, 2.0), (1.0, 3.0), (2.0, 4.0), (2.5, 3.0), (3.0, 5.0)];
-        assert_eq!(spans.map(|(begin, end)| line(&mut lines, begin, end)), [0, 1, 0, 2, 1]);
+    fn slices_at_the_same_time_lie_on_lanes_of_their_own() {
+        let mut lanes = Vec::new();
+        let spans = [(0, 20), (10, 30), (20, 40), (25, 30), (30, 50)];
+        assert_eq!(spans.map(|(begin, end)| lane(&mut lanes, begin, end)), [0, 1, 0, 2, 1]);
+        // A begin before the start is one too.
+        assert_eq!(lane(&mut Vec::new(), -5, 3), 0);
+    }
+
+    #[test]
+    fn a_slice_ends_before_the_next_begins_whatever_is_rounded() {
+        let mut tracks = Tracks { start_s: 1234.567_891_234, ..Tracks::default() };
+        let mut last = i64::MIN;
+        for index in 0..10_000 {
+            let at = |index: i32| 1234.567_891_234 + f64::from(index) * 1.234_567_8e-4;
+            let slice = tracks.slice(GPU, ("a", "a"), (at(index), at(index + 1)), Value::Null);
+            let nanoseconds = |name: &str| (slice[name].as_f64().expect("a number") * 1e3).round() as i64;
+            assert_eq!(slice["tid"], GPU);
+            assert!(nanoseconds("ts") >= last, "{slice}");
+            last = nanoseconds("ts") + nanoseconds("dur");
+        }
     }
 }

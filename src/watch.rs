@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use crate::gpu::Gpu;
 use crate::model::Engine;
-use crate::platform::now_s;
 use crate::shard::Model;
 use crate::stream::{Brought, Event, IN_RAM, IN_RING, PINNED, Profile, Stage, TileStates, TileTable};
 
@@ -38,6 +37,14 @@ pub struct Interval {
     pub load: u64,
     pub begin_s: f64,
     pub end_s: f64,
+}
+
+impl Interval {
+    /// What an event ended.
+    fn of(event: Event) -> Option<Self> {
+        let Event { stage, sweep, load, busy_from_s: begin_s, time_s: end_s, begins } = event;
+        (!begins).then_some(Self { stage, sweep, load, begin_s, end_s })
+    }
 }
 
 /// A view of a model's stream. It stays valid while the model answers, and shows the last state after it is gone.
@@ -86,40 +93,16 @@ impl StreamWatch {
         &self.layers
     }
 
-    /// What the last sweeps did, each interval as it ended.
+    /// What the last sweeps did, each interval as it ended. Those of uploads and of computing follow each other: one
+    /// queue does both.
     pub fn intervals(&self) -> Vec<Interval> {
-        self.ended_and_open().0
+        self.profile.events().into_iter().filter_map(Interval::of).collect()
     }
 
     /// The same, and what is under way as if it ended now: who waits for the GPU may know that it is done before the profile.
     pub(crate) fn intervals_until_now(&self) -> Vec<Interval> {
-        let (mut intervals, open) = self.ended_and_open();
-        let end_s = now_s();
-        intervals.extend(open.into_iter().map(|Event { stage, sweep, load, time_s: begin_s, .. }| Interval {
-            stage,
-            sweep,
-            load,
-            begin_s,
-            end_s,
-        }));
-        intervals
-    }
-
-    fn ended_and_open(&self) -> (Vec<Interval>, Vec<Event>) {
-        let mut open: Vec<Event> = Vec::new();
-        let mut intervals = Vec::new();
-        for event in self.profile.events() {
-            if event.begins {
-                open.push(event);
-                continue;
-            }
-            let same = |begun: &Event| (begun.stage, begun.load) == (event.stage, event.load);
-            if let Some(at) = open.iter().position(same) {
-                let (Event { stage, sweep, load, time_s: begin_s, .. }, end_s) = (open.swap_remove(at), event.time_s);
-                intervals.push(Interval { stage, sweep, load, begin_s, end_s });
-            }
-        }
-        (intervals, open)
+        let open = self.profile.open_until_now().into_iter().filter_map(Interval::of);
+        self.intervals().into_iter().chain(open).collect()
     }
 
     /// What a load brought: `layer 3, tiles 12 to 15`, and its bytes.

@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use common::{Files, block_on, demand, gpu, open, smallest, split_family, split_small};
 use serde_json::Value;
@@ -55,20 +56,44 @@ fn span(event: &Value) -> (f64, f64) {
     (begin, begin + event["dur"].as_f64().expect("a number"))
 }
 
-/// Dispatches lie within submits, one after the other, and name what they did.
+/// On a thread a slice begins when the one before has ended: viewers drop others.
+fn check_threads(trace: &Value) {
+    let nanoseconds = |event: &Value, name: &str| (event[name].as_f64().expect("a number") * 1e3).round() as i64;
+    let mut threads: BTreeMap<(u64, u64), Vec<(i64, i64)>> = BTreeMap::new();
+    for event in trace["traceEvents"].as_array().expect("events").iter().filter(|event| event["ph"] == "X") {
+        let (begin, length) = (nanoseconds(event, "ts"), nanoseconds(event, "dur"));
+        let thread = (event["pid"].as_u64().expect("a number"), event["tid"].as_u64().expect("a number"));
+        threads.entry(thread).or_default().push((begin, begin + length));
+    }
+    for (thread, mut slices) in threads {
+        slices.sort_unstable();
+        assert!(slices.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{thread:?}: {slices:?}");
+    }
+}
+
+/// Dispatches lie where the GPU's queue was at work, one after the other, and name what they did. The host is told of a
+/// submit's end a little late, so that the first dispatches of the next lie before that.
 fn check_dispatches(json: &Value) {
-    let (submits, dispatches) = (events(json, "compute"), events(json, "dispatch"));
-    let submits: Vec<_> = submits.into_iter().map(span).collect();
+    let dispatches = events(json, "dispatch");
+    let mut queue: Vec<_> = ["compute", "upload"].iter().flat_map(|kind| events(json, kind)).map(span).collect();
+    queue.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut at_work: Vec<(f64, f64)> = Vec::new();
+    for (begin, end) in queue {
+        match at_work.last_mut() {
+            Some(last) if begin <= last.1 + 0.01 => last.1 = last.1.max(end),
+            _ => at_work.push((begin, end)),
+        }
+    }
     let mut sum = 0.0;
     for event in &dispatches {
         let (begin, end) = span(event);
         // A nanosecond and what rounding loses.
-        let within = submits.iter().any(|(from, to)| *from <= begin + 0.01 && end <= *to + 0.01);
+        let within = at_work.iter().any(|(from, to)| *from <= begin + 0.01 && end <= *to + 0.01);
         assert!(within, "{event} lies in no submit");
         assert!(event["args"]["layer"].is_string() && event["args"]["op"] != "", "{event}");
         sum += end - begin;
     }
-    let longest: f64 = submits.iter().map(|(from, to)| to - from).sum();
+    let longest: f64 = at_work.iter().map(|(from, to)| to - from).sum();
     assert!(sum > 0.0 && sum <= longest, "{sum} µs of dispatches in {longest} µs of submits");
 }
 
@@ -94,6 +119,7 @@ fn check_cover(engine: &Engine, dispatches: &[Dispatched]) {
 
 async fn check(files: Files) {
     let plain = run(&mut tight(&files).await).await;
+    let started = Instant::now();
     let mut engine = tight(&files).await;
     let trace = Trace::new(&engine);
     let traced = run(&mut engine).await;
@@ -101,6 +127,10 @@ async fn check(files: Files) {
     let used = engine.gpu().accountant().peak_bytes();
     assert!(used <= engine.gpu().accountant().cap_bytes());
     let json = trace.to_json();
+    check_threads(&json);
+    let (wall_s, figures) = (started.elapsed().as_secs_f64(), engine.profile().figures());
+    let busy = [figures.read_busy_s, figures.upload_busy_s + figures.compute_busy_s, figures.stall_s];
+    assert!(busy.iter().all(|busy_s| *busy_s <= wall_s), "{busy:?} s of work in {wall_s} s");
     for kind in ["read", "upload", "wait for a read"] {
         for event in events(&json, kind) {
             let args = &event["args"];

@@ -21,12 +21,19 @@ pub enum Stage {
 impl Stage {
     /// How many there are.
     const COUNT: usize = 4;
+
+    /// Whether the GPU's queue does it: one piece of work after the other, in the order of their submits.
+    fn is_queued(self) -> bool {
+        matches!(self, Self::Upload | Self::Compute)
+    }
 }
 
-/// One begin or end of a stage's work on a load.
+/// One begin or end of a stage's work on a load. What the GPU's queue does begins with its submit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event {
     pub time_s: f64,
+    /// Since when the work was done, without the wait for what was submitted before it. Of a begin, its time.
+    pub busy_from_s: f64,
     pub stage: Stage,
     pub begins: bool,
     /// Number of the load since the model was opened: loads are consumed in this order. For [`Stage::Compute`] the
@@ -72,6 +79,7 @@ pub struct Uses {
     pub of_bytes: u64,
 }
 
+/// What a stage has under way, and how long it was at work.
 #[derive(Debug, Default)]
 struct Busy {
     at_work: u32,
@@ -80,6 +88,7 @@ struct Busy {
 }
 
 impl Busy {
+    /// Work begins or ends now; pieces that go on at the same time count once.
     fn change(&mut self, begins: bool, now: f64) {
         if begins {
             if self.at_work == 0 {
@@ -98,6 +107,10 @@ impl Busy {
 #[derive(Debug, Default)]
 struct Inner {
     busy: [Busy; Stage::COUNT],
+    /// What began and did not end, in order.
+    open: Vec<Event>,
+    /// When the queue's last work ended.
+    queue_free_s: f64,
     figures: Figures,
     /// The newest events, and how many are kept.
     events: VecDeque<Event>,
@@ -106,8 +119,52 @@ struct Inner {
     loads: VecDeque<(u64, Brought)>,
 }
 
+impl Inner {
+    fn mark(&mut self, event: Event) {
+        let Event { time_s, stage, begins, load, .. } = event;
+        let mut event = event;
+        if begins {
+            self.open.push(event);
+        } else if let Some(at) = self.open.iter().position(|open| (open.stage, open.load) == (stage, load)) {
+            event.busy_from_s = self.open.remove(at).time_s;
+        }
+        if stage.is_queued() {
+            if !begins {
+                event.busy_from_s = event.busy_from_s.max(self.queue_free_s).min(time_s);
+                self.busy[stage as usize].total_s += time_s - event.busy_from_s;
+                self.queue_free_s = time_s;
+            }
+        } else {
+            self.busy[stage as usize].change(begins, time_s);
+        }
+        if stage == Stage::Compute && begins {
+            self.figures.submits += 1;
+        }
+        if self.keep_events > 0 {
+            if self.events.len() >= self.keep_events {
+                self.events.pop_front();
+            }
+            self.events.push_back(event);
+        }
+    }
+
+    /// What is under way, as if it ended now. Of the queue's work only the oldest is being done.
+    fn open_until(&self, now_s: f64) -> Vec<Event> {
+        let mut free_s = self.queue_free_s;
+        let ended = |open: &Event| {
+            let mut event = Event { time_s: now_s, begins: false, ..*open };
+            if event.stage.is_queued() {
+                event.busy_from_s = event.busy_from_s.max(free_s).min(now_s);
+                free_s = now_s;
+            }
+            event
+        };
+        self.open.iter().map(ended).collect()
+    }
+}
+
 /// Shared by the engine, the reads and the GPU's callbacks. A stage is busy while at least one piece of its work is
-/// under way.
+/// under way; uploads and computing are busy in turns, for one queue does them, and what waits in it is not busy.
 #[derive(Clone, Debug, Default)]
 pub struct Profile(Arc<Mutex<Inner>>);
 
@@ -151,21 +208,17 @@ impl Profile {
         });
     }
 
+    /// What is under way, as ends of now.
+    pub fn open_until_now(&self) -> Vec<Event> {
+        self.with(|inner| inner.open_until(now_s()))
+    }
+
     /// Work of `stage` on a load begins (or ends).
     pub fn mark(&self, stage: Stage, begins: bool, load: u64, sweep: u64) {
         self.with(|inner| {
             // Taken under the lock, so that events are in order.
             let time_s = now_s();
-            inner.busy[stage as usize].change(begins, time_s);
-            if stage == Stage::Compute && begins {
-                inner.figures.submits += 1;
-            }
-            if inner.keep_events > 0 {
-                if inner.events.len() >= inner.keep_events {
-                    inner.events.pop_front();
-                }
-                inner.events.push_back(Event { time_s, stage, begins, load, sweep });
-            }
+            inner.mark(Event { time_s, busy_from_s: time_s, stage, begins, load, sweep });
         });
     }
 
@@ -195,5 +248,77 @@ impl Profile {
     fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         // A poisoned lock only means that a reader thread died between two counts.
         change(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(marks: &[(f64, Stage, bool, u64)]) -> Profile {
+        let profile = Profile::default();
+        profile.keep_events(100);
+        profile.with(|inner| {
+            for &(time_s, stage, begins, load) in marks {
+                inner.mark(Event { time_s, busy_from_s: time_s, stage, begins, load, sweep: 0 });
+            }
+        });
+        profile
+    }
+
+    fn spans(events: &[Event], of: Stage) -> Vec<(f64, f64)> {
+        let ends = events.iter().filter(|event| event.stage == of && !event.begins);
+        ends.map(|event| (event.busy_from_s, event.time_s)).collect()
+    }
+
+    #[test]
+    fn what_waits_in_the_queue_is_not_busy() {
+        use Stage::{Compute, Read, Stall, Upload};
+        // All is submitted at once and done in turn; an upload waits behind computing and the other way around.
+        let marks = [
+            (0.0, Read, true, 0),
+            (0.5, Read, true, 1),
+            (1.0, Read, false, 0),
+            (1.0, Upload, true, 0),
+            (1.0, Compute, true, 0),
+            (1.5, Read, false, 1),
+            (1.5, Upload, true, 1),
+            (1.5, Compute, true, 1),
+            (1.5, Stall, true, 2),
+            (2.0, Upload, false, 0),
+            (4.0, Compute, false, 0),
+            (4.5, Upload, false, 1),
+            (7.0, Compute, false, 1),
+            (8.0, Stall, false, 2),
+            // The queue was empty in between.
+            (8.0, Compute, true, 2),
+            (9.0, Compute, false, 2),
+        ];
+        let profile = profile(&marks);
+        let events = profile.events();
+        assert_eq!(spans(&events, Read), [(0.0, 1.0), (0.5, 1.5)]);
+        assert_eq!(spans(&events, Upload), [(1.0, 2.0), (4.0, 4.5)]);
+        assert_eq!(spans(&events, Compute), [(2.0, 4.0), (4.5, 7.0), (8.0, 9.0)]);
+        let figures = profile.figures();
+        assert_eq!((figures.read_busy_s, figures.upload_busy_s), (1.5, 1.5));
+        assert_eq!((figures.compute_busy_s, figures.stall_s), (5.5, 6.5));
+        assert!(figures.upload_busy_s + figures.compute_busy_s <= 8.0, "the queue's time since its first submit");
+        assert_eq!(figures.submits, 3);
+    }
+
+    #[test]
+    fn of_what_is_under_way_only_the_oldest_is_being_done() {
+        use Stage::{Compute, Read};
+        let marks = [
+            (0.0, Compute, true, 0),
+            (1.0, Compute, true, 1),
+            (1.0, Read, true, 2),
+            (2.0, Compute, false, 0),
+            (3.0, Compute, true, 2),
+        ];
+        let profile = profile(&marks);
+        let open = profile.with(|inner| inner.open_until(5.0));
+        assert_eq!(spans(&open, Compute), [(2.0, 5.0), (5.0, 5.0)]);
+        assert_eq!(spans(&open, Read), [(1.0, 5.0)]);
     }
 }
