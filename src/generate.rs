@@ -58,6 +58,17 @@ impl Piece {
     }
 }
 
+/// Refuses what can never run, before anything does.
+fn check(model: &AutoModel, request: &Request) -> Result<()> {
+    let Request { prompt, options } = request;
+    if prompt.is_empty() || options.max_tokens == 0 {
+        return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
+    }
+    model.check_ids(prompt, 1)?;
+    options.sampler.validate()?;
+    StopTexts::new(options.stop.clone()).map(|_| ())
+}
+
 struct Active {
     request: usize,
     sequence: Sequence,
@@ -65,6 +76,8 @@ struct Active {
     sampler: Sampler,
     stream: TextStream,
     new_tokens: u32,
+    /// It was let in without pages for all it may need, and grows the cache. Nobody joins it and takes those pages.
+    grows: bool,
 }
 
 /// Answers under way; [`Generation::next`] gives their pieces as they come.
@@ -75,6 +88,7 @@ pub struct Generation<'m> {
     pieces: VecDeque<Piece>,
     /// Whether the only sequence is kept for the next prompt.
     single: bool,
+    requests_taken: usize,
     /// New devices since the last token, and in all.
     reopened: u32,
     devices_lost: u32,
@@ -83,18 +97,34 @@ pub struct Generation<'m> {
 impl<'m> Generation<'m> {
     pub(crate) fn new(model: &'m mut AutoModel, requests: Vec<Request>) -> Result<Self> {
         for request in &requests {
-            let prompt = &request.prompt;
-            if prompt.is_empty() || request.options.max_tokens == 0 {
-                return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
-            }
-            model.check_ids(prompt, 1)?;
-            // Refuses options out of range before anything runs.
-            request.options.sampler.validate()?;
-            StopTexts::new(request.options.stop.clone())?;
+            check(model, request)?;
         }
-        let single = requests.len() == 1;
+        let (single, requests_taken) = (requests.len() == 1, requests.len());
         let waiting = requests.into_iter().enumerate().collect();
-        Ok(Self { model, waiting, active: Vec::new(), pieces: VecDeque::new(), single, reopened: 0, devices_lost: 0 })
+        Ok(Self {
+            model,
+            waiting,
+            active: Vec::new(),
+            pieces: VecDeque::new(),
+            single,
+            requests_taken,
+            reopened: 0,
+            devices_lost: 0,
+        })
+    }
+
+    /// Takes one more request, which shares the sweeps of those under way; gives its index. Where the budget has no room for
+    /// its prompt, its only piece has no token, and ends with [`StopReason::ContextFull`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] as [`AutoModel::generate`]; the others go on.
+    pub fn add(&mut self, request: Request) -> Result<usize> {
+        check(self.model, &request)?;
+        let index = self.requests_taken;
+        self.waiting.push_back((index, request));
+        self.requests_taken += 1;
+        self.single = false;
+        Ok(index)
     }
 
     /// The next piece of any request; none when all are done.
@@ -157,7 +187,9 @@ impl<'m> Generation<'m> {
 
     /// Starts waiting requests while there is room for them.
     async fn admit(&mut self) -> Result<()> {
-        while self.active.len() < self.model.engine().shares().head_rows as usize {
+        while self.active.len() < self.model.engine().shares().head_rows as usize
+            && !self.active.iter().any(|active| active.grows)
+        {
             let Some((request, Request { prompt, options })) = self.waiting.pop_front() else { break };
             let mut sequence = match self.model.kept.take() {
                 Some(mut kept) => {
@@ -181,7 +213,7 @@ impl<'m> Generation<'m> {
             let stream = stream.with_reasoning(text.reasoning.as_ref(), &sequence.ids);
             let mut sampler = Sampler::new(options.sampler.clone())?;
             sampler.observe(&sequence.ids);
-            self.active.push(Active { request, sequence, options, sampler, stream, new_tokens: 0 });
+            self.active.push(Active { request, sequence, options, sampler, stream, new_tokens: 0, grows: !fits });
         }
         Ok(())
     }
@@ -251,7 +283,9 @@ impl<'m> Generation<'m> {
             };
             match grown {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Budget && self.active[index].new_tokens > 0 => {
+                Err(error)
+                    if error.kind() == ErrorKind::Budget && (self.active[index].new_tokens > 0 || !self.single) =>
+                {
                     let mut active = self.active.remove(index);
                     let (parts, stop) = (active.stream.finish(), Some(StopReason::ContextFull));
                     self.pieces.push_back(Piece::new(active.request, None, parts, stop));

@@ -181,10 +181,14 @@ pub struct RunArgs {
     /// A file with a JSON array of token ids: the prompt as it is.
     #[arg(long, value_name = "FILE", group = "input")]
     pub ids_file: Option<PathBuf>,
-    /// Many prompts, one JSON object a line: {"prompt": "…"} (also "system", "ids", "max_tokens"). They share each sweep.
+    /// Many prompts, one JSON object a line, that share each sweep: {"prompt": "…"}, {"messages": […]} or {"ids": […]}; also
+    /// "id", "system", "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed" and "stop". What a
+    /// line does not say is as the command's options are. - reads standard input.
     #[arg(long, value_name = "FILE.jsonl", group = "input", requires = "out")]
     pub prompts: Option<PathBuf>,
-    /// Where the answers to --prompts go, in the order of the prompts.
+    /// Where the answers to --prompts go, each as soon as it is done: a line with the "index" of its prompt's line, from 1, and
+    /// its "id". The same command again goes on with what has no answer yet. Lines that cannot be answered get an "error", the
+    /// others go on, and the command ends with exit code 1. - writes to standard output, where nothing is found again.
     #[arg(long, value_name = "FILE.jsonl", requires = "prompts")]
     pub out: Option<PathBuf>,
     /// Take the prompt as it is, without the chat template.

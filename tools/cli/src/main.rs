@@ -10,6 +10,7 @@ mod prompts;
 mod run;
 mod score;
 mod serve;
+mod turns;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -10,12 +10,17 @@ use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::CancelToken;
 use tilestream::store::cache::{CachePlace, FolderCache};
 use tilestream::store::{FileStore, HttpStore, ReadMode};
-use tilestream::{AutoModel, Error, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace};
+use tilestream::{
+    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace,
+};
 use tilestream_split::size::show_size;
 use tilestream_split::{Reporter, cache_dir};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::args::{Activations, GenerationArgs, Io, Kv, ModelArgs};
+
+/// U+FEFF in UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Opens the split model that MODEL stands for: at a web address, in a folder, or made of a checkpoint first, which may
 /// lie on a hub.
@@ -146,18 +151,34 @@ fn watch_stop(stop: &Arc<AtomicBool>, token: CancelToken) -> Result<()> {
     Ok(())
 }
 
-/// Reads a text file.
+/// Reads a text file: UTF-8, with or without a byte order mark.
 pub fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(error, path.display().to_string()))?;
-    String::from_utf8(bytes).map_err(|error| {
-        Error::new(tilestream::ErrorKind::Argument, "is not UTF-8 text").file(path.display().to_string()).source(error)
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| Error::io(error, name.clone()))?;
+    utf8(bytes).map_err(|error| error.file(name))
+}
+
+/// Bytes as text, without the byte order mark that some editors put before it: it is no part of what was written.
+pub fn utf8(bytes: Vec<u8>) -> Result<String> {
+    let utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    String::from_utf8(without_bom(bytes)).map_err(|error| {
+        let message = if utf16 { "is UTF-16, not UTF-8 text" } else { "is not UTF-8 text" };
+        Error::new(ErrorKind::Argument, message).remedy("save it as UTF-8").source(error)
     })
+}
+
+/// Bytes without a byte order mark at their beginning.
+pub fn without_bom(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with(BOM) {
+        bytes.drain(..BOM.len());
+    }
+    bytes
 }
 
 /// Reads a JSON array of token ids.
 pub fn read_ids(path: &Path) -> Result<Vec<u32>> {
     serde_json::from_str(&read_text(path)?).map_err(|error| {
-        Error::new(tilestream::ErrorKind::Argument, format!("is not a JSON array of token ids: {error}"))
+        Error::new(ErrorKind::Argument, format!("is not a JSON array of token ids: {error}"))
             .file(path.display().to_string())
     })
 }
@@ -274,5 +295,27 @@ impl RunProfile {
             "busy               read {:.2} s, upload {:.2} s, compute {:.2} s of {:.2} s; {} sweeps, which waited {:.2} s for reads",
             model.read_busy_s, model.upload_busy_s, model.compute_busy_s, model.wall_s, model.sweeps, model.stall_s
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let text = |bytes: &[u8]| utf8(bytes.to_vec()).map_err(|error| error.to_string());
+        for (bytes, expected) in [
+            (&b"\xef\xbb\xbfhello"[..], "hello"),
+            (b"hello", "hello"),
+            (b"", ""),
+            (b"\xef\xbb\xbf", ""),
+            (b"a\xef\xbb\xbfb", "a\u{feff}b"),
+            (b"\xef\xbb\xbf\xef\xbb\xbfa", "\u{feff}a"),
+        ] {
+            assert_eq!(text(bytes), Ok(expected.to_owned()), "{bytes:?}");
+        }
+        assert!(text(b"\xff\xfeh\0i\0").is_err_and(|error| error.contains("UTF-16")));
+        assert!(text(b"\xffh").is_err_and(|error| error.contains("UTF-8") && !error.contains("UTF-16")));
     }
 }

@@ -245,7 +245,7 @@ fn an_interrupted_measurement_leaves_nothing() {
     assert!(interrupt.success());
     let said: Vec<String> = lines.collect();
     let output = process.wait_with_output().expect("ends");
-    assert_eq!(output.status.code(), Some(1), "{said:?}");
+    assert_eq!(output.status.code(), Some(130), "{said:?}");
     assert!(said.last().is_some_and(|line| line.starts_with("tilestream: stopped")), "{said:?}");
     assert!(output.stdout.is_empty() && shell.files().is_empty(), "{:?}", shell.files());
 }

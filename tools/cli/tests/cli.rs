@@ -96,26 +96,6 @@ fn ids_in_and_scores_out() {
 }
 
 #[test]
-fn many_prompts_give_what_each_gives_alone() {
-    let shell = Shell::new();
-    let model = shell.gguf("Q8_0.gguf");
-    let prompts = shell.write(
-        "prompts.jsonl",
-        "{\"prompt\": \"hello\"}\n{\"ids\": [9, 8, 7], \"max_tokens\": 3}\n\n{\"prompt\": \"the thing\", \"system\": \"be brief\"}\n",
-    );
-    let out = shell.path("out.jsonl").display().to_string();
-    let common = ["--max-tokens", "6", "--ignore-eos"];
-    shell.ok(&[&["run", &model, "--prompts", &prompts, "--out", &out][..], &common].concat());
-    let lines = std::fs::read_to_string(&out).expect("written");
-    let answers: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(answers.len(), 3);
-    assert_eq!(answers[1]["ids"].as_array().expect("ids").len(), 3);
-    let alone = shell.json(&[&["run", &model, "--prompt", "hello", "--json"][..], &common].concat());
-    assert_eq!(answers[0]["ids"], alone["ids"]);
-    assert_eq!(answers[0]["text"], alone["text"]);
-}
-
-#[test]
 fn a_split_model_is_inspected_verified_and_found_damaged() {
     let shell = Shell::new();
     let model = shell.gguf("Q6_K.gguf");

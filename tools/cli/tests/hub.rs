@@ -156,7 +156,7 @@ fn an_interrupted_split_is_continued_without_fetching_again() {
     let interrupt = Command::new("kill").args(["-INT", &process.id().to_string()]).status().expect("starts");
     assert!(interrupt.success());
     let output = process.wait_with_output().expect("ends");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(130));
     assert!(stderr(&output).contains("the same split command continues it"), "{}", stderr(&output));
     assert!(!out.join("manifest.json").exists());
     let kept: u64 = finished(&out).iter().map(|file| file.metadata().expect("is there").len()).sum();

@@ -258,7 +258,11 @@ fn tell_end(done: &str, manifest: &Manifest, out: impl std::fmt::Display) {
     );
 }
 
-/// The exit code of an error: 2 for wrong arguments, 1 for everything else.
+/// The exit code of an error: 2 for wrong arguments, 130 for work that was stopped (as shells count it), 1 for the rest.
 pub fn exit_code(error: &Error) -> u8 {
-    if error.kind() == ErrorKind::Argument { 2 } else { 1 }
+    match error.kind() {
+        ErrorKind::Argument => 2,
+        ErrorKind::Cancelled => 130,
+        _ => 1,
+    }
 }
