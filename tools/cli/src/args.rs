@@ -202,11 +202,28 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Lines that begin with a slash are commands; /help lists them. \"\"\" begins a message of several lines, which ends with \
+\"\"\"; several lines that are pasted are one message. Where standard input is no terminal, each of its lines is a message.")]
 pub struct ChatArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub generation: GenerationArgs,
+    /// What happens when a message does not fit the context any more. refuse: it is not sent, and the conversation stays as
+    /// it is; drop-oldest: the oldest messages are left out, the system prompt stays.
+    #[arg(long, value_enum, default_value = "refuse", hide_possible_values = true, value_name = "refuse|drop-oldest")]
+    pub when_full: WhenFull,
+    /// Do not keep what is typed for later chats.
+    #[arg(long)]
+    pub no_history: bool,
+}
+
+/// What a chat does when its context is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhenFull {
+    Refuse,
+    DropOldest,
 }
 
 #[derive(Debug, Args)]
