@@ -1,6 +1,7 @@
 /** The page's end of the line to a worker. */
 
 import type { Answer, Ask, FromWorker, Kind, ToWorker } from "./protocol.js";
+import { startWorker } from "./start.js";
 import { type Piece, TilestreamError } from "./types.js";
 
 interface Waiting {
@@ -16,13 +17,15 @@ export class Client {
   readonly #waiting = new Map<number, Waiting>();
   #next = 1;
   #ended?: Error;
+  #started = false;
 
+  /** Throws a TilestreamError with the code "worker" where the browser starts none. */
   constructor() {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "tilestream" });
+    this.#worker = startWorker();
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.end(new TilestreamError(`the worker failed: ${event.message || "it could not be loaded"}`, "gpu"));
+      this.end(this.#started ? new TilestreamError(`the worker failed: ${event.message}`, "gpu") : notLoaded(event.message));
     };
   }
 
@@ -52,6 +55,8 @@ export class Client {
   }
 
   #receive(message: FromWorker) {
+    this.#started = true;
+    if (message.kind === "started") return;
     if (message.kind === "loaded") {
       this.onLoaded?.(message.loadedBytes, message.notice);
       return;
@@ -66,6 +71,11 @@ export class Client {
     if (message.kind === "done") waiting.resolve(message.value);
     else waiting.reject(new TilestreamError(message.message, message.code));
   }
+}
+
+function notLoaded(why: string): TilestreamError {
+  const advice = "worker.js and tilestream_bg.wasm must lie beside the package's script, and a server of another origin must allow this page to read them (CORS)";
+  return new TilestreamError(`the worker could not be loaded${why ? `: ${why}` : ""}; ${advice}`, "worker");
 }
 
 /** The error of what was aborted. */

@@ -1,11 +1,18 @@
 /** Chat completions in the shape that users of other packages know. */
 
+import { checkCompletion } from "./check.js";
 import type { GenerateOptions, Message, Piece, StopReason } from "./types.js";
 
 export interface ChatCompletionRequest {
   messages: Message[];
+  /** Not looked at: the model is the one that was opened. */
+  model?: string;
+  /** Not looked at. */
+  user?: string;
   stream?: boolean;
   max_tokens?: number;
+  /** Another name of `max_tokens`. */
+  max_completion_tokens?: number;
   temperature?: number;
   top_p?: number;
   seed?: number;
@@ -18,7 +25,7 @@ export interface ChatCompletionChunk {
   object: "chat.completion.chunk";
   created: number;
   model: string;
-  choices: [{ index: 0; delta: { role?: "assistant"; content?: string }; finish_reason: "stop" | "length" | null }];
+  choices: [{ index: 0; delta: { role?: "assistant"; content?: string; reasoning_content?: string }; finish_reason: "stop" | "length" | null }];
 }
 
 export interface ChatCompletion {
@@ -26,7 +33,7 @@ export interface ChatCompletion {
   object: "chat.completion";
   created: number;
   model: string;
-  choices: [{ index: 0; message: { role: "assistant"; content: string }; finish_reason: "stop" | "length" }];
+  choices: [{ index: 0; message: { role: "assistant"; content: string; reasoning_content?: string }; finish_reason: "stop" | "length" }];
 }
 
 type Generate = (messages: Message[], options: GenerateOptions) => AsyncGenerator<Piece, void, void>;
@@ -46,15 +53,19 @@ export class Completions {
 
   create(request: ChatCompletionRequest & { stream: true }): Promise<AsyncGenerator<ChatCompletionChunk, void, void>>;
   create(request: ChatCompletionRequest & { stream?: false }): Promise<ChatCompletion>;
+  create(request: ChatCompletionRequest): Promise<AsyncGenerator<ChatCompletionChunk, void, void> | ChatCompletion>;
   async create(request: ChatCompletionRequest): Promise<AsyncGenerator<ChatCompletionChunk, void, void> | ChatCompletion> {
+    checkCompletion(request);
     if (request.stream) return this.#chunks(request);
     let content = "";
+    let reasoning = "";
     let reason: StopReason | undefined;
     for await (const piece of this.#generate(request.messages, options(request))) {
       content += piece.text;
+      reasoning += piece.reasoning ?? "";
       reason = piece.stopReason ?? reason;
     }
-    const message = { role: "assistant" as const, content };
+    const message = { role: "assistant" as const, content, ...(reasoning && { reasoning_content: reasoning }) };
     return { ...this.#head(), object: "chat.completion", choices: [{ index: 0, message, finish_reason: finish(reason) }] };
   }
 
@@ -64,6 +75,7 @@ export class Completions {
     let reason: StopReason | undefined;
     for await (const piece of this.#generate(request.messages, options(request))) {
       reason = piece.stopReason ?? reason;
+      if (piece.reasoning) yield { ...head, choices: [{ index: 0, delta: { reasoning_content: piece.reasoning }, finish_reason: null }] };
       if (piece.text) yield { ...head, choices: [{ index: 0, delta: { content: piece.text }, finish_reason: null }] };
     }
     yield { ...head, choices: [{ index: 0, delta: {}, finish_reason: finish(reason) }] };
@@ -74,7 +86,7 @@ export class Completions {
   }
 }
 
-function options({ max_tokens, temperature, top_p, seed, stop, signal }: ChatCompletionRequest): GenerateOptions {
-  const all = { maxTokens: max_tokens, temperature, topP: top_p, seed, stop: typeof stop === "string" ? [stop] : stop, signal };
+function options({ max_tokens, max_completion_tokens, temperature, top_p, seed, stop, signal }: ChatCompletionRequest): GenerateOptions {
+  const all = { maxTokens: max_completion_tokens ?? max_tokens, temperature, topP: top_p, seed, stop: typeof stop === "string" ? [stop] : stop, signal };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

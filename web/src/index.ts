@@ -1,13 +1,15 @@
 /** Language models larger than GPU memory, streamed tile by tile in a browser tab. */
 
+import { checkGenerate, checkLoad, folderAddress, plainMessages } from "./check.js";
 import { Client, stopped } from "./client.js";
 import { Completions } from "./completions.js";
 import type { Description, Prompt, Source } from "./protocol.js";
 import { parseSize } from "./size.js";
 import { Speed } from "./speed.js";
-import type { CacheReport, GenerateOptions, LoadOptions, Message, Piece, Profile, StreamState } from "./types.js";
+import { type CacheReport, type GenerateOptions, type LoadOptions, type Message, type ModelSource, type Piece, type Profile, type StreamState, TilestreamError } from "./types.js";
 
 export * from "./types.js";
+export { env, type Environment } from "./start.js";
 export type { ChatCompletion, ChatCompletionChunk, ChatCompletionRequest } from "./completions.js";
 export type { Model };
 
@@ -43,7 +45,8 @@ class Model {
    * answer; an abort throws an error with the code "cancelled".
    */
   async *generate(prompt: Message[] | string | { ids: number[] }, options: GenerateOptions = {}): AsyncGenerator<Piece, void, void> {
-    const { signal, ...plain } = options;
+    const { signal, ...plain } = checkGenerate(options);
+    const asked = Array.isArray(prompt) ? plainMessages(prompt) : prompt;
     if (signal?.aborted) throw stopped();
     const pieces: Piece[] = [];
     const leave = new AbortController();
@@ -51,7 +54,7 @@ class Model {
     let ended = false;
     const both = signal ? AbortSignal.any([signal, leave.signal]) : leave.signal;
     const answer = this.#client
-      .ask("generate", { prompt: prompt as Prompt, options: plain }, both, (piece) => {
+      .ask("generate", { prompt: asked as Prompt, options: plain }, both, (piece) => {
         pieces.push(piece);
         wake();
       })
@@ -94,8 +97,9 @@ class Model {
   }
 }
 
-async function files(source: FileSystemDirectoryHandle | File[]): Promise<File[]> {
+async function files(source: FileSystemDirectoryHandle | FileList | File[]): Promise<File[]> {
   if (Array.isArray(source)) return source;
+  if (source instanceof FileList) return Array.from(source);
   const found: File[] = [];
   const entries = (source as unknown as { values(): AsyncIterable<FileSystemHandle> }).values();
   for await (const entry of entries) {
@@ -104,9 +108,12 @@ async function files(source: FileSystemDirectoryHandle | File[]): Promise<File[]
   return found;
 }
 
-async function place(source: string | FileSystemDirectoryHandle | File[]): Promise<Source> {
-  if (typeof source !== "string") return { files: await files(source) };
-  return { address: new URL(source, globalThis.location?.href).href };
+async function place(source: ModelSource): Promise<Source> {
+  if (typeof source === "string" || source instanceof URL) return { address: folderAddress(source) };
+  if (typeof source !== "object" || source === null) {
+    throw new TilestreamError(`a model's source is an address, a folder or files, not ${String(source)}`, "argument");
+  }
+  return { files: await files(source) };
 }
 
 /** Opens models. */
@@ -115,9 +122,10 @@ export const AutoModel = {
    * Opens the split model in the folder at an address, or in a folder (or files) that the user picked. Resolves when the
    * model can answer; its weights arrive with the first answer, and `onProgress` goes on until all are here.
    */
-  async fromPretrained(source: string | FileSystemDirectoryHandle | File[], options: LoadOptions = {}): Promise<Model> {
-    const { onProgress, signal, budget, ...plain } = options;
+  async fromPretrained(source: ModelSource, options: LoadOptions = {}): Promise<Model> {
+    const { onProgress, signal, budget, ...plain } = checkLoad(options);
     const budgetBytes = parseSize(budget ?? DEFAULT_BUDGET);
+    const from = await place(source);
     if (signal?.aborted) throw stopped();
     onProgress?.({ phase: "opening", loadedBytes: 0, totalBytes: 0, bytesPerSecond: 0 });
     const client = new Client();
@@ -139,7 +147,7 @@ export const AutoModel = {
     try {
       // Asked of the page, because workers may not; a browser that says no may evict what is stored.
       if (plain.cache !== "none") void navigator.storage?.persist?.().catch(() => false);
-      const description = await client.ask("open", { source: await place(source), options: { ...plain, budgetBytes } });
+      const description = await client.ask("open", { source: from, options: { ...plain, budgetBytes } });
       totalBytes = description.totalBytes;
       model = new Model(client, description);
       tell();
@@ -172,7 +180,12 @@ export const cache = {
   },
 
   /** Deletes what is stored of the model at an address; no tab may have it open. */
-  async delete(source: string): Promise<void> {
-    await withWorker((client) => client.ask("cacheDelete", { source }));
+  async delete(source: string | URL): Promise<void> {
+    await withWorker(async (client) => {
+      // As it is listed, or as it is opened.
+      const { models } = await client.ask("cacheReport", {});
+      const listed = models.some((model) => model.source === source);
+      await client.ask("cacheDelete", { source: listed ? String(source) : folderAddress(source) });
+    });
   },
 };

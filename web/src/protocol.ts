@@ -44,5 +44,7 @@ export type FromWorker =
   | { id: number; kind: "done"; value: unknown }
   | { id: number; kind: "failed"; code: ErrorCode; message: string }
   | { id: number; kind: "piece"; text: string; reasoning?: string; token?: number; stopReason?: StopReason }
+  /** Not an answer: the worker's script runs. */
+  | { id: 0; kind: "started" }
   /** Not an answer: how much of the model is here. */
   | { id: 0; kind: "loaded"; loadedBytes: number; notice?: string };

@@ -29,10 +29,24 @@ export interface LoadOptions {
   signal?: AbortSignal;
 }
 
+/** A part of a message. */
+export interface ContentPart {
+  type: "text";
+  text: string;
+}
+
 export interface Message {
   role: "system" | "user" | "assistant";
-  content: string;
+  content: string | ContentPart[];
+  /** What an assistant thought before its answer, as `Piece.reasoning` told it. */
+  reasoning?: string;
 }
+
+/**
+ * Where a model is: the address of its folder (with or without a slash at its end), a folder that the user picked, or its
+ * files.
+ */
+export type ModelSource = string | URL | FileSystemDirectoryHandle | FileList | File[];
 
 export interface GenerateOptions {
   maxTokens?: number;
@@ -131,7 +145,10 @@ export type ErrorCode =
   | "not_found"
   | "text"
   | "truncated"
-  | "unsupported";
+  | "unsupported"
+  /** The package's own files could not be loaded: its wasm, or its worker. */
+  | "wasm"
+  | "worker";
 
 /** What went wrong: `code` is stable, `message` names the file, the tensor and what to do. */
 export class TilestreamError extends Error {

@@ -13,8 +13,22 @@ const scope = self as unknown as {
 /** Milliseconds between two reports of how much is here. */
 const REPORT_MS = 250;
 
+class Failure extends Error {
+  constructor(
+    message: string,
+    readonly code: ErrorCode,
+  ) {
+    super(message);
+  }
+}
+
 askForSubgroups();
-const ready = init({ module_or_path: new URL("./tilestream_bg.wasm", import.meta.url) });
+const wasm = new URL("./tilestream_bg.wasm", import.meta.url);
+const ready = init({ module_or_path: wasm }).catch((error: unknown) => {
+  throw new Failure(`the engine could not be loaded from ${wasm.href}: ${(error as Error).message ?? error}`, "wasm");
+});
+// Each request that waits for it throws it.
+ready.catch(() => {});
 let model: WebModel | undefined;
 let description: Description | undefined;
 /** The last figures: while an answer is under way there are no newer ones. */
@@ -26,16 +40,9 @@ let turn: Promise<unknown> = Promise.resolve();
 const cancelled = new Set<number>();
 let running = 0;
 
-class Failure extends Error {
-  constructor(
-    message: string,
-    readonly code: ErrorCode,
-  ) {
-    super(message);
-  }
-}
-
 const post = (message: FromWorker, transfer: Transferable[] = []) => scope.postMessage(message, transfer);
+
+post({ id: 0, kind: "started" });
 
 /** Takes the lock on the stored files of a model, if no other tab has it, until this worker ends. */
 function becomeWriter(address: string): Promise<boolean> {

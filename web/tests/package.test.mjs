@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { browser, join, native, packed, scripted, small, temporary } from "./support.mjs";
+import { browser, join, native, packed, readFileSync, scripted, small, temporary } from "./support.mjs";
 
 /** One exact version, so that a new one does not change what the test says. */
 const VITE = "vite@7.1.12";
@@ -19,7 +19,7 @@ function run(program, args, folder = project) {
 }
 
 const MAIN = `
-import { AutoModel, TilestreamError, type Piece, type Progress } from "tilestream";
+import { AutoModel, TilestreamError, env, type Message, type ModelSource, type Piece, type Progress } from "tilestream";
 
 const progress: Progress[] = [];
 async function ask(source: string, prompt: string): Promise<number[]> {
@@ -31,6 +31,21 @@ async function ask(source: string, prompt: string): Promise<number[]> {
   return answer;
 }
 Object.assign(globalThis, { ask, TilestreamError });
+
+// Only for the types.
+export async function uses(stream: boolean, files: FileList): Promise<void> {
+  const sources: ModelSource[] = ["address", new URL("https://host/model"), files, [...files]];
+  env.workerUrl = new URL("https://host/worker.js");
+  const messages: Message[] = [{ role: "user", content: [{ type: "text", text: "hello" }] }, { role: "assistant", content: "hi" }];
+  for (const source of sources) {
+    const model = await AutoModel.fromPretrained(source);
+    const either = await model.chat.completions.create({ messages, stream });
+    if ("choices" in either) console.log(either.choices[0].message.content);
+    else for await (const chunk of either) console.log(chunk.choices[0].delta.content);
+    const whole = await model.chat.completions.create({ messages });
+    console.log(whole.choices[0].message.content);
+  }
+}
 `;
 
 before(async () => {
@@ -40,6 +55,9 @@ before(async () => {
   const [pack] = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", project], packed));
   const names = pack.files.map(({ path }) => path);
   assert.ok(names.includes("dist/index.d.ts") && names.includes("README.md"), names.join(", "));
+  // Resolvers take the first entry that fits, so that the types must come before the code.
+  const { exports } = JSON.parse(readFileSync(join(packed, "package.json"), "utf8"));
+  assert.equal(Object.keys(exports["."])[0], "types");
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "uses-tilestream", private: true, type: "module" }));
   writeFileSync(join(project, "index.html"), '<!doctype html><title>t</title><script type="module" src="/main.ts"></script>');
   writeFileSync(join(project, "main.ts"), MAIN);

@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, extname, join, normalize, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 import puppeteer from "puppeteer-core";
 
 const web = resolve(dirname(fileURLToPath(import.meta.url)), "..");
@@ -13,6 +14,12 @@ const data = resolve(web, "../tests/data/small-gguf");
 
 /** The npm package, as `cargo xtask web` built it. */
 export const packed = join(web, "package");
+
+/** A module of the package's or the page's source that needs no browser. */
+export async function source(name, folder = "src") {
+  const built = await build({ entryPoints: [join(web, folder, `${name}.ts`)], bundle: true, format: "esm", write: false });
+  return import(`data:text/javascript;base64,${Buffer.from(built.outputFiles[0].text).toString("base64")}`);
+}
 
 /** A small random checkpoint of each family, with what its reference says about it. */
 export const families = resolve(web, "../tests/data/families");
@@ -89,6 +96,12 @@ export async function serve(folder) {
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm", ".json": "application/json" };
 
+/** Pages of others: one without any policy, and one that wants trusted types and allows the policy of the package. */
+const PAGES = {
+  "/plain.html": "<!doctype html>",
+  "/strict.html": `<!doctype html><meta http-equiv="Content-Security-Policy" content="require-trusted-types-for 'script'; trusted-types tilestream">`,
+};
+
 /**
  * A static server of the page, the package (below /package/) and a folder of models (below /models/). `log` lists the
  * ranges that were asked for; `misbehave(name, range, response, send)` may answer in its own way and then returns true.
@@ -99,6 +112,7 @@ export async function scripted(models, more = {}) {
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://host").pathname));
     const [, first, ...rest] = path.split("/");
+    if (path in PAGES) return response.writeHead(200, { "Content-Type": "text/html" }).end(PAGES[path]);
     const file = first in roots ? join(roots[first], ...rest) : join(web, "dist", path === "/" ? "index.html" : path);
     if (!existsSync(file) || !statSync(file).isFile()) return response.writeHead(404).end();
     const size = statSync(file).size;

@@ -119,13 +119,17 @@ fn package(web: &Path) -> Result<()> {
     let types = ["--declaration", "--emitDeclarationOnly", "--noEmit", "false", "--stripInternal"];
     let folders = ["--rootDir", "src", "--outDir", "package/dist", "--project", "tsconfig.package.json"];
     run(npx(web, "tsc")?.args(types).args(folders))?;
-    let text = fs::read_to_string(web.join("package.json"))?;
-    let mut manifest: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)?;
-    for only_here in ["devDependencies", "scripts", "private"] {
-        manifest.remove(only_here);
-    }
-    fs::write(package.join("package.json"), serde_json::to_string_pretty(&manifest)? + "\n")?;
+    manifest(web, &package.join("package.json"))?;
     copy(&web.join("README.md"), &package.join("README.md"))
+}
+
+/// The package's manifest: ours without what is only for here. Its keys keep their order, for `types` must come first in
+/// `exports`.
+fn manifest(web: &Path, out: &Path) -> Result<()> {
+    let script = "const fs = require('fs'); const [from, to] = process.argv.slice(1);
+        const { devDependencies, scripts, private: _, ...rest } = JSON.parse(fs.readFileSync(from, 'utf8'));
+        fs.writeFileSync(to, JSON.stringify(rest, null, 2) + '\\n');";
+    run(command(node::node()?).args(["-e", script]).arg(web.join("package.json")).arg(out))
 }
 
 /// Bundles entry points, each `FILE=NAME`, into `out/NAME.js`.
