@@ -1,4 +1,5 @@
-//! Open a model and generate: the library's front door.
+//! Open a model and generate: the library's front door. A model is what the command takes: a split model, a checkpoint folder,
+//! a GGUF file, a name on the Hub, or an address.
 //!
 //! ```no_run
 //! # fn main() -> tilestream::Result<()> {
@@ -16,6 +17,8 @@
 //! # }
 //! ```
 
+use std::ops::ControlFlow;
+
 use crate::generate::{GenerateOptions, Generation, Request};
 use crate::gpu::Upload;
 use crate::gpu::kernels::{InputType, KvType};
@@ -28,7 +31,10 @@ use crate::model_files::{ModelFiles, ModelText};
 use crate::plan::ModelSpec;
 use crate::platform::now_s;
 use crate::reads::Reads;
-use crate::store::{self, ReadMode, ReadPlan};
+use crate::shard::OnProgress;
+use crate::shard::split::Tell;
+use crate::source::{self, SourceOptions};
+use crate::store::{ReadMode, ReadPlan};
 use crate::stream::Uses;
 use crate::text::Message;
 use crate::trace::Trace;
@@ -165,7 +171,8 @@ impl LoadOptions {
 /// A model about to be loaded.
 #[derive(Clone, Debug)]
 pub struct Loader {
-    folder: std::path::PathBuf,
+    model: std::path::PathBuf,
+    source: SourceOptions,
     options: LoadOptions,
 }
 
@@ -176,20 +183,34 @@ impl Loader {
         self
     }
 
+    /// How a checkpoint is looked for, and where it is split to.
+    pub fn source(mut self, source: SourceOptions) -> Self {
+        self.source = source;
+        self
+    }
+
     /// All options at once.
     pub fn options(mut self, options: LoadOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Opens the model on a GPU. Weights are read by the first answer.
+    /// Opens the model on a GPU; a checkpoint is split first, unless that was done before. Weights are read by the first answer.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is no split model; [`ErrorKind::Budget`] with the smallest that works; those
+    /// [`ErrorKind::NotFound`] where there is no model, and those of splitting; [`ErrorKind::Budget`] with the smallest that works; those
     /// of damaged files and of the GPU. Where the driver has less memory than the budget, half of it is tried, and so on:
     /// [`ProfileReport::budget_bytes`] tells what is used.
     pub async fn load(self) -> Result<AutoModel> {
-        ModelFiles::open(store::open_folder(&self.folder)?).await?.load(&self.options).await
+        self.load_with(&|_| (), &mut |_| ControlFlow::Continue(())).await
+    }
+
+    /// The same: `tell` gets what the user should know of a split, `progress` how far it is, and can stop it.
+    ///
+    /// # Errors
+    /// As [`Loader::load`], and [`ErrorKind::Cancelled`].
+    pub async fn load_with(self, tell: Tell<'_>, progress: &mut OnProgress<'_>) -> Result<AutoModel> {
+        source::open(&self.model, &self.source, tell, progress).await?.load(&self.options).await
     }
 }
 
@@ -240,9 +261,11 @@ impl ExpertsReport {
 }
 
 impl AutoModel {
-    /// A split model in a folder (see the `tilestream split` command).
-    pub fn from_pretrained(folder: impl Into<std::path::PathBuf>) -> Loader {
-        Loader { folder: folder.into(), options: LoadOptions::default() }
+    /// What the `tilestream` command takes: the folder of a split model; a checkpoint, which is split into a cache folder when
+    /// it is first used (a Hugging Face folder, a GGUF file, `ORG/NAME` or `ORG/NAME@REVISION` on the Hub); or the address of
+    /// a split model on a web server. A path that is there goes before a name on the Hub.
+    pub fn from_pretrained(model: impl Into<std::path::PathBuf>) -> Loader {
+        Loader { model: model.into(), source: SourceOptions::default(), options: LoadOptions::default() }
     }
 
     pub(crate) async fn open(files: ModelFiles, mut options: LoadOptions) -> Result<Self> {

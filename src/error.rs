@@ -104,6 +104,12 @@ impl Error {
         self
     }
 
+    /// Replaces the remedy that it has.
+    pub(crate) fn other_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.0.remedy = Some(remedy.into());
+        self
+    }
+
     /// Keeps the cause.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());

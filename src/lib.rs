@@ -15,6 +15,7 @@ pub mod platform;
 pub mod reads;
 pub mod reference;
 pub mod shard;
+pub mod source;
 pub mod store;
 pub mod stream;
 pub mod text;

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::kinds::{is_adapter, refuse_adapter, refuse_mlx, refuse_pointer_at, shards};
 use super::names::in_our_names;
 use super::quantized::{self, Found, Method, tensors};
 use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
-use super::{Checkpoint, gguf, pytorch, tokenizer_files};
+use super::{Checkpoint, gguf, pytorch, tied, tokenizer_files};
 use crate::plan::TensorNames;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
@@ -31,8 +32,8 @@ const BESIDE: &[&str] = &["training_args", "optimizer", "scheduler", "scaler", "
 /// Opens the checkpoint in `store`: the file `name`, or what the folder holds.
 ///
 /// A folder is looked through in the order of the reference library: `model.safetensors`, its index, layers that
-/// AirLLM wrote, another single safetensors file, `pytorch_model.bin`, its index; then a single GGUF file, and another single PyTorch file. Only
-/// headers and configs are read.
+/// AirLLM wrote, another single safetensors file or shards without an index, `pytorch_model.bin`, its index; then a single GGUF file, and another single PyTorch file. Only
+/// headers and configs are read, and a head beside embeddings that a config ties it to.
 ///
 /// # Errors
 /// - [`ErrorKind::NotFound`] where there is no checkpoint, no `config.json` beside it, or a shard is missing.
@@ -58,7 +59,7 @@ pub async fn open_ignoring(store: &dyn Store, name: Option<&str>, ignored: &[Str
     match found {
         Opened::Gguf(name, len) => gguf::open(store, &name, len, ignored).await,
         Opened::File(name) => open_folder(store, vec![name], None, ignored).await,
-        Opened::Layers(names) => open_folder(store, names, None, ignored).await,
+        Opened::Files(names) => open_folder(store, names, None, ignored).await,
         Opened::Index(name) => {
             let bytes = read_if_there(store, name, HEADER_CAP).await?.unwrap_or_default();
             let index = parse_index(&bytes).map_err(|error| error.file(store.describe(name)))?;
@@ -73,8 +74,8 @@ enum Opened {
     Gguf(String, u64),
     /// A safetensors or a PyTorch file.
     File(String),
-    /// Safetensors files that hold a layer each.
-    Layers(Vec<String>),
+    /// Files that go together without an index: layers, or shards.
+    Files(Vec<String>),
     Index(&'static str),
 }
 
@@ -82,6 +83,10 @@ enum Opened {
 async fn named(store: &dyn Store, name: &str) -> Result<Opened> {
     let len = store.len(name).await.map_err(|error| error.file(store.describe(name)))?;
     let is_named_gguf = has_extension(name, "gguf");
+    refuse_pointer_at(store, name, len).await?;
+    if is_adapter(name) {
+        refuse_adapter(store, &[name.to_owned(), "adapter_config.json".to_owned()]).await?;
+    }
     let first = read_range(store, name, 0, len.min(4)).await?;
     if first == gguf::MAGIC || is_named_gguf {
         return Ok(Opened::Gguf(name.to_owned(), len));
@@ -94,35 +99,69 @@ async fn named(store: &dyn Store, name: &str) -> Result<Opened> {
 }
 
 async fn search(store: &dyn Store) -> Result<Opened> {
-    if let Some(found) = published(store, SINGLE, INDEX).await? {
-        return Ok(found);
-    }
     let names = match store.list().await {
         Ok(names) => names,
         Err(error) if error.kind() == ErrorKind::Unsupported => Vec::new(),
         Err(error) => return Err(error),
     };
-    if let Some(layers) = layers(store, &names)? {
-        return Ok(Opened::Layers(layers));
+    refuse_adapter(store, &names).await?;
+    let mut left_behind = None;
+    if let Some(found) = published(store, SINGLE, INDEX).await? {
+        if !is_left_behind(store, &found).await? {
+            return Ok(found);
+        }
+        left_behind = Some(found);
     }
-    if let Some(name) = only(store, &names, ".safetensors", is_safetensors)? {
-        return named(store, name).await;
+    if let Some(layers) = layers(store, &names)? {
+        return Ok(Opened::Files(layers));
+    }
+    if left_behind.is_none()
+        && let Some(found) = only(store, &names, ".safetensors", is_safetensors)?
+    {
+        return opened(store, found).await;
     }
     if let Some(found) = published(store, PYTORCH_SINGLE, PYTORCH_INDEX).await? {
         return Ok(found);
     }
     // Of a model in several files the first stands for all.
     let is_first = |name: &str| gguf::PartName::parse(name).is_none_or(|part| part.number == 1);
-    if let Some(name) = only(store, &names, ".gguf", |name| has_extension(name, "gguf") && is_first(name))? {
-        return named(store, name).await;
+    let is_gguf = |name: &str| has_extension(name, "gguf") && is_first(name);
+    if left_behind.is_none()
+        && let Some(found) = only(store, &names, ".gguf", is_gguf)?
+    {
+        return opened(store, found).await;
     }
     let is_weights = |name: &str| is_pytorch(name) && !BESIDE.iter().any(|start| name.starts_with(start));
-    if let Some(name) = only(store, &names, "PyTorch", is_weights)? {
-        return named(store, name).await;
+    if let Some(found) = only(store, &names, "PyTorch", is_weights)? {
+        return opened(store, found).await;
     }
-    Err(Error::new(ErrorKind::NotFound, "no checkpoint here").file(store.describe("")).remedy(format!(
-        "there must be {SINGLE}, {INDEX}, {PYTORCH_SINGLE}, {PYTORCH_INDEX}, or one .safetensors, .gguf or .bin file"
-    )))
+    left_behind.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "no checkpoint here").file(store.describe("")).remedy(format!(
+            "there must be {SINGLE}, {INDEX}, {PYTORCH_SINGLE}, {PYTORCH_INDEX}, or one .safetensors, .gguf or .bin file"
+        ))
+    })
+}
+
+/// One file, or the shards of one checkpoint.
+async fn opened(store: &dyn Store, names: Vec<String>) -> Result<Opened> {
+    match &names[..] {
+        [name] => named(store, name).await,
+        _ => Ok(Opened::Files(names)),
+    }
+}
+
+/// Whether an index is there and none of its files, as where somebody took the weights in another form.
+async fn is_left_behind(store: &dyn Store, found: &Opened) -> Result<bool> {
+    let Opened::Index(name) = found else { return Ok(false) };
+    // What is wrong with it is told where it is read.
+    let bytes = read_if_there(store, name, HEADER_CAP).await?.unwrap_or_default();
+    let Ok(index) = parse_index(&bytes) else { return Ok(false) };
+    for file in index.values().collect::<BTreeSet<_>>() {
+        if len_if_there(store, file).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The files of a folder that AirLLM wrote layers into; each has a marker beside it once all of it is there.
@@ -155,18 +194,24 @@ async fn published(store: &dyn Store, single: &str, index: &'static str) -> Resu
     Ok(len_if_there(store, index).await?.map(|_| Opened::Index(index)))
 }
 
-/// The only file of a kind, where there is one.
-fn only<'a>(
+/// The only file of a kind, where there is one, or the shards of the only checkpoint.
+fn only(
     store: &dyn Store,
-    names: &'a [String],
+    names: &[String],
     kind: &str,
     is_kind: impl Fn(&str) -> bool,
-) -> Result<Option<&'a String>> {
+) -> Result<Option<Vec<String>>> {
     let matching: Vec<&String> = names.iter().filter(|name| is_kind(name)).collect();
     match matching[..] {
         [] => Ok(None),
-        [only] => Ok(Some(only)),
+        [only] if kind == ".gguf" || !only.contains("-of-") => Ok(Some(vec![only.clone()])),
         _ => {
+            if let Some(shards) = shards(store, &matching)? {
+                return Ok(Some(shards));
+            }
+            if let [only] = matching[..] {
+                return Ok(Some(vec![only.clone()]));
+            }
             let shown: Vec<&str> = matching.iter().take(MOST_SHOWN).map(|name| name.as_str()).collect();
             let more = if matching.len() > shown.len() { "…" } else { "" };
             let message = format!("several {kind} files and no index: {}{more}", shown.join(", "));
@@ -247,6 +292,7 @@ async fn open_folder(
     for field in ignored {
         ignore(&mut config, field).map_err(|error| error.file(store.describe("config.json")))?;
     }
+    refuse_mlx(&config).map_err(|error| error.file(store.describe("config.json")))?;
     let tokenizer = read_if_there(store, "tokenizer.json", TOKENIZER_CAP).await?;
     let method = Method::read(&config).map_err(|error| error.file(store.describe("config.json")))?;
     let mut checkpoint = Checkpoint {
@@ -268,6 +314,7 @@ async fn open_folder(
             let error = Error::new(ErrorKind::NotFound, "this shard of the checkpoint is missing");
             named(error.remedy("download the checkpoint again"))
         })?;
+        refuse_pointer_at(store, &name, len).await?;
         let file = checkpoint.files.len();
         for entry in read_entries(store, &name, len).await? {
             let here = index.as_ref().is_none_or(|(_, index)| index.get(&entry.name) == Some(&name));
@@ -280,7 +327,8 @@ async fn open_folder(
     found.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
     check_unique(&found).map_err(|(file, error)| error.file(store.describe(&checkpoint.files[file].0)))?;
     if let Some((name, index)) = &index {
-        check_index(index, &found).map_err(|error| error.file(store.describe(name)))?;
+        check_index(index, &found, tied::is_tied(&checkpoint.config))
+            .map_err(|error| error.file(store.describe(name)))?;
     }
     let files = checkpoint.files.clone();
     let in_file = |(file, error): (usize, Error)| error.file(store.describe(&files[file].0));
@@ -291,6 +339,7 @@ async fn open_folder(
     if let Ok(names) = TensorNames::new(&checkpoint.config) {
         checkpoint.tensors = in_our_names(&checkpoint.tensors, &names).map_err(in_file)?;
     }
+    tied::settle(store, &mut checkpoint).await?;
     Ok(checkpoint)
 }
 
@@ -307,10 +356,10 @@ fn check_unique(found: &[Found]) -> Result<(), (usize, Error)> {
 }
 
 /// Every tensor of the index is in the shard that it names.
-fn check_index(index: &BTreeMap<String, String>, tensors: &[Found]) -> Result<()> {
+fn check_index(index: &BTreeMap<String, String>, tensors: &[Found], is_tied: bool) -> Result<()> {
     for (name, file) in index {
         let found = tensors.binary_search_by(|found| found.entry.name.as_str().cmp(name)).is_ok();
-        if !found && !is_harmless(name) {
+        if !found && !is_harmless(name) && !(is_tied && tied::may_be_missing(name)) {
             return Err(Error::new(ErrorKind::Missing, format!("is not in {file}, where the index has it"))
                 .tensor(name)
                 .remedy("download the checkpoint again"));

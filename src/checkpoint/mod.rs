@@ -4,6 +4,7 @@
 mod folder;
 pub mod gguf;
 mod gguf_tokenizer;
+mod kinds;
 mod names;
 pub mod pytorch;
 pub mod quantized;
@@ -11,6 +12,7 @@ mod read;
 pub mod safetensors;
 #[cfg(test)]
 mod testing;
+mod tied;
 pub mod tokenizer_files;
 
 pub use folder::{open, open_ignoring, parse_index};

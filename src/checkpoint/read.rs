@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::kinds::refuse_pointer;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -58,7 +59,9 @@ pub(super) async fn read_if_there(store: &dyn Store, name: &str, cap_bytes: u64)
         let message = format!("{len} bytes are more than the {cap_bytes} that such a file may have");
         return Err(Error::new(ErrorKind::Malformed, message).file(store.describe(name)));
     }
-    read_range(store, name, 0, len).await.map(Some)
+    let bytes = read_range(store, name, 0, len).await?;
+    refuse_pointer(&bytes).map_err(|error| error.file(store.describe(name)))?;
+    Ok(Some(bytes))
 }
 
 /// Reads a JSON object, or `None` where there is no such file.

@@ -102,6 +102,20 @@ impl VerifiedReader {
     /// [`ErrorKind::Checksum`] naming file, bytes and tensors; [`ErrorKind::Truncated`] past the file's end; those of the
     /// store.
     pub async fn read(&self, file: u32, offset_bytes: u64, window: &mut Window<'_>) -> Result<()> {
+        self.read_parts(file, offset_bytes, window).await.map_err(|error| self.note_damage(file, error))
+    }
+
+    /// Says of an error what to do, where the store has somebody who makes damaged files anew.
+    fn note_damage(&self, file: u32, error: Error) -> Error {
+        let is_damage = matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Truncated | ErrorKind::NotFound);
+        let name = self.manifest.files.get(file as usize).map(|entry| entry.name.as_str()).filter(|_| is_damage);
+        match name.and_then(|name| self.store.note_damage(name)) {
+            Some(remedy) => error.other_remedy(remedy),
+            None => error,
+        }
+    }
+
+    async fn read_parts(&self, file: u32, offset_bytes: u64, window: &mut Window<'_>) -> Result<()> {
         let entry = self.manifest.files.get(file as usize);
         let entry = entry.ok_or_else(|| Error::new(ErrorKind::Argument, format!("the model has no file {file}")))?;
         let end = offset_bytes.checked_add(window.len() as u64).filter(|end| *end <= entry.len_bytes);

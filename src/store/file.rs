@@ -21,6 +21,8 @@ pub struct FileStore {
     folder: PathBuf,
     /// Where small files are looked for that are not there.
     beside: Option<PathBuf>,
+    /// The file that says that something here is damaged, where somebody makes it good.
+    marker: Option<PathBuf>,
     open: Mutex<Handles>,
 }
 
@@ -45,12 +47,17 @@ impl FileStore {
             return Err(Error::new(ErrorKind::Argument, "not a folder").file(shown));
         }
         fs::read_dir(&folder).map_err(|error| Error::io(error, shown))?;
-        Ok(Self { folder, beside: None, open: Mutex::default() })
+        Ok(Self { folder, beside: None, marker: None, open: Mutex::default() })
     }
 
     /// The same; a config or a tokenizer that is not in it is taken from the folder `beside`, weights are not.
     pub fn beside(self, beside: impl Into<PathBuf>) -> Self {
         Self { beside: Some(beside.into()), ..self }
+    }
+
+    /// The same, of a model that is made again where a file `marker` says that it is damaged.
+    pub fn with_damage_marker(self, marker: impl Into<PathBuf>) -> Self {
+        Self { marker: Some(marker.into()), ..self }
     }
 
     /// The folder.
@@ -158,6 +165,17 @@ impl Store for FileStore {
         self.path(name).display().to_string()
     }
 
+    fn stamp(&self, name: &str) -> Option<String> {
+        check_name(name).ok()?;
+        let metadata = fs::metadata(self.path(name)).ok()?;
+        Some(format!("{} {:?} {}", metadata.len(), metadata.modified().ok()?, identity(&metadata)))
+    }
+
+    fn note_damage(&self, name: &str) -> Option<&'static str> {
+        fs::write(self.marker.as_ref()?, name).ok()?;
+        Some("start again: it is then made anew from the checkpoint")
+    }
+
     fn disk(&self) -> Option<&dyn Disk> {
         Some(self)
     }
@@ -185,6 +203,17 @@ impl Disk for FileStore {
 fn describes(name: &str) -> bool {
     const ENDINGS: &[&str] = &[".json", ".jinja", ".model", ".tiktoken", "merges.txt"];
     ENDINGS.iter().any(|ending| name.ends_with(ending)) && !name.ends_with(".index.json")
+}
+
+/// What tells a file from another that gets its name.
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn identity(_metadata: &fs::Metadata) -> u64 {
+    0
 }
 
 #[cfg(unix)]

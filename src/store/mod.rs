@@ -148,8 +148,19 @@ pub trait Store: MaybeSend {
         None
     }
 
+    /// What changes when the object is written to or replaced: length, time and identity of a file. `None` where nobody knows,
+    /// and where there is no such object.
+    fn stamp(&self, _name: &str) -> Option<String> {
+        None
+    }
+
     /// The disk of this machine that the objects lie on, whose reads can be made in several ways.
     fn disk(&self) -> Option<&dyn Disk> {
+        None
+    }
+
+    /// Takes note that an object is not as it was written, where somebody can make it anew; what the user is to do then.
+    fn note_damage(&self, _name: &str) -> Option<&'static str> {
         None
     }
 

@@ -40,6 +40,8 @@ struct State {
     signatures: u64,
     slow_ms: u64,
     cut: Option<usize>,
+    /// Ranges are answered with the whole file.
+    whole: bool,
 }
 
 #[derive(Default)]
@@ -114,6 +116,11 @@ impl Hub {
         self.state().cut = Some(bytes);
     }
 
+    /// From now on ranges are answered with the whole file.
+    pub fn know_no_ranges(&self) {
+        self.state().whole = true;
+    }
+
     /// The requests since the last call.
     pub fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state().seen)
@@ -162,6 +169,7 @@ fn converse(stream: &TcpStream, shared: &Shared, at_storage: bool) {
             let mut state = shared.state.lock().expect("unpoisoned");
             state.seen.push(seen.clone());
             let storage = shared.storage.lock().expect("unpoisoned").clone();
+            let seen = Seen { range: seen.range.filter(|_| !state.whole), ..seen.clone() };
             let answer = if at_storage { state.stored(&seen) } else { state.hub(&seen, &storage) };
             let cut = if at_storage { state.cut.take() } else { None };
             (if at_storage { state.slow_ms } else { 0 }, answer, cut)

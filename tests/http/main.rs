@@ -6,6 +6,7 @@ mod common;
 mod hub;
 mod hub_server;
 mod server;
+mod sources;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ use super::metadata::Metadata;
 use super::parts::read_headers;
 use super::rope::Factors;
 use super::{Header, TensorInfo, fields, rope};
+use crate::checkpoint::kinds::refuse_gguf;
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
 use crate::encoding;
 use crate::plan::{RecurrentSpec, RotaryRows, RowMap};
@@ -29,6 +30,7 @@ pub(in crate::checkpoint) async fn open(
 ) -> Result<Checkpoint> {
     let (files, header) = read_headers(store, name, file_len).await?;
     let named = |error: Error| error.file(store.describe(&files[0].0));
+    refuse_gguf(&header.metadata).map_err(named)?;
     refuse_absent(&header.metadata, ignored).map_err(named)?;
     let shape = ModelShape::read(&header.metadata).map_err(named)?;
     let factors = rope::read_factors(store, &files, &header, shape.rotated).await?;

@@ -1,5 +1,6 @@
 //! Rows of a checkpoint -> rows of a model.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::quantized::{self, Reader};
@@ -202,6 +203,8 @@ pub(super) struct CheckpointRows<'a> {
     source: &'a dyn Store,
     files: &'a [(String, u64)],
     plans: Vec<TensorPlan>,
+    /// What the store knows each file by.
+    stamps: BTreeMap<String, String>,
     raw: Vec<u8>,
     /// Rows of each companion.
     planes: Vec<Vec<u8>>,
@@ -209,8 +212,13 @@ pub(super) struct CheckpointRows<'a> {
 }
 
 impl<'a> CheckpointRows<'a> {
-    pub(super) fn new(source: &'a dyn Store, files: &'a [(String, u64)], plans: Vec<TensorPlan>) -> Self {
-        Self { source, files, plans, raw: Vec::new(), planes: Vec::new(), floats: Vec::new() }
+    pub(super) fn new(
+        source: &'a dyn Store,
+        files: &'a [(String, u64)],
+        plans: Vec<TensorPlan>,
+        stamps: BTreeMap<String, String>,
+    ) -> Self {
+        Self { source, files, plans, stamps, raw: Vec::new(), planes: Vec::new(), floats: Vec::new() }
     }
 
     async fn convert(&mut self, tensor: usize, rows: Range<u64>, out: &mut Vec<u8>) -> Result<()> {
@@ -363,6 +371,19 @@ impl Rows for CheckpointRows<'_> {
             let file = file.map_or_else(String::new, |(file, _)| self.source.describe(file));
             self.convert(tensor, rows, out).await.map_err(|error| error.tensor(name).file(file))
         })
+    }
+
+    fn check_source(&self) -> Result<()> {
+        // One that is gone was deleted by this split, or its next read fails.
+        let is_other = |(name, stamp): &(&String, &String)| self.source.stamp(name).is_some_and(|now| now != **stamp);
+        match self.stamps.iter().find(is_other) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = "was written to or replaced while it was split: the model would be mixed";
+                let error = Error::new(ErrorKind::Malformed, message).file(self.source.describe(name));
+                Err(error.remedy("split again when nobody writes to the checkpoint"))
+            }
+        }
     }
 }
 

@@ -105,9 +105,11 @@ pub async fn split(
     let settings = json!({
         "format": FORMAT_VERSION, "weights": options.weights.name(), "max_file_bytes": options.max_file_bytes,
     });
-    let samples = samples(checkpoint, source).await?;
+    let stamp = |(name, _): &(String, u64)| Some((name.clone(), source.stamp(name)?));
+    let stamps: BTreeMap<String, String> = checkpoint.files.iter().filter_map(stamp).collect();
+    let samples = (samples(checkpoint, source).await?, stamps.clone());
     job.journal = Journal::new(settings, Some(SavedCheckpoint::new(checkpoint)), samples, job.names());
-    let mut rows = CheckpointRows::new(source, &checkpoint.files, plans);
+    let mut rows = CheckpointRows::new(source, &checkpoint.files, plans, stamps);
     build(&mut job, &mut rows, sink, options.originals, options.tell, progress).await
 }
 

@@ -143,3 +143,44 @@ fn a_file_with_a_table_of_its_own_is_not_the_one_that_the_manifest_knows() {
     assert_eq!(split_again(&store).expect("made good").len(), 1);
     assert!(objects(&store) == golden);
 }
+
+#[test]
+fn a_source_that_is_written_to_while_it_is_split_makes_no_model() {
+    use crate::store::FileStore;
+    use std::fs;
+    let (source, table) = checkpoint(false, Encoding::BF16);
+    let golden = |bytes: &BTreeMap<String, Vec<u8>>| {
+        let (store, source): (_, MemoryStore) = (MemoryStore::new(), bytes.clone().into_iter().collect());
+        block_on(split(&table, &spec(false), &source, &store, &options(Weights::Original), &mut go)).expect("split");
+        objects(&store)
+    };
+    let old = objects(&source);
+    // Another fine-tune: only one weight differs, far from what samples look at.
+    let mut new = old.clone();
+    new.get_mut("b.safetensors").expect("there")[0] ^= 1;
+    for replace in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        old.iter().for_each(|(name, bytes)| fs::write(path(name), bytes).expect("written"));
+        let (source, sink) = (FileStore::open(folder.path()).expect("opened"), MemoryStore::new());
+        let mut written = false;
+        let mut overwrite = |_: crate::shard::Progress<'_>| {
+            if !std::mem::replace(&mut written, true) {
+                // The clock of a file system may tick no faster than this.
+                std::thread::sleep(std::time::Duration::from_millis(12));
+                if replace {
+                    fs::remove_file(path("b.safetensors")).expect("removed");
+                }
+                fs::write(path("b.safetensors"), &new["b.safetensors"]).expect("written");
+            }
+            std::ops::ControlFlow::Continue(())
+        };
+        let options = options(Weights::Original);
+        let error = block_on(split(&table, &spec(false), &source, &sink, &options, &mut overwrite)).expect_err("mixed");
+        assert!(error.to_string().contains("b.safetensors: was written to or replaced"), "{error}");
+        assert!(sink.get(MANIFEST).is_none(), "no model");
+        let source = FileStore::open(folder.path()).expect("opened");
+        block_on(split(&table, &spec(false), &source, &sink, &options, &mut go)).expect("starts over");
+        assert!(objects(&sink) == golden(&new), "nothing of the old one is left");
+    }
+}

@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// The journal's name in the folder of a model that is being made.
 pub(crate) const NAME: &str = "split.journal.json";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Largest journal and largest tokenizer that are read.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -36,6 +36,8 @@ pub(in crate::shard) struct Journal {
     /// For each file of the checkpoint a hash of samples of its content: two fine-tunes have the same names, lengths and
     /// headers.
     samples: BTreeMap<String, String>,
+    /// What the store knows each of them by while the split lasts, and no longer: a copy has other times.
+    stamps: BTreeMap<String, String>,
     /// The files that are made, without their sums.
     pub(super) files: Vec<String>,
     /// Whether files of the checkpoint may have been deleted.
@@ -90,10 +92,10 @@ impl Journal {
     pub(in crate::shard) fn new(
         options: Value,
         checkpoint: Option<SavedCheckpoint>,
-        samples: BTreeMap<String, String>,
+        (samples, stamps): (BTreeMap<String, String>, BTreeMap<String, String>),
         files: Vec<String>,
     ) -> Self {
-        Self { version: VERSION, options, checkpoint, samples, files, deleting: false }
+        Self { version: VERSION, options, checkpoint, samples, stamps, files, deleting: false }
     }
 
     /// Whether a run with this journal makes the same files from the same content as an earlier run. Samples of files
@@ -107,6 +109,7 @@ impl Journal {
             && self.files == earlier.files
             && earlier.samples.iter().all(|(name, sample)| same(name, sample))
             && self.samples.keys().all(|name| earlier.samples.contains_key(name))
+            && earlier.stamps.iter().all(|(name, stamp)| self.stamps.get(name).is_none_or(|own| own == stamp))
     }
 
     /// The hash that a finished model keeps of all this.

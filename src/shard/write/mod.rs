@@ -18,6 +18,7 @@ mod journal;
 pub type Tell<'a> = &'a dyn Fn(&str);
 
 use folder::Earlier;
+pub(crate) use journal::NAME as JOURNAL;
 pub(super) use journal::{Journal, SavedCheckpoint};
 pub use journal::{has_deleted, saved_checkpoint};
 
@@ -58,6 +59,11 @@ pub(super) trait Rows: MaybeSend {
 
     /// Appends rows of a tensor, as stored.
     fn rows<'a>(&'a mut self, tensor: usize, rows: Range<u64>, out: &'a mut Vec<u8>) -> BoxFuture<'a, Result<()>>;
+
+    /// Checks that what the rows come from is still what it was.
+    fn check_source(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Job {
@@ -197,6 +203,7 @@ async fn write_all(
         let shard = &job.shards[index];
         if !done.contains_key(&shard.name) {
             let file = file::write_shard(sink, shard, &job.tensors, rows, &mut counter).await?;
+            rows.check_source()?;
             if originals.is_some() {
                 file::read_back(sink, &file).await?;
             }

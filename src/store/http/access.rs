@@ -120,11 +120,11 @@ fn has_expired(status: u16) -> bool {
 }
 
 fn hopeless(message: &str) -> Failure {
-    Failure { message: message.to_owned(), hopeless: true }
+    Failure { message: message.to_owned(), hopeless: true, no_host: false }
 }
 
 /// `https://host:port` of an address.
-fn origin(url: &str) -> &str {
+pub(super) fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |scheme| scheme + 3);
     let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |end| host + end);
     &url[..end]

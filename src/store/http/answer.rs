@@ -30,7 +30,12 @@ pub(super) struct Head {
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// The network, or a server that may recover; after so many seconds, where the server said so.
-    Passing { message: String, wait_s: Option<f64> },
+    Passing {
+        message: String,
+        wait_s: Option<f64>,
+        /// No address is known for the host's name.
+        no_host: bool,
+    },
     /// A server that breaks the rules: once more, because a proxy between may have, and then the error.
     Broken(Error),
     /// Nothing will change.
@@ -39,7 +44,7 @@ pub(super) enum Trouble {
 
 impl Trouble {
     pub(super) fn passing(message: impl Into<String>) -> Self {
-        Self::Passing { message: message.into(), wait_s: None }
+        Self::Passing { message: message.into(), wait_s: None, no_host: false }
     }
 }
 
@@ -87,7 +92,11 @@ fn refusal(status: u16, head: &Head) -> Trouble {
              file that is not there",
         ),
         408 | 425 | 429 | 500..=599 => {
-            return Trouble::Passing { message: format!("the host answers {status}"), wait_s: retry_after(head) };
+            return Trouble::Passing {
+                message: format!("the host answers {status}"),
+                wait_s: retry_after(head),
+                no_host: false,
+            };
         }
         _ => (ErrorKind::Io, "the host does not hand out the file", "check the address"),
     };

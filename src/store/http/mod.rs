@@ -101,11 +101,15 @@ struct Failure {
     message: String,
     /// Another attempt would end the same way.
     hopeless: bool,
+    /// The host's name leads nowhere.
+    no_host: bool,
 }
 
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
-        if failure.hopeless {
+        if failure.no_host {
+            Self::Passing { message: failure.message, wait_s: None, no_host: true }
+        } else if failure.hopeless {
             Self::Final(Error::new(ErrorKind::Network, failure.message).remedy(host::REMEDY))
         } else {
             Self::passing(failure.message)
@@ -339,6 +343,13 @@ impl HttpStore {
     }
 
     async fn again(&self, attempts: &mut Attempts<'_>, trouble: Trouble) -> Result<()> {
+        // A name that has not worked yet is wrong, or there is no network; one that has may work again.
+        let trouble = match trouble {
+            Trouble::Passing { message, no_host: true, .. } if self.bytes_received.load(Ordering::Relaxed) == 0 => {
+                Trouble::Final(Error::new(ErrorKind::Network, message).remedy(host::REMEDY))
+            }
+            trouble => trouble,
+        };
         attempts.next(trouble).await?;
         self.retries.fetch_add(1, Ordering::Relaxed);
         Ok(())

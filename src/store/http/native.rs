@@ -13,7 +13,7 @@ use ureq::http::{HeaderMap, HeaderName, header};
 use ureq::typestate::AgentScope;
 use ureq::{Agent, BodyReader};
 
-use super::access::{Access, Token};
+use super::access::{Access, Token, origin};
 use super::answer::{Head, Trouble};
 use super::{Ask, Failure, HttpOptions};
 
@@ -65,7 +65,7 @@ impl Client {
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, token.bearer());
         }
-        let response = request.call().map_err(failure)?;
+        let response = request.call().map_err(|error| refused(error, url))?;
         let head = head(response.status().as_u16(), response.headers());
         Ok(Response { head, body: response.into_body().into_reader(), chunk: Vec::new() })
     }
@@ -123,6 +123,29 @@ impl Response {
     }
 }
 
+/// The failure of a request that got no answer.
+fn refused(error: ureq::Error, url: &str) -> Failure {
+    if !is_unresolved(&error) {
+        return failure(error);
+    }
+    let host = origin(url).split_once("://").map_or(url, |(_, host)| host);
+    Failure { message: format!("the host {host} cannot be found ({error})"), hopeless: false, no_host: true }
+}
+
+/// Whether the system knows no address of the host's name. It has no kind of its own for that.
+fn is_unresolved(error: &ureq::Error) -> bool {
+    /// Windows' codes from "host not found" to "no data of this name".
+    const UNKNOWN_NAME: std::ops::RangeInclusive<i32> = 11_001..=11_004;
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::Timeout(ureq::Timeout::Resolve) => true,
+        ureq::Error::Io(error) => {
+            error.to_string().contains("lookup address")
+                || error.raw_os_error().is_some_and(|code| UNKNOWN_NAME.contains(&code))
+        }
+        _ => false,
+    }
+}
+
 fn failure(error: ureq::Error) -> Failure {
     use ureq::Error as Ureq;
     let hopeless = match &error {
@@ -131,7 +154,7 @@ fn failure(error: ureq::Error) -> Failure {
         Ureq::Timeout(_) | Ureq::HostNotFound | Ureq::ConnectionFailed | Ureq::Protocol(_) | Ureq::BodyStalled => false,
         _ => true,
     };
-    Failure { message: format!("the request failed: {error}"), hopeless }
+    Failure { message: format!("the request failed: {error}"), hopeless, no_host: false }
 }
 
 /// Waits.

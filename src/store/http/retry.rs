@@ -49,7 +49,7 @@ impl<'a> Attempts<'a> {
                 }
                 None
             }
-            Trouble::Passing { message, wait_s } => {
+            Trouble::Passing { message, wait_s, .. } => {
                 if self.failed >= self.options.attempts {
                     let message = format!("{message} (attempt {} of {})", self.failed, self.options.attempts);
                     return Err(Error::new(ErrorKind::Network, message).remedy(host::REMEDY));

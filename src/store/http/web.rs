@@ -42,7 +42,8 @@ impl Client {
         if let Some(range) = &ask.range {
             request = request.header("Range", range);
         }
-        let request = request.build().map_err(|error| Failure { message: error.to_string(), hopeless: true })?;
+        let request =
+            request.build().map_err(|error| Failure { message: error.to_string(), hopeless: true, no_host: false })?;
         let response = self.in_time(request.send()).await?.map_err(|error| passing(error.to_string()))?;
         let text = |name: &str| response.headers().get(name);
         let head = Head {
@@ -121,11 +122,11 @@ fn milliseconds(seconds: f64) -> u32 {
 }
 
 fn passing(message: impl Into<String>) -> Failure {
-    Failure { message: message.into(), hopeless: false }
+    Failure { message: message.into(), hopeless: false, no_host: false }
 }
 
 fn hopeless(what: &str, error: &JsValue) -> Failure {
-    Failure { message: shown(what, error), hopeless: true }
+    Failure { message: shown(what, error), hopeless: true, no_host: false }
 }
 
 fn shown(what: &str, error: &JsValue) -> String {

@@ -12,12 +12,13 @@ mod score;
 mod serve;
 mod turns;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use tilestream::Result;
+use tilestream::{Result, source};
 use tilestream_split::exit_code;
 
 use args::{Cli, Command};
@@ -30,7 +31,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.verbose);
     let stop = Arc::new(AtomicBool::new(false));
-    match run(cli.command, &stop) {
+    let mut result = run(&cli.command, &stop);
+    if let Err(error) = &result
+        && may_start_again(&cli.command)
+        && source::will_be_repaired(error)
+        && !run::has_shown()
+    {
+        eprintln!("{error}");
+        result = run(&cli.command, &stop);
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tilestream: {error}");
@@ -39,21 +49,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, stop: &Arc<AtomicBool>) -> Result<()> {
+/// Whether a command that has printed nothing can be begun anew.
+fn may_start_again(command: &Command) -> bool {
+    match command {
+        // What came from standard input is gone.
+        Command::Run(args) => args.prompts.as_deref() != Some(Path::new("-")),
+        command => matches!(command, Command::Bench(_) | Command::Score(_) | Command::Inspect(_)),
+    }
+}
+
+fn run(command: &Command, stop: &Arc<AtomicBool>) -> Result<()> {
     if !matches!(command, Command::Chat(_) | Command::Serve(_)) {
         stop_on_interrupt(stop);
     }
     match command {
-        Command::Split(args) => tilestream_split::run_split(&args, stop),
-        Command::Verify(args) => tilestream_split::run_verify(&args, stop),
-        Command::Synth(args) => tilestream_split::run_synth(&args, stop),
-        Command::Run(args) => run::run(&args, stop),
-        Command::Chat(args) => chat::chat(&args, stop),
-        Command::Bench(args) => bench::bench(&args, stop),
-        Command::Score(args) => score::score(&args, stop),
-        Command::Inspect(args) => inspect::inspect(&args, stop),
-        Command::Serve(args) => serve::serve(&args),
-        Command::Devices(args) => devices::devices(&args),
+        Command::Split(args) => tilestream_split::run_split(args, stop),
+        Command::Verify(args) => tilestream_split::run_verify(args, stop),
+        Command::Synth(args) => tilestream_split::run_synth(args, stop),
+        Command::Run(args) => run::run(args, stop),
+        Command::Chat(args) => chat::chat(args, stop),
+        Command::Bench(args) => bench::bench(args, stop),
+        Command::Score(args) => score::score(args, stop),
+        Command::Inspect(args) => inspect::inspect(args, stop),
+        Command::Serve(args) => serve::serve(args),
+        Command::Devices(args) => devices::devices(args),
     }
 }
 

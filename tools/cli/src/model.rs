@@ -8,14 +8,11 @@ use std::time::Duration;
 
 use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::CancelToken;
-use tilestream::store::cache::{CachePlace, FolderCache};
-use tilestream::store::{FileStore, HttpStore, ReadMode};
+use tilestream::store::ReadMode;
 use tilestream::{
-    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace,
+    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace, source,
 };
-use tilestream_split::size::show_size;
-use tilestream_split::{Reporter, cache_dir};
-use xxhash_rust::xxh3::xxh3_64;
+use tilestream_split::Reporter;
 
 use crate::args::{Activations, GenerationArgs, Io, Kv, ModelArgs};
 
@@ -25,46 +22,16 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Opens the split model that MODEL stands for: at a web address, in a folder, or made of a checkpoint first, which may
 /// lie on a hub.
 pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
-    if let Some(address) = web_address(args) {
-        return open_address(address, args).await;
-    }
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
     let mut update = |progress: tilestream::shard::Progress<'_>| reporter.update(progress);
-    let split = tilestream_split::open_or_split(&args.model, &args.hub, args.shards_dir.as_deref(), &mut update);
-    let folder = tilestream_split::stoppable(stop, split).await?;
-    drop(reporter);
-    ModelFiles::open(Arc::new(FileStore::open(folder)?)).await
+    let options = args.hub.options(args.shards_dir.as_deref());
+    let files = source::open(&args.model, &options, &tilestream_split::say, &mut update);
+    tilestream_split::stoppable(stop, files).await
 }
 
 /// MODEL, where it is a web address.
 pub fn web_address(args: &ModelArgs) -> Option<&str> {
-    args.model.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"))
-}
-
-/// Opens the model that a static host serves, and keeps what is fetched of it on this machine.
-async fn open_address(address: &str, args: &ModelArgs) -> Result<ModelFiles> {
-    let store = HttpStore::new(address)?;
-    let parent = match &args.shards_dir {
-        Some(folder) => folder.clone(),
-        None => cache_dir()?.join("web"),
-    };
-    // The query string may be a signature that changes, and is no part of what the model is.
-    let known = store.folder().trim_end_matches('/').to_owned();
-    let name: String =
-        known.rsplit('/').next().unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-    let place = FolderCache::create(parent.join(format!("{name}-{:016x}", xxh3_64(known.as_bytes()))))?;
-    if !place.is_writer() {
-        eprintln!("another process stores this model; this one reads what is there and fetches the rest");
-    }
-    let files = ModelFiles::open_remote(Arc::new(store), &place).await?;
-    if let Some(cache) = files.model().verified().cache() {
-        let (kept, total) = (show_size(cache.kept_bytes()), show_size(cache.total_bytes()));
-        eprintln!(
-            "{known}: {kept} of {total} lie in {}; the rest is fetched as it is needed",
-            place.folder().display()
-        );
-    }
-    Ok(files)
+    source::address_of(&args.model)
 }
 
 /// Load options of the arguments. `needed`: positions that are going to be used, over all sequences.

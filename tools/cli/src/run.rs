@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tilestream::{ErrorKind, Message, ModelText, Result};
@@ -68,8 +68,17 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
+/// Whether anything went to stdout.
+static SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// Whether anything went to stdout.
+pub fn has_shown() -> bool {
+    SHOWN.load(Ordering::Relaxed)
+}
+
 /// Writes to stdout at once; a reader that went away is an error like any other.
 pub fn show(text: &str) -> Result<()> {
+    SHOWN.fetch_or(!text.is_empty(), Ordering::Relaxed);
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| tilestream::Error::io(error, "standard output"))

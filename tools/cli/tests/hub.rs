@@ -269,8 +269,21 @@ fn a_local_path_goes_first_and_what_is_neither_says_so() {
     assert!(hub.take_seen().is_empty(), "the hub is not asked");
     let text = shell.fails("not-there", &[]);
     assert!(text.contains("not-there") && text.contains("ORG/NAME"), "{text}");
-    let text = shell.fails("org/absent", &[]);
+    let text = shell.fails("other/absent", &[]);
     assert!(text.contains("no such file or folder here") && text.contains("check the name"), "{text}");
+    hub.take_seen();
+    // A folder that is there can only be meant as one, and so can what ends like a file.
+    for (path, meant) in
+        [("org/nmae", "did you mean org/name?"), ("absent.gguf", "check the path"), ("./x", "ORG/NAME")]
+    {
+        let text = shell.fails(path, &[]);
+        assert!(text.contains(meant), "{text}");
+    }
+    assert!(hub.take_seen().is_empty(), "the hub is not asked");
+    // The Hub's first models have no organisation.
+    let text = shell.fails("gpt2", &[]);
+    assert!(text.contains("gpt2: there is no such file or folder here, so the Hub was asked"), "{text}");
+    assert!(hub.take_seen().iter().any(|seen| seen.path.contains("models/gpt2")), "the hub is asked");
     let text = shell.fails(&format!("{REPO}@v9"), &[]);
     assert!(text.contains("\"v9\""), "{text}");
     let text = shell.fails(REPO, &["--file", "model.safetensors"]);

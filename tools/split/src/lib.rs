@@ -12,16 +12,14 @@ use serde_json::Value;
 use tilestream::checkpoint::Checkpoint;
 use tilestream::shard::split::{SplitOptions, Weights, has_deleted, notice, split};
 use tilestream::shard::synth::{SynthOptions, preset, synth, with_layers};
-use tilestream::shard::{MANIFEST, Manifest, verify};
+use tilestream::shard::{MANIFEST, Manifest, OnProgress, verify};
 use tilestream::store::{FileStore, FolderSink, Originals, Store};
-use tilestream::{Error, ErrorKind, Result, plan};
+use tilestream::{Error, ErrorKind, Result, plan, source};
 
-mod checkpoint;
 mod hub;
 mod progress;
 pub mod size;
 
-pub use checkpoint::{cache_dir, open_or_split};
 pub use hub::{HubArgs, stoppable};
 pub use progress::Reporter;
 use size::{parse_size, show_size};
@@ -109,25 +107,26 @@ impl From<WeightsArg> for Weights {
 pub fn run_split(args: &SplitArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let sink = FolderSink::create(&args.out)?;
     let result = block_on(stoppable(stop, split_into(args, &sink, stop)));
-    checkpoint::remove_if_empty(sink);
+    source::remove_if_empty(sink);
     let manifest = to_continue(result, "split")?;
     tell_end("split", &manifest, args.out.display());
     Ok(())
 }
 
 async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>) -> Result<Manifest> {
+    let options = args.hub.options(None);
     if !args.delete_original
-        && let Some(repo) = hub::repo_of(&args.checkpoint)?
+        && let Some(repo) = source::hub_repo(&args.checkpoint)?
     {
-        let store = hub::open(&repo, &args.hub).await?;
-        let checkpoint = hub::checkpoint(&store, &args.hub).await?;
+        let store = source::open_hub(&repo, &options).await?;
+        let checkpoint = source::hub_checkpoint(&store, &options, &say).await?;
         return split_from(args, &store, None, &checkpoint, repo.name().to_owned(), sink, stop).await;
     }
-    args.hub.check_unused()?;
+    options.check_local()?;
     let (store, checkpoint) = if has_deleted(sink).await? {
-        checkpoint::open_saved(&args.checkpoint, sink).await?
+        source::open_saved(&args.checkpoint, sink).await?
     } else {
-        match checkpoint::open(&args.checkpoint, &args.hub).await {
+        match source::open_checkpoint(&args.checkpoint, &options.ignored_fields).await {
             // The last run was stopped after its very last step but one.
             Err(error) if error.kind() == ErrorKind::NotFound && args.delete_original => {
                 let error = error.remedy("--delete-original is for a checkpoint on this machine");
@@ -139,8 +138,26 @@ async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>)
         }
     };
     let originals = args.delete_original.then_some(&store as &dyn Originals);
-    let name = checkpoint::name_of(&args.checkpoint);
+    let name = source::name_of(&args.checkpoint);
     split_from(args, &store, originals, &checkpoint, name, sink, stop).await
+}
+
+/// The folder of the split model that `model` stands for: see [`source::split_folder`]. Notices go to stderr.
+///
+/// # Errors
+/// As [`source::split_folder`].
+pub async fn open_or_split(
+    model: &Path,
+    hub: &HubArgs,
+    shards_dir: Option<&Path>,
+    progress: &mut OnProgress<'_>,
+) -> Result<PathBuf> {
+    source::split_folder(model, &hub.options(shards_dir), &say, progress).await
+}
+
+/// Says on stderr what the library has to tell.
+pub fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 /// The manifest of a finished model whose original is gone, every block of it verified.
@@ -202,7 +219,7 @@ pub fn run_synth(args: &SynthArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let mut reporter = Reporter::new("writing", Arc::clone(stop));
     let result = block_on(synth(&config, &spec, &sink, &options, &mut |progress| reporter.update(progress)));
     drop(reporter);
-    checkpoint::remove_if_empty(sink);
+    source::remove_if_empty(sink);
     let manifest = to_continue(result, "synth")?;
     tell_end("wrote", &manifest, args.out.display());
     Ok(())

@@ -16,9 +16,11 @@ use crate::{Error, ErrorKind, Result};
 mod listing;
 mod refusal;
 mod run;
+mod spool;
 
 use listing::{Entry, Listing};
 use run::Runs;
+use spool::Spool;
 
 /// Where the Hub is, unless a mirror is named.
 const ENDPOINT: &str = "https://huggingface.co";
@@ -45,6 +47,14 @@ impl HubRepo {
     /// # Errors
     /// [`ErrorKind::Argument`] where it is no such name.
     pub fn parse(text: &str) -> Result<Self> {
+        Self::parse_any(text).and_then(|repo| if repo.id.contains('/') { Ok(repo) } else { Err(no_name(text)) })
+    }
+
+    /// The same, and names without an organisation, which the Hub's first models have: it redirects to where they lie now.
+    ///
+    /// # Errors
+    /// As [`HubRepo::parse`].
+    pub fn parse_any(text: &str) -> Result<Self> {
         let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
         let is_part = |part: &str| {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -56,16 +66,15 @@ impl HubRepo {
                 && !part.contains("..")
                 && !part.contains("--")
         };
-        let is_id = id.split_once('/').is_some_and(|(organisation, name)| is_part(organisation) && is_part(name));
+        let (organisation, name) = id.split_once('/').unwrap_or(("legacy", id));
+        let is_id = is_part(organisation) && is_part(name);
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._/".contains(&b);
         let is_revision =
             (1..=255).contains(&revision.len()) && revision.bytes().all(plain) && !revision.contains("..");
         if is_id && is_revision {
             return Ok(Self { id: id.to_owned(), revision: revision.to_owned(), folder: Vec::new() });
         }
-        let shown: String = text.chars().take(120).collect();
-        let error = Error::new(ErrorKind::Argument, format!("{shown:?} is no name of a model on the Hub"));
-        Err(error.remedy("write ORG/NAME or ORG/NAME@REVISION"))
+        Err(no_name(text))
     }
 
     /// A folder of the repository in place of its first level: `Q4_K_M`, or `a/b`.
@@ -139,6 +148,7 @@ pub struct HubStore {
     commit: String,
     listing: Listing,
     runs: Runs,
+    spool: Spool,
 }
 
 impl HubStore {
@@ -178,7 +188,7 @@ impl HubStore {
         let listing = list(&http, &api, &commit, &repo.folder).await.map_err(named)?;
         let folder: String = repo.folder.iter().map(|name| encode_part(name) + "/").collect();
         http.address = Address::parse(&format!("{page}/resolve/{commit}/{folder}"))?;
-        Ok(Self { http, commit, listing, runs: Runs::default() })
+        Ok(Self { http, commit, listing, runs: Runs::default(), spool: Spool::default() })
     }
 
     /// The commit that is read.
@@ -203,6 +213,12 @@ impl HubStore {
             .get(name)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "the repository has no such file").file(self.describe(name)))
     }
+}
+
+fn no_name(text: &str) -> Error {
+    let shown: String = text.chars().take(120).collect();
+    let error = Error::new(ErrorKind::Argument, format!("{shown:?} is no name of a model on the Hub"));
+    error.remedy("write ORG/NAME or ORG/NAME@REVISION")
 }
 
 /// The commit of a revision.
@@ -245,7 +261,15 @@ impl Store for HubStore {
                 let wanted = offset_bytes..end.unwrap_or(u64::MAX);
                 return Err(past_the_end(&wanted).file(self.describe(name)));
             }
+            if self.http.ignores_ranges() && !buffer.is_empty() {
+                return self.spool.read(&self.http, (name, len_bytes), offset_bytes, buffer).await;
+            }
             let filled = self.runs.fill(&self.http, name, offset_bytes, buffer).await;
+            // A host may have shown only now that it knows no ranges.
+            if self.http.ignores_ranges() && filled < buffer.len() {
+                let offset_bytes = offset_bytes + filled as u64;
+                return self.spool.read(&self.http, (name, len_bytes), offset_bytes, &mut buffer[filled..]).await;
+            }
             self.http.read_at(name, offset_bytes + filled as u64, &mut buffer[filled..]).await
         })
     }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use super::super::answer::{Body, judge};
@@ -71,8 +72,11 @@ impl Runs {
         let url = http.address.of(name).ok()?;
         let ask = Ask { url: &url, range: Some(format!("bytes={}-{}", range.start, range.end - 1)), fresh: false };
         let response = http.send(&ask).await.ok()?;
-        let is_range = judge(&response.head, Some(&range)).is_ok_and(|body| body == Body::Range);
-        is_range.then(|| Run { name: name.to_owned(), range, response, rest: Vec::new() })
+        let body = judge(&response.head, Some(&range)).ok()?;
+        if body == Body::Whole {
+            http.ignores_ranges.store(true, Ordering::Relaxed);
+        }
+        (body == Body::Range).then(|| Run { name: name.to_owned(), range, response, rest: Vec::new() })
     }
 }
 
