@@ -25,7 +25,7 @@ pub use checksum::{SumsWriter, sums_name};
 pub use model::{Model, VectorRun};
 pub use verified::VerifiedReader;
 pub use verify::{Finding, verify};
-pub(crate) use write::JOURNAL;
+pub use write::JOURNAL;
 
 /// The manifest's name in a model's folder. It is written last: a folder without it is not a model.
 pub const MANIFEST: &str = "manifest.json";

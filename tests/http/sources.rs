@@ -54,8 +54,9 @@ fn a_folder_a_file_a_split_model_and_an_address_are_opened() {
 #[test]
 fn a_split_that_is_asked_to_stop_stops() {
     let folder = tempfile::tempdir().expect("a folder");
-    let opened = open(&data("small/gqa"), &options(folder.path()), &|_| (), &mut |_| ControlFlow::Break(()));
-    assert_eq!(block_on(opened).err().map(|error| error.kind()), Some(ErrorKind::Cancelled));
+    let (model, options) = (data("small/gqa"), options(folder.path()));
+    let stopped = block_on(open(&model, &options, &|_| (), &mut |_| ControlFlow::Break(())));
+    assert_eq!(stopped.err().map(|error| error.kind()), Some(ErrorKind::Cancelled));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::store::{ModelSink, Store, check_name};
 use crate::{Error, ErrorKind, Result};
 
 /// The journal's name in the folder of a model that is being made.
-pub(crate) const NAME: &str = "split.journal.json";
+pub const NAME: &str = "split.journal.json";
 const VERSION: u32 = 4;
 /// Largest journal and largest tokenizer that are read.
 const MAX_BYTES: u64 = 256 << 20;

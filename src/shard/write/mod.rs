@@ -18,7 +18,7 @@ mod journal;
 pub type Tell<'a> = &'a dyn Fn(&str);
 
 use folder::Earlier;
-pub(crate) use journal::NAME as JOURNAL;
+pub use journal::NAME as JOURNAL;
 pub(super) use journal::{Journal, SavedCheckpoint};
 pub use journal::{has_deleted, saved_checkpoint};
 
