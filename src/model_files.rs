@@ -11,7 +11,7 @@ use crate::shard::Model;
 use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
 use crate::stream::tiles::Piece;
-use crate::text::{ChatTemplate, Message, ReasoningFormat, Tokenizer, stop_token_ids};
+use crate::text::{ChatTemplate, Message, ReasoningFormat, Tokenizer, join_ends, stop_token_ids};
 use crate::{Error, ErrorKind, Result};
 
 /// The model's files, without a GPU: its plan, tokenizer and chat template.
@@ -64,7 +64,7 @@ impl ModelFiles {
                 }
                 let mut bytes = vec![0; len];
                 model.verified().read(index as u32, 0, &mut Window::from_slice(&mut bytes)).await?;
-                Some(Arc::new(Tokenizer::from_bytes(&bytes)?))
+                Some(Arc::new(Tokenizer::with_config(&bytes, manifest.tokenizer_config.as_ref())?))
             }
         };
         let template = match &manifest.tokenizer_config {
@@ -73,7 +73,11 @@ impl ModelFiles {
         };
         let lookup = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.id(token));
         let (generation, tokens) = (manifest.generation_config.as_ref(), manifest.tokenizer_config.as_ref());
-        let stop_ids = stop_token_ids(&manifest.config, generation, tokens, lookup)?.into_iter().collect();
+        let mut stop_ids = stop_token_ids(&manifest.config, generation, tokens, lookup)?;
+        if let Some(tokenizer) = &tokenizer {
+            join_ends(&mut stop_ids, tokenizer, template.as_deref());
+        }
+        let stop_ids = stop_ids.into_iter().collect();
         let reasoning =
             tokenizer.as_ref().and_then(|tokenizer| ReasoningFormat::detect(tokenizer, tokens)).map(Arc::new);
         let text = ModelText { tokenizer, template, stop_ids, reasoning };

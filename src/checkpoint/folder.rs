@@ -12,7 +12,7 @@ use super::read::{
     CONFIG_CAP, TOKENIZER_CAP, UniqueMap, json_if_there, len_if_there, malformed_json, read_if_there, read_range,
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
-use super::{Checkpoint, gguf, pytorch, tied, tokenizer_files};
+use super::{Checkpoint, gguf, pytorch, tied, token_lists, tokenizer_files};
 use crate::plan::TensorNames;
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
@@ -368,10 +368,11 @@ fn check_index(index: &BTreeMap<String, String>, tensors: &[Found], is_tied: boo
     Ok(())
 }
 
-/// `tokenizer_config.json`, with the chat template that newer checkpoints keep in a file of its own.
+/// `tokenizer_config.json`, with the tokens that older checkpoints list in files of their own, and the chat template that
+/// newer ones keep in one.
 async fn tokenizer_config(store: &dyn Store) -> Result<Option<Value>> {
     const TEMPLATE: &str = "chat_template.jinja";
-    let config = json_if_there(store, "tokenizer_config.json").await?;
+    let config = token_lists::merged(store, json_if_there(store, "tokenizer_config.json").await?).await?;
     let template = match read_if_there(store, TEMPLATE, CONFIG_CAP).await? {
         Some(template) => Value::String(String::from_utf8(template).map_err(|error| {
             let message = "the chat template is not UTF-8";

@@ -71,7 +71,10 @@ fn a_single_file_is_opened_with_what_lies_beside_it() -> Result<()> {
     assert_eq!(checkpoint.config["model_type"], "llama");
     assert_eq!(checkpoint.generation_config, Some(json!({ "eos_token_id": [1, 2] })));
     assert_eq!(checkpoint.tokenizer.as_deref(), Some(&b"{...}"[..]));
-    assert_eq!(checkpoint.tokenizer_config, Some(json!({ "bos_token": "<s>", "chat_template": "new" })));
+    assert_eq!(
+        checkpoint.tokenizer_config,
+        Some(json!({ "bos_token": "<s>", "added_tokens_decoder": {}, "chat_template": "new" }))
+    );
     assert!(!checkpoint.quantized);
     let bare = run(&Memory::new([config(), (SINGLE, single())]), None)?;
     assert_eq!((bare.tokenizer, bare.tokenizer_config, bare.generation_config), (None, None, None));

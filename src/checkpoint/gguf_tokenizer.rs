@@ -72,10 +72,15 @@ impl GgufTokenizer {
     }
 }
 
-/// The id of a special token. Older files write 2^32 - 1 for one that is not set.
+/// The id of a special token. Older files write 2^32 - 1, or -1, for one that is not set; and some name a padding token that
+/// the vocabulary lost, which nothing needs.
 fn token_id(metadata: &Metadata, name: &str, tokens: usize) -> Result<Option<u32>> {
     let key = format!("tokenizer.ggml.{name}_token_id");
+    if metadata.f64(&key).is_ok_and(|id| id.is_some_and(|id| id < 0.0)) {
+        return Ok(None);
+    }
     match metadata.u32(&key)?.filter(|id| *id != u32::MAX) {
+        Some(id) if id as usize >= tokens && name == "padding" => Ok(None),
         Some(id) if id as usize >= tokens => {
             Err(Error::new(ErrorKind::Malformed, format!("'{key}' is {id} in a vocabulary of {tokens}")))
         }

@@ -13,6 +13,7 @@ pub mod safetensors;
 #[cfg(test)]
 mod testing;
 mod tied;
+mod token_lists;
 pub mod tokenizer_files;
 
 pub use folder::{open, open_ignoring, parse_index};

@@ -95,6 +95,10 @@ impl GgufWriter {
         self.raw(key, 4, &value.to_le_bytes())
     }
 
+    pub fn i32(self, key: &str, value: i32) -> Self {
+        self.raw(key, 5, &value.to_le_bytes())
+    }
+
     pub fn f32(self, key: &str, value: f32) -> Self {
         self.raw(key, 6, &value.to_le_bytes())
     }

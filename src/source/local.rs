@@ -25,7 +25,7 @@ pub(super) async fn open_in(store: &dyn Store, name: Option<&str>, ignored: &[St
     let mut checkpoint = checkpoint::open_ignoring(store, name, ignored).await?;
     // A split takes minutes; what the model could not be opened with is better refused now.
     if let Some(tokenizer) = &checkpoint.tokenizer {
-        Tokenizer::from_bytes(tokenizer)?;
+        Tokenizer::with_config(tokenizer, checkpoint.tokenizer_config.as_ref())?;
     } else if let Some(fields) = &checkpoint.gguf_tokenizer {
         checkpoint.tokenizer = Some(tokenizer_json(fields)?);
     } else if let Some(files) = &checkpoint.tokenizer_files {

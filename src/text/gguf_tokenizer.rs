@@ -13,7 +13,8 @@ use crate::{Error, ErrorKind, Result};
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
-/// `tokenizer.json` for the tokenizer of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's BPE (`llama`).
+/// `tokenizer.json` for the tokenizer of a GGUF file: byte-level BPE (`gpt2`), SentencePiece's BPE (`llama`), or
+/// that with merges in the file (`gemma4`).
 ///
 /// Of tokens with the same text the first keeps it. The result has been loaded once.
 ///
@@ -25,7 +26,7 @@ pub fn tokenizer_json(fields: &GgufTokenizer) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::Text, "the tokenizer has no tokens").remedy("get the file again"));
     }
     let value = match fields.model.as_str() {
-        "gpt2" => byte_level(fields)?,
+        "gpt2" | "gemma4" => byte_pairs(fields)?,
         "llama" => sentencepiece(fields)?,
         other => return Err(unknown(format!("tokenizer.ggml.model '{other}'"))),
     };
@@ -39,8 +40,9 @@ fn unknown(what: String) -> Error {
         .remedy("use the checkpoint that the file was made from, which has a tokenizer.json")
 }
 
-fn byte_level(fields: &GgufTokenizer) -> Result<Value> {
-    let name = fields.pre.as_deref().unwrap_or_default();
+fn byte_pairs(fields: &GgufTokenizer) -> Result<Value> {
+    let name = fields.pre.as_deref().filter(|_| fields.model != "gemma4").unwrap_or(&fields.model);
+    let name = if name == "gpt2" { "" } else { name };
     let pre = pre_tokenizers::find(name).ok_or_else(|| unknown(format!("tokenizer.ggml.pre '{name}'")))?;
     let merge = |merge: &String| {
         let (left, right) = merge.split_once(' ').ok_or_else(|| {
@@ -49,9 +51,15 @@ fn byte_level(fields: &GgufTokenizer) -> Result<Value> {
         Ok(json!([left, right]))
     };
     let merges = fields.merges.iter().map(merge).collect::<Result<Vec<_>>>()?;
+    let (added, around) = (added_tokens(fields), post_processor(fields, pre.add_bos));
+    if pre.plain {
+        let decoders = [replace("▁", " "), json!({ "type": "ByteFallback" }), json!({ "type": "Fuse" })];
+        let decoder = json!({ "type": "Sequence", "decoders": decoders });
+        let model = sentencepiece_bpe(vocab(fields), merges, unknown_text(fields), true);
+        return Ok(file(added, replace(" ", "▁"), pre.to_json(), around, decoder, model));
+    }
     let normalizer = if pre.nfc { json!({ "type": "NFC" }) } else { Value::Null };
     let model = byte_level_bpe(vocab(fields), merges, pre.ignore_merges);
-    let (added, around) = (added_tokens(fields), post_processor(fields, pre.add_bos));
     Ok(file(added, normalizer, pre.to_json(), around, byte_level_decoder(), model))
 }
 
@@ -66,11 +74,14 @@ fn sentencepiece(fields: &GgufTokenizer) -> Result<Value> {
     }
     let normalizer = json!({ "type": "Sequence", "normalizers": normalizers });
     let decoder = json!({ "type": "Sequence", "decoders": decoders });
-    let unknown = fields.unk.and_then(|id| fields.tokens.get(id as usize)).map(String::as_str);
     let score = |id| fields.scores.get(id).copied().unwrap_or(0.0);
     let pieces: Vec<_> = fields.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), score(id))).collect();
-    let model = sentencepiece_bpe(vocab(fields), merges_from_scores(&pieces)?, unknown, true);
+    let model = sentencepiece_bpe(vocab(fields), merges_from_scores(&pieces)?, unknown_text(fields), true);
     Ok(file(added_tokens(fields), normalizer, Value::Null, post_processor(fields, true), decoder, model))
+}
+
+fn unknown_text(fields: &GgufTokenizer) -> Option<&str> {
+    fields.unk.and_then(|id| fields.tokens.get(id as usize)).map(String::as_str)
 }
 
 fn vocab(fields: &GgufTokenizer) -> Value {

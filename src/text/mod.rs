@@ -5,7 +5,9 @@
 //! logits ─ Sampler ─▶ id ─ TextStream (TextDecoder, Reasoning, StopTexts, stop ids) ─▶ pieces of text
 //! ```
 
+mod added_tokens;
 mod chat;
+mod ends;
 mod gguf_tokenizer;
 mod normalizers;
 mod pieces;
@@ -20,6 +22,7 @@ mod tokenizer_files;
 mod tokenizer_parts;
 
 pub use chat::{ChatTemplate, Date, Message, RenderOptions};
+pub use ends::join_ends;
 pub use gguf_tokenizer::tokenizer_json;
 pub use reasoning::{Parts, Reasoning, ReasoningFormat};
 pub use sampler::{Sampler, SamplerOptions};

@@ -140,6 +140,8 @@ pub(super) fn token_text(value: &Value) -> Option<&str> {
 }
 
 fn collect_ids(value: Option<&Value>, file: &str, ids: &mut BTreeSet<u32>) -> Result<()> {
+    // -1 says that there is none.
+    let is_none = |value: &Value| value.as_i64().is_some_and(|id| id < 0);
     let id = |value: &Value| {
         let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
         id.ok_or_else(|| {
@@ -148,8 +150,9 @@ fn collect_ids(value: Option<&Value>, file: &str, ids: &mut BTreeSet<u32>) -> Re
     };
     match value {
         None | Some(Value::Null) => {}
+        Some(value) if is_none(value) => {}
         Some(Value::Array(list)) => {
-            for value in list {
+            for value in list.iter().filter(|value| !is_none(value)) {
                 ids.insert(id(value)?);
             }
         }
@@ -270,7 +273,14 @@ mod tests {
         let error = ids(json!({}), json!({"eos_token_id": ["x"]}), json!({})).unwrap_err();
         assert_eq!((error.kind(), error.file_name()), (ErrorKind::Malformed, Some("generation_config.json")));
         assert!(ids(json!({"eos_token_id": 5_000_000_000_u64}), json!({}), json!({})).is_err());
-        assert!(ids(json!({"eos_token_id": -1}), json!({}), json!({})).is_err());
+        for none in [json!(-1), json!([-1]), json!([-1, -100])] {
+            assert!(ids(json!({ "eos_token_id": none }), json!({}), json!({})).unwrap().is_empty());
+        }
+        assert_eq!(
+            ids(json!({}), json!({"eos_token_id": [-1, 3]}), json!({})).unwrap().into_iter().collect::<Vec<_>>(),
+            [3]
+        );
+        assert!(ids(json!({"eos_token_id": -1.5}), json!({}), json!({})).is_err());
     }
 
     #[test]

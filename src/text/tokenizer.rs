@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
+use super::added_tokens::Listed;
 use super::normalizers::Normalizer;
 use super::pieces::{Assembler, PieceDecoder};
 use super::tokenizer_check;
@@ -55,11 +56,31 @@ impl Tokenizer {
     pub(super) fn from_json(mut file: Value) -> Result<Self> {
         let decoder = PieceDecoder::new(&tokenizer_check::check(&mut file)?)?;
         let inner: Inner = serde_json::from_value(file).map_err(no_tokenizer)?;
-        let added = inner.get_added_tokens_decoder();
-        let specials = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
-        let added = added.into_keys().collect();
-        let ids = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        Ok(Self { inner, decoder, specials, added, ids })
+        Ok(Self { specials: HashSet::new(), added: HashSet::new(), ids: 0, inner, decoder }.counted())
+    }
+
+    /// Reads a `tokenizer.json` together with the tokens that the `tokenizer_config.json` beside it lists and names.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_bytes`]; [`ErrorKind::Text`] where the config's list is none, naming that file.
+    pub fn with_config(bytes: &[u8], config: Option<&Value>) -> Result<Self> {
+        let mut tokenizer = Self::from_bytes(bytes)?;
+        let Some(listed) = config.map(Listed::read).transpose()?.flatten() else { return Ok(tokenizer) };
+        let (first, special) = listed.additions(tokenizer.inner.get_added_tokens_decoder().values());
+        tokenizer.inner.add_tokens(&first);
+        tokenizer.inner.add_special_tokens(&special);
+        Ok(tokenizer.counted())
+    }
+
+    /// Finds out which tokens are added and special, and how many ids there are.
+    fn counted(mut self) -> Self {
+        let added = self.inner.get_added_tokens_decoder();
+        let vocabulary = self.inner.get_added_vocabulary();
+        let special = added.iter().filter(|(_, token)| vocabulary.is_special_token(&token.content));
+        self.specials = special.map(|(id, _)| *id).collect();
+        self.added = added.into_keys().collect();
+        self.ids = self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        self
     }
 
     /// One more than the greatest id, special tokens included. A model may have more rows than that.
@@ -98,7 +119,12 @@ impl Tokenizer {
 
     /// The id of a token that is looked for in a text before anything else, such as a mark of a chat.
     pub fn added_id(&self, token: &str) -> Option<u32> {
-        self.id(token).filter(|id| self.added.contains(id))
+        self.id(token).filter(|id| self.is_added(*id))
+    }
+
+    /// Whether a token is looked for in a text before anything else.
+    pub(super) fn is_added(&self, id: u32) -> bool {
+        self.added.contains(&id)
     }
 
     /// The text of `ids` with special tokens as they are written.
@@ -106,7 +132,7 @@ impl Tokenizer {
         let mut assembler = self.assembler();
         let mut text = String::new();
         for id in ids {
-            match self.token(*id).filter(|_| self.added.contains(id)) {
+            match self.token(*id).filter(|_| self.is_added(*id)) {
                 Some(token) => {
                     text += &assembler.finish();
                     text += &token;

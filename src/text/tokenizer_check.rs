@@ -13,11 +13,16 @@ use serde_json::{Map, Value, json};
 use crate::{Error, ErrorKind, Result};
 
 /// Ids stay below this, so that nothing sized by the vocabulary is unbounded.
-const MOST_IDS: u64 = 1 << 24;
+pub(super) const MOST_IDS: u64 = 1 << 24;
 /// Published expressions have a few hundred bytes; one that lists the symbols of a SentencePiece model has some thousand.
 const LONGEST_REGEX_BYTES: usize = 1 << 16;
-/// What the counted repetitions of one expression may multiply to, since they are expanded.
-const MOST_REPETITIONS: u64 = 1000;
+/// Elements of one expression, its counted repetitions written out. The largest that is published has a thousand.
+const MOST_ELEMENTS: u64 = 1 << 16;
+/// Added tokens are looked for all at once, by an automaton with a state for each of their bytes. Models that speak have
+/// some ten thousand.
+const MOST_ADDED: usize = 1 << 17;
+const MOST_ADDED_BYTES: usize = 2 << 20;
+const LONGEST_ADDED_BYTES: usize = 1024;
 /// Tokens that are put around a text.
 const MOST_TEMPLATE_PIECES: usize = 64;
 
@@ -138,20 +143,72 @@ fn check_pattern(fields: &Map<String, Value>) -> Result<()> {
     if text.len() > LONGEST_REGEX_BYTES {
         return Err(malformed(format!("a pattern has {} bytes", text.len())));
     }
-    if pattern.get("Regex").is_some() && repetitions(text) > MOST_REPETITIONS {
+    if pattern.get("Regex").is_some() && expanded(text) > MOST_ELEMENTS {
         return Err(malformed(format!("the pattern {text:?} repeats too often")));
     }
     Ok(())
 }
 
-/// The product of the greatest number in each `{…}`: an upper bound on how far the expression is expanded.
-fn repetitions(regex: &str) -> u64 {
-    let braces = regex.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(rest));
-    let greatest = |inside: &str| {
-        let numbers = inside.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
-        numbers.map(|digits| digits.parse().unwrap_or(u64::MAX)).max().unwrap_or(1)
-    };
-    braces.map(greatest).fold(1, |product: u64, count| product.saturating_mul(count.max(1)))
+/// How many elements a regular expression has when its counted repetitions are written out, which is what compiling it
+/// does: within each other they multiply, beside each other they add up.
+fn expanded(regex: &str) -> u64 {
+    let mut chars = regex.chars().peekable();
+    // Of each open group: the elements so far, and those of the last one, which a count repeats.
+    let mut groups = vec![(0u64, 0u64)];
+    while let Some(c) = chars.next() {
+        let element = match c {
+            '(' => {
+                groups.push((0, 0));
+                continue;
+            }
+            ')' if groups.len() > 1 => groups.pop().map_or(0, |(sum, _)| sum.max(1)),
+            '{' => {
+                let inside: String = std::iter::from_fn(|| chars.next_if(|c| *c != '}')).collect();
+                let (sum, last) = groups.last_mut().expect("the outermost stays");
+                let more = last.saturating_mul(greatest(&inside).max(1) - 1);
+                (*sum, *last) = (sum.saturating_add(more), last.saturating_add(more));
+                continue;
+            }
+            '*' | '+' | '?' | '|' | '}' => continue,
+            '\\' => {
+                let kind = chars.next();
+                if matches!(kind, Some('x' | 'p' | 'P' | 'u')) && chars.next_if_eq(&'{').is_some() {
+                    chars.by_ref().find(|c| *c == '}');
+                }
+                1
+            }
+            '[' => {
+                skip_class(&mut chars);
+                1
+            }
+            _ => 1,
+        };
+        let (sum, last) = groups.last_mut().expect("the outermost stays");
+        (*sum, *last) = (sum.saturating_add(element), element);
+    }
+    groups.into_iter().fold(0, |all, (sum, _)| all.saturating_add(sum))
+}
+
+/// Goes behind the end of a class whose `[` was read; classes may lie in it.
+fn skip_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    let mut depth = 1;
+    chars.next_if_eq(&'^');
+    chars.next_if_eq(&']');
+    while depth > 0 {
+        match chars.next() {
+            Some('\\') => drop(chars.next()),
+            Some('[') => depth += 1,
+            Some(']') => depth -= 1,
+            Some(_) => {}
+            None => return,
+        }
+    }
+}
+
+/// The greatest number of a count: `3`, `3,`, `1,3`.
+fn greatest(count: &str) -> u64 {
+    let numbers = count.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    numbers.map(|digits| digits.parse().unwrap_or(u64::MAX)).max().unwrap_or(1)
 }
 
 /// Post-processors without those that only move offsets, which nobody here reads.
@@ -213,30 +270,55 @@ fn check_added_tokens(tokens: Option<&Value>) -> Result<()> {
     let Some(tokens) = tokens.filter(|tokens| !tokens.is_null()) else { return Ok(()) };
     let tokens = tokens.as_array().ok_or_else(|| malformed("'added_tokens' is not a list"))?;
     let bad = tokens.iter().find(|token| token["id"].as_u64().is_none_or(|id| id >= MOST_IDS));
-    match bad {
-        None => Ok(()),
-        Some(token) => Err(malformed(format!("the added token {token} has no id below {MOST_IDS}"))),
+    if let Some(token) = bad {
+        return Err(malformed(format!("the added token {token} has no id below {MOST_IDS}")));
     }
+    check_added_size(tokens.iter().filter_map(|token| token["content"].as_str()))
+}
+
+/// Added tokens are as many and as long as a tokenizer may have.
+///
+/// # Errors
+/// [`ErrorKind::Text`] where they are more, or longer.
+pub(super) fn check_added_size<'a>(texts: impl Iterator<Item = &'a str>) -> Result<()> {
+    let (mut count, mut bytes) = (0, 0);
+    for text in texts {
+        count += 1;
+        bytes += text.len();
+        if text.len() > LONGEST_ADDED_BYTES {
+            return Err(malformed(format!("an added token has {} bytes", text.len())));
+        }
+        if count > MOST_ADDED || bytes > MOST_ADDED_BYTES {
+            return Err(malformed(format!("more than {MOST_ADDED} added tokens, or {MOST_ADDED_BYTES} bytes of them")));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::repetitions;
+    use super::expanded;
 
     #[test]
     fn counts_how_far_a_regex_expands() {
         let table = [
             (r"\p{N}{1,3}", 3),
-            (r"(?:a{10}){20,}b{5}", 1000),
+            (r"(?:a{10}){20,}b{5}", 20 * 11 + 5),
+            ("((a{99}){99}){99}", 99 * 99 * 99),
             ("x{999999999}", 999_999_999),
             ("x{99999999999999999999999}", u64::MAX),
             ("x{,7}", 7),
-            (r"\x{0041}\p{Lu}", 41),
-            ("{", 1),
+            (r"\x{0041}\p{Lu}", 2),
+            (r"[\x{FF01}-\x{FF0F}\]{9}]{2}", 2),
+            ("[[a-z]&&[^b]{9}]x{2}", 3),
+            (r"a{256}|b{128}\{{3}", 256 + 128 + 3),
+            ("(((((x{9}){9}", 81),
+            ("{", 0),
             ("x{0}", 1),
+            ("", 0),
         ];
         for (regex, expected) in table {
-            assert_eq!(repetitions(regex), expected, "{regex}");
+            assert_eq!(expanded(regex), expected, "{regex}");
         }
     }
 }

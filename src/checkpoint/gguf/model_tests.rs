@@ -206,6 +206,27 @@ fn the_tokenizer_is_taken_along() -> Result<()> {
     Ok(())
 }
 
+/// Nothing needs a padding token; -1 and 2^32 - 1 say that there is none of a kind.
+#[test]
+fn special_tokens_that_are_none_are_left_out() -> Result<()> {
+    type Ids = (Option<u32>, Option<u32>, Option<u32>);
+    let minus_one = |file: GgufWriter, name: &str| file.i32(&format!("tokenizer.ggml.{name}_token_id"), -1);
+    let table: [(GgufWriter, Ids); 7] = [
+        (with_tokens().u32("tokenizer.ggml.padding_token_id", 4), (None, None, Some(4))),
+        (with_tokens().u32("tokenizer.ggml.padding_token_id", 5), (None, None, None)),
+        (with_tokens().u32("tokenizer.ggml.padding_token_id", 1 << 30), (None, None, None)),
+        (with_tokens().u32("tokenizer.ggml.eos_token_id", u32::MAX), (None, None, None)),
+        (minus_one(with_tokens(), "padding"), (None, None, None)),
+        (minus_one(with_tokens().u32("tokenizer.ggml.bos_token_id", 2), "eos"), (Some(2), None, None)),
+        (minus_one(with_tokens(), "bos"), (None, None, None)),
+    ];
+    for (file, expected) in table {
+        let tokenizer = opened(&file)?.gguf_tokenizer.expect("a tokenizer");
+        assert_eq!((tokenizer.bos, tokenizer.eos, tokenizer.pad), expected);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_tokenizer_that_contradicts_itself_is_refused() {
     use ErrorKind::{Malformed, Missing};

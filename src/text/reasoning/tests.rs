@@ -5,30 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::text::TextStream;
-
-/// A byte-level tokenizer with these special tokens behind its bytes, and with `plain` ones that are part of the text.
-fn tokenizer(special: &[&str], plain: &[&str]) -> Arc<Tokenizer> {
-    let mut vocab = serde_json::Map::new();
-    for byte in 0..=u8::MAX {
-        vocab.insert(crate::text::pieces::visible_bytes(&[byte]), json!(byte));
-    }
-    let tokens = special.iter().map(|text| (text, true)).chain(plain.iter().map(|text| (text, false)));
-    let added: Vec<Value> = tokens
-        .zip(256..)
-        .map(|((text, special), id)| {
-            json!({
-                "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": special,
-            })
-        })
-        .collect();
-    let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
-    let file = json!({
-        "version": "1.0", "added_tokens": added, "pre_tokenizer": byte_level, "decoder": byte_level,
-        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
-    });
-    Arc::new(Tokenizer::from_bytes(&serde_json::to_vec(&file).unwrap()).unwrap())
-}
+use crate::text::tokenizer_tests::with_tokens as tokenizer;
 
 fn format(tokenizer: &Tokenizer, template: &str) -> Option<Arc<ReasoningFormat>> {
     ReasoningFormat::detect(tokenizer, Some(&json!({ "chat_template": template }))).map(Arc::new)

@@ -125,6 +125,14 @@ pub enum Kv {
     F16,
 }
 
+/// What is shown of a model's reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShowReasoning {
+    Show,
+    Hide,
+    Only,
+}
+
 /// How the next token is chosen, and when to stop.
 #[derive(Clone, Debug, Args)]
 pub struct GenerationArgs {
@@ -152,9 +160,12 @@ pub struct GenerationArgs {
     /// Same seed, same text.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
-    /// Stop before this text; may be given several times.
+    /// Stop before this text, or at this token (such as '<|im_end|>'); may be given several times.
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
+    /// What the model thinks before it answers: show it on stderr, hide it, or show only it (on stdout).
+    #[arg(long, value_enum, default_value = "show", hide_possible_values = true, value_name = "show|hide|only")]
+    pub reasoning: ShowReasoning,
     /// Go on after the end of the turn.
     #[arg(long)]
     pub ignore_eos: bool,
@@ -194,7 +205,7 @@ pub struct RunArgs {
     /// Take the prompt as it is, without the chat template.
     #[arg(long)]
     pub raw: bool,
-    /// Print one JSON object with ids, text, stop_reason and profile, instead of the text as it comes.
+    /// Print one JSON object with ids, text, reasoning, stop_reason and profile, instead of the text as it comes.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -1,13 +1,13 @@
 //! `tilestream run`: one prompt.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use tilestream::{ErrorKind, Message, ModelText, Result};
+use tilestream::{ErrorKind, Message, ModelText, Piece, Result};
 
-use crate::args::{GenerationArgs, RunArgs};
+use crate::args::{GenerationArgs, RunArgs, ShowReasoning};
 use crate::model::{self, Stopwatch};
 use crate::prompts;
 
@@ -33,7 +33,8 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let mut watch = Stopwatch::start();
     let mut model = model::load(files, &load, stop).await?;
     let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
-    let (mut ids, mut text, mut reason) = (Vec::new(), String::new(), None);
+    let (mut ids, mut text, mut reasoning, mut reason) = (Vec::new(), String::new(), String::new(), None);
+    let mut shown = Shown::new(args.generation.reasoning);
     let mut answer = model.generate(prompt, options)?;
     let stopped = loop {
         let piece = match answer.next().await {
@@ -48,16 +49,18 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         }
         reason = piece.stop.or(reason);
         if !args.json {
-            show(&piece.text)?;
+            shown.piece(&piece)?;
         }
         text += &piece.text;
+        reasoning += &piece.reasoning;
     };
     drop(answer);
     model::write_trace(trace)?;
     let report = watch.report(&model, prompt_tokens);
     if args.json {
         let reason = if stopped { "cancelled" } else { reason.map_or("max_tokens", |reason| reason.as_str()) };
-        let object = json!({ "ids": ids, "text": text, "stop_reason": reason, "profile": report });
+        let object =
+            json!({ "ids": ids, "text": text, "reasoning": reasoning, "stop_reason": reason, "profile": report });
         show(&format!("{object}\n"))?;
     } else {
         show("\n")?;
@@ -74,6 +77,39 @@ static SHOWN: AtomicBool = AtomicBool::new(false);
 /// Whether anything went to stdout.
 pub fn has_shown() -> bool {
     SHOWN.load(Ordering::Relaxed)
+}
+
+/// Shows an answer as it comes: the answer on stdout, what the model thinks before it on stderr.
+pub struct Shown {
+    reasoning: ShowReasoning,
+    /// Reasoning was the last that was written to stderr.
+    thinking: bool,
+}
+
+impl Shown {
+    /// Nothing is shown yet.
+    pub fn new(reasoning: ShowReasoning) -> Self {
+        Self { reasoning, thinking: false }
+    }
+
+    /// Shows what came out of one token.
+    pub fn piece(&mut self, piece: &Piece) -> Result<()> {
+        match self.reasoning {
+            ShowReasoning::Only => return show(&piece.reasoning),
+            ShowReasoning::Show if !piece.reasoning.is_empty() => {
+                let dimmed = std::io::stderr().is_terminal();
+                let (on, off) = if dimmed { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+                eprint!("{on}{}{off}", piece.reasoning);
+                self.thinking = true;
+            }
+            _ => {}
+        }
+        let ends = !piece.text.is_empty() || piece.stop.is_some();
+        if ends && std::mem::take(&mut self.thinking) {
+            eprint!("\n\n");
+        }
+        show(&piece.text)
+    }
 }
 
 /// Writes to stdout at once; a reader that went away is an error like any other.
