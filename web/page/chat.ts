@@ -1,13 +1,16 @@
-/** The chat: sends messages, shows answers as they come, stops and regenerates them. */
+/** The chat: sends messages, shows answers as they come, stops and regenerates them, keeps all of it. */
 
 import type { Model, Piece } from "../src/index.js";
+import { initChats } from "./chats.js";
 import { Conversation, type Turn } from "./conversation.js";
 import { announce, byId } from "./dom.js";
 import { clearError, codeOf, showError } from "./errors.js";
 import { formatBytes } from "./format.js";
-import { MessageView } from "./message-view.js";
+import { begin, open, resume } from "./held.js";
+import { MessageView, type TurnActions } from "./message-view.js";
+import { showNotice } from "./notice.js";
 import { missingBytes, setAnswerState } from "./progress.js";
-import { generateOptions, openSettings, settings } from "./settings.js";
+import { anotherAnswer, generateOptions, openSettings, settings } from "./settings.js";
 import { type Speed, SpeedMeter } from "./speed.js";
 
 const scroller = byId("messages");
@@ -19,9 +22,12 @@ const stopButton = byId<HTMLButtonElement>("stop");
 
 /** The reader is at the end when less than this is hidden below; then the text scrolls along. */
 const NEAR_END_PX = 48;
+/** An answer in progress is kept this often. */
+const KEEP_MS = 1000;
+const FULL = "The browser's storage is full, so this chat is not kept. Delete some under “Chats”.";
 
 let model: Model | undefined;
-let conversation = Conversation.of("");
+let conversation = Conversation.fresh("");
 let running: { controller: AbortController; done: Promise<void> } | undefined;
 let lastSpeed: Speed | undefined;
 
@@ -41,8 +47,23 @@ function scrollToEnd(): void {
   scroller.scrollTop = scroller.scrollHeight;
 }
 
+/** Keeps the conversation, and tells once where that cannot be. */
+function keep(): void {
+  const kept = conversation.keep();
+  const full = document.body.dataset.storage === "full";
+  if (kept !== full) return;
+  document.body.dataset.storage = kept ? "" : "full";
+  showNotice(kept ? undefined : FULL);
+}
+
+const actions: TurnActions = {
+  regenerate: () => void regenerate(),
+  edit: (turn, text) => void ask(text, turn),
+  remove: (turn) => void remove(turn),
+};
+
 function addView(turn: Turn): MessageView {
-  const view = new MessageView(turn, () => void regenerate());
+  const view = new MessageView(turn, actions);
   turnList.append(view.element);
   byId("empty-chat").hidden = true;
   return view;
@@ -77,6 +98,7 @@ function setAnswering(answering: boolean): void {
 /** Adds the model's pieces to the turn until it ends or is stopped. */
 async function receive(turn: Turn, view: MessageView, pieces: AsyncGenerator<Piece, void, void>): Promise<void> {
   const meter = new SpeedMeter();
+  let keptMs = performance.now();
   for await (const piece of pieces) {
     if (piece.id !== undefined) {
       meter.countToken();
@@ -84,17 +106,23 @@ async function receive(turn: Turn, view: MessageView, pieces: AsyncGenerator<Pie
     }
     lastSpeed = meter.read() ?? lastSpeed;
     if (piece.stopReason) turn.stopReason = piece.stopReason;
-    if (!piece.text) continue;
+    if (!piece.text && !piece.reasoning) continue;
     turn.content += piece.text;
+    if (piece.reasoning) turn.reasoning = (turn.reasoning ?? "") + piece.reasoning;
+    if (performance.now() - keptMs > KEEP_MS) {
+      keptMs = performance.now();
+      keep();
+    }
     const follow = isAtEnd();
     view.setStatus("");
     view.schedule(() => follow && scrollToEnd());
   }
 }
 
-async function answer(asked: Model, signal: AbortSignal): Promise<void> {
+async function answer(asked: Model, signal: AbortSignal, another: boolean): Promise<void> {
   const prompt = asked.hasChatTemplate ? conversation.messages(settings().system) : conversation.plainText();
-  const turn: Turn = { role: "assistant", content: "" };
+  const { options, note } = another ? anotherAnswer() : { options: generateOptions(), note: undefined };
+  const turn: Turn = { role: "assistant", content: "", unfinished: true, ...(note && { note }) };
   conversation.turns.push(turn);
   const view = addView(turn);
   view.begin();
@@ -104,30 +132,32 @@ async function answer(asked: Model, signal: AbortSignal): Promise<void> {
   announce("The model is answering.");
   let failure: unknown;
   try {
-    await receive(turn, view, asked.generate(prompt, { ...generateOptions(), signal }));
+    await receive(turn, view, asked.generate(prompt, { ...options, signal }));
   } catch (error) {
     if (signal.aborted || codeOf(error) === "cancelled") turn.stopReason = "cancelled";
     else failure = error;
   }
   setAnswerState("none");
+  delete turn.unfinished;
   const follow = isAtEnd();
   view.finish();
   if (failure && turn.content === "") {
     conversation.turns.pop();
     view.element.remove();
   }
-  conversation.keep();
+  keep();
   if (failure) showError(errorPlace, failure, { retry: () => void regenerate(), settings: () => openSettings(true) });
   else announce(turn.stopReason === "cancelled" ? `Stopped. ${view.text()}` : view.text());
   if (follow) scrollToEnd();
 }
 
-function startAnswer(): void {
+/** `another`: the last message had an answer already. */
+function startAnswer(another = false): void {
   if (!model || running) return;
   clearError(errorPlace);
   const controller = new AbortController();
   setAnswering(true);
-  const done = answer(model, controller.signal).finally(() => {
+  const done = answer(model, controller.signal, another).finally(() => {
     running = undefined;
     setAnswering(false);
   });
@@ -139,23 +169,52 @@ function send(): void {
   if (!text || running || !model) return;
   promptField.value = "";
   fitPrompt();
+  void ask(text);
+}
+
+/** Asks something: at the end, or in place of a question and all that came after it. */
+async function ask(text: string, instead?: Turn): Promise<void> {
+  await stopAnswer();
   const turn: Turn = { role: "user", content: text };
+  const at = instead ? conversation.turns.indexOf(instead) : -1;
+  if (at >= 0) cut(at, conversation.turns.length);
   conversation.turns.push(turn);
   addView(turn);
-  conversation.keep();
+  keep();
   startAnswer();
+  // The button that was pressed is gone with the question's old text.
+  if (at >= 0) promptField.focus();
+}
+
+/** Takes turns out, on the page too. */
+function cut(from: number, to: number): void {
+  conversation.turns.splice(from, to - from);
+  for (const view of [...turnList.children].slice(from, to)) view.remove();
+}
+
+/** Takes a question out, and its answer. */
+async function remove(turn: Turn): Promise<void> {
+  await stopAnswer();
+  const at = conversation.turns.indexOf(turn);
+  if (at < 0) return;
+  cut(at, conversation.turns[at + 1]?.role === "assistant" ? at + 2 : at + 1);
+  keep();
+  clearError(errorPlace);
+  byId("empty-chat").hidden = conversation.turns.length > 0;
+  announce("Removed.");
+  promptField.focus();
 }
 
 /** Answers the last message once more, in place of the answer that it has. */
 async function regenerate(): Promise<void> {
   await stopAnswer();
-  if (conversation.lastAnswer()) {
-    conversation.turns.pop();
-    turnList.lastElementChild?.remove();
+  const had = conversation.lastAnswer();
+  if (had) {
+    cut(conversation.turns.length - 1, conversation.turns.length);
     // The button that was pressed is gone with its answer.
     promptField.focus();
   }
-  if (conversation.turns.length > 0) startAnswer();
+  if (conversation.turns.length > 0) startAnswer(had !== undefined && !had.unfinished);
 }
 
 /** Stops the answer, which stays in the conversation, and waits until the model is free. */
@@ -164,22 +223,34 @@ export async function stopAnswer(): Promise<void> {
   await running?.done;
 }
 
-export async function newChat(): Promise<void> {
-  await stopAnswer();
-  conversation.clear();
+function show(shown: Conversation): void {
+  conversation = shown;
   clearError(errorPlace);
   showAll();
+}
+
+/** Begins a conversation; the one so far stays under “Chats”. */
+async function newChat(): Promise<void> {
+  await stopAnswer();
+  if (conversation.turns.length > 0) show(await begin(conversation.source));
   announce("New chat.");
   promptField.focus();
 }
 
+async function showKept(id: string): Promise<boolean> {
+  await stopAnswer();
+  const opened = await open(id);
+  if (!opened) return false;
+  show(opened);
+  promptField.focus();
+  return true;
+}
+
 /** Shows the conversation kept for a model that was opened. */
-export function attachModel(opened: Model, sourceKey: string): void {
+export async function attachModel(opened: Model, sourceKey: string): Promise<void> {
   model = opened;
-  conversation = Conversation.of(sourceKey);
   lastSpeed = undefined;
-  clearError(errorPlace);
-  showAll();
+  show(await resume(sourceKey));
 }
 
 export async function detachModel(): Promise<void> {
@@ -206,4 +277,8 @@ export function initChat(): void {
     send();
   });
   stopButton.addEventListener("click", () => void stopAnswer());
+  byId("new-chat").addEventListener("click", () => void newChat());
+  initChats({ source: () => (model ? conversation.source : undefined), current: () => conversation, show: showKept });
+  // What came since the last time it was kept.
+  addEventListener("pagehide", () => void (running && conversation.keep()));
 }

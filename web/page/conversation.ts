@@ -6,10 +6,25 @@ import { forget, keysWith, load, save } from "./storage.js";
 export interface Turn {
   role: "user" | "assistant";
   content: string;
+  /** What the model thought before its answer. */
+  reasoning?: string;
   stopReason?: StopReason;
+  /** Kept while it was being written; what is kept longer was cut off by the end of the page. */
+  unfinished?: boolean;
+  /** How it came about, where that is not as the settings say. */
+  note?: string;
 }
 
-const PREFIX = "chat.";
+interface Kept {
+  source: string;
+  changedMs: number;
+  turns: Turn[];
+}
+
+const PREFIX = "conversation.";
+/** Where an earlier version kept the only conversation with a model. */
+const OLD_PREFIX = "chat.";
+const TITLE_LENGTH = 60;
 
 function isTurn(item: unknown): item is Turn {
   const turn = item as Partial<Turn> | null;
@@ -17,17 +32,43 @@ function isTurn(item: unknown): item is Turn {
 }
 
 export class Conversation {
-  readonly turns: Turn[];
+  private constructor(
+    readonly id: string,
+    /** The model that it is held with. */
+    readonly source: string,
+    readonly turns: Turn[],
+    /** Milliseconds since 1970. */
+    public changedMs: number,
+  ) {}
 
-  private constructor(private readonly key: string, turns: Turn[]) {
-    this.turns = turns;
+  static fresh(source: string, id: string = crypto.randomUUID()): Conversation {
+    return new Conversation(id, source, [], Date.now());
   }
 
-  /** The conversation that was kept for a model, or an empty one. */
-  static of(sourceKey: string): Conversation {
-    const key = PREFIX + sourceKey;
-    const kept = load<unknown>(key);
-    return new Conversation(key, Array.isArray(kept) ? kept.filter(isTurn) : []);
+  static kept(id: string): Conversation | undefined {
+    const kept = load<Partial<Kept>>(PREFIX + id);
+    if (typeof kept?.source !== "string" || !Array.isArray(kept.turns)) return undefined;
+    return new Conversation(id, kept.source, kept.turns.filter(isTurn), Number(kept.changedMs) || 0);
+  }
+
+  /** The conversations that are kept with a model, the newest first. */
+  static all(source: string): Conversation[] {
+    const old = load<unknown>(OLD_PREFIX + source);
+    if (Array.isArray(old)) {
+      const taken = Conversation.fresh(source);
+      taken.turns.push(...old.filter(isTurn));
+      if (taken.turns.length === 0 || taken.keep()) forget(OLD_PREFIX + source);
+    }
+    const found = keysWith(PREFIX).map((key) => Conversation.kept(key.slice(PREFIX.length)));
+    return found
+      .filter((one): one is Conversation => one?.source === source)
+      .sort((a, b) => b.changedMs - a.changedMs);
+  }
+
+  /** What it begins with. */
+  title(): string {
+    const first = (this.turns[0]?.content ?? "").trim().replace(/\s+/g, " ");
+    return first.length > TITLE_LENGTH ? `${first.slice(0, TITLE_LENGTH)}…` : first;
   }
 
   /** The last turn, if it is an answer. */
@@ -36,17 +77,19 @@ export class Conversation {
     return last?.role === "assistant" ? last : undefined;
   }
 
-  keep(): void {
-    if (this.turns.length === 0) return forget(this.key);
-    if (save(this.key, this.turns)) return;
-    // The storage is full: this conversation matters more than those with other models.
-    for (const key of keysWith(PREFIX)) if (key !== this.key) forget(key);
-    save(this.key, this.turns);
+  /** Whether it is kept now; not where the browser's storage is full. */
+  keep(): boolean {
+    if (this.turns.length === 0) {
+      this.forget();
+      return true;
+    }
+    this.changedMs = Date.now();
+    const kept: Kept = { source: this.source, changedMs: this.changedMs, turns: this.turns };
+    return save(PREFIX + this.id, kept);
   }
 
-  clear(): void {
-    this.turns.length = 0;
-    forget(this.key);
+  forget(): void {
+    forget(PREFIX + this.id);
   }
 
   /**
@@ -54,12 +97,12 @@ export class Conversation {
    * word is left out and messages without an answer between them become one.
    */
   messages(system: string): Message[] {
-    const messages: Message[] = system ? [{ role: "system", content: system }] : [];
-    for (const turn of this.turns) {
-      if (turn.role === "assistant" && turn.content === "") continue;
+    const messages: (Message & { content: string })[] = system ? [{ role: "system", content: system }] : [];
+    for (const { role, content, reasoning } of this.turns) {
+      if (role === "assistant" && content === "") continue;
       const last = messages.at(-1);
-      if (last?.role === turn.role) last.content += `\n\n${turn.content}`;
-      else messages.push({ role: turn.role, content: turn.content });
+      if (last?.role === role) last.content += `\n\n${content}`;
+      else messages.push({ role, content, ...(reasoning && { reasoning }) });
     }
     return messages;
   }

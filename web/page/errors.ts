@@ -21,6 +21,14 @@ const WORDS: Record<string, Words> = {
     advice: ["Try again. If that does not help, delete the stored copy under “Stored models”."],
   },
   budget: { advice: ["Choose a larger GPU memory budget in the settings."] },
+  worker: {
+    title: "A file of this page could not be loaded",
+    advice: ["Reload the page. If that does not help, whoever hosts it must offer worker.js beside page.js."],
+  },
+  wasm: {
+    title: "A file of this page could not be loaded",
+    advice: ["Reload the page. If that does not help, whoever hosts it must offer tilestream_bg.wasm beside page.js."],
+  },
   gpu: {
     title: "The GPU failed",
     advice: ["Close other tabs that use the GPU, or choose a smaller GPU memory budget in the settings, and try again."],

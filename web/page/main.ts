@@ -1,9 +1,10 @@
 /** The page: opens a model, shows the screen that fits, and wires the parts. */
 
-import { AutoModel, type Model } from "../src/index.js";
-import { attachModel, detachModel, initChat, isAnswering, newChat, stopAnswer } from "./chat.js";
+import { AutoModel, env, type Model } from "../src/index.js";
+import { attachModel, detachModel, initChat, isAnswering, stopAnswer } from "./chat.js";
 import { announce, byId } from "./dom.js";
 import { clearError, codeOf, showError } from "./errors.js";
+import { showNotice } from "./notice.js";
 import { closePanel, initPanels, setPanelModel } from "./panels.js";
 import { resetProgress, showProgress } from "./progress.js";
 import { initSettings, loadOptions, openSettings } from "./settings.js";
@@ -11,6 +12,9 @@ import { addressOfPage, engineSource, folderWasOpen, keptFolder, rememberAddress
 import { initStart, refreshStart } from "./start.js";
 import { initStored } from "./stored.js";
 import { hasWebGpu, hideNoWebGpu, showNoWebGpu } from "./webgpu.js";
+
+// The build lays the worker beside the page's script.
+env.workerUrl = new URL("./worker.js", import.meta.url);
 
 type View = "start" | "loading" | "chat";
 
@@ -33,11 +37,6 @@ function showView(view: View): void {
   if (view === "loading") byId("loading-title").focus();
   // On a touch screen, focus on the prompt would bring up the keyboard unasked.
   if (view === "chat") byId(matchMedia("(pointer: coarse)").matches ? "chat" : "prompt").focus();
-}
-
-function showNotice(text: string | undefined): void {
-  byId("notice").hidden = !text;
-  byId("notice-text").textContent = text ?? "";
 }
 
 /** Lets go of the open model, whatever it is doing. */
@@ -67,15 +66,20 @@ async function openSource(wanted: Source): Promise<void> {
   hideNoWebGpu();
   resetProgress(sourceLabel(wanted));
   showView("loading");
+  let opened: Model;
+  let noticed: string | undefined;
   try {
     await closeModel();
     if (overtaken()) return;
     source = wanted;
-    const opened = await AutoModel.fromPretrained(engineSource(wanted), {
+    opened = await AutoModel.fromPretrained(engineSource(wanted), {
       ...loadOptions(),
       signal: controller.signal,
       onProgress: (progress) => {
-        if (!overtaken()) showProgress(progress);
+        if (overtaken()) return;
+        showProgress(progress);
+        // What is told later, such as that the storage is full.
+        if (model && model.notice !== noticed) showNotice((noticed = model.notice));
       },
     });
     // The engine may be done just when it was cancelled.
@@ -87,11 +91,12 @@ async function openSource(wanted: Source): Promise<void> {
   }
   if (wanted.kind === "address") rememberAddress(wanted.address);
   await rememberOpen(wanted);
-  attachModel(model, sourceKey(wanted));
-  setPanelModel(model);
-  showNotice(model.notice);
+  await attachModel(opened, sourceKey(wanted));
+  if (overtaken()) return;
+  setPanelModel(opened);
+  showNotice((noticed = opened.notice));
   showView("chat");
-  announce(`${model.name} is open.`);
+  announce(`${opened.name} is open.`);
 }
 
 function open(wanted: Source): void {
@@ -152,7 +157,6 @@ function init(): void {
   refreshStart(open);
   byId("cancel-loading").addEventListener("click", cancelLoading);
   byId("change-model").addEventListener("click", () => void changeModel());
-  byId("new-chat").addEventListener("click", () => void newChat());
   byId("open-settings").addEventListener("click", () => openSettings());
   byId("dismiss-notice").addEventListener("click", () => showNotice(undefined));
   document.addEventListener("keydown", onEscape);

@@ -23,6 +23,11 @@ const marked = new Marked({
   gfm: true,
   breaks: true,
   renderer: {
+    // An answer stands below a heading of the third level.
+    heading({ tokens, depth }) {
+      const level = Math.min(6, depth + 3);
+      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+    },
     html(token) {
       // Models write line breaks this way inside of table cells.
       if (/^<br\s*\/?>$/i.test(token.text.trim())) return "<br>";
@@ -56,6 +61,15 @@ function sanitize(html: string): DocumentFragment {
     ADD_URI_SAFE_ATTR: ["align", "start"],
     RETURN_DOM_FRAGMENT: true,
   });
+}
+
+/**
+ * Each block reads in the direction of its own text; code always from the left. What lies in a list or a quotation takes its
+ * direction, for the browser leaves out what has one of its own when it looks for that of the whole.
+ */
+function setDirections(fragment: DocumentFragment): void {
+  for (const block of [...fragment.children, ...fragment.querySelectorAll("td, th")]) block.setAttribute("dir", "auto");
+  for (const code of fragment.querySelectorAll("pre, code")) code.setAttribute("dir", "ltr");
 }
 
 /** Wide tables and code scroll in a box of their own, which the keyboard can reach. */
@@ -102,6 +116,7 @@ export class MarkdownView {
     block.html = html;
     const fragment = sanitize(html);
     makeScrollable(fragment);
+    setDirections(fragment);
     block.element.replaceChildren(fragment);
   }
 }

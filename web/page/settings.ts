@@ -51,6 +51,18 @@ export function generateOptions(): GenerateOptions {
   return options;
 }
 
+/** Of an answer that is to differ from the one before, where the settings ask for no chance. */
+const OTHER_TEMPERATURE = 0.8;
+const SEEDS = 2 ** 32;
+
+/** For another answer to the same message: with a seed of its own. */
+export function anotherAnswer(): { options: GenerateOptions; note?: string } {
+  const options: GenerateOptions = { ...generateOptions(), seed: Math.floor(Math.random() * SEEDS) };
+  if (options.temperature !== undefined && options.temperature > 0) return { options };
+  const note = `At temperature 0 every answer is the same, so this one was sampled at ${OTHER_TEMPERATURE}.`;
+  return { options: { ...options, temperature: OTHER_TEMPERATURE }, note };
+}
+
 const dialog = byId<HTMLDialogElement>("settings-dialog");
 const form = byId<HTMLFormElement>("settings-form");
 const budgetSelect = byId<HTMLSelectElement>("set-budget");

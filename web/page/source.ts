@@ -1,5 +1,6 @@
 /** Where a model comes from, and remembering it. */
 
+import { folderAddress } from "../src/check.js";
 import { forget, load, save } from "./storage.js";
 
 export type Source =
@@ -7,9 +8,9 @@ export type Source =
   | { kind: "handle"; handle: FileSystemDirectoryHandle }
   | { kind: "files"; name: string; files: File[] };
 
-/** A relative address counts from the page. */
+/** The folder that an address means; a relative one counts from the page. What is no address stays as it is. */
 export function resolveAddress(address: string): string {
-  return new URL(address, document.baseURI).href;
+  return URL.canParse(address, document.baseURI) ? folderAddress(new URL(address, document.baseURI)) : address;
 }
 
 /** What `AutoModel.fromPretrained` takes. */
@@ -43,7 +44,7 @@ export function recentAddresses(): string[] {
 }
 
 export function rememberAddress(address: string): void {
-  const others = recentAddresses().filter((other) => other !== address);
+  const others = recentAddresses().filter((other) => resolveAddress(other) !== resolveAddress(address));
   save("recent", [address, ...others].slice(0, RECENT_COUNT));
 }
 
