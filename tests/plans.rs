@@ -9,7 +9,7 @@ use tilestream::model::kv::KvGeometry;
 use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{
     self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, Part, RecurrentSpec,
-    Turn, Up, VectorId,
+    Temperature, Turn, Up, VectorId,
 };
 use tilestream::shard::split::Weights;
 use tilestream::shard::synth::{self, SynthOptions};
@@ -24,8 +24,8 @@ fn summary(spec: &ModelSpec) -> String {
     let buffers: Vec<_> = used.map(|buffer| format!("{} {}", buffer.name, buffer.width)).collect();
     let _ = writeln!(text, "buffers: {}", buffers.join(", "));
     for rope in &spec.ropes {
-        let grows = rope.temperature.map_or(String::new(), |(positions, strength)| {
-            format!(", queries x {strength} ln(1 + floor((position + 1) / {positions})) + 1")
+        let grows = rope.temperature.map_or(String::new(), |Temperature { positions, strength, ahead }| {
+            format!(", queries x {strength} ln(1 + floor((position + {ahead}) / {positions})) + 1")
         });
         let shown = some_of(&rope.inverse_frequencies);
         let _ = writeln!(text, "rope: {shown}, attention x {}{grows}", rope.attention_factor);

@@ -13,7 +13,7 @@ use super::read::{
 };
 use super::safetensors::{Entry, HEADER_CAP, read_header};
 use super::{Checkpoint, gguf, pytorch, tied, token_lists, tokenizer_files};
-use crate::plan::TensorNames;
+use crate::plan::{self, TensorNames};
 use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
@@ -333,11 +333,15 @@ async fn open_folder(
     let files = checkpoint.files.clone();
     let in_file = |(file, error): (usize, Error)| error.file(store.describe(&files[file].0));
     checkpoint.tensors = quantized::take(store, &files, method, &mut found).await?;
-    checkpoint.tensors.extend(tensors(found, method).map_err(in_file)?);
+    // A tensor of an unknown family may be anything: the family is told first.
+    let first = |error| plan::unknown_family(&checkpoint.config).unwrap_or(error);
+    checkpoint.tensors.extend(tensors(found, method).map_err(in_file).map_err(first)?);
     checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     // What is wrong with a config is for the plan to say.
     if let Ok(names) = TensorNames::new(&checkpoint.config) {
         checkpoint.tensors = in_our_names(&checkpoint.tensors, &names).map_err(in_file)?;
+        let has_head = checkpoint.tensors.iter().any(|tensor| tensor.name == plan::HEAD);
+        plan::settle_head(&mut checkpoint.config, has_head);
     }
     tied::settle(store, &mut checkpoint).await?;
     Ok(checkpoint)

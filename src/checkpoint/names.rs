@@ -13,8 +13,9 @@ pub(super) fn in_our_names(theirs: &[Tensor], names: &TensorNames) -> Result<Vec
     let mut parts: BTreeMap<String, BTreeMap<u64, Tensor>> = BTreeMap::new();
     for tensor in theirs {
         let mut shape = tensor.shape.clone();
-        // Norms of heads may come as a table, a row for each head; here they are one vector.
-        if shape.len() == 2 && tensor.name.ends_with("norm.weight") {
+        // Norms of heads may come as a table, a row for each head, and a router's bias as one row; here they are one vector.
+        let is_table = ["norm.weight", "e_score_correction_bias"].iter().any(|end| tensor.name.ends_with(end));
+        if shape.len() == 2 && is_table {
             shape = vec![shape[0].saturating_mul(shape[1])];
         }
         // So may the taps of a convolution along the text: `[channels, 1, taps]`.

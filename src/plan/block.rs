@@ -157,7 +157,7 @@ impl Block<'_> {
         let (names, first) = (["self_attn.q_norm", "self_attn.k_norm"], [0, self.shape.q_width()]);
         let own_weights = match self.shape.head_norm {
             HeadNorm::None | HeadNorm::AfterRope(_) => return,
-            HeadNorm::Shared => false,
+            HeadNorm::Shared | HeadNorm::SharedIf(_) | HeadNorm::SharedAfterRope => false,
             HeadNorm::EachIf(_) => true,
             HeadNorm::Whole => {
                 for ((name, first), heads) in names.into_iter().zip(first).zip([heads, kv_heads]) {
@@ -302,8 +302,13 @@ impl Block<'_> {
         if shape.family.output_gate {
             self.matmul("self_attn.gate_proj", bias, (shape.q_width(), hidden), input, OUTPUT_GATE);
         }
-        self.head_norms();
         let (heads, head_dim) = (shape.heads, shape.head_dim);
+        if matches!(shape.head_norm, HeadNorm::SharedAfterRope) {
+            self.rope((QKV, 0), (heads + shape.kv_heads, head_dim), table);
+            self.head_norms();
+            return None;
+        }
+        self.head_norms();
         if table.is_some() && matches!(shape.head_norm, HeadNorm::AfterRope(_)) {
             // Heads of keys follow those of queries.
             let all = heads + shape.kv_heads;
@@ -312,10 +317,16 @@ impl Block<'_> {
             self.norm_in_place(QKV, NormGroups::alike(0, all, head_dim), norm, 1.0);
             return None;
         }
-        if let (None, Some(table)) = (table, shape.temperature) {
-            self.layer.ops.push(Op::Rope { target: QKV, first: 0, heads, head_dim, pairs: head_dim / 2, table });
-        }
+        self.temper(QKV, table.is_some());
         table.map(|table| Turn { heads, head_dim, pairs: shape.rotary_dim / 2, table })
+    }
+
+    /// Multiplies queries with a factor that grows with the position, where this layer has one.
+    fn temper(&mut self, target: BufferId, rotates: bool) {
+        let Shape { heads, head_dim, temperature, .. } = *self.shape;
+        if let Some((table, _)) = temperature.filter(|(_, rotating)| *rotating == rotates) {
+            self.layer.ops.push(Op::Rope { target, first: 0, heads, head_dim, pairs: head_dim / 2, table });
+        }
     }
 
     /// Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): keys and values of all heads come from one short row,
@@ -338,6 +349,7 @@ impl Block<'_> {
         self.latent_norm("self_attn.kv_a_layernorm", K, rank);
         self.rope((Q, 0), (heads, shape.head_dim), table);
         self.rope((K, rank), (1, rotary), table);
+        self.temper(Q, table.is_some());
         let weight = self.matrix("self_attn.k_b_proj", (heads * latent.plain_dim, rank));
         let absorb = Op::MatMulTransposed { input: Q, output: Q_ABSORBED, weight, groups: heads, first: rotary };
         let (input, output, groups, width, first) = (Q, Q_ABSORBED, heads, rotary, rank);
@@ -386,6 +398,8 @@ impl Block<'_> {
                 self.layer.ops.push(Op::Gate { target: INNER, up, width, activation, one_factor: true });
             }
             self.matmul(&format!("{name}.down_proj"), false, (hidden, width), INNER, output);
+        } else if output != X {
+            self.clear(output, input);
         }
         let (_, scale) = self.added(output);
         self.layer.ops.push(Op::Experts { input, output, scale });
@@ -403,6 +417,13 @@ impl Block<'_> {
             routing,
             buffers: EXPERT,
         });
+    }
+
+    /// Experts add to what is there. Zero times the norm of any row is a row of zeros.
+    fn clear(&mut self, output: BufferId, input: BufferId) {
+        let norm = NormSpec { kind: NormKind::Rms, epsilon: 1.0, weight: None, bias: None };
+        let groups = NormGroups::alike(0, 1, self.shape.hidden);
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate: false, scale: 0.0 });
     }
 
     /// The gated input of a feed-forward block's last product.

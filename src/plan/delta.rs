@@ -7,17 +7,21 @@ use super::shape::{MOST_HEAD_DIM, MOST_LAYERS, MOST_WIDTH};
 use super::{RecurrentSpec, RowMap};
 use crate::Result;
 
-/// Which rows of a delta rule's tensors, which go by key heads.
+/// Which rows of a delta rule's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeltaPart {
-    /// Each its query, its key, and the values and output gates of its value heads.
+    /// Of key heads, each its query, its key, and the values and output gates of its value heads.
     Query,
     Key,
     Value,
     Gate,
-    /// Each the strengths and the decays of its value heads.
+    /// Of key heads, each the strengths and the decays of its value heads.
     Beta,
     Decay,
+    /// Of all queries, all keys and all values, one after the other.
+    Queries,
+    Keys,
+    Values,
 }
 
 /// The numbers of a model's delta rule, and which layers have it.
@@ -59,7 +63,11 @@ impl RecurrentSpec {
         let (key_heads, each) = (u64::from(key_heads), u64::from(heads / key_heads));
         let (key, values) = (u64::from(key_dim), each * u64::from(value_dim));
         let (all, few) = (2 * (key + values), 2 * each);
+        let (keys, all_values) = (u64::from(self.key_width()), u64::from(self.value_width()));
         let (first, run, stride) = match part {
+            DeltaPart::Queries => return (keys, RowMap::from_row(0)),
+            DeltaPart::Keys => return (keys, RowMap::from_row(keys)),
+            DeltaPart::Values => return (all_values, RowMap::from_row(2 * keys)),
             DeltaPart::Query => (0, key, all),
             DeltaPart::Key => (key, key, all),
             DeltaPart::Value => (2 * key, values, all),

@@ -63,6 +63,11 @@ impl<'a> Fields<'a> {
         Some(value).filter(|value| !value.is_null())
     }
 
+    /// Every field of the object as it stands there.
+    pub fn entries(&self) -> impl Iterator<Item = (String, Value)> + '_ {
+        self.object.iter().map(|(name, value)| (name.clone(), value.clone()))
+    }
+
     /// The default of a field.
     pub fn default(&self, name: &str) -> Option<&'a Value> {
         self.defaults?.get(name)
@@ -82,12 +87,14 @@ impl<'a> Fields<'a> {
         Error::new(ErrorKind::Malformed, format!("field '{}' {message}", self.spelled(name))).file(&*self.place)
     }
 
-    /// A whole number from 1 to `most`.
+    /// A whole number from 1 to `most`; a list that says the same one for each layer counts as it.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
     pub fn count(&self, name: &str, most: u32) -> Result<Option<u32>> {
         let Some(value) = self.get(name) else { return Ok(None) };
+        let alike = |list: &&'a Vec<Value>| list.iter().all(|entry| entry == &list[0]);
+        let value = value.as_array().filter(alike).and_then(|list| list.first()).unwrap_or(value);
         let number = value.as_u64().filter(|number| (1..=u64::from(most)).contains(number));
         number
             .map(|number| Some(number as u32))

@@ -5,6 +5,7 @@
 mod block;
 mod delta;
 mod families;
+mod family;
 mod fields;
 mod names;
 mod per_layer;
@@ -13,9 +14,12 @@ mod rows;
 mod shape;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole_tests;
 
 pub use block::model_spec;
 pub(crate) use delta::DeltaPart;
+pub(crate) use family::{settle_head, unknown_family};
 pub use names::{Place, TensorNames};
 pub use rows::{RotaryRows, RowMap};
 
@@ -355,6 +359,14 @@ pub struct LayerSpec {
     pub recurrent: Option<RecurrentSpec>,
 }
 
+/// A factor that grows with the position: `strength * ln(1 + floor((position + ahead) / positions)) + 1`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temperature {
+    pub positions: u32,
+    pub strength: f32,
+    pub ahead: u32,
+}
+
 /// How positions turn into angles: everything scaling does is in these numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeSpec {
@@ -364,9 +376,8 @@ pub struct RopeSpec {
     pub long: Option<(u32, Vec<f32>)>,
     /// Factor on cos and sin (YaRN's attention factor; 1 elsewhere).
     pub attention_factor: f32,
-    /// (positions, strength) of a factor that grows with the position: `strength * ln(1 + floor((position + 1) / positions))
-    /// + 1`.
-    pub temperature: Option<(u32, f32)>,
+    /// A factor that grows with the position.
+    pub temperature: Option<Temperature>,
 }
 
 impl RopeSpec {
@@ -385,8 +396,8 @@ impl RopeSpec {
     }
 
     fn temperature(&self, position: u32) -> f32 {
-        let Some((positions, strength)) = self.temperature else { return 1.0 };
-        ((position as f32 + 1.0) / positions as f32).floor().ln_1p() * strength + 1.0
+        let Some(Temperature { positions, strength, ahead }) = self.temperature else { return 1.0 };
+        ((position as f32 + ahead as f32) / positions as f32).floor().ln_1p() * strength + 1.0
     }
 
     /// Pairs of values that rotate.

@@ -1,9 +1,11 @@
 //! From the names that a family's checkpoints have to ours: fused matrices are cut, heads are put in halves, and norms
 //! that are stored around 0 are brought around 1.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
-use super::families::{Cut, Part, Rope};
+use super::families::{Cut, EXPERT_SLABS, OTHER_PARTS, Part, Rope, TEXT_PREFIXES};
 use super::shape::{Latent, Shape};
 use super::{RotaryRows, RowMap};
 use crate::{Error, ErrorKind, Result};
@@ -36,6 +38,12 @@ pub struct TensorNames {
     shape: Shape,
 }
 
+/// The name that a tensor of the text part has in a model of text alone.
+fn text_name(name: &str) -> Cow<'_, str> {
+    let renamed = |(theirs, ours): &(&str, &str)| name.strip_prefix(theirs).map(|rest| format!("{ours}{rest}"));
+    TEXT_PREFIXES.iter().find_map(renamed).map_or(Cow::Borrowed(name), Cow::Owned)
+}
+
 impl TensorNames {
     /// The names that go with a `config.json`.
     ///
@@ -57,10 +65,14 @@ impl TensorNames {
         if family.unused.iter().any(|prefix| name.starts_with(prefix)) {
             return Ok(Vec::new());
         }
-        let name = match family.part_of {
+        let in_text;
+        let name = match self.shape.whole {
             None => name,
-            Some(whole) if whole.others.iter().any(|start| name.starts_with(start)) => return Ok(Vec::new()),
-            Some(whole) => name.strip_prefix(whole.prefix).unwrap_or(name),
+            Some(_) if OTHER_PARTS.iter().any(|start| name.starts_with(start)) => return Ok(Vec::new()),
+            Some(_) => {
+                in_text = text_name(name);
+                &*in_text
+            }
         };
         let (layer, rest) = match name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.')) {
             Some((layer, rest)) if layer.parse::<u32>().is_ok() => (Some(layer), rest),
@@ -98,7 +110,9 @@ impl TensorNames {
             None => (None, None),
         };
         let is_numbered = |theirs: &str| number.is_some() && theirs.strip_suffix(".*") == numbered;
-        let rule = family.tensors.iter().find(|rule| rule.theirs == stem || is_numbered(rule.theirs));
+        let fused = if family.experts.is_some() { EXPERT_SLABS } else { &[] };
+        let mut rules = family.tensors.iter().chain(fused);
+        let rule = rules.find(|rule| rule.theirs == stem || is_numbered(rule.theirs));
         for (ours, part) in rule.map_or(&[(stem, Part::All)][..], |rule| rule.ours) {
             match part {
                 Part::Slab(cut) => places.extend(self.slabs(&full(ours), *cut, shape, plain)?),
@@ -111,11 +125,17 @@ impl TensorNames {
 
     /// A tensor of each expert, in a tensor that has all of them.
     fn slabs(&self, ours: &str, cut: Cut, shape: &[u64], plain: bool) -> Result<impl Iterator<Item = Place>> {
-        let count = self.shape.experts.as_ref().map_or(0, |experts| u64::from(experts.count));
+        let (count, width) = self.shape.experts.as_ref().map_or((0, 0), |experts| (experts.count, experts.width));
+        let (count, width, hidden) = (u64::from(count), u64::from(width), u64::from(self.shape.hidden));
+        let wide = if matches!(cut, Cut::All) { width } else { 2 * width };
+        let own = if ours.contains(".down_proj") { (hidden, width) } else { (wide, hidden) };
         let (source_rows, transposed) = match *shape {
             [slabs, values] if slabs == count => (values, false),
-            [slabs, _, columns] if slabs == count && plain => (columns, true),
-            [slabs, rows, _] if slabs == count => (rows, false),
+            // A square may be either.
+            [slabs, rows, columns] if slabs == count && plain && own == (columns, rows) => {
+                (columns, self.shape.family.slabs_turned || own != (rows, columns))
+            }
+            [slabs, rows, columns] if slabs == count && (!plain || own == (rows, columns)) => (rows, false),
             _ => {
                 let message = format!("shape {shape:?} is not that of {count} experts");
                 return Err(Error::new(ErrorKind::Malformed, message));

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::RopeSpec;
 use super::families::Rope;
+use super::rope::scaling_temperature;
 use super::shape::Reader;
+use super::{RopeSpec, Temperature};
 use crate::Result;
 
 impl Reader<'_> {
@@ -44,7 +45,11 @@ impl Reader<'_> {
             return Ok(vec![None; layers]);
         }
         let rotating = self.rotating(layers as u32)?;
-        let in_windows = matches!(self.family.rope, Rope::InterleavedInWindows);
+        let in_windows = match self.family.rope {
+            Rope::InterleavedInWindows => true,
+            Rope::HalvesInWindows => self.fields.get("sliding_window").is_some(),
+            _ => false,
+        };
         let table = |(layer, window): (usize, &Option<u32>)| match window {
             None if in_windows => None,
             _ if !rotating[layer] => None,
@@ -70,8 +75,18 @@ impl Reader<'_> {
         Ok((0..layers).map(rotates).collect())
     }
 
-    /// A table that rotates nothing, and multiplies with a factor that grows with the position.
-    pub(super) fn temperature(&self, head_dim: u32) -> Result<Option<RopeSpec>> {
+    /// A table that rotates nothing, and multiplies with a factor that grows with the position; and whether it is for the
+    /// layers that rotate, or for the others.
+    pub(super) fn temperature(&self, head_dim: u32) -> Result<Option<(RopeSpec, bool)>> {
+        let table = |temperature| RopeSpec {
+            inverse_frequencies: vec![0.0; head_dim as usize / 2],
+            long: None,
+            attention_factor: 1.0,
+            temperature: Some(temperature),
+        };
+        if let Some(temperature) = scaling_temperature(self.fields)? {
+            return Ok(Some((table(temperature), true)));
+        }
         // Files say true, or a number that counts as that.
         let tuned = match self.reads("attn_temperature_tuning").then(|| self.fields.get("attn_temperature_tuning")) {
             Some(Some(Value::Number(number))) => number.as_f64() != Some(0.0),
@@ -79,11 +94,9 @@ impl Reader<'_> {
             None => false,
         };
         let (positions, strength) = (self.count("floor_scale")?, self.number("attn_scale")?);
-        Ok(positions.zip(strength).filter(|_| tuned).map(|(positions, strength)| RopeSpec {
-            inverse_frequencies: vec![0.0; head_dim as usize / 2],
-            long: None,
-            attention_factor: 1.0,
-            temperature: Some((positions, strength as f32)),
+        let own = positions.zip(strength).filter(|_| tuned);
+        Ok(own.map(|(positions, strength)| {
+            (table(Temperature { positions, strength: strength as f32, ahead: 1 }), false)
         }))
     }
 }

@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use super::RopeSpec;
 use super::fields::Fields;
+use super::{RopeSpec, Temperature};
 use crate::{Error, ErrorKind, Result};
 
 /// What the config says elsewhere and scaling needs.
@@ -48,6 +48,18 @@ pub fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> 
     Ok(specs)
 }
 
+/// Ministral 3: queries grow with the position, in steps of the positions that were trained first.
+///
+/// # Errors
+/// [`ErrorKind::Missing`] and [`ErrorKind::Malformed`] naming the field.
+pub fn scaling_temperature(config: &Fields<'_>) -> Result<Option<Temperature>> {
+    let Some(scaling) = config.get("rope_parameters").or_else(|| config.get("rope_scaling")) else { return Ok(None) };
+    let scaling = Fields::new(scaling, "config.json: rope scaling")?;
+    let Some(strength) = scaling.positive("llama_4_scaling_beta")? else { return Ok(None) };
+    let positions = scaling.needed_count("original_max_position_embeddings", u32::MAX)?;
+    Ok(Some(Temperature { positions, strength: strength as f32, ahead: 0 }))
+}
+
 /// Whether the reference's base grows with positions past the first ones, which no table of a plan does.
 pub fn base_grows(config: &Fields<'_>) -> bool {
     let scaling = config.get("rope_parameters").or_else(|| config.get("rope_scaling"));
@@ -63,8 +75,11 @@ fn scaled(value: &Value, place: &str, context: RopeContext, original: Option<u32
     let kind = scaling.text("rope_type")?.or(old_kind).unwrap_or("default");
     let base = plain(theta, context.rotary_dim);
     let spec = match kind {
-        "default" => Ok(base),
+        // Text has the same position in each of the sections that "mrope" cuts a head into.
+        "default" | "mrope" => Ok(base),
         // The base grows only past the positions that the plan allows.
+        // With a strength it is another base, the same everywhere.
+        "dynamic" if scaling.get("alpha").is_some() => ntk(&scaling, theta, context.rotary_dim),
         "dynamic" => needed(&scaling, "factor").map(|_| base),
         "linear" => linear(&scaling, base),
         "llama3" => llama3(&scaling, base),
@@ -73,7 +88,10 @@ fn scaled(value: &Value, place: &str, context: RopeContext, original: Option<u32
         "factors" => factors(&scaling, base),
         other => Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known")).file(place)),
     }?;
-    scaling.refuse_others(&["partial_rotary_factor"])?;
+    // `llama_4_scaling_beta` is a table of its own, and these are the positions that the config names.
+    let elsewhere = ["llama_4_scaling_beta", "max_position_embeddings"];
+    scaling
+        .refuse_others(&[&["partial_rotary_factor", "mrope_section", "mrope_interleaved"], &elsewhere[..]].concat())?;
     Ok(spec)
 }
 
@@ -83,6 +101,16 @@ fn plain(theta: f64, rotary_dim: u32) -> RopeSpec {
     let exponent = |pair: u32| (2 * pair) as f32 / rotary_dim as f32;
     let inverse_frequencies = (0..rotary_dim / 2).map(|pair| 1.0 / theta.powf(exponent(pair))).collect();
     RopeSpec { inverse_frequencies, long: None, attention_factor: 1.0, temperature: None }
+}
+
+/// NTK-aware scaling with a fixed strength, as Hunyuan has it: the base grows with `alpha`, and nothing else counts.
+fn ntk(fields: &Fields<'_>, theta: f64, rotary_dim: u32) -> Result<RopeSpec> {
+    let alpha = needed(fields, "alpha")?;
+    for beside in ["factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"] {
+        fields.get(beside);
+    }
+    let dim = f64::from(rotary_dim);
+    Ok(plain(theta * alpha.powf(dim / (dim - 2.0)), rotary_dim))
 }
 
 fn needed(fields: &Fields<'_>, name: &str) -> Result<f64> {

@@ -3,14 +3,15 @@
 use serde_json::Value;
 
 use super::delta::Delta;
-use super::families::{self, Family, Flag, HeadNorm, Rope, Shared, When};
+use super::families::{self, Family, Flag, HeadNorm, Rope, Shared};
+use super::family::{class, family, text_family, text_part};
 use super::fields::Fields;
 use super::rope::{RopeContext, base_grows, rope_specs};
 use super::{Activation, CHUNK_COLUMNS, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
 
 /// Fields that never change a logit.
-const HARMLESS: &[&str] = &[
+pub(super) const HARMLESS: &[&str] = &[
     "architectures",
     "attention_dropout",
     "bad_words_ids",
@@ -60,6 +61,8 @@ const MOST_EXPERTS_OF_ALL: u64 = 1 << 18;
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     pub family: &'static Family,
+    /// What the family is the text part of.
+    pub whole: Option<&'static families::Whole>,
     pub layers: u32,
     pub vocab: u32,
     pub max_positions: u32,
@@ -86,8 +89,8 @@ pub(super) struct Shape {
     pub tied_head: bool,
     /// Window of each layer; `None` sees everything.
     pub windows: Vec<Option<u32>>,
-    /// Table of the factor on queries in layers that rotate nothing.
-    pub temperature: Option<usize>,
+    /// Table of a factor on queries, and whether it is for layers that rotate or for the others.
+    pub temperature: Option<(usize, bool)>,
     /// Which of `ropes` each layer uses; `None` rotates nothing.
     pub rope_tables: Vec<Option<usize>>,
     pub ropes: Vec<RopeSpec>,
@@ -142,25 +145,28 @@ impl Shape {
     /// [`ErrorKind::Malformed`] naming the field.
     pub fn read(config: &Value) -> Result<Self> {
         // Tells what is no object.
-        let whole = Fields::new(config, "config.json")?;
-        let family = family(config)?;
-        let (config, place) = match family.part_of {
+        let fields = Fields::new(config, "config.json")?;
+        let whole = families::whole(class(config)?);
+        let text = whole.map(|whole| text_part(whole, config, &fields)).transpose()?;
+        let (config, place) = match &text {
             None => (config, "config.json"),
-            Some(part_of) => {
-                let text = whole.get("text_config").ok_or_else(|| whole.missing("text_config"))?;
-                whole.refuse_others(&[HARMLESS, part_of.harmless].concat())?;
-                (text, "config.json: text_config")
-            }
+            Some((text, place)) => (text, *place),
+        };
+        let family = match whole {
+            None => family(class(config)?, config)?,
+            Some(whole) => text_family(whole, config)?,
         };
         let defaults = serde_json::from_str(family.defaults).expect("the table holds JSON");
         let fields = Fields::with_names(config, place, family.renamed, &defaults)?;
         let reader = Reader { fields: &fields, family };
-        let shape = reader.shape()?;
+        let shape = Self { whole, ..reader.shape()? };
         let common = ONLY.iter().filter(|(name, _)| !family.harmless.contains(name));
         for (name, values) in common.chain(family.only) {
             reader.only(name, values)?;
         }
-        fields.refuse_others(&[HARMLESS, family.harmless].concat())?;
+        // Where the text part has no config of its own, the whole's fields are among its.
+        let beside = whole.map_or(&[][..], families::Whole::harmless);
+        fields.refuse_others(&[HARMLESS, family.harmless, beside].concat())?;
         Ok(shape)
     }
 
@@ -178,28 +184,6 @@ impl Shape {
     pub fn value_width(&self) -> u32 {
         if self.latent.is_some() { 0 } else { self.kv_heads * self.value_dim }
     }
-}
-
-fn family(config: &Value) -> Result<&'static Family> {
-    let list = config.get("architectures").and_then(Value::as_array);
-    let class = list.and_then(|list| list.first()).and_then(Value::as_str);
-    let class = class.ok_or_else(|| {
-        Error::new(ErrorKind::Missing, "field 'architectures' names no architecture").file("config.json")
-    })?;
-    let value = |field: &str| config.get(field).filter(|value| !value.is_null());
-    let holds = |(field, when): &(&str, When)| match when {
-        When::There => value(field).is_some(),
-        When::Absent => value(field).is_none(),
-        When::AtLeast(least) => value(field).and_then(Value::as_u64).is_some_and(|number| number >= *least),
-    };
-    let fits = |row: &&Family| row.class == class && row.when.iter().all(holds);
-    families::families().find(fits).ok_or_else(|| {
-        let mut known: Vec<_> = families::families().map(|row| row.class).collect();
-        known.dedup();
-        Error::new(ErrorKind::Unsupported, format!("architecture '{class}' is not known"))
-            .file("config.json")
-            .remedy(format!("known are: {}", known.join(", ")))
-    })
 }
 
 pub(super) struct Reader<'a> {
@@ -225,12 +209,15 @@ impl Reader<'_> {
         };
         let (windows, mut ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
         let rope_tables = self.rope_tables(&windows, ropes.len())?;
-        ropes.extend(self.temperature(head_dim)?);
-        let temperature = ropes.iter().position(|rope| rope.temperature.is_some());
+        let temperature = self.temperature(head_dim)?.map(|(rope, rotating)| {
+            ropes.push(rope);
+            (ropes.len() - 1, rotating)
+        });
         let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
         let grow = if family.embeddings_grow { f64::from(hidden).sqrt() } else { 1.0 };
         Ok(Shape {
             family,
+            whole: None,
             layers,
             vocab: fields.needed_count("vocab_size", MOST_VOCAB)?,
             // Command-R names its longest text beside the positions for which its reference once made a table.
@@ -255,9 +242,12 @@ impl Reader<'_> {
             head_bias: self.flag(family.head_bias)?,
             norm_bias: self.flag(family.norm_bias)?,
             head_norm: match family.head_norm {
-                HeadNorm::EachIf(field) | HeadNorm::AfterRope(field) if !self.flag(Flag::Field(field))? => {
+                HeadNorm::EachIf(field) | HeadNorm::AfterRope(field) | HeadNorm::SharedIf(field)
+                    if !self.flag(Flag::Field(field))? =>
+                {
                     HeadNorm::None
                 }
+                HeadNorm::SharedIf(_) => HeadNorm::Shared,
                 head_norm => head_norm,
             },
             parallel: self.flag(family.parallel)?,
@@ -366,24 +356,33 @@ impl Reader<'_> {
             Shared::Several(field) => {
                 fields.count(field, MOST_EXPERTS)?.map(|count| (count.saturating_mul(width), false))
             }
+            Shared::Wide(field) => fields.count(field, MOST_WIDTH)?.map(|width| (width, false)),
             Shared::One => Some((width, false)),
         };
         let step = fields.count("decoder_sparse_step", MOST_LAYERS)?.unwrap_or(1);
         let first = fields.number("first_k_dense_replace")?.unwrap_or(0.0);
+        let last = if self.reads("last_sparse_layer") { fields.number("last_sparse_layer")? } else { None };
+        // A negative one counts from the end.
+        let last = last.filter(|last| *last >= 0.0).unwrap_or(f64::INFINITY);
         let dense = fields.get("mlp_only_layers").and_then(Value::as_array);
         let is_dense = |layer: u32| dense.is_some_and(|list| list.iter().any(|entry| entry == layer));
         let listed = if self.reads("moe_layers") { fields.get("moe_layers").and_then(Value::as_array) } else { None };
+        let kinds = if self.reads("mlp_layer_types") { fields.layer_list("mlp_layer_types", layers)? } else { None };
+        let other = |kind: &&Value| !matches!(kind.as_str(), Some("sparse" | "dense"));
+        if let Some(kind) = kinds.and_then(|kinds| kinds.iter().find(other)) {
+            return Err(fields.wrong("mlp_layer_types", format_args!("holds {kind}")));
+        }
         let sparse = |layer: u32| match listed {
+            None if kinds.is_some() => kinds.is_some_and(|kinds| kinds[layer as usize] == "sparse"),
             Some(list) => list.iter().any(|entry| entry == layer),
-            None => (layer + 1).is_multiple_of(step) && !is_dense(layer) && f64::from(layer) >= first,
+            None => (layer + 1).is_multiple_of(step) && !is_dense(layer) && (first..=last).contains(&f64::from(layer)),
         };
         let sigmoid = fields.text("scoring_func")? == Some("sigmoid");
         Ok(ExpertsShape {
             count,
             width,
             shared,
-            // Where factors go on the input, nothing else makes the choice.
-            bias: sigmoid && !self.family.factor_on_input,
+            bias: self.family.choice_bias.unwrap_or(sigmoid),
             limit: match self.family.swiglu_limit {
                 Some(field) => Some(fields.needed_positive(field)? as f32),
                 None => None,
@@ -415,7 +414,10 @@ impl Reader<'_> {
             return Ok(0);
         }
         let nested = self.fields.get("rope_parameters").and_then(|value| value.get("partial_rotary_factor"));
-        let own = self.fields.positive("partial_rotary_factor")?;
+        let own = match self.count("rotary_dim")? {
+            Some(rotary_dim) => Some(f64::from(rotary_dim) / f64::from(head_dim)),
+            None => self.fields.positive("partial_rotary_factor")?,
+        };
         let factor = nested.and_then(Value::as_f64).or(own).unwrap_or(1.0);
         let rotary_dim = (f64::from(head_dim) * factor) as u32;
         if !rotary_dim.is_multiple_of(2) || rotary_dim == 0 || rotary_dim > head_dim {

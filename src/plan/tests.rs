@@ -394,7 +394,7 @@ fn a_text_part_is_read_from_its_own_config() {
     for (changes, field) in [
         (json!({ "text_config": null }), "text_config"),
         (json!({ "text_config": 3 }), "text_config"),
-        (json!({ "audio_config": {} }), "audio_config"),
+        (json!({ "smell_config": {} }), "smell_config"),
         (json!({ "text_config": { "spin": 1 } }), "hidden_size"),
     ] {
         let error = whole(changes).expect_err("refused").to_string();

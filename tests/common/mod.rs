@@ -19,6 +19,8 @@ use tilestream::store::{FileStore, MemoryStore, ReadPlan, Store};
 
 pub use pollster::block_on;
 
+mod seeded;
+
 /// The folder of committed test data.
 pub fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
@@ -77,8 +79,12 @@ pub async fn split_family_as(name: &str, config: &str) -> tilestream::Result<Fil
     if let Some(layers) = layers_of(&published) {
         return split_store(name, &FileStore::open(layers)?.beside(published)).await;
     }
-    for (from, to) in [(config, "config.json"), ("model.safetensors", "model.safetensors")] {
-        std::fs::copy(published.join(from), folder.path().join(to)).expect("copies");
+    std::fs::copy(published.join(config), folder.path().join("config.json")).expect("copies");
+    let (weights, list) = (folder.path().join("model.safetensors"), published.join("tensors.json"));
+    if list.is_file() {
+        seeded::write(&list, &weights);
+    } else {
+        std::fs::copy(published.join("model.safetensors"), weights).expect("copies");
     }
     split_folder(name, folder.path()).await
 }

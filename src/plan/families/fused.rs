@@ -16,7 +16,7 @@ const BAICHUAN: Family = Family {
 };
 
 // https://huggingface.co/deepseek-ai/DeepSeek-V2-Lite/blob/main/config.json
-const DEEPSEEK: Family = Family {
+pub(super) const DEEPSEEK: Family = Family {
     class: "DeepseekV2ForCausalLM",
     name: "deepseek_v2",
     defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu", "n_group": 1,
@@ -30,6 +30,7 @@ const DEEPSEEK: Family = Family {
         "head_dim",
         "qk_head_dim",
         "num_key_value_heads",
+        "num_mtp_layers",
         "num_nextn_predict_layers",
         "output_router_logits",
         "router_aux_loss_coef",

@@ -7,8 +7,13 @@ use super::NormKind;
 use super::delta::DeltaPart;
 
 mod fused;
+mod mixtures;
 mod plain;
+mod recent;
 mod slabs;
+mod wholes;
+
+pub(super) use wholes::{OTHER_PARTS, TEXT_PREFIXES, Whole, classes, text_class, whole};
 
 /// A family of decoders.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +23,6 @@ pub(super) struct Family {
     /// What must hold of fields for this row to be the one: some families share a class.
     pub when: &'static [(&'static str, When)],
     pub name: &'static str,
-    /// The rest of the model, where the family is only its text part.
-    pub part_of: Option<Whole>,
     /// (the common name of a field, this family's).
     pub renamed: &'static [(&'static str, &'static str)],
     /// The reference's defaults, as a JSON object of common names.
@@ -58,6 +61,10 @@ pub(super) struct Family {
     /// Rows of the head are brought to length 1.
     pub normalized_head: bool,
     pub experts: Option<Experts>,
+    /// Whether the choice of experts has a bias of its own (`mlp.gate.bias`). `None`: where scores are sigmoids.
+    pub choice_bias: Option<bool>,
+    /// Slabs of experts are transposed, where their shape does not tell.
+    pub slabs_turned: bool,
     /// Whether the router and each expert's matrices have biases.
     pub expert_bias: bool,
     /// Field with the bound of the experts' clamped SwiGLU, where they have that.
@@ -73,17 +80,6 @@ pub(super) struct Family {
     pub tensors: &'static [Rule],
     /// What the names of tensors begin with that the plan does without.
     pub unused: &'static [&'static str],
-}
-
-/// A model that takes more than text: its text part's config is the field `text_config`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Whole {
-    /// What stands before the names of the text part's tensors.
-    pub prefix: &'static str,
-    /// How the names of other parts' tensors begin, which are left out.
-    pub others: &'static [&'static str],
-    /// Fields beside `text_config`: they say nothing of text.
-    pub harmless: &'static [&'static str],
 }
 
 /// What holds of a field.
@@ -118,6 +114,10 @@ pub(super) enum HeadNorm {
     None,
     /// One weight for all heads, each head normalized alone.
     Shared,
+    /// The same, where the field is true.
+    SharedIf(&'static str),
+    /// The same, when heads have been rotated.
+    SharedAfterRope,
     /// A weight for each head, where the field is true.
     EachIf(&'static str),
     /// All heads normalized as one row.
@@ -131,6 +131,8 @@ pub(super) enum HeadNorm {
 pub(super) enum Rope {
     /// Pairs (i, i + half).
     Halves,
+    /// Pairs (i, i + half), and only where the window is; everywhere in a model without one.
+    HalvesInWindows,
     /// Pairs (2 i, 2 i + 1).
     Interleaved,
     /// Pairs (2 i, 2 i + 1), and only where the window is.
@@ -162,6 +164,8 @@ pub(super) enum Shared {
     Gated(&'static str),
     /// As wide as so many of the others, as the field says.
     Several(&'static str),
+    /// As wide as the field says.
+    Wide(&'static str),
     /// As wide as one of the others.
     One,
 }
@@ -199,7 +203,7 @@ pub(super) enum Part {
     GatedQuery,
     QueryGate,
     Delta(DeltaPart),
-    /// Of a slab for each expert, whose number is the `*` in our name. Matrices of plain values are transposed there.
+    /// Of a slab for each expert, whose number is the `*` in our name. Matrices of plain values may be transposed there.
     Slab(Cut),
     /// A part of a vector, whose place is the number that its name ends with.
     Numbered,
@@ -222,7 +226,19 @@ const FUSED_QKV: &[(&str, Part)] =
 /// The gate, then what it gates.
 const FUSED_GATE_UP: &[(&str, Part)] = &[("mlp.gate_proj", Part::First), ("mlp.up_proj", Part::Second)];
 
+/// A slab for each expert, gate and up in one, as transformers 5 keeps them.
+pub(super) const EXPERT_SLABS: &[Rule] = &[
+    Rule {
+        theirs: "mlp.experts.gate_up_proj",
+        ours: &[
+            ("mlp.experts.*.gate_proj.weight", Part::Slab(Cut::First)),
+            ("mlp.experts.*.up_proj.weight", Part::Slab(Cut::Second)),
+        ],
+    },
+    Rule { theirs: "mlp.experts.down_proj", ours: &[("mlp.experts.*.down_proj.weight", Part::Slab(Cut::All))] },
+];
+
 /// Every row.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    plain::ROWS.iter().chain(fused::ROWS).chain(slabs::ROWS)
+    plain::ROWS.iter().chain(fused::ROWS).chain(slabs::ROWS).chain(recent::ROWS).chain(mixtures::ROWS)
 }

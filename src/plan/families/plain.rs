@@ -28,7 +28,6 @@ pub(super) const LLAMA: Family = Family {
     class: "LlamaForCausalLM",
     when: &[],
     name: "llama",
-    part_of: None,
     renamed: &[],
     defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu"}"#,
     reads: &[],
@@ -53,6 +52,8 @@ pub(super) const LLAMA: Family = Family {
     embeddings_grow: false,
     normalized_head: false,
     experts: None,
+    choice_bias: None,
+    slabs_turned: false,
     expert_bias: false,
     swiglu_limit: None,
     factor_on_input: false,
@@ -79,7 +80,7 @@ const QWEN2: Family = Family {
 };
 
 // https://huggingface.co/Qwen/Qwen3-8B/blob/main/config.json
-const QWEN3: Family = Family {
+pub(super) const QWEN3: Family = Family {
     class: "Qwen3ForCausalLM",
     name: "qwen3",
     defaults: r#"{"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768,
@@ -100,7 +101,51 @@ pub(super) const QWEN_EXPERTS: Experts = Experts {
 };
 
 /// What the training of a router reads.
-const ROUTER_TRAINING: &[&str] = &["output_router_logits", "router_aux_loss_coef", "router_jitter_noise"];
+pub(super) const ROUTER_TRAINING: &[&str] = &["output_router_logits", "router_aux_loss_coef", "router_jitter_noise"];
+
+// https://huggingface.co/Qwen/Qwen3-Next-80B-A3B-Instruct/blob/main/config.json
+pub(super) const QWEN3_NEXT: Family = Family {
+    class: "Qwen3NextForCausalLM",
+    name: "qwen3_next",
+    defaults: r#"{"num_key_value_heads": 2, "head_dim": 256, "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6, "hidden_act": "silu", "partial_rotary_factor": 0.25, "num_experts": 512,
+        "num_experts_per_tok": 10, "norm_topk_prob": true, "moe_intermediate_size": 512,
+        "shared_expert_intermediate_size": 512, "decoder_sparse_step": 1, "full_attention_interval": 4,
+        "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128}"#,
+    reads: &[],
+    harmless: ROUTER_TRAINING,
+    only: &[("hidden_act", &["silu"]), ("linear_conv_kernel_dim", &["4"]), ("use_sliding_window", &["false"])],
+    unit_offset: true,
+    output_gate: true,
+    delta_rule: true,
+    experts: Some(Experts { shared: Shared::Gated("shared_expert_intermediate_size"), ..QWEN_EXPERTS }),
+    tensors: &[
+        Rule {
+            theirs: "self_attn.q_proj",
+            ours: &[("self_attn.q_proj", Part::GatedQuery), ("self_attn.gate_proj", Part::QueryGate)],
+        },
+        Rule {
+            theirs: "linear_attn.in_proj_qkvz",
+            ours: &[
+                ("linear_attn.q_proj", Part::Delta(DeltaPart::Query)),
+                ("linear_attn.k_proj", Part::Delta(DeltaPart::Key)),
+                ("linear_attn.v_proj", Part::Delta(DeltaPart::Value)),
+                ("linear_attn.gate_proj", Part::Delta(DeltaPart::Gate)),
+            ],
+        },
+        Rule {
+            theirs: "linear_attn.in_proj_ba",
+            ours: &[
+                ("linear_attn.beta_proj", Part::Delta(DeltaPart::Beta)),
+                ("linear_attn.decay_proj", Part::Delta(DeltaPart::Decay)),
+            ],
+        },
+    ],
+    // A head that guesses further tokens.
+    unused: &["mtp."],
+    ..QWEN3
+};
 
 // https://huggingface.co/google/gemma-7b/blob/main/config.json
 const GEMMA: Family = Family {
@@ -118,7 +163,7 @@ const GEMMA: Family = Family {
 };
 
 // https://huggingface.co/google/gemma-2-9b/blob/main/config.json
-const GEMMA2: Family = Family {
+pub(super) const GEMMA2: Family = Family {
     class: "Gemma2ForCausalLM",
     name: "gemma2",
     defaults: r#"{"num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
@@ -138,7 +183,18 @@ const GEMMA2: Family = Family {
     ..GEMMA
 };
 
-const OLMO_NORMS: Norms = Norms { before_attention: None, before_mlp: None, ..SANDWICH };
+// https://huggingface.co/ibm-granite/granite-3.1-8b-base/blob/main/config.json
+pub(super) const GRANITE: Family = Family {
+    class: "GraniteForCausalLM",
+    name: "granite",
+    defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu",
+        "attention_multiplier": 1.0, "residual_multiplier": 1.0, "embedding_multiplier": 1.0,
+        "logits_scaling": 1.0}"#,
+    reads: &["attention_multiplier", "residual_multiplier", "embedding_multiplier", "logits_scaling"],
+    ..LLAMA
+};
+
+pub(super) const OLMO_NORMS: Norms = Norms { before_attention: None, before_mlp: None, ..SANDWICH };
 
 /// The rows.
 pub(super) const ROWS: &[Family] = &[
@@ -197,49 +253,7 @@ pub(super) const ROWS: &[Family] = &[
         experts: Some(QWEN_EXPERTS),
         ..QWEN3
     },
-    // https://huggingface.co/Qwen/Qwen3-Next-80B-A3B-Instruct/blob/main/config.json
-    Family {
-        class: "Qwen3NextForCausalLM",
-        name: "qwen3_next",
-        defaults: r#"{"num_key_value_heads": 2, "head_dim": 256, "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-6, "hidden_act": "silu", "partial_rotary_factor": 0.25, "num_experts": 512,
-            "num_experts_per_tok": 10, "norm_topk_prob": true, "moe_intermediate_size": 512,
-            "shared_expert_intermediate_size": 512, "decoder_sparse_step": 1, "full_attention_interval": 4,
-            "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
-            "linear_value_head_dim": 128}"#,
-        reads: &[],
-        harmless: ROUTER_TRAINING,
-        only: &[("hidden_act", &["silu"]), ("linear_conv_kernel_dim", &["4"]), ("use_sliding_window", &["false"])],
-        unit_offset: true,
-        output_gate: true,
-        delta_rule: true,
-        experts: Some(Experts { shared: Shared::Gated("shared_expert_intermediate_size"), ..QWEN_EXPERTS }),
-        tensors: &[
-            Rule {
-                theirs: "self_attn.q_proj",
-                ours: &[("self_attn.q_proj", Part::GatedQuery), ("self_attn.gate_proj", Part::QueryGate)],
-            },
-            Rule {
-                theirs: "linear_attn.in_proj_qkvz",
-                ours: &[
-                    ("linear_attn.q_proj", Part::Delta(DeltaPart::Query)),
-                    ("linear_attn.k_proj", Part::Delta(DeltaPart::Key)),
-                    ("linear_attn.v_proj", Part::Delta(DeltaPart::Value)),
-                    ("linear_attn.gate_proj", Part::Delta(DeltaPart::Gate)),
-                ],
-            },
-            Rule {
-                theirs: "linear_attn.in_proj_ba",
-                ours: &[
-                    ("linear_attn.beta_proj", Part::Delta(DeltaPart::Beta)),
-                    ("linear_attn.decay_proj", Part::Delta(DeltaPart::Decay)),
-                ],
-            },
-        ],
-        // A head that guesses further tokens.
-        unused: &["mtp."],
-        ..QWEN3
-    },
+    QWEN3_NEXT,
     GEMMA,
     GEMMA2,
     // https://huggingface.co/google/gemma-3-1b-it/blob/main/config.json
@@ -315,16 +329,7 @@ pub(super) const ROWS: &[Family] = &[
         head_norm: HeadNorm::Whole,
         ..LLAMA
     },
-    // https://huggingface.co/ibm-granite/granite-3.1-8b-base/blob/main/config.json
-    Family {
-        class: "GraniteForCausalLM",
-        name: "granite",
-        defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu",
-            "attention_multiplier": 1.0, "residual_multiplier": 1.0, "embedding_multiplier": 1.0,
-            "logits_scaling": 1.0}"#,
-        reads: &["attention_multiplier", "residual_multiplier", "embedding_multiplier", "logits_scaling"],
-        ..LLAMA
-    },
+    GRANITE,
     // https://huggingface.co/stabilityai/stablelm-2-1_6b/blob/main/config.json
     Family {
         class: "StableLmForCausalLM",

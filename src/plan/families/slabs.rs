@@ -1,7 +1,7 @@
 //! Families that keep all experts of a layer in one tensor.
 
-use super::plain::{LLAMA, QWEN_EXPERTS};
-use super::{Cut, Experts, Family, Flag, HeadNorm, Part, Rope, Rule, Shared, Whole};
+use super::plain::{GRANITE, LLAMA, QWEN_EXPERTS};
+use super::{Cut, Experts, Family, Flag, HeadNorm, Part, Rope, Rule, Shared};
 
 // https://huggingface.co/meta-llama/Llama-4-Scout-17B-16E/blob/main/config.json, its text_config
 const LLAMA4: Family = Family {
@@ -45,6 +45,9 @@ const LLAMA4: Family = Family {
         names: ("feed_forward.experts.", ["gate_proj", "up_proj", "down_proj"]),
         ..QWEN_EXPERTS
     }),
+    // Nothing but the scores makes the choice.
+    choice_bias: Some(false),
+    slabs_turned: true,
     factor_on_input: true,
     chunked: true,
     tensors: &[
@@ -70,6 +73,38 @@ const LLAMA4: Family = Family {
     ..LLAMA
 };
 
+// https://huggingface.co/ibm-granite/granite-3.1-3b-a800m-base/blob/main/config.json
+const GRANITE_MOE: Family = Family {
+    class: "GraniteMoeForCausalLM",
+    name: "granitemoe",
+    harmless: &["output_router_logits", "router_aux_loss_coef"],
+    mlp_bias: Flag::No,
+    experts: Some(Experts {
+        count: "num_local_experts",
+        width: "intermediate_size",
+        // The softmax is over the chosen ones.
+        normalize: Flag::Yes,
+        ..QWEN_EXPERTS
+    }),
+    tensors: &[
+        Rule { theirs: "block_sparse_moe.router.layer", ours: &[("mlp.gate", Part::All)] },
+        Rule {
+            theirs: "block_sparse_moe.input_linear",
+            ours: &[
+                ("mlp.experts.*.gate_proj", Part::Slab(Cut::First)),
+                ("mlp.experts.*.up_proj", Part::Slab(Cut::Second)),
+            ],
+        },
+        Rule { theirs: "block_sparse_moe.output_linear", ours: &[("mlp.experts.*.down_proj", Part::Slab(Cut::All))] },
+        Rule {
+            theirs: "shared_mlp.input_linear",
+            ours: &[("mlp.shared_experts.gate_proj", Part::First), ("mlp.shared_experts.up_proj", Part::Second)],
+        },
+        Rule { theirs: "shared_mlp.output_linear", ours: &[("mlp.shared_experts.down_proj", Part::All)] },
+    ],
+    ..GRANITE
+};
+
 /// The rows.
 pub(super) const ROWS: &[Family] = &[
     // https://huggingface.co/openai/gpt-oss-20b/blob/main/config.json
@@ -93,6 +128,7 @@ pub(super) const ROWS: &[Family] = &[
             normalize: Flag::Yes,
             ..QWEN_EXPERTS
         }),
+        slabs_turned: true,
         expert_bias: true,
         swiglu_limit: Some("swiglu_limit"),
         sinks: true,
@@ -121,20 +157,15 @@ pub(super) const ROWS: &[Family] = &[
         ..LLAMA
     },
     LLAMA4,
-    // https://huggingface.co/meta-llama/Llama-4-Scout-17B-16E/blob/main/config.json
+    GRANITE_MOE,
+    // https://huggingface.co/ibm-research/moe-7b-1b-active-shared-experts/blob/main/config.json
     Family {
-        class: "Llama4ForConditionalGeneration",
-        part_of: Some(Whole {
-            prefix: "language_model.",
-            others: &["vision_model.", "multi_modal_projector."],
-            harmless: &[
-                "boi_token_index",
-                "eoi_token_index",
-                "image_token_index",
-                "tie_word_embeddings",
-                "vision_config",
-            ],
-        }),
-        ..LLAMA4
+        class: "GraniteMoeSharedForCausalLM",
+        name: "granitemoeshared",
+        experts: match GRANITE_MOE.experts {
+            Some(experts) => Some(Experts { shared: Shared::Wide("shared_intermediate_size"), ..experts }),
+            None => None,
+        },
+        ..GRANITE_MOE
     },
 ];

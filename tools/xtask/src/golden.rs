@@ -34,6 +34,7 @@ const SCRIPTS: &[Script] = &[
     Script { name: "pytorch", file: "make_pytorch.py", model: None },
     Script { name: "small-gguf", file: "make_small_gguf.py", model: None },
     Script { name: "families", file: "make_families.py", model: None },
+    Script { name: "seeded", file: "make_seeded.py", model: None },
     Script { name: "quantized", file: "make_quantized.py", model: None },
     Script { name: "airllm", file: "make_airllm.py", model: None },
     Script { name: "families-gguf", file: "make_families_gguf.py", model: None },

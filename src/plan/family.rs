@@ -1,0 +1,96 @@
+//! Which row of the table a config belongs to.
+
+use serde_json::{Map, Value};
+
+use super::families::{self, Family, When};
+use super::fields::Fields;
+use super::shape::HARMLESS;
+use crate::{Error, ErrorKind, Result};
+
+/// The class that a config names.
+pub(super) fn class(config: &Value) -> Result<&str> {
+    let list = config.get("architectures").and_then(Value::as_array);
+    list.and_then(|list| list.first()).and_then(Value::as_str).ok_or_else(|| {
+        Error::new(ErrorKind::Missing, "field 'architectures' names no architecture").file("config.json")
+    })
+}
+
+/// The config of a whole's text part with what the whole says of it, and where it stands. Older files have it among the
+/// whole's own fields.
+pub(super) fn text_part(
+    whole: &'static families::Whole,
+    config: &Value,
+    fields: &Fields<'_>,
+) -> Result<(Value, &'static str)> {
+    let nested = fields.get("text_config");
+    let (text, place) = match nested {
+        Some(text) => (text, "config.json: text_config"),
+        None if config.get("hidden_size").is_some() => (config, "config.json"),
+        None => return Err(fields.missing("text_config")),
+    };
+    let mut merged: Map<String, Value> = serde_json::from_str(whole.defaults).expect("the table holds JSON");
+    merged.extend(Fields::new(text, place)?.entries());
+    if nested.is_some() {
+        fields.refuse_others(&[HARMLESS, whole.harmless()].concat())?;
+        // The reference ties the head as the whole says.
+        if let Some(tied) = fields.get("tie_word_embeddings") {
+            merged.insert("tie_word_embeddings".to_owned(), tied.clone());
+        }
+    }
+    Ok((Value::Object(merged), place))
+}
+
+/// The refusal of a config whose family is not known.
+pub fn unknown_family(config: &Value) -> Option<Error> {
+    let class = class(config).ok()?;
+    let refusal = match families::whole(class) {
+        Some(whole) => text_family(whole, config.get("text_config")?).err(),
+        None => family(class, config).err(),
+    };
+    refusal.filter(|error| error.kind() == ErrorKind::Unsupported)
+}
+
+/// Says in the config of a model that takes more than text whether its head is the embeddings, where it does not say so
+/// itself or says both: the reference ties a head only where the checkpoint has none.
+pub fn settle_head(config: &mut Value, has_head: bool) {
+    if !class(config).is_ok_and(|class| families::whole(class).is_some()) {
+        return;
+    }
+    let said = |place| config.pointer(place).and_then(Value::as_bool);
+    let told = match (said("/tie_word_embeddings"), said("/text_config/tie_word_embeddings")) {
+        (Some(whole), Some(text)) => whole == text,
+        (whole, text) => whole.or(text).is_some(),
+    };
+    if !told {
+        config["tie_word_embeddings"] = Value::Bool(!has_head);
+    }
+}
+
+/// The row of a whole's text part.
+pub(super) fn text_family(whole: &families::Whole, text: &Value) -> Result<&'static Family> {
+    let kind = text.get("model_type").and_then(Value::as_str);
+    let class = families::text_class(whole, kind).ok_or_else(|| {
+        let message =
+            format!("the text part of '{}' is '{}', which is not known", whole.class, kind.unwrap_or_default());
+        Error::new(ErrorKind::Unsupported, message).file("config.json: text_config")
+    })?;
+    family(class, text)
+}
+
+/// The row of a class, as far as fields tell rows of one class apart.
+pub(super) fn family(class: &str, config: &Value) -> Result<&'static Family> {
+    let value = |field: &str| config.get(field).filter(|value| !value.is_null());
+    let holds = |(field, when): &(&str, When)| match when {
+        When::There => value(field).is_some(),
+        When::Absent => value(field).is_none(),
+        When::AtLeast(least) => value(field).and_then(Value::as_u64).is_some_and(|number| number >= *least),
+    };
+    let fits = |row: &&Family| row.class == class && row.when.iter().all(holds);
+    families::families().find(fits).ok_or_else(|| {
+        let mut known: Vec<_> = families::families().map(|row| row.class).chain(families::classes()).collect();
+        known.dedup();
+        Error::new(ErrorKind::Unsupported, format!("architecture '{class}' is not known"))
+            .file("config.json")
+            .remedy(format!("known are: {}", known.join(", ")))
+    })
+}
