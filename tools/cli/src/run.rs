@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use tilestream::{ErrorKind, Message, ModelText, Piece, Result};
+use tilestream::{ErrorKind, Message, ModelText, Piece, Result, StopReason};
 
 use crate::args::{GenerationArgs, RunArgs, ShowReasoning};
 use crate::model::{self, Stopwatch};
@@ -65,6 +65,9 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     } else {
         show("\n")?;
     }
+    if let Some(why) = cut(reason, args.generation.max_tokens, model.positions()) {
+        eprintln!("({why})");
+    }
     if args.generation.profile && !args.json {
         report.print();
     }
@@ -109,6 +112,15 @@ impl Shown {
             eprint!("\n\n");
         }
         show(&piece.text)
+    }
+}
+
+/// Why an answer did not come to its end, if a limit cut it.
+pub fn cut(reason: Option<StopReason>, max_tokens: u32, positions: u32) -> Option<String> {
+    match reason {
+        Some(StopReason::MaxTokens) => Some(format!("cut at --max-tokens {max_tokens}")),
+        Some(StopReason::ContextFull) => Some(format!("cut: the context of {positions} tokens is full")),
+        _ => None,
     }
 }
 

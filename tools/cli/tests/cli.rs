@@ -45,6 +45,26 @@ fn a_prompt_is_answered_and_reported() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_text_and_a_cut_answer_says_so() {
+    let shell = Shell::new();
+    let model = shell.gguf("Q8_0.gguf");
+    let with_mark = |name: &str, text: &str| shell.write(name, &format!("\u{feff}{text}"));
+    let common = ["run", &model, "--max-tokens", "3", "--ignore-eos", "--json"];
+    let plain = shell.run(&[&common[..], &["--prompt", "hello"]].concat());
+    let told = String::from_utf8_lossy(&plain.stderr).into_owned();
+    assert!(told.contains("(cut at --max-tokens 3)"), "{told}");
+    let plain: Value = serde_json::from_slice(&plain.stdout).expect("JSON");
+    let marked = shell.json(&[&common[..], &["--prompt-file", &with_mark("p.txt", "hello")]].concat());
+    assert_eq!(
+        (&marked["ids"], &marked["profile"]["prompt_tokens"]),
+        (&plain["ids"], &plain["profile"]["prompt_tokens"])
+    );
+    let score = |option: &str, file: &str| shell.json(&["score", &model, option, file])["tokens"].clone();
+    assert_eq!(score("--text-file", &with_mark("a.txt", "the")), score("--text-file", &shell.write("b.txt", "the")));
+    assert_eq!(score("--ids-file", &with_mark("ids.json", "[5, 80, 33]")), 3);
+}
+
+#[test]
 fn rounded_activations_change_numbers_only_where_weights_are_whole() {
     let shell = Shell::new();
     let ids = shell.write("ids.json", "[1, 2, 3, 4]");

@@ -1,9 +1,10 @@
 //! One answer, shown as it comes.
 
-use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, Message, Result, StopReason};
+use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, Message, Result};
 
+use crate::args::ShowReasoning;
 use crate::model::Stopwatch;
-use crate::run::show;
+use crate::run::{Shown, cut, show};
 
 /// What came, and how it ended.
 pub struct Answer {
@@ -21,12 +22,13 @@ pub async fn answer(
     prompt: Vec<u32>,
     options: GenerateOptions,
     profile: bool,
+    show_reasoning: ShowReasoning,
 ) -> Result<Answer> {
     let (prompt_tokens, most) = (prompt.len(), options.max_tokens);
     let positions = model.positions();
     let mut watch = Stopwatch::start();
     let mut message = Message::assistant("");
-    let mut reasoning = String::new();
+    let (mut reasoning, mut shown) = (String::new(), Shown::new(show_reasoning));
     let (mut failed, mut note) = (None, None);
     let mut generation = match model.generate(prompt, options) {
         Ok(generation) => generation,
@@ -44,18 +46,10 @@ pub async fn answer(
         if piece.id.is_some() {
             watch.token();
         }
-        eprint!("{}", piece.reasoning);
         reasoning += &piece.reasoning;
-        if message.content.is_empty() && !piece.text.is_empty() && !reasoning.is_empty() {
-            eprintln!();
-        }
-        show(&piece.text)?;
+        shown.piece(&piece)?;
         message.content += &piece.text;
-        note = match piece.stop {
-            Some(StopReason::MaxTokens) => Some(format!("cut at --max-tokens {most}")),
-            Some(StopReason::ContextFull) => Some(format!("cut: the context of {positions} tokens is full")),
-            _ => None,
-        };
+        note = cut(piece.stop, most, positions);
     }
     let devices_lost = generation.devices_lost();
     drop(generation);

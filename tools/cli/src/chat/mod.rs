@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, Message, Result};
 
 use crate::INTERRUPTED;
-use crate::args::{ChatArgs, WhenFull};
+use crate::args::{ChatArgs, ShowReasoning, WhenFull};
 use crate::model;
 use answer::{Answer, answer};
 use commands::{Command, HELP, Typed};
@@ -38,8 +38,15 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     // The line editor installs a handler of its own when it is made, so this one comes after it.
     watch_interrupts(input.is_terminal(), &answering, stop);
     let conversation = Conversation::new(args.generation.system.clone());
-    let mut chat =
-        Chat { model, options, conversation, retries: 0, when_full: args.when_full, profile: args.generation.profile };
+    let mut chat = Chat {
+        model,
+        options,
+        conversation,
+        retries: 0,
+        when_full: args.when_full,
+        profile: args.generation.profile,
+        reasoning: args.generation.reasoning,
+    };
     while let Some(text) = input.next()? {
         stop.store(false, Ordering::Relaxed);
         chat.model.cancel_token().reset();
@@ -75,6 +82,7 @@ struct Chat {
     retries: u64,
     when_full: WhenFull,
     profile: bool,
+    reasoning: ShowReasoning,
 }
 
 impl Chat {
@@ -191,7 +199,8 @@ impl Chat {
                     return Ok(false);
                 }
             };
-            let answer = pollster::block_on(answer(&mut self.model, prompt, options.clone(), self.profile))?;
+            let answer =
+                pollster::block_on(answer(&mut self.model, prompt, options.clone(), self.profile, self.reasoning))?;
             let nothing = answer.message.content.is_empty() && answer.message.reasoning.is_none();
             let too_large = answer.failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Budget);
             let again = nothing && too_large && self.when_full == WhenFull::DropOldest;

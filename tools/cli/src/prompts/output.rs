@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tilestream::{Error, ErrorKind, Result};
 
+use crate::run::show;
+
 /// Time between two writes through to the disk.
 const BETWEEN_SYNCS: Duration = Duration::from_millis(500);
 /// How every line begins.
@@ -24,7 +26,8 @@ pub type Answered = HashMap<u64, String>;
 
 /// Where answers go.
 pub struct Output {
-    out: Box<dyn Write>,
+    /// `None`: standard output.
+    out: Option<Box<dyn Write>>,
     name: String,
     syncer: Option<Syncer>,
 }
@@ -46,16 +49,13 @@ impl Output {
     pub fn open(path: &Path) -> Result<(Self, Answered)> {
         let name = path.display().to_string();
         if path == Path::new("-") {
-            return Ok((
-                Self { out: Box::new(std::io::stdout()), name: "standard output".into(), syncer: None },
-                Answered::new(),
-            ));
+            return Ok((Self { out: None, name: "standard output".into(), syncer: None }, Answered::new()));
         }
         let failed = |error| Error::io(error, name.clone());
         if std::fs::metadata(path).is_ok_and(|data| !data.is_file()) {
             // A pipe or a device: nothing to find in it, nothing to keep.
-            let out = Box::new(OpenOptions::new().append(true).open(path).map_err(failed)?);
-            return Ok((Self { out, name, syncer: None }, Answered::new()));
+            let out: Box<dyn Write> = Box::new(OpenOptions::new().append(true).open(path).map_err(failed)?);
+            return Ok((Self { out: Some(out), name, syncer: None }, Answered::new()));
         }
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
         lock(&file, &name)?;
@@ -67,7 +67,7 @@ impl Output {
         // Makes the name durable too; systems that cannot open a folder need no such thing.
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
         let syncer = Syncer::start(Arc::new(file))?;
-        Ok((Self { out: Box::new(Arc::clone(&syncer.file)), name, syncer: Some(syncer) }, found.answered))
+        Ok((Self { out: Some(Box::new(Arc::clone(&syncer.file))), name, syncer: Some(syncer) }, found.answered))
     }
 
     /// Appends a line.
@@ -76,8 +76,9 @@ impl Output {
     /// Those of the disk, also of earlier lines that did not get there.
     pub fn write(&mut self, line: &Value) -> Result<()> {
         let line = format!("{line}\n");
+        let Some(out) = &mut self.out else { return show(&line) };
         let synced = self.syncer.as_ref().map_or(Ok(()), Syncer::check);
-        let written = synced.and_then(|()| self.out.write_all(line.as_bytes())).and_then(|()| self.out.flush());
+        let written = synced.and_then(|()| out.write_all(line.as_bytes())).and_then(|()| out.flush());
         written.map_err(|error| Error::io(error, self.name.clone()))?;
         if let Some(syncer) = &self.syncer {
             syncer.wake();
@@ -158,7 +159,7 @@ fn rewrite(old: File, path: &Path, drop: &[Range<u64>]) -> std::io::Result<File>
     let end = old.metadata()?.len();
     let mut out = BufWriter::new(new.as_file_mut());
     let mut at = 0;
-    for range in drop.iter().cloned().chain([end..end]) {
+    for range in drop.iter().cloned().chain(std::iter::once(end..end)) {
         let mut kept = &old;
         kept.seek(SeekFrom::Start(at))?;
         std::io::copy(&mut kept.take(range.start - at), &mut out)?;
