@@ -363,7 +363,8 @@ fn check_unique(found: &[Found]) -> Result<(), (usize, Error)> {
 fn check_index(index: &BTreeMap<String, String>, tensors: &[Found], is_tied: bool) -> Result<()> {
     for (name, file) in index {
         let found = tensors.binary_search_by(|found| found.entry.name.as_str().cmp(name)).is_ok();
-        if !found && !is_harmless(name) && !(is_tied && tied::may_be_missing(name)) {
+        let may_miss = is_harmless(name) || (is_tied && tied::may_be_missing(name));
+        if !found && !may_miss {
             return Err(Error::new(ErrorKind::Missing, format!("is not in {file}, where the index has it"))
                 .tensor(name)
                 .remedy("download the checkpoint again"));
