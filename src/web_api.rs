@@ -211,10 +211,6 @@ impl WebModel {
         let mut model = self.model.borrow_mut().take().ok_or_else(busy)?;
         self.cancel.reset();
         let result = run(&mut model, prompt, options, on_piece, &self.watch).await;
-        if let Some(cache) = model.files().model().verified().cache() {
-            // What cannot be made durable now is verified again the next time.
-            let _ = cache.flush();
-        }
         self.watch.replace(model.watch());
         self.model.replace(Some(model));
         result

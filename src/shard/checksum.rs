@@ -74,11 +74,17 @@ impl SumsWriter {
 /// [`ErrorKind::Checksum`] where it differs, [`ErrorKind::Truncated`] where its length is not that of the file's blocks.
 pub(crate) async fn load_sums(store: &dyn Store, file: &ModelFile) -> Result<Vec<u64>> {
     let bytes = read_table(store, &file.name, file.len_bytes).await?;
-    if hex(xxh3_64(&bytes)) != file.sums {
-        let error = Error::new(ErrorKind::Checksum, "the table of checksums does not match the manifest");
-        return Err(error.file(store.describe(&sums_name(&file.name))).remedy("split the model again"));
-    }
+    check_table(&bytes, file).map_err(|error| error.file(store.describe(&sums_name(&file.name))))?;
     Ok(parse(&bytes))
+}
+
+/// Compares a file's table with the manifest's hash of it.
+pub(crate) fn check_table(table: &[u8], file: &ModelFile) -> Result<()> {
+    if hex(xxh3_64(table)) == file.sums {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::Checksum, "the table of checksums does not match the manifest");
+    Err(error.remedy("split the model again"))
 }
 
 /// Reads the bytes of the table of a file of that length. The table's own length is checked before memory is taken.

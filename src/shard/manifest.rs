@@ -43,7 +43,13 @@ impl Manifest {
         match (read, known) {
             // A host that answers is believed, even that the model is gone.
             (Err(error), Some(known)) if error.kind() == ErrorKind::Network => {
-                Self::parse_read(store, Ok(known.to_vec()))
+                let parsed = Self::parse(known).map_err(|damage| {
+                    let message =
+                        format!("the copy that is kept here is damaged ({damage}), and there is no other: {error}");
+                    let remedy = "start again when the host can be reached: it is fetched then";
+                    Error::new(ErrorKind::Network, message).file(store.describe(MANIFEST)).remedy(remedy)
+                })?;
+                Ok((parsed, known.to_vec()))
             }
             (read, _) => Self::parse_read(store, read),
         }

@@ -24,7 +24,7 @@ mod write;
 pub use checksum::{SumsWriter, sums_name};
 pub use model::{Model, VectorRun};
 pub use verified::VerifiedReader;
-pub use verify::{Finding, verify};
+pub use verify::{Finding, KeptReport, verify, verify_kept};
 pub use write::JOURNAL;
 
 /// The manifest's name in a model's folder. It is written last: a folder without it is not a model.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::verified::VerifiedReader;
-use super::{CHECKSUM_BLOCK, MANIFEST, Manifest, StoredTensor};
-use crate::store::cache::{BlockCache, CachePlace, JOURNAL};
+use super::{CHECKSUM_BLOCK, MANIFEST, Manifest, ModelFile, StoredTensor};
+use crate::store::cache::{BlockCache, CachePlace, JOURNAL, OWN_FILES, is_journal_of, is_own_name};
 use crate::store::{Store, Window, known_len};
 use crate::{Error, ErrorKind, Result};
 
@@ -33,16 +33,13 @@ impl Model {
     /// Opens a model: reads and checks the manifest, and that every file has the length it says.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is no complete model, [`ErrorKind::Truncated`] for a file of another length,
+    /// [`ErrorKind::NotFound`] where there is no complete model, [`ErrorKind::Truncated`] for a file that is too short,
+    /// [`ErrorKind::Malformed`] for one that is too long,
     /// and those of [`Manifest::parse`].
     pub async fn open(store: Arc<dyn Store>) -> Result<Self> {
         let manifest = Manifest::load(store.as_ref()).await?;
         for file in &manifest.files {
-            if let Some(len) = known_len(store.as_ref(), &file.name).await?.filter(|len| *len != file.len_bytes) {
-                let message = format!("{len} bytes, but the manifest says {}", file.len_bytes);
-                let error = Error::new(ErrorKind::Truncated, message).file(store.describe(&file.name));
-                return Err(error.remedy("get the file again, or split the model again"));
-            }
+            check_len(store.as_ref(), file).await?;
         }
         Self::with_cache(store, manifest, None)
     }
@@ -53,17 +50,24 @@ impl Model {
     /// # Errors
     /// Those of [`Model::open`] and of the place.
     pub async fn open_remote(store: Arc<dyn Store>, place: &dyn CachePlace) -> Result<Self> {
-        let known = place.load(MANIFEST).await?;
+        // What cannot be read is as good as absent: it is fetched again.
+        let known = place.load(MANIFEST).await.unwrap_or(None);
         let (manifest, bytes) = Manifest::load_remote(store.as_ref(), known.as_deref()).await?;
+        if let Some(name) = manifest.files.iter().map(|file| &file.name).find(|name| is_own_name(name)) {
+            let error =
+                Error::new(ErrorKind::Malformed, format!("a file is called {name:?}, as the cache's own file is"));
+            return Err(error.file(store.describe(MANIFEST)).remedy("publish the model with another name of the file"));
+        }
+        let hash = xxh3_64(&bytes);
         if place.is_writer() && known.is_none_or(|known| known != bytes) {
-            place.clear().await?;
+            let journal = place.load(JOURNAL).await.unwrap_or(None);
+            // The blocks are this model's, although its manifest was damaged or lost.
+            if !journal.is_some_and(|journal| is_journal_of(&journal, hash)) {
+                place.clear().await?;
+            }
             place.save(MANIFEST, &bytes).await?;
         }
-        let mut names = vec![JOURNAL];
-        names.extend(manifest.files.iter().map(|file| file.name.as_str()));
-        let files = place.open(&names).await?;
-        let lens = manifest.files.iter().map(|file| file.len_bytes).collect();
-        let cache = BlockCache::open(files, xxh3_64(&bytes), lens, CHECKSUM_BLOCK, place.is_writer())?;
+        let cache = open_cache(place, &manifest, hash).await?;
         Self::with_cache(store, manifest, Some(cache))
     }
 
@@ -131,6 +135,23 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Checks that a file has the length that the manifest says, where the store can tell it.
+pub(super) async fn check_len(store: &dyn Store, file: &ModelFile) -> Result<()> {
+    let Some(len) = known_len(store, &file.name).await?.filter(|len| *len != file.len_bytes) else { return Ok(()) };
+    let kind = if len < file.len_bytes { ErrorKind::Truncated } else { ErrorKind::Malformed };
+    let error = Error::new(kind, format!("{len} bytes, but the manifest says {}", file.len_bytes));
+    Err(error.file(store.describe(&file.name)).remedy("get the file again, or split the model again"))
+}
+
+/// The blocks that a place keeps of the model with this manifest, whose text has the hash.
+pub(super) async fn open_cache(place: &dyn CachePlace, manifest: &Manifest, hash: u64) -> Result<BlockCache> {
+    let names = manifest.files.iter().map(|file| file.name.as_str());
+    let names: Vec<_> = OWN_FILES.into_iter().chain(names).collect();
+    let files = place.open(&names).await?;
+    let lens = manifest.files.iter().map(|file| file.len_bytes).collect();
+    Ok(BlockCache::open(files, hash, lens, CHECKSUM_BLOCK, place.is_writer()))
 }
 
 /// Finds the vectors of each layer, and checks that they follow each other in one file with padding only between them.

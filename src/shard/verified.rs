@@ -1,18 +1,21 @@
 //! Reads of a model's files that are verified, and kept on this machine where they come from elsewhere.
 
-use std::collections::VecDeque;
+mod state;
+mod tables;
+
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::checksum::{blocks, load_sums};
-use super::claims::Claims;
+use self::state::FileState;
+use self::tables::Tables;
+use super::checksum::{blocks, check_table, parse, read_table};
+use super::claims::{Claim, Claims};
 use super::{CHECKSUM_BLOCK, Manifest, StoredTensor};
 use crate::platform::PageMemory;
 use crate::store::cache::BlockCache;
-use crate::store::{Store, Window};
+use crate::store::{Revision, Store, Window};
 use crate::{Error, ErrorKind, Result};
 
 const BLOCK: usize = CHECKSUM_BLOCK as usize;
@@ -22,18 +25,17 @@ const SCRATCH_BYTES: u64 = 4 << 20;
 const TABLE: Range<u64> = u64::MAX - 1..u64::MAX;
 /// Scratch buffers kept for the next read.
 const SPARE_SCRATCH: usize = 4;
-/// Bytes of checksum tables kept in memory; one of a 6.4 GB layer has 781 KiB.
-const MAX_TABLE_BYTES: usize = 8 << 20;
 
-/// Reads byte ranges of a model's files. In a local store each checksum block is verified when it is first read by this
-/// process; what comes from elsewhere is verified every time, or once before it is written to the cache.
+/// Reads byte ranges of a model's files. What lies on this machine, in a local store or in a cache, is verified block by block
+/// when this process first reads it, and anew where its file was replaced or written to since; what comes from elsewhere and is
+/// not kept is verified every time. A block of a cache that is not right is fetched again.
 ///
 /// Shared by reader threads. Memory: one bit for each block, at most 8 MiB of checksum tables, a few scratch buffers.
 pub struct VerifiedReader {
     pub(super) manifest: Manifest,
     pub(super) store: Arc<dyn Store>,
     cache: Option<BlockCache>,
-    states: Vec<FileState>,
+    states: Vec<Mutex<FileState>>,
     tables: Mutex<Tables>,
     scratch: Mutex<Vec<PageMemory>>,
     /// What is being fetched for the cache, and tables of checksums.
@@ -45,32 +47,34 @@ pub struct VerifiedReader {
 /// What is to be done with a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
-    /// Can be read as it is.
+    /// Can be read as it is, if the file is still the one that was verified.
     Verified,
-    /// Lies in the cache, but may have been half-written when the machine stopped.
+    /// Lies in the cache, and has to be verified.
     Kept,
     /// Has to be read from the store and verified.
     Unverified,
 }
 
-/// Which blocks of a file have been verified.
-#[derive(Default)]
-struct FileState {
-    /// One bit for each block; made when the file is first read, so that its size has been checked.
-    bits: OnceLock<Box<[AtomicU64]>>,
-    verified: AtomicU64,
+/// Blocks of one kind: where they end, and the revision of the file that those are of which were verified.
+struct Run {
+    end: u64,
+    kind: Block,
+    revision: Option<Revision>,
 }
 
-/// Checksum tables in memory, the one used last at the back.
-#[derive(Default)]
-struct Tables {
-    loaded: VecDeque<(u32, Arc<[u64]>)>,
-    bytes: usize,
+/// Who fetches some blocks.
+enum Claimed<'a> {
+    /// The one who asked.
+    By(Claim<'a>),
+    /// Somebody else did.
+    Elsewhere,
+    /// Nobody asks before fetching what is not kept.
+    Nothing,
 }
 
 impl VerifiedReader {
     pub(super) fn new(manifest: Manifest, store: Arc<dyn Store>, cache: Option<BlockCache>) -> Self {
-        let states = manifest.files.iter().map(|_| FileState::default()).collect();
+        let states = manifest.files.iter().map(|_| Mutex::default()).collect();
         Self {
             manifest,
             store,
@@ -124,108 +128,190 @@ impl VerifiedReader {
             Error::new(ErrorKind::Truncated, message).file(self.store.describe(&entry.name))
         })?;
         let mut at = offset_bytes;
+        let mut damaged = false;
         while at < end {
-            let (mut run_end, kind) = self.next_run(file, at, end);
-            let shared = self.cache.as_ref().is_some_and(BlockCache::is_keeping) && kind == Block::Unverified;
-            let _claim = if shared {
-                let first = at / CHECKSUM_BLOCK;
-                let claim = match self.claims.claim(file, first..run_end.div_ceil(CHECKSUM_BLOCK)) {
-                    Ok(claim) => claim,
-                    Err(freed) => {
-                        freed.await;
-                        continue;
-                    }
-                };
-                if self.block(file, first) != kind {
-                    // Somebody brought it between the two questions.
-                    continue;
-                }
-                run_end = run_end.min(claim.blocks.end * CHECKSUM_BLOCK);
-                Some(claim)
-            } else {
-                None
+            let Run { mut end, kind, revision } = self.next_run(file, at, end);
+            let claim = match kind {
+                Block::Unverified => self.claim(file, at / CHECKSUM_BLOCK..blocks(end)).await?,
+                Block::Verified | Block::Kept => Claimed::Nothing,
             };
-            let mut target = window.part((at - offset_bytes) as usize..(run_end - offset_bytes) as usize)?;
-            match (kind, &self.cache) {
-                (Block::Verified, Some(cache)) => cache.read(file, at, &mut target)?,
-                (Block::Verified, None) => self.store.read_window(&entry.name, at, &mut target).await?,
-                (Block::Kept | Block::Unverified, _) => self.read_unverified(file, at, &mut target, kind).await?,
+            match &claim {
+                Claimed::By(claim) => end = end.min(claim.blocks.end * CHECKSUM_BLOCK),
+                Claimed::Elsewhere => continue,
+                Claimed::Nothing => {}
             }
-            at = run_end;
+            let mut target = window.part((at - offset_bytes) as usize..(end - offset_bytes) as usize)?;
+            let right = match kind {
+                Block::Verified => self.read_verified(file, at, &mut target, revision).await?,
+                Block::Kept => self.read_kept(file, at, &mut target).await?,
+                Block::Unverified => {
+                    let what = if damaged { "the copy that is kept here is damaged" } else { "they are not kept here" };
+                    let fetched = self.fetch(file, at, &mut target).await;
+                    fetched.map_err(|error| self.place(error, file, at..end, what))?;
+                    true
+                }
+            };
+            damaged |= kind == Block::Kept && !right;
+            if right {
+                at = end;
+            }
         }
         Ok(())
     }
 
-    fn block(&self, file: u32, block: u64) -> Block {
+    fn block(&self, state: &FileState, file: u32, block: u64) -> Block {
         match &self.cache {
-            _ if self.states[file as usize].is_verified(block) => Block::Verified,
-            Some(cache) if cache.trusts(file, block) => Block::Verified,
+            _ if state.is_verified(block) => Block::Verified,
             Some(cache) if cache.keeps(file, block) => Block::Kept,
             _ => Block::Unverified,
         }
     }
 
     /// The longest run from `at` of blocks of one kind (of at most the scratch size, if they must be verified).
-    fn next_run(&self, file: u32, at: u64, end: u64) -> (u64, Block) {
+    fn next_run(&self, file: u32, at: u64, end: u64) -> Run {
+        let state = self.state(file);
         let last = (end - 1) / CHECKSUM_BLOCK;
         let first = at / CHECKSUM_BLOCK;
-        let kind = self.block(file, first);
+        let kind = self.block(&state, file, first);
         let limit = match kind {
             Block::Verified => last,
             Block::Kept | Block::Unverified => last.min(first + SCRATCH_BYTES / CHECKSUM_BLOCK - 1),
         };
-        let next = (first + 1..=limit).find(|block| self.block(file, *block) != kind).unwrap_or(limit + 1);
-        (end.min(next * CHECKSUM_BLOCK), kind)
+        let next = (first + 1..=limit).find(|block| self.block(&state, file, *block) != kind).unwrap_or(limit + 1);
+        Run { end: end.min(next * CHECKSUM_BLOCK), kind, revision: state.revision() }
     }
 
-    /// Verifies the blocks around a range and copies the range to `target`.
-    async fn read_unverified(&self, file: u32, at: u64, target: &mut Window<'_>, kind: Block) -> Result<()> {
-        if let Some(cache) = self.cache.as_ref().filter(|_| kind == Block::Unverified && self.store.ignores_ranges()) {
-            let _turn = self.whole_files.lock().await;
-            // Another reader may have brought it meanwhile.
-            if self.block(file, at / CHECKSUM_BLOCK) == Block::Unverified && cache.failure().is_none() {
-                self.fetch_whole(file, cache).await?;
+    /// Claims blocks that are to be fetched for the cache, so that nobody else fetches them too.
+    async fn claim(&self, file: u32, blocks: Range<u64>) -> Result<Claimed<'_>> {
+        if !self.cache.as_ref().is_some_and(BlockCache::is_keeping) {
+            return Ok(Claimed::Nothing);
+        }
+        let first = blocks.start;
+        match self.claims.claim(file, blocks) {
+            // Somebody may have brought it between the two questions.
+            Ok(claim) if self.block(&self.state(file), file, first) == Block::Unverified => Ok(Claimed::By(claim)),
+            Ok(_) => Ok(Claimed::Elsewhere),
+            Err(freed) => {
+                freed.await;
+                Ok(Claimed::Elsewhere)
             }
-            let (first, last) = (at / CHECKSUM_BLOCK, (at + target.len() as u64 - 1) / CHECKSUM_BLOCK);
-            if (first..=last).all(|block| self.block(file, block) == Block::Verified) {
-                return cache.read(file, at, target);
+        }
+    }
+
+    /// Reads blocks that were verified; false where the file is not the one any more that they were verified in.
+    async fn read_verified(
+        &self,
+        file: u32,
+        at: u64,
+        target: &mut Window<'_>,
+        revision: Option<Revision>,
+    ) -> Result<bool> {
+        match &self.cache {
+            Some(cache) if cache.read(file, at, target).is_err() => {
+                self.state(file).forget();
+                cache.forget(file, blocks_around(at, target.len()));
+                return Ok(false);
             }
+            Some(_) => {}
+            None => {
+                let entry = &self.manifest.files[file as usize];
+                let read = self.store.read_window(&entry.name, at, target).await;
+                read.map_err(|error| self.place(error, file, at..at + target.len() as u64, ""))?;
+            }
+        }
+        // Asked after the read: bytes that were written before it have changed the revision by now.
+        let now = self.revision(file)?;
+        self.state(file).see(now);
+        Ok(now == revision)
+    }
+
+    fn revision(&self, file: u32) -> Result<Option<Revision>> {
+        match &self.cache {
+            Some(cache) => Ok(Some(cache.revision(file))),
+            None => self.store.revision(&self.manifest.files[file as usize].name),
+        }
+    }
+
+    /// Verifies blocks of the cache and copies the range to `target`; false where some of them are not right, which are
+    /// forgotten.
+    async fn read_kept(&self, file: u32, at: u64, target: &mut Window<'_>) -> Result<bool> {
+        let Some(cache) = &self.cache else { return Ok(false) };
+        let table = self.table(file).await?;
+        let revision = self.revision(file)?;
+        let (start, mut memory) = (at / CHECKSUM_BLOCK * CHECKSUM_BLOCK, self.spare());
+        let around = blocks_around(at, target.len());
+        let len = (around.end * CHECKSUM_BLOCK).min(self.manifest.files[file as usize].len_bytes) - start;
+        let scratch = memory.bytes(len as usize).map_err(|error| Error::io(error, "scratch memory"))?;
+        let mut right = true;
+        if cache.read(file, start, &mut Window::from_slice(scratch)).is_ok() {
+            for (block, bytes) in around.zip(scratch.chunks(BLOCK)) {
+                if first_mismatch(&table, block, bytes).is_none() {
+                    self.mark(file, revision, block..block + 1);
+                } else {
+                    cache.forget(file, block..block + 1);
+                    right = false;
+                }
+            }
+        } else {
+            cache.forget(file, around);
+            right = false;
+        }
+        if right {
+            let skip = (at - start) as usize;
+            target.copy_from(&scratch[skip..skip + target.len()]);
+        }
+        self.give_back(memory);
+        Ok(right)
+    }
+
+    /// Reads blocks from the store, verifies and keeps them, and copies the range to `target`.
+    async fn fetch(&self, file: u32, at: u64, target: &mut Window<'_>) -> Result<()> {
+        if let Some(cache) = self.cache.as_ref().filter(|_| self.store.ignores_ranges())
+            && self.fetch_whole(file, cache, at, target).await?
+        {
+            return Ok(());
         }
         let entry = &self.manifest.files[file as usize];
         let table = self.table(file).await?;
-        let first = at / CHECKSUM_BLOCK;
-        let start = first * CHECKSUM_BLOCK;
-        let end = (at + target.len() as u64).next_multiple_of(CHECKSUM_BLOCK).min(entry.len_bytes);
-        let mut memory = self.scratch().pop().unwrap_or_default();
+        let revision = self.revision(file)?;
+        let around = blocks_around(at, target.len());
+        let (first, start) = (around.start, around.start * CHECKSUM_BLOCK);
+        let end = (around.end * CHECKSUM_BLOCK).min(entry.len_bytes);
+        let mut memory = self.spare();
         let scratch = memory.bytes((end - start) as usize).map_err(|error| Error::io(error, "scratch memory"))?;
-        let cached = self.cache.as_ref().filter(|_| kind == Block::Kept);
-        let good = cached.is_some_and(|cache| {
-            let read = cache.read(file, start, &mut Window::from_slice(scratch));
-            read.is_ok() && first_mismatch(&table, first, scratch).is_none()
-        });
-        if !good {
-            self.store.read_at(&entry.name, start, scratch).await?;
-            if let Some(block) = first_mismatch(&table, first, scratch) {
-                return Err(self.mismatch(file, block));
-            }
+        self.store.read_at(&entry.name, start, scratch).await?;
+        if let Some(block) = first_mismatch(&table, first, scratch) {
+            return Err(self.mismatch(file, block));
         }
-        let here = self.cache.as_ref().map_or(self.store.is_local(), |cache| good || cache.keep(file, first, scratch));
-        if here {
-            self.mark(file, &table, first..first + (end - start).div_ceil(CHECKSUM_BLOCK));
+        if self.cache.as_ref().map_or(self.store.is_local(), |cache| cache.keep(file, first, scratch)) {
+            self.mark(file, revision, around);
         }
         let skip = (at - start) as usize;
         target.copy_from(&scratch[skip..skip + target.len()]);
-        let mut spare = self.scratch();
-        if spare.len() < SPARE_SCRATCH {
-            spare.push(memory);
-        }
+        self.give_back(memory);
         Ok(())
     }
 
-    /// Reads a file once from its start to its end and keeps it: for hosts that know no ranges.
-    async fn fetch_whole(&self, file: u32, cache: &BlockCache) -> Result<()> {
+    /// Reads a file once from its start to its end and keeps it, for hosts that know no ranges, and then fills `target` from
+    /// what was kept; false where that does not lie here.
+    async fn fetch_whole(&self, file: u32, cache: &BlockCache, at: u64, target: &mut Window<'_>) -> Result<bool> {
+        let _turn = self.whole_files.lock().await;
+        let around = blocks_around(at, target.len());
+        let all_here = || {
+            let state = self.state(file);
+            around.clone().all(|block| state.is_verified(block))
+        };
+        // Another reader may have brought it meanwhile.
+        if !all_here() && cache.is_keeping() {
+            self.bring_whole(file, cache).await?;
+        }
+        Ok(all_here() && cache.read(file, at, target).is_ok())
+    }
+
+    async fn bring_whole(&self, file: u32, cache: &BlockCache) -> Result<()> {
         let entry = &self.manifest.files[file as usize];
         let table = self.table(file).await?;
+        let revision = self.revision(file)?;
         let mut pending = Vec::new();
         let mut next_block = 0;
         let mut visit = |offset: u64, bytes: &[u8]| {
@@ -239,7 +325,7 @@ impl VerifiedReader {
                 return Ok(ControlFlow::Break(()));
             }
             let blocks = whole.div_ceil(BLOCK) as u64;
-            self.mark(file, &table, next_block..next_block + blocks);
+            self.mark(file, revision, next_block..next_block + blocks);
             next_block += blocks;
             pending.drain(..whole);
             Ok(if at_end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -248,11 +334,9 @@ impl VerifiedReader {
     }
 
     /// Notes that blocks lie here and are right.
-    fn mark(&self, file: u32, table: &[u64], verified: Range<u64>) {
-        let state = &self.states[file as usize];
-        let bits = state.bits.get_or_init(|| (0..table.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect());
-        verified.for_each(|block| state.mark(bits, block));
-        if state.verified.load(Relaxed) == blocks(self.manifest.files[file as usize].len_bytes) {
+    fn mark(&self, file: u32, revision: Option<Revision>, verified: Range<u64>) {
+        let total = blocks(self.manifest.files[file as usize].len_bytes);
+        if self.state(file).mark(revision, verified, total) {
             self.tables().forget(file);
         }
     }
@@ -268,9 +352,45 @@ impl VerifiedReader {
                 Err(freed) => freed.await,
             }
         };
-        let table: Arc<[u64]> = load_sums(self.store.as_ref(), &self.manifest.files[file as usize]).await?.into();
+        let table: Arc<[u64]> = parse(&self.table_bytes(file).await?).into();
         self.tables().add(file, &table);
         Ok(table)
+    }
+
+    /// A file's table of checksums, from the cache if it is there and right.
+    async fn table_bytes(&self, file: u32) -> Result<Vec<u8>> {
+        let entry = &self.manifest.files[file as usize];
+        let kept = self.cache.as_ref().and_then(|cache| cache.checksums(file).ok());
+        if let Some(kept) = kept.filter(|kept| check_table(kept, entry).is_ok()) {
+            return Ok(kept);
+        }
+        let table = read_table(self.store.as_ref(), &entry.name, entry.len_bytes).await;
+        let table =
+            table.map_err(|error| self.place(error, file, 0..entry.len_bytes, "their checksums are not kept here"))?;
+        check_table(&table, entry).map_err(|error| error.file(self.store.describe(&super::sums_name(&entry.name))))?;
+        if let Some(cache) = &self.cache {
+            cache.keep_checksums(file, &table);
+        }
+        Ok(table)
+    }
+
+    /// Says of an error which tensors it is about; and where a host cannot be reached, that what is needed of it is not to be
+    /// had here.
+    fn place(&self, error: Error, file: u32, bytes: Range<u64>, what: &str) -> Error {
+        let names = tensors_in(&self.manifest, file, &bytes);
+        let error = match &self.cache {
+            Some(cache) if error.kind() == ErrorKind::Network => {
+                let bytes = format!("bytes {}..{} ({})", bytes.start, bytes.end, list(&names));
+                let message = format!("{bytes}: {what}, and cannot be fetched: {error}");
+                let remedy = "start again when the host can be reached: what is missing is fetched then";
+                Error::new(ErrorKind::Network, message).file(cache.describe(file)).remedy(remedy)
+            }
+            _ => error,
+        };
+        match names.first() {
+            Some(name) => error.tensor(*name),
+            None => error,
+        }
     }
 
     fn mismatch(&self, file: u32, block: u64) -> Error {
@@ -279,65 +399,49 @@ impl VerifiedReader {
         let range = start..(start + CHECKSUM_BLOCK).min(entry.len_bytes);
         let names = tensors_in(&self.manifest, file, &range);
         let message = format!("bytes {}..{} do not match their checksum ({})", range.start, range.end, list(&names));
-        let error = Error::new(ErrorKind::Checksum, message).file(self.store.describe(&entry.name));
-        let error = error.remedy("run `tilestream verify`; split the model again");
+        let (message, remedy) = match self.store.is_local() {
+            false => (message, "the host sends other bytes than its manifest says: try again, or ask who publishes it"),
+            true if self.state(file).has_changed() => (
+                format!("the file was changed while it was in use: {message}"),
+                "put the right file back, and start again",
+            ),
+            true => (message, "run `tilestream verify`; split the model again"),
+        };
+        let error = Error::new(ErrorKind::Checksum, message).file(self.store.describe(&entry.name)).remedy(remedy);
         match names.first() {
             Some(name) => error.tensor(*name),
             None => error,
         }
     }
 
-    // A panic elsewhere cannot leave either half-changed: see their only users above.
+    // A panic elsewhere cannot leave any of them half-changed: see their users above.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self, file: u32) -> MutexGuard<'_, FileState> {
+        self.states[file as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn scratch(&self) -> MutexGuard<'_, Vec<PageMemory>> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl FileState {
-    fn is_verified(&self, block: u64) -> bool {
-        let word = self.bits.get().and_then(|bits| bits.get((block / 64) as usize));
-        word.is_some_and(|word| word.load(Relaxed) >> (block % 64) & 1 == 1)
+    fn spare(&self) -> PageMemory {
+        self.scratch().pop().unwrap_or_default()
     }
 
-    fn mark(&self, bits: &[AtomicU64], block: u64) {
-        let bit = 1 << (block % 64);
-        // Relaxed is enough: the bits guard no memory, they only say that the file's bytes were right.
-        if bits[(block / 64) as usize].fetch_or(bit, Relaxed) & bit == 0 {
-            self.verified.fetch_add(1, Relaxed);
+    fn give_back(&self, memory: PageMemory) {
+        let mut spare = self.scratch();
+        if spare.len() < SPARE_SCRATCH {
+            spare.push(memory);
         }
     }
 }
 
-impl Tables {
-    fn touch(&mut self, file: u32) -> Option<Arc<[u64]>> {
-        let at = self.loaded.iter().position(|(loaded, _)| *loaded == file)?;
-        let entry = self.loaded.remove(at)?;
-        let table = Arc::clone(&entry.1);
-        self.loaded.push_back(entry);
-        Some(table)
-    }
-
-    fn add(&mut self, file: u32, table: &Arc<[u64]>) {
-        self.forget(file);
-        self.bytes += size_of_val(&**table);
-        self.loaded.push_back((file, Arc::clone(table)));
-        while self.bytes > MAX_TABLE_BYTES && self.loaded.len() > 1 {
-            let Some((_, oldest)) = self.loaded.pop_front() else { break };
-            self.bytes -= size_of_val(&*oldest);
-        }
-    }
-
-    fn forget(&mut self, file: u32) {
-        if let Some(at) = self.loaded.iter().position(|(loaded, _)| *loaded == file)
-            && let Some((_, table)) = self.loaded.remove(at)
-        {
-            self.bytes -= size_of_val(&*table);
-        }
-    }
+/// The blocks that hold a range.
+fn blocks_around(at: u64, len: usize) -> Range<u64> {
+    at / CHECKSUM_BLOCK..blocks(at + len as u64)
 }
 
 /// The first block of `bytes`, which begin with block `first`, that is not what the table says.
@@ -363,27 +467,5 @@ pub(super) fn list(names: &[impl AsRef<str>]) -> String {
         0 => "header or padding".to_owned(),
         more @ 4.. => format!("of {} and {} more", shown.join(", "), more - 3),
         _ => format!("of {}", shown.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_in_memory_are_bounded_and_the_oldest_goes_first() {
-        let table: Arc<[u64]> = vec![0; MAX_TABLE_BYTES / 8 / 4].into();
-        let mut tables = Tables::default();
-        for file in 0..4 {
-            tables.add(file, &table);
-        }
-        assert!(tables.touch(0).is_some(), "four fit");
-        tables.add(4, &table);
-        assert!(tables.touch(1).is_none() && tables.touch(0).is_some(), "file 1 was used longest ago");
-        assert!(tables.bytes <= MAX_TABLE_BYTES);
-        tables.add(5, &vec![0; MAX_TABLE_BYTES].into());
-        assert_eq!(tables.loaded.len(), 1, "a table larger than the bound stays alone");
-        tables.forget(5);
-        assert_eq!(tables.bytes, 0);
     }
 }

@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::checksum::load_sums;
+use super::checksum::{check_table, load_sums, parse};
+use super::model::{check_len, open_cache};
 use super::verified::{list, tensors_in};
-use super::{CHECKSUM_BLOCK, Manifest, OnProgress, tell};
-use crate::store::Store;
-use crate::{Error, Result};
+use super::{CHECKSUM_BLOCK, MANIFEST, Manifest, OnProgress, tell};
+use crate::store::cache::CachePlace;
+use crate::store::{Store, Window};
+use crate::{Error, ErrorKind, Result};
 
 /// Bytes read at once.
 const CHUNK_BYTES: u64 = 4 << 20;
@@ -39,10 +41,17 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// Compares every block of every file with its checksum; returns what differs, in the order of the files.
+/// Finds something in bytes of a file.
+fn find(manifest: &Manifest, file: u32, bytes: Range<u64>, error: Option<Error>) -> Finding {
+    let tensors = tensors_in(manifest, file, &bytes).into_iter().map(str::to_owned).collect();
+    Finding { file, name: manifest.files[file as usize].name.clone(), bytes, tensors, error }
+}
+
+/// Compares every block of every file with its checksum, and its length with the manifest's; returns what differs, in the
+/// order of the files.
 ///
 /// # Errors
-/// Those of [`Manifest::load`], and [`ErrorKind::Cancelled`](crate::ErrorKind). A file that is missing, truncated or
+/// Those of [`Manifest::load`], and [`ErrorKind::Cancelled`](crate::ErrorKind). A file that is missing, of another length or
 /// unreadable is a finding and no error.
 pub async fn verify(store: &dyn Store, progress: &mut OnProgress<'_>) -> Result<Vec<Finding>> {
     let manifest = Manifest::load(store).await?;
@@ -51,10 +60,7 @@ pub async fn verify(store: &dyn Store, progress: &mut OnProgress<'_>) -> Result<
     let mut findings = Vec::new();
     let mut buffer = Vec::new();
     for (index, file) in (0..).zip(&manifest.files) {
-        let find = |bytes: Range<u64>, error| {
-            let tensors = tensors_in(&manifest, index, &bytes).into_iter().map(str::to_owned).collect();
-            Finding { file: index, name: file.name.clone(), bytes, tensors, error }
-        };
+        let find = |bytes, error| find(&manifest, index, bytes, error);
         tell(progress, done, total, &file.name)?;
         let sums = match load_sums(store, file).await {
             Ok(sums) => sums,
@@ -64,6 +70,12 @@ pub async fn verify(store: &dyn Store, progress: &mut OnProgress<'_>) -> Result<
                 continue;
             }
         };
+        // What is missing at the end is found by reading it.
+        if let Err(error) = check_len(store, file).await
+            && error.kind() == ErrorKind::Malformed
+        {
+            findings.push(find(file.len_bytes..file.len_bytes, Some(error)));
+        }
         let mut start = 0;
         while start < file.len_bytes {
             let end = file.len_bytes.min(start + CHUNK_BYTES);
@@ -88,4 +100,63 @@ pub async fn verify(store: &dyn Store, progress: &mut OnProgress<'_>) -> Result<
         }
     }
     Ok(findings)
+}
+
+/// What was found of a model from elsewhere that is kept in part.
+#[derive(Debug)]
+pub struct KeptReport {
+    pub findings: Vec<Finding>,
+    /// Bytes of the blocks that lie here and are right.
+    pub right_bytes: u64,
+    /// Bytes of the model.
+    pub total_bytes: u64,
+}
+
+/// Compares every block that a place keeps of a model with its checksum. Blocks that are not there are no finding.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] where the place keeps no manifest; those of [`Manifest::parse`], and
+/// [`ErrorKind::Cancelled`](crate::ErrorKind).
+pub async fn verify_kept(place: &dyn CachePlace, progress: &mut OnProgress<'_>) -> Result<KeptReport> {
+    let again = "the next run fetches it again";
+    let none = || Error::new(ErrorKind::NotFound, "nothing is kept here").file(MANIFEST).remedy(again);
+    let text = place.load(MANIFEST).await?.ok_or_else(none)?;
+    let manifest = Manifest::parse(&text);
+    let manifest = manifest.map_err(|error| {
+        Error::new(error.kind(), format!("the copy that is kept here is damaged: {error}")).file(MANIFEST).remedy(again)
+    })?;
+    let cache = open_cache(place, &manifest, xxh3_64(&text)).await?;
+    let total_bytes = cache.total_bytes();
+    let mut report = KeptReport { findings: Vec::new(), right_bytes: 0, total_bytes };
+    let mut done = 0;
+    for (index, file) in (0..).zip(&manifest.files) {
+        tell(progress, done, total_bytes, &file.name)?;
+        let kept: Vec<u64> =
+            (0..file.len_bytes.div_ceil(CHECKSUM_BLOCK)).filter(|block| cache.keeps(index, *block)).collect();
+        let table = cache.checksums(index).and_then(|table| check_table(&table, file).map(|()| parse(&table)));
+        for (number, block) in kept.into_iter().enumerate() {
+            let start = block * CHECKSUM_BLOCK;
+            let bytes = start..(start + CHECKSUM_BLOCK).min(file.len_bytes);
+            let table = match &table {
+                Ok(table) => table,
+                Err(error) => {
+                    let what = Error::new(error.kind(), format!("its checksums cannot be read here: {error}"));
+                    report.findings.push(find(&manifest, index, 0..file.len_bytes, Some(what.file(&file.name))));
+                    break;
+                }
+            };
+            let mut read = vec![0; (bytes.end - bytes.start) as usize];
+            match cache.read(index, start, &mut Window::from_slice(&mut read)) {
+                Ok(()) if table.get(block as usize) == Some(&xxh3_64(&read)) => {
+                    report.right_bytes += read.len() as u64;
+                }
+                read => report.findings.push(find(&manifest, index, bytes, read.err())),
+            }
+            if number % 64 == 0 {
+                tell(progress, done + start, total_bytes, &file.name)?;
+            }
+        }
+        done += file.len_bytes;
+    }
+    Ok(report)
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use super::file::read_exact_at;
-use super::{ReadMode, uring};
+use super::{ReadMode, Revision, uring};
 use crate::platform::PageMemory;
 
 /// Offsets, lengths and memory of direct reads are multiples of this, which satisfies all common disks and file systems.
@@ -20,6 +20,7 @@ const BOUNCE_BYTES: usize = 1 << 20;
 pub(super) struct OpenFile {
     pub file: File,
     mode: ReadMode,
+    opened: Revision,
 }
 
 impl OpenFile {
@@ -27,11 +28,17 @@ impl OpenFile {
     /// direct reads.
     pub fn open(path: &Path, mode: ReadMode) -> io::Result<Self> {
         let direct = if mode == ReadMode::Buffered { None } else { open_direct(path)? };
-        let Some(file) = direct else {
-            return Ok(Self { file: File::open(path)?, mode: ReadMode::Buffered });
+        let (file, mode) = match direct {
+            None => (File::open(path)?, ReadMode::Buffered),
+            Some(file) if mode == ReadMode::Uring && uring::is_possible() => (file, ReadMode::Uring),
+            Some(file) => (file, ReadMode::Direct),
         };
-        let has_ring = mode == ReadMode::Uring && uring::is_possible();
-        Ok(Self { file, mode: if has_ring { ReadMode::Uring } else { ReadMode::Direct } })
+        Ok(Self { opened: Revision::of(&file)?, file, mode })
+    }
+
+    /// The file's state when it was opened.
+    pub fn opened(&self) -> Revision {
+        self.opened
     }
 
     /// How the file is read.

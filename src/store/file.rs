@@ -1,6 +1,5 @@
 //! A folder of files, read by position.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::future::ready;
 use std::io;
@@ -8,12 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::direct::OpenFile;
-use super::{Disk, Figure, Originals, ReadMode, Stop, Store, check_name, measure};
+use super::handles::Handles;
+use super::{Disk, Figure, Originals, ReadMode, Revision, Stop, Store, check_name, measure};
 use crate::platform::BoxFuture;
 use crate::{Error, ErrorKind, Result};
-
-/// Handles kept open: enough for the readers' files of a sweep, and far below the 256 that some systems allow a process.
-const MAX_OPEN: usize = 64;
 
 /// Read access to the files of one folder (links are followed, folders within are not). Its futures complete at once.
 #[derive(Debug)]
@@ -23,14 +20,12 @@ pub struct FileStore {
     beside: Option<PathBuf>,
     /// The file that says that something here is damaged, where somebody makes it good.
     marker: Option<PathBuf>,
-    open: Mutex<Handles>,
+    open: Mutex<Open>,
 }
 
-/// Open files with the tick of their last use.
 #[derive(Debug, Default)]
-struct Handles {
-    files: HashMap<String, (Arc<OpenFile>, u64)>,
-    tick: u64,
+struct Open {
+    files: Handles<OpenFile>,
     /// How files are opened from now on.
     mode: ReadMode,
 }
@@ -71,29 +66,20 @@ impl FileStore {
     }
 
     // A panic elsewhere cannot leave the table half-changed: every change is one call on it.
-    fn handles(&self) -> MutexGuard<'_, Handles> {
+    fn handles(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn handle(&self, name: &str) -> Result<Arc<OpenFile>> {
         let mode = {
-            let mut handles = self.handles();
-            handles.tick += 1;
-            let tick = handles.tick;
-            if let Some((file, used)) = handles.files.get_mut(name) {
-                *used = tick;
-                return Ok(Arc::clone(file));
+            let mut open = self.handles();
+            if let Some(file) = open.files.get(name) {
+                return Ok(file);
             }
-            handles.mode
+            open.mode
         };
         let file = Arc::new(self.open_file(name, mode)?);
-        let mut handles = self.handles();
-        if handles.files.len() >= MAX_OPEN {
-            let oldest = handles.files.iter().min_by_key(|(_, (_, used))| *used).map(|(name, _)| name.clone());
-            oldest.and_then(|oldest| handles.files.remove(&oldest));
-        }
-        let tick = handles.tick;
-        handles.files.insert(name.to_owned(), (Arc::clone(&file), tick));
+        self.handles().files.insert(name, Arc::clone(&file));
         Ok(file)
     }
 
@@ -154,6 +140,17 @@ impl Store for FileStore {
             file.read_exact_at(offset_bytes, buffer).map_err(|error| Error::io(error, self.describe(name)))
         });
         Box::pin(ready(result))
+    }
+
+    fn revision(&self, name: &str) -> Result<Option<Revision>> {
+        let file = self.handle(name)?;
+        let now = Revision::of(&file.file).map_err(|error| Error::io(error, self.describe(name)))?;
+        if now == file.opened() {
+            return Ok(Some(now));
+        }
+        // Another file may have the name by now.
+        self.close(name);
+        Ok(Some(self.handle(name)?.opened()))
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<String>>> {
@@ -331,6 +328,7 @@ fn other_link(repository: &Path, link: &Path, target: &Path) -> Option<PathBuf> 
 mod tests {
     use super::*;
     use crate::store::conformance;
+    use crate::store::handles::MAX_OPEN;
 
     fn filled() -> (tempfile::TempDir, FileStore) {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -415,6 +413,43 @@ mod tests {
             assert_eq!(byte, [i as u8]);
             assert!(store.handles().files.len() <= MAX_OPEN);
         }
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_or_written_to_has_another_revision() {
+        let (folder, store) = filled();
+        let path = folder.path().join("pages.bin");
+        let revision = || store.revision("pages.bin").expect("there").expect("files have one");
+        let byte = || {
+            let mut byte = [0];
+            pollster::block_on(store.read_at("pages.bin", 9, &mut byte)).expect("reads");
+            byte[0]
+        };
+        let (mut last, old) = (revision(), byte());
+        assert_eq!(revision(), last, "reading changes nothing");
+        type Change = fn(&Path, &[u8]);
+        let changes: [(&str, Change); 3] = [
+            ("rewritten", |path, bytes| fs::write(path, bytes).expect("written")),
+            ("replaced", |path, bytes| {
+                let other = path.with_extension("new");
+                fs::write(&other, bytes).expect("written");
+                fs::rename(other, path).expect("renamed");
+            }),
+            ("removed and made anew", |path, bytes| {
+                fs::remove_file(path).expect("removed");
+                fs::write(path, bytes).expect("written");
+            }),
+        ];
+        for (step, (what, change)) in (1..).zip(changes) {
+            // The clock of a file system may tick no faster than this.
+            std::thread::sleep(std::time::Duration::from_millis(12));
+            change(&path, &[old.wrapping_add(step); 300_001]);
+            assert_ne!(revision(), last, "{what}");
+            assert_eq!(byte(), old.wrapping_add(step), "{what}: what is read then is the new file");
+            last = revision();
+        }
+        fs::remove_file(&path).expect("removed");
+        assert_eq!(store.revision("pages.bin").map_err(|error| error.kind()), Err(ErrorKind::NotFound));
     }
 
     #[test]

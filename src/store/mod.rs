@@ -17,12 +17,15 @@ mod disk;
 mod file;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
+#[cfg(not(target_arch = "wasm32"))]
+mod handles;
 mod http;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod picked;
+mod revision;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod uring;
 /// Systems without io_uring.
@@ -52,6 +55,7 @@ pub use http::{HubRepo, HubStore, HubToken};
 pub use memory::MemoryStore;
 #[cfg(target_arch = "wasm32")]
 pub use picked::PickedFiles;
+pub use revision::Revision;
 
 /// The store of a folder, where the host has folders.
 ///
@@ -152,6 +156,15 @@ pub trait Store: MaybeSend {
     /// and where there is no such object.
     fn stamp(&self, _name: &str) -> Option<String> {
         None
+    }
+
+    /// The state that an object is in, to be compared with an earlier one: another where it was replaced or written to
+    /// meanwhile. `None` where the store cannot tell. Reads that begin later are reads of this state or of a later one.
+    ///
+    /// # Errors
+    /// Those of the file system, where the object is gone.
+    fn revision(&self, _name: &str) -> Result<Option<Revision>> {
+        Ok(None)
     }
 
     /// The disk of this machine that the objects lie on, whose reads can be made in several ways.

@@ -3,6 +3,7 @@
 mod cached;
 #[path = "../common/mod.rs"]
 mod common;
+mod healing;
 mod hub;
 mod hub_server;
 mod server;

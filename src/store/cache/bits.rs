@@ -1,7 +1,7 @@
 //! A bit for each block.
 
 /// Bits, in bytes as the journal holds them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Bits {
     bytes: Vec<u8>,
     bits: u64,
@@ -18,17 +18,13 @@ impl Bits {
         self.bytes.len() as u64
     }
 
-    /// Takes the bits that a journal holds; bits past the end are dropped.
+    /// Takes the bits that a journal holds; those that it lacks are off, and those past the end are dropped.
     pub fn load(&mut self, bytes: &[u8]) {
-        self.bytes.copy_from_slice(bytes);
+        let len = bytes.len().min(self.bytes.len());
+        self.bytes[..len].copy_from_slice(&bytes[..len]);
         if let (Some(last), used @ 1..) = (self.bytes.last_mut(), self.bits % 8) {
             *last &= (1 << used) - 1;
         }
-    }
-
-    /// All of them.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// Whether a bit is on.
@@ -43,6 +39,15 @@ impl Bits {
         let was_off = *byte & mask == 0;
         *byte |= mask;
         was_off
+    }
+
+    /// Turns a bit off; true where it was on.
+    pub fn clear(&mut self, bit: u64) -> bool {
+        let was_on = self.get(bit);
+        if let Some(byte) = self.bytes.get_mut((bit / 8) as usize).filter(|_| was_on) {
+            *byte &= !(1 << (bit % 8));
+        }
+        was_on
     }
 
     /// The bytes that hold bits `first..end`, and where they start.

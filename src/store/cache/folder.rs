@@ -2,17 +2,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::future::ready;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::file::{read_exact_at, write_all_at};
-use super::{CacheFiles, CachePlace, short};
+use super::super::handles::Handles;
+use super::{CacheFiles, CachePlace, JOURNAL, LOCK, PART, short};
 use crate::platform::BoxFuture;
-use crate::store::{Window, check_name};
+use crate::store::{Revision, Window, check_name};
 use crate::{Error, ErrorKind, Result};
-
-/// Held by the process that writes.
-const LOCK: &str = "writer.lock";
 
 /// A folder that one model is cached in. The first process that opens it writes, the others read what is there.
 #[derive(Debug)]
@@ -34,6 +33,21 @@ impl FolderCache {
         let file = File::create(&path).map_err(|error| Error::io(error, shown(&path)))?;
         let lock = file.try_lock().is_ok().then_some(file);
         Ok(Self { folder, lock })
+    }
+
+    /// The cache in a folder that is there already, only to be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is no such folder.
+    pub fn read_only(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        fs::read_dir(&folder).map_err(|error| Error::io(error, shown(&folder)))?;
+        Ok(Self { folder, lock: None })
+    }
+
+    /// Whether a folder is one that a model from elsewhere is cached in.
+    pub fn is_at(folder: &Path) -> bool {
+        [LOCK, JOURNAL].iter().any(|name| folder.join(name).is_file())
     }
 
     /// The folder.
@@ -58,7 +72,7 @@ impl FolderCache {
     fn save_now(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(name)?;
         let failed = |error| Error::io(error, shown(&path));
-        let part = self.folder.join(format!("{name}.part"));
+        let part = self.folder.join(format!("{name}{PART}"));
         fs::write(&part, bytes).and_then(|()| File::open(&part)?.sync_all()).map_err(failed)?;
         fs::rename(&part, &path).map_err(failed)
     }
@@ -72,21 +86,8 @@ impl FolderCache {
     }
 
     fn open_now(&self, names: &[&str]) -> Result<Arc<dyn CacheFiles>> {
-        let mut files = Vec::with_capacity(names.len());
-        for name in names {
-            let path = self.path(name)?;
-            let mut options = OpenOptions::new();
-            options.read(true).write(self.is_writer()).create(self.is_writer());
-            match options.open(&path) {
-                Ok(file) => files.push((shown(&path), Some(file))),
-                // The process that writes has not made it yet: it is empty.
-                Err(error) if !self.is_writer() && error.kind() == std::io::ErrorKind::NotFound => {
-                    files.push((shown(&path), None));
-                }
-                Err(error) => return Err(Error::io(error, shown(&path))),
-            }
-        }
-        Ok(Arc::new(Files(files)))
+        let paths = names.iter().map(|name| self.path(name)).collect::<Result<_>>()?;
+        Ok(Arc::new(Files { paths, writable: self.is_writer(), open: Mutex::default() }))
     }
 }
 
@@ -112,39 +113,62 @@ impl CachePlace for FolderCache {
     }
 }
 
-/// Names for messages, and the files.
-struct Files(Vec<(String, Option<File>)>);
+/// The files, which are opened as they are needed.
+struct Files {
+    paths: Vec<PathBuf>,
+    writable: bool,
+    open: Mutex<Handles<File>>,
+}
 
 impl Files {
-    fn get(&self, file: usize) -> Result<(&str, Option<&File>)> {
-        let entry = self.0.get(file).map(|(name, file)| (name.as_str(), file.as_ref()));
-        entry.ok_or_else(|| Error::new(ErrorKind::Argument, format!("the cache has no file {file}")))
+    /// Does something with a file. Where there is none, one that may be written to is made.
+    fn on<T>(&self, file: usize, act: impl FnOnce(&File) -> io::Result<T>) -> Result<T> {
+        let path = self.paths.get(file);
+        let path = path.ok_or_else(|| Error::new(ErrorKind::Argument, format!("the cache has no file {file}")))?;
+        self.handle(path).and_then(|file| act(&file)).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => short(&shown(path)),
+            _ => Error::io(error, shown(path)),
+        })
+    }
+
+    fn handle(&self, path: &Path) -> io::Result<Arc<File>> {
+        // A panic elsewhere cannot leave the table half-changed: every change is one call on it.
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = shown(path);
+        let known = open().get(&name);
+        if let Some(file) = known {
+            return Ok(file);
+        }
+        let mut options = OpenOptions::new();
+        let file = Arc::new(options.read(true).write(self.writable).create(self.writable).open(path)?);
+        open().insert(&name, Arc::clone(&file));
+        Ok(file)
     }
 }
 
 impl CacheFiles for Files {
     fn len(&self, file: usize) -> Result<u64> {
-        let (name, file) = self.get(file)?;
-        let len = file.map_or(Ok(0), |file| file.metadata().map(|metadata| metadata.len()));
-        len.map_err(|error| Error::io(error, name))
+        self.on(file, |file| file.metadata()).map(|metadata| metadata.len())
     }
 
     fn read_at(&self, file: usize, offset_bytes: u64, window: &mut Window<'_>) -> Result<()> {
-        let (name, file) = self.get(file)?;
-        let file = file.ok_or_else(|| short(name))?;
-        let memory = window.memory().unwrap_or_default();
-        read_exact_at(file, offset_bytes, memory).map_err(|error| Error::io(error, name))
+        self.on(file, |file| read_exact_at(file, offset_bytes, window.memory().unwrap_or_default()))
     }
 
     fn write_at(&self, file: usize, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
-        let (name, file) = self.get(file)?;
-        let file = file.ok_or_else(|| short(name))?;
-        write_all_at(file, offset_bytes, bytes).map_err(|error| Error::io(error, name))
+        self.on(file, |file| write_all_at(file, offset_bytes, bytes))
     }
 
-    fn flush(&self, file: usize) -> Result<()> {
-        let (name, file) = self.get(file)?;
-        file.map_or(Ok(()), File::sync_data).map_err(|error| Error::io(error, name))
+    fn set_len(&self, file: usize, len_bytes: u64) -> Result<()> {
+        self.on(file, |file| file.set_len(len_bytes))
+    }
+
+    fn revision(&self, file: usize) -> Result<Option<Revision>> {
+        self.on(file, Revision::of).map(Some)
+    }
+
+    fn describe(&self, file: usize) -> String {
+        self.paths.get(file).map(|path| shown(path)).unwrap_or_default()
     }
 }
 

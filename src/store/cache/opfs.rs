@@ -167,9 +167,13 @@ impl CacheFiles for Files {
         write(handle, name, offset_bytes, bytes)
     }
 
-    fn flush(&self, file: usize) -> Result<()> {
+    fn set_len(&self, file: usize, len_bytes: u64) -> Result<()> {
         let (name, handle) = self.get(file)?;
-        handle.flush().map_err(|error| failed(name, &error))
+        handle.truncate_with_f64(len_bytes as f64).map_err(|error| failed(name, &error))
+    }
+
+    fn describe(&self, file: usize) -> String {
+        self.0.get(file).map(|(name, _)| name.clone()).unwrap_or_default()
     }
 }
 

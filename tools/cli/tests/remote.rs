@@ -90,6 +90,35 @@ fn a_byte_that_changed_on_the_server_is_found_and_named() {
 }
 
 #[test]
+fn a_cache_that_was_damaged_is_verified_and_heals() {
+    let mut site = Site::new();
+    let address = site.address.clone();
+    let expected = site.ids(&address, &[]);
+    let web = site.folder.path().join("cache/tilestream/web");
+    let cache = std::fs::read_dir(&web).expect("a cache").flatten().next().expect("a model's folder").path();
+    let verify = || tilestream().arg("verify").arg(&cache).output().expect("starts");
+    let output = verify();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("lie here and match their checksums"), "{text}");
+    let shard = cache.join("layer-00000.safetensors");
+    let mut bytes = std::fs::read(&shard).expect("reads");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&shard, bytes).expect("writes");
+    std::fs::remove_file(cache.join("tokenizer.json")).expect("removes");
+    let output = verify();
+    let (found, text) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(found.contains("layer-00000.safetensors") && found.contains("tokenizer.json"), "{found}");
+    assert!(text.contains("the next run fetches them again"), "{text}");
+    assert_eq!(site.ids(&address, &[]), expected, "what is bad is fetched again");
+    assert!(verify().status.success());
+    site.process.kill().expect("is killed");
+    site.process.wait().expect("ends");
+    assert_eq!(site.ids(&address, &[]), expected, "healed");
+}
+
+#[test]
 fn an_address_without_a_model_says_what_to_do() {
     let site = Site::new();
     let output = site.run(&site.address.replace("small/", "large/"), &[]);

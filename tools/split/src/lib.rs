@@ -12,7 +12,8 @@ use serde_json::Value;
 use tilestream::checkpoint::Checkpoint;
 use tilestream::shard::split::{SplitOptions, Weights, has_deleted, notice, split};
 use tilestream::shard::synth::{SynthOptions, preset, synth, with_layers};
-use tilestream::shard::{MANIFEST, Manifest, OnProgress, verify};
+use tilestream::shard::{Finding, MANIFEST, Manifest, OnProgress, verify, verify_kept};
+use tilestream::store::cache::FolderCache;
 use tilestream::store::{FileStore, FolderSink, Originals, Store};
 use tilestream::{Error, ErrorKind, Result, plan, source};
 
@@ -72,9 +73,11 @@ pub struct SynthArgs {
 }
 
 /// Compares every block of a model with its checksum, and names each bad block and the tensors it belongs to.
+///
+/// Of a model on a web server, the folder in which it is cached: what lies there is compared.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// The folder of a split model
+    /// The folder of a split model, or one that a model on a web server is cached in
     pub model: PathBuf,
 }
 
@@ -242,19 +245,35 @@ fn shape(name: &str) -> Result<Value> {
 /// # Errors
 /// [`ErrorKind::Checksum`] where anything was found.
 pub fn run_verify(args: &VerifyArgs, stop: &Arc<AtomicBool>) -> Result<()> {
-    let store = FileStore::open(&args.model)?;
     let mut reporter = Reporter::new("verifying", Arc::clone(stop));
+    if FolderCache::is_at(&args.model) {
+        let place = FolderCache::read_only(&args.model)?;
+        let report = block_on(verify_kept(&place, &mut |progress| reporter.update(progress)));
+        let report = report.map_err(|error| error.file(args.model.display().to_string()))?;
+        drop(reporter);
+        let right = format!(
+            "{} of {} lie here and match their checksums; the rest is fetched when it is needed",
+            show_size(report.right_bytes),
+            show_size(report.total_bytes)
+        );
+        return tell_findings(&args.model, &report.findings, &right, "the next run fetches them again");
+    }
+    let store = FileStore::open(&args.model)?;
     let findings = block_on(verify(&store, &mut |progress| reporter.update(progress)))?;
     drop(reporter);
-    for finding in &findings {
+    tell_findings(&args.model, &findings, "every block matches its checksum", "split the model again")
+}
+
+fn tell_findings(model: &Path, findings: &[Finding], right: &str, remedy: &str) -> Result<()> {
+    for finding in findings {
         println!("{finding}");
     }
     if findings.is_empty() {
-        eprintln!("{}: every block matches its checksum", args.model.display());
+        eprintln!("{}: {right}", model.display());
         return Ok(());
     }
     let error = Error::new(ErrorKind::Checksum, format!("{} bad blocks or files", findings.len()));
-    Err(error.file(args.model.display().to_string()).remedy("split the model again"))
+    Err(error.file(model.display().to_string()).remedy(remedy))
 }
 
 /// Says how to continue what was stopped.
