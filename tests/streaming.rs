@@ -1,5 +1,7 @@
 //! What streaming must not change, and what it must do: bits, budget, overlap.
 
+#[path = "streaming/changed.rs"]
+mod changed;
 mod common;
 
 use common::{Files, Golden, block_on, demand, load, smallest, split_small};

@@ -16,8 +16,17 @@ use crate::{Error, ErrorKind, Result};
 const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 /// Most files of a model.
 const MAX_FILES: usize = 1 << 16;
-/// Largest file, which keeps every sum of offsets far from overflowing.
-const MAX_FILE_BYTES: u64 = 1 << 48;
+/// Largest file: several times the largest layer that was published, in f32. Its table of checksums has 32 MiB.
+const MAX_FILE_BYTES: u64 = 1 << 38;
+/// Largest model: several times the largest that was published, in f32. A bit for each block takes 16 MiB.
+const MAX_MODEL_BYTES: u64 = 1 << 43;
+/// What files without tensors may have together: a tokenizer.
+const MAX_OTHER_BYTES: u64 = 256 << 20;
+/// What a file may have beside its tensors: its header, and for each part its entry there (without the name) with padding.
+const SLACK_BYTES: u64 = 64 << 10;
+const SLACK_PER_PART_BYTES: u64 = 2 << 10;
+/// The most that a byte of a name takes in a header.
+const ESCAPED_BYTES: u64 = 6;
 /// Largest rows or columns of a tensor.
 const MAX_DIMENSION: u64 = u32::MAX as u64;
 /// Every tensor starts at a multiple of this.
@@ -125,6 +134,7 @@ impl Manifest {
         for (name, tensor) in &self.tensors {
             self.validate_tensor(name, tensor, &mut places).map_err(|error| error.tensor(name))?;
         }
+        self.validate_lens(&places)?;
         places.sort_unstable();
         for pair in places.windows(2) {
             let [(file, _, end, first), (next_file, start, _, second)] = pair else { continue };
@@ -137,7 +147,7 @@ impl Manifest {
 
     fn validate_files(&self) -> Result<()> {
         if self.files.len() > MAX_FILES {
-            return Err(malformed(format!("{} files; a model has at most {MAX_FILES}", self.files.len())));
+            return Err(implausible(format!("{} files; a model has at most {MAX_FILES}", self.files.len())));
         }
         let mut seen = HashSet::from([MANIFEST.to_owned()]);
         for file in &self.files {
@@ -146,11 +156,42 @@ impl Manifest {
                 return Err(malformed(format!("file {:?} is listed twice", file.name)));
             }
             if file.len_bytes > MAX_FILE_BYTES {
-                return Err(malformed(format!("file {:?} of {} bytes", file.name, file.len_bytes)));
+                let message = format!("{} bytes; a file has at most {MAX_FILE_BYTES}", file.len_bytes);
+                return Err(implausible(message).file(&file.name));
             }
             if file.sums.len() != 16 || !file.sums.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(malformed(format!("file {:?}: 'sums' is not a hash of 16 hex digits", file.name)));
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that tensors explain how long the files are, so that nobody takes memory for what is not there. `places` are
+    /// the parts of all tensors, each with file, start, end and name.
+    fn validate_lens(&self, places: &[(u32, u64, u64, &str)]) -> Result<()> {
+        let total: u64 = self.files.iter().map(|file| file.len_bytes).sum();
+        if total > MAX_MODEL_BYTES {
+            return Err(implausible(format!("its files have {total} bytes; a model has at most {MAX_MODEL_BYTES}")));
+        }
+        let mut explained = vec![0_u64; self.files.len()];
+        for (file, start, end, name) in places {
+            let slack = SLACK_PER_PART_BYTES + ESCAPED_BYTES * name.len() as u64;
+            // No sum overflows: a part lies within its file.
+            explained[*file as usize] = explained[*file as usize].saturating_add(end - start + slack);
+        }
+        let mut others = 0;
+        for (file, tensors) in self.files.iter().zip(explained) {
+            if tensors == 0 {
+                others += file.len_bytes;
+            } else if file.len_bytes > tensors.saturating_add(SLACK_BYTES) {
+                let message = format!("{} bytes, of which its tensors explain {tensors}", file.len_bytes);
+                return Err(implausible(message).file(&file.name));
+            }
+        }
+        if others > MAX_OTHER_BYTES {
+            let message =
+                format!("files without tensors have {others} bytes, more than the {MAX_OTHER_BYTES} of a tokenizer");
+            return Err(implausible(message));
         }
         Ok(())
     }
@@ -239,6 +280,10 @@ fn check_format(bytes: &[u8]) -> Result<()> {
 fn wrong_format(format: u64) -> Error {
     let message = format!("format {format}; this build reads format {FORMAT_VERSION}");
     Error::new(ErrorKind::Unsupported, message).remedy("split the model again with this build")
+}
+
+fn implausible(message: String) -> Error {
+    malformed(message).remedy("the manifest was made by something else, or to do harm: get the model from elsewhere")
 }
 
 fn malformed(message: impl Into<String>) -> Error {

@@ -243,6 +243,53 @@ fn lies_in_a_manifest_are_refused() {
 }
 
 #[test]
+fn lengths_that_no_tensor_explains_are_refused() {
+    type Change = fn(&mut serde_json::Value);
+    fn more_files(m: &mut serde_json::Value, count: usize, len_bytes: u64) {
+        let files = m["files"].as_array_mut().expect("an array");
+        let file = |i| serde_json::json!({"name": format!("f{i}"), "len_bytes": len_bytes, "sums": "0".repeat(16)});
+        files.extend((0..count).map(file));
+    }
+    /// One row of all the columns that there may be, in each of many files.
+    fn huge(m: &mut serde_json::Value, count: usize) {
+        more_files(m, count, 15 * (1 << 34) + 1024);
+        for i in 1..=count {
+            let parts = serde_json::json!([{"file": i, "offset_bytes": 1024, "rows": 15}]);
+            let tensor = serde_json::json!({"encoding": "f32", "shape": [15, u32::MAX], "parts": parts});
+            m["tensors"][format!("t{i}")] = tensor;
+        }
+    }
+    fn stretch(m: &mut serde_json::Value, by: u64) {
+        m["files"][0]["len_bytes"] = (m["files"][0]["len_bytes"].as_u64().expect("a length") + by).into();
+    }
+    let refused: [(&str, Change); 9] = [
+        ("a shard of 4 GB", |m| m["files"][0]["len_bytes"] = (4_u64 << 30).into()),
+        ("a shard of the most bytes", |m| m["files"][0]["len_bytes"] = (1_u64 << 38).into()),
+        ("a shard of more", |m| m["files"][0]["len_bytes"] = (1_u64 << 48).into()),
+        ("a shard a little too long", |m| stretch(m, 1 << 20)),
+        ("a tokenizer of 4 GB", |m| more_files(m, 1, 4 << 30)),
+        ("many tokenizers", |m| more_files(m, 100, 50 << 20)),
+        ("many files", |m| more_files(m, 1 << 16, 0)),
+        ("tensors of petabytes", |m| huge(m, 40)),
+        ("one tensor of petabytes", |m| {
+            m["files"][0]["len_bytes"] = (1_u64 << 48).into();
+            m["tensors"]["model.layers.0.second.weight"]["shape"] = serde_json::json!([u32::MAX, u32::MAX]);
+        }),
+    ];
+    for (what, change) in refused {
+        let error = rewritten(change).err().unwrap_or_else(|| panic!("{what} is accepted"));
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{what}: {text}");
+        assert!(text.contains("get the model from elsewhere"), "{what}: {text}");
+        assert!(!what.contains("a shard") || text.contains(FILE), "{what}: {text}");
+    }
+    // Padding, a header, a tokenizer.
+    rewritten(|m| stretch(m, 60_000)).expect("explained");
+    rewritten(|m| more_files(m, 1, 40 << 20)).expect("a tokenizer");
+    rewritten(|m| huge(m, 30)).expect("a very large model");
+}
+
+#[test]
 fn a_tensor_or_file_that_is_listed_twice_is_refused() {
     let (store, _) = model();
     let text = String::from_utf8(store.get(MANIFEST).expect("there")).expect("JSON");
