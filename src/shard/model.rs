@@ -33,8 +33,7 @@ impl Model {
     /// Opens a model: reads and checks the manifest, and that every file has the length it says.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is no complete model, [`ErrorKind::Truncated`] for a file that is too short,
-    /// [`ErrorKind::Malformed`] for one that is too long,
+    /// [`ErrorKind::NotFound`] where there is no complete model, [`ErrorKind::Truncated`] for a file of another length,
     /// and those of [`Manifest::parse`].
     pub async fn open(store: Arc<dyn Store>) -> Result<Self> {
         let manifest = Manifest::load(store.as_ref()).await?;
@@ -140,8 +139,7 @@ impl Model {
 /// Checks that a file has the length that the manifest says, where the store can tell it.
 pub(super) async fn check_len(store: &dyn Store, file: &ModelFile) -> Result<()> {
     let Some(len) = known_len(store, &file.name).await?.filter(|len| *len != file.len_bytes) else { return Ok(()) };
-    let kind = if len < file.len_bytes { ErrorKind::Truncated } else { ErrorKind::Malformed };
-    let error = Error::new(kind, format!("{len} bytes, but the manifest says {}", file.len_bytes));
+    let error = Error::new(ErrorKind::Truncated, format!("{len} bytes, but the manifest says {}", file.len_bytes));
     Err(error.file(store.describe(&file.name)).remedy("get the file again, or split the model again"))
 }
 

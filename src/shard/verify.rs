@@ -9,7 +9,7 @@ use super::model::{check_len, open_cache};
 use super::verified::{list, tensors_in};
 use super::{CHECKSUM_BLOCK, MANIFEST, Manifest, OnProgress, tell};
 use crate::store::cache::CachePlace;
-use crate::store::{Store, Window};
+use crate::store::{Store, Window, known_len};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes read at once.
@@ -71,8 +71,8 @@ pub async fn verify(store: &dyn Store, progress: &mut OnProgress<'_>) -> Result<
             }
         };
         // What is missing at the end is found by reading it.
-        if let Err(error) = check_len(store, file).await
-            && error.kind() == ErrorKind::Malformed
+        if known_len(store, &file.name).await.is_ok_and(|len| len > Some(file.len_bytes))
+            && let Err(error) = check_len(store, file).await
         {
             findings.push(find(file.len_bytes..file.len_bytes, Some(error)));
         }
