@@ -11,7 +11,7 @@ use crate::shard::Model;
 use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
 use crate::stream::tiles::Piece;
-use crate::text::{ChatTemplate, Message, ReasoningFormat, Tokenizer, join_ends, stop_token_ids};
+use crate::text::{ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, Tokenizer, join_ends, stop_token_ids};
 use crate::{Error, ErrorKind, Result};
 
 /// The model's files, without a GPU: its plan, tokenizer and chat template.
@@ -28,6 +28,8 @@ pub struct ModelText {
     /// None for synthetic models.
     pub tokenizer: Option<Arc<Tokenizer>>,
     pub template: Option<Arc<ChatTemplate>>,
+    /// What templates that tell the date are told. None: the day on which a chat is rendered, in UTC.
+    pub date: Option<Date>,
     /// Ids that end a turn.
     pub stop_ids: Vec<u32>,
     /// How the model tells its reasoning from its answer, where it is known to do so.
@@ -80,7 +82,7 @@ impl ModelFiles {
         let stop_ids = stop_ids.into_iter().collect();
         let reasoning =
             tokenizer.as_ref().and_then(|tokenizer| ReasoningFormat::detect(tokenizer, tokens)).map(Arc::new);
-        let text = ModelText { tokenizer, template, stop_ids, reasoning };
+        let text = ModelText { tokenizer, template, date: None, stop_ids, reasoning };
         Ok(Self { model: Arc::new(model), spec, text })
     }
 
@@ -92,6 +94,13 @@ impl ModelFiles {
     /// The manifest and the files' readers.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Tells templates that tell the date this one.
+    #[must_use]
+    pub fn with_date(mut self, date: Option<Date>) -> Self {
+        self.text.date = date;
+        self
     }
 
     /// Tokenizer and template.
@@ -172,6 +181,7 @@ impl ModelText {
             Error::new(ErrorKind::Text, "the model has no chat template").remedy("give the prompt as it is, with --raw")
         })?;
         // The template writes the special tokens itself.
-        self.tokenizer()?.encode(&template.render(messages)?, false)
+        let options = RenderOptions { date: self.date, ..RenderOptions::default() };
+        self.tokenizer()?.encode(&template.render_with(messages, options)?, false)
     }
 }

@@ -23,6 +23,12 @@ pub fn now_s() -> f64 {
     START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
+/// Seconds since 1970, of the clock on the wall.
+pub fn unix_s() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
 type Task = BoxFuture<'static, ()>;
 
 /// Threads that take work from a channel, and end with it.

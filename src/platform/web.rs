@@ -23,6 +23,11 @@ pub fn now_s() -> f64 {
         .map_or(0.0, |performance| performance.now() / 1000.0)
 }
 
+/// Seconds since 1970, of the clock on the wall.
+pub fn unix_s() -> i64 {
+    (js_sys::Date::now() / 1000.0) as i64
+}
+
 /// Runs futures beside the engine, on the event loop.
 #[derive(Clone, Debug)]
 pub struct Spawner;

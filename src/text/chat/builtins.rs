@@ -1,223 +1,174 @@
-//! The filters, tests and methods of a template: those that chat templates use, each paying for what it reads and makes.
+//! The filters, tests and functions of transformers' environment that minijinja has not, or that differ.
 
-use std::sync::Arc;
-
-use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
-use minijinja::{Environment, Error, ErrorKind, State, filters, tests};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use minijinja::formatting::{FormatStyle, format};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, State, filters, tests};
+use minijinja_contrib::filters::filesizeformat;
+use minijinja_contrib::globals::{cycler, joiner};
 
 use super::json::to_json;
-use super::meter::{Meter, refused};
-use super::ops::{charge_pair, contains};
-use super::values::{Dict, Paper};
+use super::sandbox::refused;
+use super::values::string;
 
-/// Comparisons that each item takes part in when a list is sorted: the logarithm of the longest list there can be.
-const SORTING: usize = 24;
+/// What minijinja has beyond Jinja.
+const NOT_IN_JINJA: [&str; 5] = ["split", "lines", "bool", "chain", "zip"];
+/// Wider than any text is formatted.
+const WIDEST: u64 = 10_000;
+/// The filter that stands for `text % values`: see `operators`.
+pub(super) const PERCENT: &str = "_percent";
+/// The function that sees each value of a `set`.
+pub(super) const KEPT: &str = "_kept";
 
-/// Adds `$filter` under its name as a guard around itself, which `$guard` pays for. Both sides are found by name, so that
-/// a filter keeps its own way of taking arguments.
-macro_rules! guarded {
-    ($env:ident, $meter:ident, $guard:ident: $($name:literal => $filter:path),* $(,)?) => {$(
-        let meter = $meter.clone();
-        $env.add_filter(concat!("=", $name), $filter);
-        $env.add_filter($name, move |state: &State, mut args: Rest<Value>| {
-            $guard(&meter, &mut args.0)?;
-            meter.plain(state.apply_filter(concat!("=", $name), &args)?)
-        });
-    )*};
-}
-
-pub(super) fn add_to(env: &mut Environment<'_>, meter: &Arc<Meter>) {
-    guarded!(env, meter, texts:
-        "upper" => filters::upper, "lower" => filters::lower, "title" => filters::title,
-        "capitalize" => filters::capitalize, "trim" => filters::trim, "indent" => filters::indent,
-    );
-    guarded!(env, meter, shallow:
-        "length" => filters::length, "count" => filters::length, "first" => filters::first, "last" => filters::last,
-        "list" => filters::list, "reverse" => filters::reverse, "items" => filters::items,
-        "default" => filters::default, "d" => filters::default, "attr" => filters::attr, "map" => filters::map,
-        "select" => filters::select, "reject" => filters::reject, "selectattr" => filters::selectattr,
-        "rejectattr" => filters::rejectattr, "int" => filters::int, "float" => filters::float, "abs" => filters::abs,
-        "round" => filters::round, "bool" => filters::bool,
-    );
-    guarded!(env, meter, sorting:
-        "sort" => filters::sort, "unique" => filters::unique, "dictsort" => filters::dictsort, "min" => filters::min,
-        "max" => filters::max,
-    );
-    let m = meter.clone();
-    env.add_filter("replace", move |text: &Value, old: &str, new: &str| {
-        replace(&m, &string(&m, text)?, old, new, None)
+pub(super) fn add_to(env: &mut Environment<'_>) {
+    for name in NOT_IN_JINJA {
+        env.remove_filter(name);
+    }
+    env.remove_global("debug");
+    env.add_function("raise_exception", |message: Value| -> Result<(), Error> {
+        // Long messages are no messages.
+        Err(refused(message.as_str().unwrap_or("no reason given").chars().take(1000).collect::<String>()))
     });
-    let m = meter.clone();
-    env.add_filter("join", move |list: &Value, by: Option<&str>| join(&m, list, by.unwrap_or_default()));
-    let m = meter.clone();
-    env.add_filter("string", move |value: &Value| string(&m, value));
-    // Nothing is escaped for HTML, so nothing is safe or unsafe.
-    env.add_filter("safe", |value: Value| value);
-    let m = meter.clone();
-    env.add_filter("tojson", move |value: &Value, indent: Option<Value>, options: Kwargs| {
-        to_json(&m, value, indent, &options)
+    env.add_function("cycler", |items: Rest<Value>| cycler(items.0));
+    env.add_function("joiner", joiner);
+    add_filters(env);
+    add_tests(env);
+}
+
+fn add_filters(env: &mut Environment<'_>) {
+    env.add_filter("tojson", |state: &State, value: &Value, args: Rest<ValueOrKwargs>| {
+        to_json(state, value, &args.into_values())
     });
-    add_tests(env, meter);
-    let m = meter.clone();
-    env.set_unknown_method_callback(move |state, value, name, args| {
-        m.charge_reading(value)?;
-        args.iter().try_for_each(|arg| m.charge_reading(arg))?;
-        m.plain(method(&m, state, value, name, args)?)
+    env.add_filter("string", |state: &State, value: &Value| string(state, value));
+    for name in ["e", "escape", "forceescape"] {
+        env.add_filter(name, move |state: &State, value: &Value| escape(state, value, name == "forceescape"));
+    }
+    env.add_filter("format", |format: &str, args: Rest<ValueOrKwargs>| {
+        formatted(FormatStyle::Printf, format, &args.into_values())
+    });
+    env.add_filter(PERCENT, |format: &str, values: &Value| percent(format, values));
+    env.add_filter("default", default);
+    env.add_filter("d", default);
+    env.add_filter("dictsort", |value: &Value, case_sensitive: Option<bool>, named: Kwargs| {
+        let mut options: Vec<(&str, Value)> = Vec::new();
+        for name in ["by", "reverse", "case_sensitive"].into_iter().filter(|name| named.has(name)) {
+            options.push((name, named.get(name)?));
+        }
+        named.assert_all_used()?;
+        options.extend(case_sensitive.map(|value| ("case_sensitive", Value::from(value))));
+        filters::dictsort(value, Kwargs::from_iter(options))
+    });
+    env.add_filter("int", |value: &Value, default: Option<Value>, base: Option<u32>| int(value, default, base));
+    env.add_filter("float", |value: &Value, default: Option<f64>| {
+        let parsed = match value.as_str() {
+            Some(text) => text.trim().parse().ok(),
+            None => f64::try_from(value.clone()).ok(),
+        };
+        parsed.or(default).unwrap_or(0.0)
+    });
+    env.add_filter("wordcount", |text: &str| {
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).count()
+    });
+    env.add_filter("filesizeformat", filesizeformat);
+    env.add_filter("center", |text: &str, width: Option<usize>| {
+        let width = width.unwrap_or(80).min(WIDEST as usize);
+        let missing = width.saturating_sub(text.chars().count());
+        let before = missing / 2 + (missing & width & 1);
+        [" ".repeat(before).as_str(), text, &" ".repeat(missing - before)].concat()
     });
 }
 
-fn add_tests(env: &mut Environment<'_>, meter: &Arc<Meter>) {
-    env.add_test("defined", tests::is_defined);
-    env.add_test("undefined", tests::is_undefined);
-    env.add_test("none", tests::is_none);
-    env.add_test("boolean", tests::is_boolean);
-    env.add_test("number", tests::is_number);
-    env.add_test("integer", tests::is_integer);
-    env.add_test("float", tests::is_float);
-    env.add_test("string", tests::is_string);
-    env.add_test("mapping", tests::is_mapping);
-    // Python counts a text among the sequences.
-    env.add_test("sequence", |value: &Value| tests::is_sequence(value) || tests::is_string(value));
-    env.add_test("iterable", |value: &Value| tests::is_iterable(value) || tests::is_string(value));
-    env.add_test("odd", tests::is_odd);
-    env.add_test("even", tests::is_even);
-    env.add_test("true", |value: &Value| value.kind() == ValueKind::Bool && value.is_true());
-    env.add_test("false", |value: &Value| value.kind() == ValueKind::Bool && !value.is_true());
-    env.add_test("divisibleby", |value: i64, by: i64| value.checked_rem(by) == Some(0));
-    type Comparison = fn(&Value, &Value) -> bool;
-    let comparisons: [(&[&str], Comparison); 6] = [
-        (&["==", "eq", "equalto", "sameas"], |a, b| a == b),
-        (&["!=", "ne"], |a, b| a != b),
-        (&["<", "lt", "lessthan"], |a, b| a < b),
-        (&["<=", "le"], |a, b| a <= b),
-        (&[">", "gt", "greaterthan"], |a, b| a > b),
-        (&[">=", "ge"], |a, b| a >= b),
-    ];
-    for (names, result) in comparisons {
-        for name in names {
-            let m = meter.clone();
-            env.add_test(*name, move |a: &Value, b: &Value| charge_pair(&m, a, b).map(|()| result(a, b)));
+/// `escape` of markupsafe.
+fn escape(state: &State, value: &Value, again: bool) -> Result<Value, Error> {
+    if value.is_safe() && !again {
+        return Ok(value.clone());
+    }
+    let text = string(state, value)?;
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            c => out.push(c),
         }
     }
-    let m = meter.clone();
-    env.add_test("in", move |state: &State, value: &Value, container: &Value| contains(&m, state, value, container));
+    Ok(Value::from_safe_string(out))
 }
 
-/// Text filters write any value as a text first; for lists and dicts that has its price.
-fn texts(meter: &Meter, args: &mut [Value]) -> Result<(), Error> {
-    for (index, arg) in args.iter_mut().enumerate() {
-        if index == 0 && arg.as_object().is_some() {
-            *arg = string(meter, arg)?;
-        }
-        meter.charge_reading(arg)?;
-        // `indent` puts that many spaces before each line.
-        let width = arg.get_attr("width").ok().and_then(|width| width.as_usize()).or(arg.as_usize()).unwrap_or(0);
-        if width > 256 {
-            return Err(refused("a text is indented too far"));
-        }
-        meter.charge(width)?;
-    }
-    Ok(())
+/// `default(value, instead='', boolean=False)`.
+fn default(value: &Value, instead: Option<Value>, boolean: Option<bool>, named: Kwargs) -> Result<Value, Error> {
+    let instead = instead.map_or_else(|| named.get::<Option<Value>>("default_value"), |instead| Ok(Some(instead)))?;
+    let boolean = boolean.map_or_else(|| named.get::<Option<bool>>("boolean"), |boolean| Ok(Some(boolean)))?;
+    named.assert_all_used()?;
+    let missing = value.is_undefined() || (boolean.unwrap_or(false) && !value.is_true());
+    Ok(if missing { instead.unwrap_or_else(|| Value::from("")) } else { value.clone() })
 }
 
-fn shallow(meter: &Meter, args: &mut [Value]) -> Result<(), Error> {
-    args.iter().try_for_each(|arg| meter.charge_reading(arg))
-}
-
-fn sorting(meter: &Meter, args: &mut [Value]) -> Result<(), Error> {
-    let Some(list) = args.first() else { return Ok(()) };
-    (0..SORTING).try_for_each(|_| meter.charge_comparing(list))
-}
-
-/// `str(value)`.
-fn string(meter: &Meter, value: &Value) -> Result<Value, Error> {
-    let mut paper = Paper::new(meter);
-    paper.push_str(value)?;
-    Ok(Value::from(paper.text))
-}
-
-fn replace(meter: &Meter, text: &Value, old: &str, new: &str, count: Option<usize>) -> Result<Value, Error> {
-    let text = text.as_str().unwrap_or_default();
-    let found = text.matches(old).count().min(count.unwrap_or(usize::MAX));
-    meter.charge(found.saturating_mul(new.len()).saturating_add(text.len()))?;
-    Ok(Value::from(text.replacen(old, new, found)))
-}
-
-fn join(meter: &Meter, list: &Value, by: &str) -> Result<Value, Error> {
-    let mut paper = Paper::new(meter);
-    for (index, item) in list.try_iter()?.enumerate() {
-        paper.push(if index > 0 { by } else { "" })?;
-        paper.push_str(&item)?;
-    }
-    Ok(Value::from(paper.text))
-}
-
-/// Python's methods of strings, dicts and lists.
-fn method(meter: &Meter, state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    match (value.as_str(), name) {
-        (Some(_), "replace") => {
-            let (old, new, count): (&str, &str, Option<i64>) = from_args(args)?;
-            replace(meter, value, old, new, count.and_then(|count| usize::try_from(count).ok()))
-        }
-        (Some(text), "join") => {
-            let (list,): (&Value,) = from_args(args)?;
-            join(meter, list, text)
-        }
-        (Some(text), "removeprefix") => {
-            let (prefix,): (&str,) = from_args(args)?;
-            Ok(Value::from(text.strip_prefix(prefix).unwrap_or(text)))
-        }
-        (Some(text), "removesuffix") => {
-            let (suffix,): (&str,) = from_args(args)?;
-            Ok(Value::from(text.strip_suffix(suffix).unwrap_or(text)))
-        }
-        (Some(text), "count") => {
-            let (what,): (&str,) = from_args(args)?;
-            // Python finds nothing between all characters too. pycompat does not return.
-            Ok(Value::from(if what.is_empty() { text.chars().count() + 1 } else { text.matches(what).count() }))
-        }
-        (Some(text), "split") => {
-            let (by, most): (Option<&str>, Option<i64>) = from_args(args)?;
-            split(meter, text, by, most.and_then(|most| usize::try_from(most).ok()))
-        }
-        // Widths of a format can be anything, and chat templates have no use for them.
-        (Some(_), "format") => Err(Error::from(ErrorKind::UnknownMethod)),
-        (Some(_), "startswith" | "endswith") => {
-            args.iter().try_for_each(|arg| meter.charge_comparing(arg))?;
-            unknown_method_callback(state, value, name, args)
-        }
-        (Some(_), _) => unknown_method_callback(state, value, name, args),
-        (None, "get" | "keys" | "values" | "items") if value.downcast_object_ref::<Dict>().is_some() => {
-            unknown_method_callback(state, value, name, args)
-        }
-        _ => Err(Error::from(ErrorKind::UnknownMethod)),
-    }
-}
-
-/// `str.split`: at white space, or at a text.
-fn split(meter: &Meter, text: &str, by: Option<&str>, most: Option<usize>) -> Result<Value, Error> {
-    let limit = most.map_or(usize::MAX, |most| most.saturating_add(1));
-    let mut parts = Vec::new();
-    let mut add = |part: &str| {
-        meter.charge_places(1)?;
-        parts.push(Value::from(part));
-        Ok::<_, Error>(())
-    };
-    match by {
-        Some("") => return Err(refused("a text cannot be split at nothing")),
-        Some(by) => text.splitn(limit, by).try_for_each(add)?,
+/// `int(value, default=0, base=10)`.
+fn int(value: &Value, default: Option<Value>, base: Option<u32>) -> Value {
+    let number = match value.as_str() {
+        Some(text) => parsed_int(text.trim(), base.unwrap_or(10)),
+        None if value.is_integer() => return value.clone(),
+        None if value.kind() == ValueKind::Bool => Some(i64::from(value.is_true())),
         None => {
-            let mut rest = text.trim_start();
-            let mut left = limit;
-            while !rest.is_empty() {
-                left -= 1;
-                let end = if left == 0 { None } else { rest.find(char::is_whitespace) };
-                let (part, behind) = rest.split_at(end.unwrap_or(rest.len()));
-                add(part)?;
-                rest = behind.trim_start();
-            }
+            f64::try_from(value.clone()).ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i64)
+        }
+    };
+    number.map(Value::from).or(default).unwrap_or_else(|| Value::from(0))
+}
+
+fn parsed_int(text: &str, base: u32) -> Option<i64> {
+    let prefix = match base {
+        16 => ["0x", "0X"],
+        8 => ["0o", "0O"],
+        2 => ["0b", "0B"],
+        _ => ["", ""],
+    };
+    let digits = prefix.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    let whole = (2..=36).contains(&base).then(|| i64::from_str_radix(digits, base).ok()).flatten();
+    whole.or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number.trunc() as i64))
+}
+
+/// `text % values`: a tuple has several, a dict names them.
+fn percent(text: &str, values: &Value) -> Result<Value, Error> {
+    if values.is_tuple() {
+        let values: Vec<Value> = values.try_iter()?.collect();
+        return formatted(FormatStyle::Printf, text, &values);
+    }
+    if values.kind() == ValueKind::Map {
+        let mut named = Vec::new();
+        for key in values.try_iter()? {
+            named.push((key.to_string(), values.get_item(&key)?));
+        }
+        return formatted(FormatStyle::Printf, text, &[Kwargs::from_iter(named).into()]);
+    }
+    formatted(FormatStyle::Printf, text, std::slice::from_ref(values))
+}
+
+/// A formatted text. Numbers in the format are widths, which can be anything.
+pub(super) fn formatted(style: FormatStyle, text: &str, args: &[Value]) -> Result<Value, Error> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    for digits in numbers {
+        if digits.parse::<u64>().map_or(true, |number| number > WIDEST) {
+            return Err(refused("a text is formatted too wide"));
         }
     }
-    Ok(Value::from_object(parts))
+    if text.contains('*') && style == FormatStyle::Printf {
+        return Err(refused("a width that is a value is not supported"));
+    }
+    format(style, text, args).map(Value::from)
+}
+
+fn add_tests(env: &mut Environment<'_>) {
+    // Python counts a text among the sequences, and what has items and a length.
+    let sequence = |value: &Value| {
+        let has_items =
+            matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined);
+        has_items || tests::is_sequence(value)
+    };
+    env.add_test("sequence", sequence);
+    env.add_test("iterable", move |value: &Value| sequence(value) || value.kind() == ValueKind::Iterable);
+    env.add_test("callable", |value: &Value| matches!(value.kind(), ValueKind::Plain | ValueKind::Undefined));
 }

@@ -1,6 +1,9 @@
 //! The date that a template may ask for.
 
 use std::fmt::Write;
+use std::str::FromStr;
+
+use crate::{Error, ErrorKind};
 
 /// A date and time of day, as the caller's clock and time zone have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,11 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl Date {
+    /// The time of this machine's clock, in UTC.
+    pub fn now() -> Self {
+        Self::from_unix_s(crate::platform::unix_s())
+    }
+
     /// The date in UTC of a Unix time in seconds.
     pub fn from_unix_s(unix_s: i64) -> Self {
         let (days, rest) = (unix_s.div_euclid(86_400), unix_s.rem_euclid(86_400) as u32);
@@ -116,6 +124,32 @@ impl Date {
     }
 }
 
+impl FromStr for Date {
+    type Err = Error;
+
+    /// `YYYY-MM-DD`, at noon.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for anything else.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parts: Vec<u32> = text.split('-').map_while(|part| part.parse().ok()).collect();
+        let leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let days = |year, month| match month {
+            2 => 28 + u32::from(leap(year)),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        match parts[..] {
+            [year, month, day]
+                if text.len() == 10 && (1..=12).contains(&month) && (1..=days(year, month)).contains(&day) =>
+            {
+                Ok(Self { year: year as i32, month, day, hour: 12, minute: 0, second: 0 })
+            }
+            _ => Err(Error::new(ErrorKind::Argument, format!("{text:?} is no date")).remedy("write it as 2026-11-30")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Date;
@@ -136,6 +170,25 @@ mod tests {
         }
         // No panic at the ends.
         let _ = (Date::from_unix_s(i64::MIN).format("%c"), Date::from_unix_s(i64::MAX).format("%Y%j%A"));
+    }
+
+    #[test]
+    fn only_days_that_exist_are_dates() {
+        let date: Date = "2024-02-29".parse().unwrap();
+        assert_eq!((date.year, date.month, date.day), (2024, 2, 29));
+        for wrong in [
+            "",
+            "2023-02-29",
+            "2024-13-01",
+            "2024-00-10",
+            "2024-04-31",
+            "24-04-30",
+            "2024-4-30",
+            "2024-04-30T",
+            "today",
+        ] {
+            assert!(wrong.parse::<Date>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

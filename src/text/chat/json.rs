@@ -2,58 +2,75 @@
 
 use std::fmt::Write;
 
-use minijinja::Error;
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::{Kwargs, Value, ValueKind, from_args};
+use minijinja::{Error, State};
 
-use super::meter::{Meter, refused};
-use super::values::Paper;
+use super::sandbox::refused;
+use super::values::{Paper, float};
 
-/// More spaces than anybody indents by.
+/// More than anybody indents by.
 const WIDEST_INDENT: usize = 16;
 const DEEPEST: usize = 64;
 
 struct Style {
     ensure_ascii: bool,
-    indent: Option<usize>,
+    /// What a level is indented by. None: all in one line.
+    indent: Option<String>,
     item_separator: String,
     key_separator: String,
     sort_keys: bool,
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
-pub(super) fn to_json(meter: &Meter, value: &Value, indent: Option<Value>, options: &Kwargs) -> Result<String, Error> {
-    let indent = match indent {
-        Some(indent) => Some(indent),
-        None => options.get("indent")?,
+pub(super) fn to_json(state: &State<'_, '_>, value: &Value, args: &[Value]) -> Result<String, Error> {
+    let (ascii, indent, separators, sort, options): (
+        Option<Value>,
+        Option<Value>,
+        Option<Value>,
+        Option<Value>,
+        Kwargs,
+    ) = from_args(args)?;
+    let named = |given: Option<Value>, name| match given {
+        Some(given) => Ok(Some(given)),
+        None => options.get::<Option<Value>>(name),
     };
-    let indent = match indent.filter(|indent| !indent.is_none()) {
-        None => None,
-        Some(indent) => {
-            let indent = indent.as_usize().filter(|indent| *indent <= WIDEST_INDENT);
-            Some(indent.ok_or_else(|| refused(format!("tojson indents by 0 to {WIDEST_INDENT}")))?)
-        }
-    };
-    let separators: Option<Vec<String>> = options.get("separators")?;
+    let is_set = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let indent = named(indent, "indent")?.filter(|indent| !indent.is_none()).map(indentation).transpose()?;
+    let separators = named(separators, "separators")?.filter(|separators| !separators.is_none());
+    let separators: Option<Vec<String>> =
+        separators.map(|list| Ok::<_, Error>(list.try_iter()?.map(|item| item.to_string()).collect())).transpose()?;
     let (item_separator, key_separator) = match separators.as_deref() {
         None => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
         Some([item, key]) => (item.clone(), key.clone()),
         Some(_) => return Err(refused("tojson takes two separators")),
     };
-    let flag = |name| -> Result<bool, Error> { Ok(options.get::<Option<bool>>(name)?.unwrap_or(false)) };
     let style = Style {
-        ensure_ascii: flag("ensure_ascii")?,
+        ensure_ascii: is_set(named(ascii, "ensure_ascii")?),
         indent,
         item_separator,
         key_separator,
-        sort_keys: flag("sort_keys")?,
+        sort_keys: is_set(named(sort, "sort_keys")?),
     };
     options.assert_all_used()?;
-    let mut paper = Paper::new(meter);
+    let mut paper = Paper::new(state);
     write(&mut paper, &style, value, 0)?;
     Ok(paper.text)
 }
 
-fn write(paper: &mut Paper<'_>, style: &Style, value: &Value, depth: usize) -> Result<(), Error> {
+/// A number of spaces, or the text itself.
+fn indentation(indent: Value) -> Result<String, Error> {
+    let text = match (indent.as_str(), i64::try_from(indent.clone())) {
+        (Some(text), _) => text.to_owned(),
+        (None, Ok(spaces)) => " ".repeat(spaces.clamp(0, 1 + WIDEST_INDENT as i64) as usize),
+        (None, Err(_)) => return Err(refused("tojson indents by a number or a text")),
+    };
+    if text.len() > WIDEST_INDENT {
+        return Err(refused(format!("tojson indents by at most {WIDEST_INDENT}")));
+    }
+    Ok(text)
+}
+
+fn write(paper: &mut Paper<'_, '_, '_>, style: &Style, value: &Value, depth: usize) -> Result<(), Error> {
     if depth > DEEPEST {
         return Err(refused("a value is nested too deeply"));
     }
@@ -61,12 +78,12 @@ fn write(paper: &mut Paper<'_>, style: &Style, value: &Value, depth: usize) -> R
         ValueKind::Undefined => Err(refused("an undefined value has no JSON")),
         ValueKind::None => paper.push("null"),
         ValueKind::Bool => paper.push(if value.is_true() { "true" } else { "false" }),
-        ValueKind::Number => match value.to_string().as_str() {
-            "inf" => paper.push("Infinity"),
-            "-inf" => paper.push("-Infinity"),
-            number => paper.push(number),
-        },
-        ValueKind::String => paper.push(&quote(value.as_str().unwrap_or_default(), style)),
+        ValueKind::Number => paper.push(&number(value)?),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            paper.pay(text.len())?;
+            paper.push(&quote(text, style))
+        }
         ValueKind::Seq | ValueKind::Iterable => {
             let mut items = value.try_iter()?.peekable();
             if items.peek().is_none() {
@@ -90,7 +107,7 @@ fn write(paper: &mut Paper<'_>, style: &Style, value: &Value, depth: usize) -> R
             paper.push("{")?;
             for (index, key) in keys.iter().enumerate() {
                 separate(paper, style, index, depth + 1)?;
-                paper.push(&quote(&key_text(key), style))?;
+                paper.push(&quote(&key_text(key)?, style))?;
                 paper.push(&style.key_separator)?;
                 write(paper, style, &value.get_item(key)?, depth + 1)?;
             }
@@ -100,31 +117,45 @@ fn write(paper: &mut Paper<'_>, style: &Style, value: &Value, depth: usize) -> R
     }
 }
 
-fn separate(paper: &mut Paper<'_>, style: &Style, index: usize, depth: usize) -> Result<(), Error> {
+fn separate(paper: &mut Paper<'_, '_, '_>, style: &Style, index: usize, depth: usize) -> Result<(), Error> {
     if index > 0 {
         paper.push(&style.item_separator)?;
     }
     new_line(paper, style, depth)
 }
 
-fn close(paper: &mut Paper<'_>, style: &Style, depth: usize, bracket: &str) -> Result<(), Error> {
+fn close(paper: &mut Paper<'_, '_, '_>, style: &Style, depth: usize, bracket: &str) -> Result<(), Error> {
     new_line(paper, style, depth)?;
     paper.push(bracket)
 }
 
-fn new_line(paper: &mut Paper<'_>, style: &Style, depth: usize) -> Result<(), Error> {
-    match style.indent {
+fn new_line(paper: &mut Paper<'_, '_, '_>, style: &Style, depth: usize) -> Result<(), Error> {
+    match &style.indent {
         None => Ok(()),
-        Some(indent) => paper.push(&format!("\n{}", " ".repeat(indent * depth))),
+        Some(indent) => paper.push(&format!("\n{}", indent.repeat(depth))),
     }
 }
 
-fn key_text(key: &Value) -> String {
+fn key_text(key: &Value) -> Result<String, Error> {
     match key.kind() {
-        ValueKind::None => "null".to_owned(),
-        ValueKind::Bool => key.is_true().to_string(),
-        _ => key.to_string(),
+        ValueKind::None => Ok("null".to_owned()),
+        ValueKind::Bool => Ok(key.is_true().to_string()),
+        ValueKind::Number => number(key),
+        ValueKind::String => Ok(key.to_string()),
+        kind => Err(refused(format!("a {kind} is no key of JSON"))),
     }
+}
+
+fn number(value: &Value) -> Result<String, Error> {
+    if value.is_integer() {
+        return Ok(value.to_string());
+    }
+    Ok(match float(f64::try_from(value.clone())?).as_str() {
+        "inf" => "Infinity".to_owned(),
+        "-inf" => "-Infinity".to_owned(),
+        "nan" => "NaN".to_owned(),
+        number => number.to_owned(),
+    })
 }
 
 fn quote(text: &str, style: &Style) -> String {

@@ -7,14 +7,20 @@
 mod builtins;
 mod date;
 mod json;
-mod meter;
-mod ops;
+mod python;
 mod sandbox;
+mod shape;
+mod source;
 mod values;
 
 pub use date::Date;
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value as Json, json};
+
+use sandbox::Deadline;
+use shape::Shapes;
 
 use super::stop::token_text;
 use crate::{Error, ErrorKind, Result};
@@ -59,8 +65,8 @@ impl Message {
 pub struct RenderOptions {
     /// End with the beginning of the model's turn.
     pub add_generation_prompt: bool,
-    /// What `strftime_now` tells. Without it a template that looks for it uses its own date, and any other gets an empty
-    /// one: the same chat then always gives the same prompt.
+    /// What `strftime_now` tells. None: the time at which the chat is rendered, in UTC. With a template that tells the date,
+    /// the same chat then gives another prompt tomorrow.
     pub date: Option<Date>,
 }
 
@@ -76,6 +82,8 @@ pub struct ChatTemplate {
     source: String,
     /// Name and text.
     tokens: Map<String, Json>,
+    /// Found when they are first needed.
+    shapes: OnceLock<Shapes>,
 }
 
 impl ChatTemplate {
@@ -86,14 +94,14 @@ impl ChatTemplate {
     /// [`ErrorKind::Text`] naming the line, where it does not compile.
     pub fn from_config(config: &Json) -> Result<Option<Self>> {
         let Some(source) = source(&config["chat_template"])? else { return Ok(None) };
-        let source = sandbox::without_generation_blocks(source);
-        sandbox::check(&source).map_err(|error| {
+        let source = source::translated(source).and_then(|source| sandbox::check(&source).map(|()| source));
+        let source = source.map_err(|error| {
             Error::new(ErrorKind::Text, what(&error))
                 .file("tokenizer_config.json: chat_template")
                 .remedy("mend the template, or take it out and give prompts as they are, with --raw")
         })?;
         let token = |name: &&str| Some((name.to_string(), json!(token_text(config.get(name)?)?)));
-        Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect() }))
+        Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect(), shapes: OnceLock::new() }))
     }
 
     /// The prompt for the model's next turn.
@@ -109,8 +117,15 @@ impl ChatTemplate {
     /// # Errors
     /// As [`ChatTemplate::render`].
     pub fn render_with(&self, messages: &[Message], options: RenderOptions) -> Result<String> {
+        let deadline = Deadline::new();
+        let shapes = *self.shapes.get_or_init(|| {
+            Shapes::find(|messages| {
+                self.run(messages.clone(), RenderOptions::default(), deadline, sandbox::FUEL / 8).ok()
+            })
+        });
         let message = |message: &Message| {
-            let mut fields = json!({ "role": message.role, "content": message.content });
+            let content = shapes.of_role(&message.role).of(&message.content);
+            let mut fields = json!({ "role": message.role, "content": content });
             // Templates read it under one name or the other, and decide themselves in which turns it stands.
             if let Some(reasoning) = &message.reasoning {
                 fields["reasoning_content"] = json!(reasoning);
@@ -118,17 +133,29 @@ impl ChatTemplate {
             }
             fields
         };
+        let messages = messages.iter().map(message).collect();
+        self.run(messages, options, deadline, sandbox::FUEL).map_err(|error| failed(&error))
+    }
+
+    fn run(
+        &self,
+        messages: Json,
+        options: RenderOptions,
+        deadline: Deadline,
+        fuel: u64,
+    ) -> std::result::Result<String, minijinja::Error> {
+        let messages_bytes = messages.to_string().len();
         let mut root = self.tokens.clone();
         for name in ["bos_token", "eos_token"] {
             root.entry(name).or_insert_with(|| json!(""));
         }
-        root.insert("messages".into(), messages.iter().map(message).collect());
+        root.insert("messages".into(), messages);
         root.insert("add_generation_prompt".into(), json!(options.add_generation_prompt));
         root.insert("tools".into(), Json::Null);
         root.insert("documents".into(), Json::Null);
-        let rendered =
-            values::from_json(&Json::Object(root)).and_then(|root| sandbox::render(&self.source, root, options.date));
-        rendered.map_err(|error| failed(&error))
+        let date = options.date.unwrap_or_else(Date::now);
+        let limits = sandbox::Limits { messages_bytes, deadline, fuel };
+        sandbox::render(&self.source, minijinja::value::Serde(Json::Object(root)).into(), date, limits)
     }
 }
 
@@ -157,5 +184,9 @@ fn what(error: &minijinja::Error) -> String {
     format!("{}{line}{detail}", error.kind())
 }
 
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod shape_tests;
 #[cfg(test)]
 mod tests;

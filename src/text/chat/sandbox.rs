@@ -1,267 +1,179 @@
-//! Compiles and runs a template that nobody vouches for.
+//! Runs a template that nobody vouches for.
 //!
-//! The template is compiled by minijinja, then its instructions are rewritten: whatever can make something big, or
-//! compare something big, becomes a call that pays first (`ops`), and raw text is written like an expression, so that it is
-//! paid for as well. Parsing is bounded beforehand, by the length of a tag. This needs minijinja's machinery, which
-//! comes without a promise of stability: hence the exact version in `Cargo.toml`.
+//! minijinja counts *fuel* for every instruction, every item and every 64 bytes that are made, and looks before it makes
+//! something big: so fuel bounds time and memory, but for two things. A list that holds another twice costs no more than one,
+//! and takes twice as long to compare or to write; and a list within a list within a list, a thousand times, takes much stack. So
+//! what a template keeps in a variable is measured (see `source`). The text has a cap of its own, and a deadline ends what is
+//! slow for another reason.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io::{self, Write};
 
-use minijinja::machinery::{
-    CodeGenerator, Instruction, Instructions, Token, Vm, WhitespaceConfig, make_string_output, parse, tokenize,
-};
-use minijinja::value::{Rest, Value};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Value, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
 use super::date::Date;
-use super::meter::{Meter, refused};
 use super::values::Paper;
-use super::{builtins, ops};
+use super::{builtins, python};
+use crate::platform::now_s;
 
 /// The name of templates in errors.
 pub(super) const NAME: &str = "chat_template";
-/// Published templates are ten times shorter.
-const LONGEST_TEMPLATE_BYTES: usize = 256 << 10;
-/// Tokens between `{{` and `}}`. The parser and the compiler need stack for each operator of an expression.
-const MOST_TOKENS_OF_A_TAG: usize = 1000;
-/// `elif` nests in the parser.
-const MOST_ELIFS: usize = 100;
-/// What products of constants may fill while a template is compiled.
-const MOST_CONSTANT_BYTES: u64 = 4 << 20;
-/// Macros capture what is around them, so they nest.
-const MOST_MACROS: usize = 64;
+/// Values in a value that is kept, beside those of the messages.
+const MOST_KEPT: usize = 10_000;
+/// Lists in lists.
+const DEEPEST_KEPT: usize = 32;
+/// How many values one fuel measures.
+const MEASURED_BY_FUEL: usize = 16;
 /// Frames of loops, blocks and calls.
 const DEEPEST_CALLS: usize = 100;
-/// Instructions: far more than a long chat needs, done in less than a second.
-const FUEL: u64 = 2_000_000;
-/// Bytes written, copied or compared.
-const WORK_BYTES: u64 = 256 << 20;
+/// Fuel of a chat without messages: 64 bytes of memory each at most, so 32 MiB.
+pub(super) const FUEL: u64 = 500_000;
+/// Fuel for each byte of the messages: a template may read each some times.
+const FUEL_PER_BYTE: u64 = 2;
+/// What a template may write beside the messages.
+const TEXT_BYTES: usize = 1 << 20;
+/// A long chat takes a hundredth of it.
+const SECONDS: f64 = 10.0;
 
-fn whitespace() -> WhitespaceConfig {
-    WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true }
+/// An error of our own.
+pub(super) fn refused(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// The template with `generation` blocks, which only mark text for training, made blocks that always hold.
-pub(super) fn without_generation_blocks(source: &str) -> String {
-    let mut result = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at + 2);
-        result.push_str(before);
-        let inner = tag.trim_start_matches(['-', '+']);
-        let name_at = tag.len() - inner.trim_start().len();
-        let name_len = tag[name_at..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(tag.len() - name_at);
-        let replacement = match &tag[name_at..name_at + name_len] {
-            "generation" => Some("if true"),
-            "endgeneration" => Some("endif"),
-            _ => None,
-        };
-        result.push_str(&tag[..name_at]);
-        result.push_str(replacement.unwrap_or(&tag[name_at..name_at + name_len]));
-        rest = &tag[name_at + name_len..];
+/// When a template must be done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    end_s: f64,
+}
+
+impl Deadline {
+    /// Begins now.
+    pub(super) fn new() -> Self {
+        Self { end_s: now_s() + SECONDS }
     }
-    result.push_str(rest);
-    result
+
+    pub(super) fn check(self) -> Result<(), Error> {
+        if now_s() < self.end_s {
+            Ok(())
+        } else {
+            Err(refused(format!("the template takes more than {SECONDS} seconds")))
+        }
+    }
+}
+
+/// What a run may take.
+pub(super) struct Limits {
+    /// The length of what the messages hold.
+    pub(super) messages_bytes: usize,
+    pub(super) deadline: Deadline,
+    /// Beside what the messages give.
+    pub(super) fuel: u64,
+}
+
+/// A text with a cap.
+struct Capped {
+    text: Vec<u8>,
+    most_bytes: usize,
+}
+
+impl Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > self.most_bytes {
+            return Err(io::Error::other("the text is too long"));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether the template compiles.
 pub(super) fn check(source: &str) -> Result<(), Error> {
-    compile(source).map(|_| ())
+    check_cycles(source)?;
+    plain_environment().template_from_named_str(NAME, source).map(|_| ())
 }
 
 /// Runs the template with `root` as its variables.
-pub(super) fn render(source: &str, root: Value, date: Option<Date>) -> Result<String, Error> {
-    let (instructions, names_date) = compile(source)?;
-    let meter = Meter::new(WORK_BYTES);
-    let env = environment(&meter, date, names_date);
-    let mut text = String::new();
-    let blocks = BTreeMap::new();
-    Vm::new(&env).eval(&instructions, root, &blocks, &mut make_string_output(&mut text), AutoEscape::None)?;
-    Ok(text)
-}
-
-/// The instructions, and whether they ask if there is a date.
-fn compile(source: &str) -> Result<(Instructions<'_>, bool), Error> {
-    check_tokens(source)?;
-    let ast = parse(source, NAME, Default::default(), whitespace())?;
-    let mut generator = CodeGenerator::new(NAME, source);
-    generator.compile_stmt(&ast);
-    let (mut instructions, _) = generator.finish();
-    rewrite(&mut instructions)?;
-    let names_date = source.contains("strftime_now is defined");
-    Ok((instructions, names_date))
-}
-
-fn environment(meter: &Arc<Meter>, date: Option<Date>, asks_for_date: bool) -> Environment<'static> {
-    let mut env = Environment::empty();
-    env.set_fuel(Some(FUEL));
-    env.set_recursion_limit(DEEPEST_CALLS);
-    let m = meter.clone();
-    env.set_formatter(move |out, _, value| {
-        let mut paper = Paper::new(&m);
+pub(super) fn render(source: &str, root: Value, date: Date, limits: Limits) -> Result<String, Error> {
+    let Limits { messages_bytes, deadline, fuel } = limits;
+    let mut env = plain_environment();
+    env.set_fuel(Some(fuel.saturating_add(FUEL_PER_BYTE.saturating_mul(messages_bytes as u64))));
+    env.set_formatter(move |out, state, value| {
+        deadline.check()?;
+        if value.is_safe() || !matches!(state.auto_escape(), AutoEscape::None) {
+            return minijinja::escape_formatter(out, state, value);
+        }
+        let mut paper = Paper::new(state);
         paper.push_str(value)?;
         out.write_str(&paper.text).map_err(Error::from)
     });
-    ops::add_to(&mut env, meter);
-    builtins::add_to(&mut env, meter);
-    env.add_function("raise_exception", |message: Rest<Value>| -> Result<(), Error> {
-        let message = message.first().and_then(|message| message.as_str()).unwrap_or("no reason given");
-        // Long messages are no messages.
-        Err(refused(message.chars().take(1000).collect::<String>()))
+    env.set_unknown_method_callback(move |state, value, name, args| {
+        deadline.check()?;
+        python::method(state, value, name, args)
     });
-    let m = meter.clone();
-    env.add_function("range", move |from: i64, to: Option<i64>, step: Option<i64>| range(&m, from, to, step));
-    match date {
-        Some(date) => env.add_function("strftime_now", move |format: &str| {
-            date.format(format).ok_or_else(|| refused(format!("the date format {format:?} is not known")))
-        }),
-        // A template that asks has a date of its own.
-        None if asks_for_date => {}
-        None => env.add_function("strftime_now", |_: &str| ""),
+    env.add_function("strftime_now", move |format: &str| {
+        date.format(format).ok_or_else(|| refused(format!("the date format {format:?} is not known")))
+    });
+    let most_kept = messages_bytes.saturating_add(MOST_KEPT);
+    env.add_function(builtins::KEPT, move |state: &State, value: Value| {
+        deadline.check()?;
+        let mut left = most_kept;
+        measure(&value, 0, &mut left)?;
+        state.consume_fuel(((most_kept - left) / MEASURED_BY_FUEL) as u64)?;
+        Ok::<_, Error>(value)
+    });
+    let most_bytes = messages_bytes.saturating_add(TEXT_BYTES);
+    let mut text = Capped { text: Vec::new(), most_bytes };
+    let template = env.template_from_named_str(NAME, source)?;
+    template.render_captured_to(root, &mut text).map_err(|error| match error.kind() {
+        ErrorKind::WriteFailure => refused(format!("the text has more than {most_bytes} bytes")),
+        _ => error,
+    })?;
+    String::from_utf8(text.text).map_err(|_| refused("the text is no UTF-8"))
+}
+
+/// Takes what a value holds from `left`.
+fn measure(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
+    if depth > DEEPEST_KEPT {
+        return Err(refused("a value is nested too deeply"));
     }
+    *left = left.checked_sub(1).ok_or_else(|| refused("a value holds too much"))?;
+    // A long text in many places of a list is long as often.
+    let bytes = value.as_str().map_or(0, str::len);
+    *left =
+        left.checked_sub(if depth > 0 { bytes / 16 } else { 0 }).ok_or_else(|| refused("a value holds too much"))?;
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.try_for_each(|item| measure(&item, depth + 1, left)),
+        ValueKind::Map => value.try_iter()?.try_for_each(|key| {
+            measure(&key, depth + 1, left)?;
+            measure(&value.get_item(&key)?, depth + 1, left)
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// With what transformers' environment has, as far as it depends on no chat.
+fn plain_environment() -> Environment<'static> {
+    let mut env = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    env.set_syntax(syntax.expect("the delimiters are the usual ones"));
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_recursion_limit(DEEPEST_CALLS);
+    // The real one needs what a chat is allowed.
+    env.add_function(builtins::KEPT, |value: Value| value);
+    builtins::add_to(&mut env);
     env
 }
 
-fn range(meter: &Meter, from: i64, to: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
-    let (start, stop) = to.map_or((0, from), |to| (from, to));
-    let step = step.unwrap_or(1);
-    if step == 0 {
-        return Err(refused("range cannot have step 0"));
-    }
-    let (start, stop, step) = (i128::from(start), i128::from(stop), i128::from(step));
-    let distance = if step > 0 { stop - start } else { start - stop };
-    let count = (distance.max(0) as u128).div_ceil(step.unsigned_abs());
-    meter.charge_places(usize::try_from(count).unwrap_or(usize::MAX))?;
-    let items: Vec<_> = (0..count as i128).map(|index| Value::from((start + index * step) as i64)).collect();
-    Ok(Value::from_object(items))
-}
-
-/// Bounds what the parser and the compiler will do.
-fn check_tokens(source: &str) -> Result<(), Error> {
-    if source.len() > LONGEST_TEMPLATE_BYTES {
-        return Err(refused(format!("the template has {} bytes", source.len())));
-    }
-    let (mut tokens, mut elifs, mut constants) = (0, 0, 0);
-    let (mut product, mut longest, mut multiplies) = (1_u64, 1, false);
-    let mut first_of_block = false;
-    for token in tokenize(source, false, Default::default(), whitespace()) {
-        let (token, span) = token?;
-        tokens += 1;
-        // The compiler panics at some imports, and there is nothing to import.
-        if let Token::Ident("import" | "from" | "include" | "extends" | "block") = token
-            && first_of_block
-        {
-            let message = format!("blocks and other templates in line {} are not supported", span.start_line);
-            return Err(Error::new(ErrorKind::SyntaxError, message));
-        }
-        first_of_block = matches!(token, Token::BlockStart);
-        match token {
-            Token::BlockStart | Token::VariableStart => {
-                tokens = 0;
-                (product, longest, multiplies) = (1, 1, false);
-            }
-            // `"x" * 9 * 9` is computed by the compiler.
-            Token::BlockEnd | Token::VariableEnd if multiplies => {
-                constants = product.saturating_mul(longest).saturating_add(constants);
-            }
-            Token::Int(number) => product = product.saturating_mul(number.max(2)),
-            Token::Int128(_) => product = u64::MAX,
-            Token::Str(text) => longest = longest.max(text.len() as u64),
-            Token::String(text) => longest = longest.max(text.len() as u64),
-            Token::Mul | Token::Pow => multiplies = true,
-            Token::Ident("elif") => elifs += 1,
-            _ => {}
-        }
-        if tokens > MOST_TOKENS_OF_A_TAG || elifs > MOST_ELIFS || constants > MOST_CONSTANT_BYTES {
-            return Err(refused(format!("the template is too involved near line {}", span.start_line)));
-        }
+/// minijinja divides by the number of a cycle's values.
+fn check_cycles(source: &str) -> Result<(), Error> {
+    let compact: String = source.chars().filter(|c| !c.is_whitespace()).collect();
+    if compact.contains("cycle()") || compact.contains("cycle(*") {
+        return Err(refused("a cycle takes values"));
     }
     Ok(())
-}
-
-/// Makes every instruction pay that has to.
-fn rewrite(instructions: &mut Instructions<'_>) -> Result<(), Error> {
-    let mut macros = 0;
-    let original = instructions.len() as u32;
-    // What is added at the end must not be run into.
-    instructions.add(Instruction::Return);
-    for index in 0..original {
-        let Some(instruction) = instructions.get(index).cloned() else { break };
-        macros += usize::from(matches!(instruction, Instruction::BuildMacro(..)));
-        let what = unsupported(&instruction).or((macros > MOST_MACROS).then_some("so many macros"));
-        if let Some(what) = what {
-            let line = instructions.get_line(index).map_or_else(String::new, |line| format!(" in line {line}"));
-            return Err(Error::new(ErrorKind::SyntaxError, format!("{what}{line} are not supported")));
-        }
-        let replacement = match instruction {
-            Instruction::EmitRaw(text) => {
-                detour(instructions, index, [Instruction::LoadConst(Value::from(text)), Instruction::Emit])
-            }
-            Instruction::SetAttr(name) => {
-                let name = Instruction::LoadConst(Value::from(name));
-                let set = [name, Instruction::CallFunction(ops::SET, Some(3)), Instruction::DiscardTop];
-                detour(instructions, index, set)
-            }
-            Instruction::LoadConst(value) if value.as_object().is_some() && !value.is_kwargs() => {
-                Instruction::LoadConst(Meter::new(WORK_BYTES).plain(value)?)
-            }
-            other => match paying(&other) {
-                None => continue,
-                Some((operator, args)) => {
-                    let args = u16::try_from(args).map_err(|_| refused("a list has too many items"))?;
-                    Instruction::CallFunction(operator, Some(args))
-                }
-            },
-        };
-        *instructions.get_mut(index).expect("the instruction was there above") = replacement;
-    }
-    Ok(())
-}
-
-/// What chat templates have no use for, and would have to pay for in some way.
-fn unsupported(instruction: &Instruction<'_>) -> Option<&'static str> {
-    match instruction {
-        Instruction::CompareAndPreserve(_) => Some("chains of comparisons"),
-        Instruction::CallMethod("changed", _) => Some("changes of loops"),
-        Instruction::PushAutoEscape => Some("autoescape blocks"),
-        Instruction::CallBlock(_) | Instruction::LoadBlocks | Instruction::Include(_) | Instruction::ExportLocals => {
-            Some("blocks and other templates")
-        }
-        _ => None,
-    }
-}
-
-/// The operator that stands for an instruction, and how many values it takes.
-fn paying(instruction: &Instruction<'_>) -> Option<(&'static str, usize)> {
-    Some(match instruction {
-        Instruction::Add => (ops::ADD, 2),
-        Instruction::Mul => (ops::MUL, 2),
-        Instruction::StringConcat => (ops::CONCAT, 2),
-        Instruction::Eq => (ops::EQ, 2),
-        Instruction::Ne => (ops::NE, 2),
-        Instruction::Lt => (ops::LT, 2),
-        Instruction::Lte => (ops::LE, 2),
-        Instruction::Gt => (ops::GT, 2),
-        Instruction::Gte => (ops::GE, 2),
-        Instruction::In => (ops::IN, 2),
-        Instruction::Slice => (ops::SLICE, 4),
-        Instruction::BuildList(Some(count)) => (ops::LIST, *count),
-        Instruction::BuildMap(pairs) => (ops::DICT, pairs.saturating_mul(2)),
-        _ => return None,
-    })
-}
-
-/// Adds a detour from `index` and back behind it; gives the jump to it.
-fn detour<'source, const N: usize>(
-    instructions: &mut Instructions<'source>,
-    index: u32,
-    way: [Instruction<'source>; N],
-) -> Instruction<'source> {
-    let start = instructions.len() as u32;
-    let line = instructions.get_line(index).unwrap_or(1) as u16;
-    for instruction in way.into_iter().chain([Instruction::Jump(index + 1)]) {
-        instructions.add_with_line(instruction, line);
-    }
-    Instruction::Jump(start)
 }

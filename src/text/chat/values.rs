@@ -1,122 +1,40 @@
-//! The dicts and namespaces of a template, and how Python writes values as text.
+//! How Python writes values as text.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use minijinja::Error;
-use minijinja::value::{Enumerator, Object, Value, ValueKind};
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, State};
 
-use super::meter::{Meter, refused};
+use super::sandbox::refused;
 
-/// A dict that keeps the order in which its keys came, as Python's does. Keys are scalars.
-#[derive(Debug, Default)]
-pub(super) struct Dict {
-    keys: Vec<Value>,
-    values: HashMap<Value, Value>,
+/// Deeper than what any chat holds.
+const DEEPEST: usize = 64;
+/// What one fuel pays for.
+const BYTES_OF_FUEL: usize = 16;
+
+/// A text that is paid for as it grows.
+pub(super) struct Paper<'s, 't, 'e> {
+    pub(super) text: String,
+    unpaid_bytes: usize,
+    state: &'s State<'t, 'e>,
 }
 
-fn is_scalar(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::String | ValueKind::Number | ValueKind::Bool | ValueKind::None)
-}
+impl<'s, 't, 'e> Paper<'s, 't, 'e> {
+    pub(super) fn new(state: &'s State<'t, 'e>) -> Self {
+        Self { text: String::new(), unpaid_bytes: 0, state }
+    }
 
-impl Dict {
-    pub(super) fn insert(&mut self, key: Value, value: Value) -> Result<(), Error> {
-        if !is_scalar(&key) {
-            return Err(refused(format!("a {} cannot be the key of a dict", key.kind())));
-        }
-        if self.values.insert(key.clone(), value).is_none() {
-            self.keys.push(key);
-        }
+    /// Pays for reading or writing so much.
+    pub(super) fn pay(&mut self, bytes: usize) -> Result<(), Error> {
+        // An item of a list has its price too, however short it is.
+        self.unpaid_bytes += bytes + 1;
+        self.state.consume_fuel((self.unpaid_bytes / BYTES_OF_FUEL) as u64)?;
+        self.unpaid_bytes %= BYTES_OF_FUEL;
         Ok(())
     }
 
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&Value, &Value)> {
-        self.keys.iter().filter_map(|key| Some((key, self.values.get(key)?)))
-    }
-}
-
-impl Object for Dict {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        // Hashing a list walks all of it.
-        if is_scalar(key) { self.values.get(key).cloned() } else { None }
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.keys.clone())
-    }
-
-    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(self.keys.len())
-    }
-}
-
-/// What `namespace()` makes: the one thing whose attributes can be set.
-#[derive(Debug, Default)]
-pub(super) struct Namespace {
-    values: Mutex<BTreeMap<String, Value>>,
-}
-
-impl Namespace {
-    pub(super) fn set(&self, name: &str, value: Value) {
-        self.lock().insert(name.to_owned(), value);
-    }
-
-    pub(super) fn values(&self) -> Vec<Value> {
-        self.lock().values().cloned().collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Value>> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Object for Namespace {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.lock().get(key.as_str()?).cloned()
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.lock().keys().map(|key| Value::from(key.as_str())).collect())
-    }
-}
-
-/// A JSON value as a template sees it.
-pub(super) fn from_json(value: &serde_json::Value) -> Result<Value, Error> {
-    use serde_json::Value as Json;
-    Ok(match value {
-        Json::Null => Value::from(()),
-        Json::Bool(value) => Value::from(*value),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Value::from(number),
-            (None, Some(number)) => Value::from(number),
-            (None, None) => Value::from(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(list) => Value::from_object(list.iter().map(from_json).collect::<Result<Vec<_>, _>>()?),
-        Json::Object(map) => {
-            let mut dict = Dict::default();
-            for (key, value) in map {
-                dict.insert(Value::from(key.as_str()), from_json(value)?)?;
-            }
-            Value::from_object(dict)
-        }
-    })
-}
-
-/// A text that is paid for as it grows.
-pub(super) struct Paper<'m> {
-    pub(super) text: String,
-    meter: &'m Meter,
-}
-
-impl<'m> Paper<'m> {
-    pub(super) fn new(meter: &'m Meter) -> Self {
-        Self { text: String::new(), meter }
-    }
-
     pub(super) fn push(&mut self, text: &str) -> Result<(), Error> {
-        self.meter.charge(text.len())?;
+        self.pay(text.len())?;
         self.text.push_str(text);
         Ok(())
     }
@@ -131,38 +49,27 @@ impl<'m> Paper<'m> {
 
     /// `repr(value)` of what stands in a list or dict.
     fn push_repr(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        let Some(text) = value.as_str() else { return self.push_container(value, depth) };
-        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-        let mut repr = String::from(quote);
-        for c in text.chars() {
-            match c {
-                '\\' => repr.push_str("\\\\"),
-                '\n' => repr.push_str("\\n"),
-                '\r' => repr.push_str("\\r"),
-                '\t' => repr.push_str("\\t"),
-                c if c == quote => repr.extend(['\\', c]),
-                c if c.is_control() => {
-                    let _ = write!(repr, "\\x{:02x}", u32::from(c));
-                }
-                c => repr.push(c),
+        match value.as_str() {
+            Some(text) => {
+                self.pay(text.len())?;
+                self.push(&repr(text))
             }
+            None if value.is_undefined() => self.push("Undefined"),
+            None => self.push_container(value, depth),
         }
-        repr.push(quote);
-        self.push(&repr)
     }
 
     fn push_container(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        // Deeper than anything that can be kept.
-        if depth > 64 {
+        if depth > DEEPEST {
             return Err(refused("a value is nested too deeply"));
         }
         match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable if value.is_tuple() => {
+                self.push_items(value, depth, "(")?;
+                self.push(if value.len() == Some(1) { ",)" } else { ")" })
+            }
             ValueKind::Seq | ValueKind::Iterable => {
-                self.push("[")?;
-                for (index, item) in value.try_iter()?.enumerate() {
-                    self.push(if index > 0 { ", " } else { "" })?;
-                    self.push_repr(&item, depth + 1)?;
-                }
+                self.push_items(value, depth, "[")?;
                 self.push("]")
             }
             ValueKind::Map => {
@@ -176,8 +83,67 @@ impl<'m> Paper<'m> {
                 self.push("}")
             }
             ValueKind::Plain => self.push("<function>"),
-            // Numbers, `True`, `None`, and nothing for what is undefined: as minijinja writes them.
+            ValueKind::Number if !value.is_integer() => self.push(&float(f64::try_from(value.clone())?)),
+            // Whole numbers, `True`, `None`, and nothing for what is undefined: as minijinja writes them.
             _ => self.push(&value.to_string()),
         }
+    }
+
+    fn push_items(&mut self, value: &Value, depth: usize, open: &str) -> Result<(), Error> {
+        self.push(open)?;
+        for (index, item) in value.try_iter()?.enumerate() {
+            self.push(if index > 0 { ", " } else { "" })?;
+            self.push_repr(&item, depth + 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// `str(value)`.
+pub(super) fn string(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let mut paper = Paper::new(state);
+    paper.push_str(value)?;
+    Ok(paper.text)
+}
+
+/// `repr` of a text.
+fn repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => out.extend(['\\', c]),
+            c if u32::from(c) < 0x20 || (0x7f..=0xa0).contains(&u32::from(c)) || c == '\u{ad}' => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{3000}' | '\u{feff}' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// `repr` of a float: the shortest digits that give it again, with an exponent where Python writes one.
+pub(super) fn float(value: f64) -> String {
+    let size = value.abs();
+    if value.is_nan() {
+        "nan".into()
+    } else if value.is_infinite() {
+        if value > 0.0 { "inf".into() } else { "-inf".into() }
+    } else if size != 0.0 && !(1e-4..1e16).contains(&size) {
+        let text = format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+        format!("{digits}e{sign}{exponent:0>2}")
+    } else {
+        let text = value.to_string();
+        if text.contains('.') { text } else { text + ".0" }
     }
 }

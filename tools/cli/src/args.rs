@@ -139,6 +139,10 @@ pub struct GenerationArgs {
     /// The system prompt.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
+    /// The date that chat templates tell, if they do [default: today's, in UTC]. With a fixed date, the same options and seed
+    /// give the same text on any day.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<tilestream::text::Date>,
     /// Tokens to generate at most.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: u32,

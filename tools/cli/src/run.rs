@@ -24,7 +24,7 @@ pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
 async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let options = model::generate_options(&args.generation);
     options.sampler.validate()?;
-    let files = model::open(&args.model, stop).await?;
+    let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
     let prompt = prompt_ids(args, files.text())?;
     let prompt_tokens = prompt.len();
     let context = u32::try_from(prompt.len()).unwrap_or(u32::MAX).saturating_add(args.generation.max_tokens);

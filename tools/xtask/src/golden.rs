@@ -41,6 +41,7 @@ const SCRIPTS: &[Script] = &[
     Script { name: "gemma3", file: "make_gemma3.py", model: Some(setup::model::set_up_gemma3) },
     Script { name: "smollm2", file: "make_smollm2.py", model: Some(setup::model::set_up) },
     Script { name: "text", file: "make_text.py", model: None },
+    Script { name: "templates", file: "make_templates.py", model: None },
     Script { name: "tokenizers", file: "make_tokenizers.py", model: None },
 ];
 

@@ -25,7 +25,7 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let options = model::generate_options(&args.generation);
     options.sampler.validate()?;
     let model = pollster::block_on(async {
-        let files = model::open(&args.model, stop).await?;
+        let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
         files.text().chat_prompt(&[Message::user("")])?;
         model::load(files, &model::load_options(&args.model, None), stop).await
     })?;

@@ -37,7 +37,7 @@ pub async fn run(args: &RunArgs, path: &Path, out: &Path, stop: &Arc<AtomicBool>
     let source = input::open(path)?;
     let options = model::generate_options(&args.generation);
     options.sampler.validate()?;
-    let files = model::open(&args.model, stop).await?;
+    let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
     let (output, answered) = Output::open(out)?;
     let before = answered.len() as u64;
     let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
