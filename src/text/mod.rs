@@ -32,4 +32,6 @@ pub use tokenizer::Tokenizer;
 pub use tokenizer_files::tokenizer_json_from_files;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tokenizer_tests;

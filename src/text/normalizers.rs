@@ -4,31 +4,50 @@
 //! fits; the `sentencepiece` library takes the longest one, wherever it begins. They differ on marks and on Hangul that
 //! stand apart from their base.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::Value;
+use tokenizers::utils::SysRegex;
 use tokenizers::{NormalizedString, NormalizerWrapper};
+
+/// What normalizing may make of a text: one character of Arabic becomes eleven times as long, and nothing more.
+const MOST_GROWTH: usize = 16;
+/// And this much beside, for short texts.
+const MOST_ADDED_BYTES: usize = 4096;
 
 /// A normalizer, or several in order.
 #[derive(Clone, Debug)]
 pub(super) enum Normalizer {
     Each(Vec<Normalizer>),
     Charsmap(Charsmap),
+    Replace(Replace),
     Other(Box<NormalizerWrapper>),
 }
 
 impl tokenizers::Normalizer for Normalizer {
     fn normalize(&self, text: &mut NormalizedString) -> tokenizers::Result<()> {
-        match self {
-            Self::Each(parts) => parts.iter().try_for_each(|part| part.normalize(text)),
-            Self::Charsmap(map) => {
-                map.normalize(text);
-                Ok(())
-            }
-            Self::Other(other) => other.normalize(text),
-        }
+        self.apply(text, text.get().len().saturating_mul(MOST_GROWTH).saturating_add(MOST_ADDED_BYTES))
     }
+}
+
+impl Normalizer {
+    /// Normalizes a text that no step may make longer than `most` bytes.
+    fn apply(&self, text: &mut NormalizedString, most: usize) -> tokenizers::Result<()> {
+        match self {
+            Self::Each(parts) => return parts.iter().try_for_each(|part| part.apply(text, most)),
+            Self::Charsmap(map) => map.normalize(text, most)?,
+            Self::Replace(replace) => replace.normalize(text, most)?,
+            Self::Other(other) => tokenizers::Normalizer::normalize(other.as_ref(), text)?,
+        }
+        if text.get().len() > most { Err(too_long()) } else { Ok(()) }
+    }
+}
+
+fn too_long() -> tokenizers::Error {
+    "the tokenizer's normalizer makes the text too long".into()
 }
 
 impl<'de> Deserialize<'de> for Normalizer {
@@ -39,6 +58,9 @@ impl<'de> Deserialize<'de> for Normalizer {
             let map = value.get("precompiled_charsmap").and_then(Value::as_str);
             let map = map.and_then(|text| STANDARD.decode(text).ok()).and_then(|bytes| Charsmap::parse(&bytes));
             return map.map(Self::Charsmap).ok_or_else(|| D::Error::custom("the precompiled_charsmap is broken"));
+        }
+        if kind == Some("Replace") {
+            return Replace::parse(&value).map(Self::Replace).map_err(D::Error::custom);
         }
         match (kind, value.get("normalizers")) {
             (Some("Sequence"), Some(parts)) => {
@@ -92,31 +114,115 @@ impl Charsmap {
         Some((len, to.split('\0').next().unwrap_or(to)))
     }
 
-    /// Each character of the new text, with 1 less the number of old ones that it stands for.
-    fn normalize(&self, text: &mut NormalizedString) {
-        let (mut rest, mut changed) = (text.get(), false);
-        let mut new: Vec<(char, isize)> = Vec::with_capacity(rest.len());
-        let mut dropped_first = 0;
+    fn normalize(&self, text: &mut NormalizedString, most: usize) -> tokenizers::Result<()> {
+        let (mut rest, mut changes) = (text.get(), Changes::new(most));
         while let Some(c) = rest.chars().next() {
-            let Some((len, to)) = self.longest(rest) else {
-                new.push((c, 0));
-                rest = &rest[c.len_utf8()..];
-                continue;
+            let len = match self.longest(rest) {
+                None => changes.keep(c),
+                Some((len, to)) => {
+                    changes.replace(&rest[..len], to)?;
+                    len
+                }
             };
-            let mut old = rest[..len].chars().count() as isize;
-            for c in to.chars() {
-                let stands_for = old.min(1);
-                new.push((c, 1 - stands_for));
-                old -= stands_for;
-            }
-            match new.last_mut() {
-                Some((_, change)) => *change -= old,
-                None => dropped_first += old as usize,
-            }
-            (rest, changed) = (&rest[len..], true);
+            rest = &rest[len..];
         }
-        if changed {
-            text.transform(new, dropped_first);
+        changes.apply(text);
+        Ok(())
+    }
+}
+
+/// A text, or what an expression matches, becomes another. The crate's own panics where nothing is matched (an empty match).
+#[derive(Clone, Debug)]
+pub(super) struct Replace {
+    pattern: Pattern,
+    content: String,
+}
+
+#[derive(Clone, Debug)]
+enum Pattern {
+    Text(String),
+    Regex(Arc<SysRegex>),
+}
+
+impl Replace {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let content = value.get("content").and_then(Value::as_str).ok_or("a Replace has no content")?.to_owned();
+        let text = |kind: &str| value.get("pattern").and_then(|pattern| pattern.get(kind)?.as_str());
+        let pattern = match (text("String"), text("Regex")) {
+            (Some(text), _) => Pattern::Text(text.to_owned()),
+            (_, Some(regex)) => Pattern::Regex(Arc::new(SysRegex::new(regex).map_err(|error| error.to_string())?)),
+            _ => return Err("a Replace has no pattern".into()),
+        };
+        Ok(Self { pattern, content })
+    }
+
+    fn normalize(&self, text: &mut NormalizedString, most: usize) -> tokenizers::Result<()> {
+        let old = text.get();
+        let mut changes = Changes::new(most);
+        let mut done = 0;
+        let matches: Box<dyn Iterator<Item = (usize, usize)>> = match &self.pattern {
+            _ if old.is_empty() => return Ok(()),
+            Pattern::Text(pattern) => Box::new(old.match_indices(pattern.as_str()).map(|(at, s)| (at, at + s.len()))),
+            Pattern::Regex(regex) => Box::new(regex.find_iter(old)),
+        };
+        for (start, end) in matches {
+            for c in old[done..start].chars() {
+                changes.keep(c);
+            }
+            changes.replace(&old[start..end], &self.content)?;
+            done = end;
+        }
+        for c in old[done..].chars() {
+            changes.keep(c);
+        }
+        changes.apply(text);
+        Ok(())
+    }
+}
+
+/// A new text under construction: each of its characters with 1 less the number of old ones that it stands for.
+struct Changes {
+    new: Vec<(char, isize)>,
+    dropped_first: usize,
+    changed: bool,
+    bytes: usize,
+    most: usize,
+}
+
+impl Changes {
+    fn new(most: usize) -> Self {
+        Self { new: Vec::new(), dropped_first: 0, changed: false, bytes: 0, most }
+    }
+
+    /// A character that stays; gives its length in bytes.
+    fn keep(&mut self, c: char) -> usize {
+        self.new.push((c, 0));
+        self.bytes += c.len_utf8();
+        c.len_utf8()
+    }
+
+    fn replace(&mut self, from: &str, to: &str) -> tokenizers::Result<()> {
+        self.bytes += to.len();
+        if self.bytes > self.most {
+            return Err(too_long());
+        }
+        let mut old = from.chars().count() as isize;
+        for c in to.chars() {
+            let stands_for = old.min(1);
+            self.new.push((c, 1 - stands_for));
+            old -= stands_for;
+        }
+        match self.new.last_mut() {
+            Some((_, change)) => *change -= old,
+            None => self.dropped_first += old as usize,
+        }
+        self.changed |= !(from.is_empty() && to.is_empty());
+        Ok(())
+    }
+
+    fn apply(self, text: &mut NormalizedString) {
+        if self.changed {
+            text.transform(self.new, self.dropped_first);
         }
     }
 }

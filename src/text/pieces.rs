@@ -14,6 +14,10 @@ use serde_json::{Map, Value};
 use super::tokenizer_check::each;
 use crate::{Error, ErrorKind, Result};
 
+/// Published decoders have two or three steps, and make no token longer.
+const MOST_STEPS: usize = 16;
+const MOST_GROWTH: usize = 64;
+
 /// One step from a token's text to its bytes.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -68,7 +72,19 @@ impl PieceDecoder {
             }
             Ok(())
         })?;
+        if result.steps.len() > MOST_STEPS || result.growth() > MOST_GROWTH {
+            return Err(Error::new(ErrorKind::Text, "the decoder makes texts too long").remedy("get the file again"));
+        }
         Ok(result)
+    }
+
+    /// How many times as long as a token its text may be.
+    fn growth(&self) -> usize {
+        let of = |step: &Step| match step {
+            Step::Replace { pattern, content } => content.len().div_ceil(pattern.len()).max(1),
+            _ => 1,
+        };
+        self.steps.iter().map(of).fold(1, usize::saturating_mul)
     }
 
     /// The bytes of one token; `first` where it is the first of its text.
@@ -131,15 +147,14 @@ impl Assembler {
 
     fn strip(&mut self, decoder: &PieceDecoder, text: &mut String) {
         let Some((content, _)) = decoder.strip else { return };
-        while self.strip > 0 && !text.is_empty() {
-            match text.strip_prefix(content) {
-                Some(rest) => {
-                    *text = rest.to_owned();
-                    self.strip -= 1;
-                }
+        let mut rest = text.as_str();
+        while self.strip > 0 && !rest.is_empty() {
+            match rest.strip_prefix(content) {
+                Some(stripped) => (rest, self.strip) = (stripped, self.strip - 1),
                 None => self.strip = 0,
             }
         }
+        text.drain(..text.len() - rest.len());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Text to ids and back, through the `tokenizers` crate.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
@@ -99,8 +100,11 @@ impl Tokenizer {
     /// # Errors
     /// [`ErrorKind::Text`] where the text has a character that the vocabulary cannot express.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let failed = |error| Error::new(ErrorKind::Text, format!("cannot encode: {error}")).file(Self::FILE);
-        let encoding = self.inner.encode_fast(text, add_special).map_err(failed)?;
+        let failed =
+            |error: tokenizers::Error| Error::new(ErrorKind::Text, format!("cannot encode: {error}")).file(Self::FILE);
+        // The checks leave nothing that is known to panic; should the crate do so nevertheless, the caller gets an error.
+        let encoding = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(text, add_special)));
+        let encoding = encoding.map_err(|_| failed("the tokenizer failed".into()))?.map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
     }
 

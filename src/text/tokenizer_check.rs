@@ -23,6 +23,15 @@ const MOST_ELEMENTS: u64 = 1 << 16;
 const MOST_ADDED: usize = 1 << 17;
 const MOST_ADDED_BYTES: usize = 2 << 20;
 const LONGEST_ADDED_BYTES: usize = 1024;
+/// Published files have a handful of normalizers and pre-tokenizers, and of patterns in them.
+const MOST_PARTS: usize = 64;
+const MOST_PATTERNS: usize = 32;
+/// Each makes a byte two.
+const MOST_BYTE_LEVELS: usize = 2;
+/// What a part puts in or puts before a text.
+const LONGEST_CONTENT_BYTES: usize = 256;
+/// A word of the vocabulary.
+const LONGEST_TOKEN_BYTES: usize = 4096;
 /// Tokens that are put around a text.
 const MOST_TEMPLATE_PIECES: usize = 64;
 
@@ -43,8 +52,13 @@ pub(super) fn check(file: &mut Value) -> Result<Value> {
     file.insert("truncation".into(), Value::Null);
     file.insert("padding".into(), Value::Null);
     check_model(file.get_mut("model").ok_or_else(|| malformed("has no model"))?)?;
-    each(file.get("normalizer"), "normalizers", "normalizer", &mut check_normalizer)?;
-    each(file.get("pre_tokenizer"), "pretokenizers", "pre-tokenizer", &mut check_pre_tokenizer)?;
+    let mut parts = Parts::default();
+    each(file.get("normalizer"), "normalizers", "normalizer", &mut |kind, fields| {
+        check_normalizer(kind, fields).and_then(|()| parts.count(kind, fields))
+    })?;
+    each(file.get("pre_tokenizer"), "pretokenizers", "pre-tokenizer", &mut |kind, fields| {
+        check_pre_tokenizer(kind, fields).and_then(|()| parts.count(kind, fields))
+    })?;
     if let Some(processor) = file.get_mut("post_processor") {
         *processor = check_post_processor(processor.take())?;
     }
@@ -91,6 +105,7 @@ fn check_model(model: &mut Value) -> Result<()> {
         fields.get("vocab").and_then(Value::as_object).ok_or_else(|| malformed("the model has no vocabulary"))?;
     let mut ids = HashSet::with_capacity(vocab.len());
     for (token, id) in vocab {
+        check_token_len(token)?;
         let id = id.as_u64().filter(|id| *id < MOST_IDS);
         let id = id.ok_or_else(|| malformed(format!("token {token:?} has no id below {MOST_IDS}")))?;
         if !ids.insert(id) {
@@ -112,9 +127,41 @@ fn check_unigram(fields: &Map<String, Value>) -> Result<()> {
     for entry in vocab {
         let text = entry.get(0).and_then(Value::as_str).filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| malformed(format!("{entry} is no token with a score")))?;
+        check_token_len(text)?;
         if !texts.insert(text) {
             return Err(malformed(format!("the token {text:?} comes twice")));
         }
+    }
+    Ok(())
+}
+
+/// How many parts there are of what costs time and memory.
+#[derive(Default)]
+struct Parts {
+    all: usize,
+    patterns: usize,
+    byte_levels: usize,
+}
+
+impl Parts {
+    fn count(&mut self, kind: &str, fields: &Map<String, Value>) -> Result<()> {
+        self.all += 1;
+        self.patterns += usize::from(fields.contains_key("pattern"));
+        self.byte_levels += usize::from(kind == "ByteLevel");
+        if self.all > MOST_PARTS || self.patterns > MOST_PATTERNS || self.byte_levels > MOST_BYTE_LEVELS {
+            return Err(malformed("has more normalizers and pre-tokenizers than any tokenizer"));
+        }
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        match ["content", "prepend"].into_iter().find(|name| text(name).len() > LONGEST_CONTENT_BYTES) {
+            Some(name) => Err(malformed(format!("the {name} of a '{kind}' has {} bytes", text(name).len()))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_token_len(token: &str) -> Result<()> {
+    if token.len() > LONGEST_TOKEN_BYTES {
+        return Err(malformed(format!("a token has {} bytes", token.len())));
     }
     Ok(())
 }
