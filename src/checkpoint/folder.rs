@@ -266,15 +266,24 @@ async fn read_entries(store: &dyn Store, name: &str, len: u64) -> Result<Vec<Ent
 
 /// Puts a `_` before the name of a field, which may lie within others: `outer.inner`.
 fn ignore(config: &mut Value, field: &str) -> Result<()> {
-    let (outer, inner) = field.rsplit_once('.').map_or((None, field), |(outer, inner)| (Some(outer), inner));
-    let object =
-        outer.into_iter().flat_map(|outer| outer.split('.')).try_fold(config, |value, name| value.get_mut(name));
-    let object = object.and_then(Value::as_object_mut);
     let absent = || Error::new(ErrorKind::Argument, format!("there is no field '{field}' to ignore"));
-    let object = object.ok_or_else(absent)?;
-    let value = object.shift_remove(inner).ok_or_else(absent)?;
-    object.insert(format!("_{inner}"), value);
+    let (object, name) = holder(config, field).ok_or_else(absent)?;
+    let value = object.shift_remove(name).ok_or_else(absent)?;
+    object.insert(format!("_{name}"), value);
     Ok(())
+}
+
+/// The object that holds a field, and the field's name in it. A name may have dots itself.
+fn holder<'c, 'f>(config: &'c mut Value, field: &'f str) -> Option<(&'c mut Map<String, Value>, &'f str)> {
+    let object = config.as_object()?;
+    if object.contains_key(field) {
+        return Some((config.as_object_mut()?, field));
+    }
+    let (outer, inner) = field
+        .match_indices('.')
+        .map(|(at, _)| (&field[..at], &field[at + 1..]))
+        .find(|(outer, _)| object.contains_key(*outer))?;
+    holder(config.get_mut(outer)?, inner)
 }
 
 /// Opens the `files` and the configs beside them; `index`, a file's name and content, says which file each tensor is
@@ -289,7 +298,8 @@ async fn open_folder(
         let error = Error::new(ErrorKind::NotFound, "a checkpoint needs its config.json");
         error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
     })?;
-    for field in ignored {
+    // One that is given twice is ignored once.
+    for field in ignored.iter().collect::<BTreeSet<_>>() {
         ignore(&mut config, field).map_err(|error| error.file(store.describe("config.json")))?;
     }
     refuse_mlx(&config).map_err(|error| error.file(store.describe("config.json")))?;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::families::{self, Family, When};
 use super::fields::Fields;
-use super::shape::HARMLESS;
+use super::harmless::{BOOKKEEPING, GENERATION};
 use crate::{Error, ErrorKind, Result};
 
 /// The class that a config names.
@@ -15,29 +15,30 @@ pub(super) fn class(config: &Value) -> Result<&str> {
     })
 }
 
-/// The config of a whole's text part with what the whole says of it, and where it stands. Older files have it among the
-/// whole's own fields.
+/// The config of a whole's text part with what the whole says of it, and the field it stands in. `None`: among the whole's
+/// own fields, as older files have it.
 pub(super) fn text_part(
     whole: &'static families::Whole,
     config: &Value,
     fields: &Fields<'_>,
-) -> Result<(Value, &'static str)> {
-    let nested = fields.get("text_config");
-    let (text, place) = match nested {
-        Some(text) => (text, "config.json: text_config"),
-        None if config.get("hidden_size").is_some() => (config, "config.json"),
-        None => return Err(fields.missing("text_config")),
+) -> Result<(Value, Option<&'static str>)> {
+    const FIELD: &str = "text_config";
+    let nested = fields.get(FIELD);
+    let text = match nested {
+        Some(text) => fields.inside(text, FIELD)?,
+        None if config.get("hidden_size").is_some() => fields.instead(config)?,
+        None => return Err(fields.missing(FIELD)),
     };
     let mut merged: Map<String, Value> = serde_json::from_str(whole.defaults).expect("the table holds JSON");
-    merged.extend(Fields::new(text, place)?.entries());
+    merged.extend(text.entries());
     if nested.is_some() {
-        fields.refuse_others(&[HARMLESS, whole.harmless()].concat())?;
+        fields.note_others(&[BOOKKEEPING, GENERATION, whole.harmless()]);
         // The reference ties the head as the whole says.
         if let Some(tied) = fields.get("tie_word_embeddings") {
             merged.insert("tie_word_embeddings".to_owned(), tied.clone());
         }
     }
-    Ok((Value::Object(merged), place))
+    Ok((Value::Object(merged), nested.map(|_| FIELD)))
 }
 
 /// The refusal of a config whose family is not known.

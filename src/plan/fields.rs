@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
@@ -18,7 +19,15 @@ pub struct Fields<'a> {
     /// Values of fields that are not there.
     defaults: Option<&'a Map<String, Value>>,
     read: RefCell<BTreeSet<&'a str>>,
+    /// What stands before a field's name where it lies within others: `rope_scaling.`.
+    path: String,
+    /// Paths and values of fields that nobody knows, of the whole config.
+    unknown: Rc<RefCell<Vec<(String, String)>>>,
 }
+
+/// Unknown fields that one error names, and characters of a value that it shows.
+const MOST_SHOWN_FIELDS: usize = 40;
+const MOST_SHOWN_CHARS: usize = 60;
 
 impl<'a> Fields<'a> {
     /// The fields of `value`.
@@ -26,24 +35,47 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`ErrorKind::Malformed`] where it is not an object.
     pub fn new(value: &'a Value, place: impl Into<String>) -> Result<Self> {
-        let place = place.into();
+        Self::at(value, place.into(), String::new(), Rc::default())
+    }
+
+    fn at(value: &'a Value, place: String, path: String, unknown: Rc<RefCell<Vec<(String, String)>>>) -> Result<Self> {
         match value.as_object() {
-            Some(object) => Ok(Self { object, place, renamed: &[], defaults: None, read: RefCell::default() }),
+            Some(object) => {
+                Ok(Self { object, place, renamed: &[], defaults: None, read: RefCell::default(), path, unknown })
+            }
             None => Err(Error::new(ErrorKind::Malformed, "is not a JSON object").file(place)),
         }
     }
 
-    /// The fields of `value` under other names, with defaults for those that are not there.
+    /// The fields of an object that is the value of field `name`.
     ///
     /// # Errors
     /// As [`Fields::new`].
+    pub fn inside<'b>(&self, value: &'b Value, name: &str) -> Result<Fields<'b>> {
+        let (place, path) = (format!("{}: {name}", self.place), format!("{}{name}.", self.path));
+        Fields::at(value, place, path, Rc::clone(&self.unknown))
+    }
+
+    /// The fields of another object, which stands for this one.
+    ///
+    /// # Errors
+    /// As [`Fields::new`].
+    pub fn instead<'b>(&self, value: &'b Value) -> Result<Fields<'b>> {
+        Fields::at(value, self.place.clone(), self.path.clone(), Rc::clone(&self.unknown))
+    }
+
+    /// The fields under other names, with defaults for those that are not there.
     pub fn with_names(
-        value: &'a Value,
-        place: &str,
+        self,
         renamed: &'static [(&'static str, &'static str)],
         defaults: &'a Map<String, Value>,
-    ) -> Result<Self> {
-        Ok(Self { renamed, defaults: Some(defaults), ..Self::new(value, place)? })
+    ) -> Self {
+        Self { renamed, defaults: Some(defaults), ..self }
+    }
+
+    /// How messages call the object.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// How the object spells a field.
@@ -163,24 +195,53 @@ impl<'a> Fields<'a> {
         value.as_str().map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a text is needed")))
     }
 
-    /// Refuses fields that nobody read and that are not `harmless`: they might change the numbers.
+    /// Notes fields that nobody read and that no list calls harmless: they might change the numbers.
+    pub fn note_others(&self, harmless: &[&[&str]]) {
+        let read = self.read.borrow();
+        let known = |name: &str| {
+            name.starts_with('_') || read.contains(name) || harmless.iter().any(|names| names.contains(&name))
+        };
+        let others = self.object.iter().filter(|(name, value)| !known(name) && !value.is_null());
+        self.unknown.borrow_mut().extend(others.map(|(name, value)| {
+            let mut value = value.to_string();
+            value.truncate(value.char_indices().nth(MOST_SHOWN_CHARS).map_or(value.len(), |(at, _)| at));
+            (format!("{}{name}", self.path), value)
+        }));
+    }
+
+    /// Refuses what was noted, in this object and in those inside it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] naming the first such field.
-    pub fn refuse_others(&self, harmless: &[&str]) -> Result<()> {
-        let read = self.read.borrow();
-        let known = |name: &str| name.starts_with('_') || read.contains(name) || harmless.contains(&name);
-        match self.object.iter().find(|(name, value)| !known(name) && !value.is_null()) {
-            None => Ok(()),
-            Some((name, value)) => {
-                let mut value = value.to_string();
-                value.truncate(value.char_indices().nth(60).map_or(value.len(), |(at, _)| at));
-                Err(Error::new(ErrorKind::Unsupported, format!("field '{name}' ({value}) is not known to this family"))
-                    .file(&*self.place)
-                    .remedy(format!(
-                        "if it does not change the model's numbers, --ignore-field {name} (when it is split) goes on without it"
-                    )))
-            }
+    /// [`ErrorKind::Unsupported`] naming each field by its path.
+    pub fn refuse_noted(&self) -> Result<()> {
+        let unknown = self.unknown.borrow();
+        if unknown.is_empty() {
+            return Ok(());
         }
+        let shown = || unknown.iter().take(MOST_SHOWN_FIELDS);
+        let mut list: Vec<_> = shown().map(|(path, value)| format!("'{path}' ({value})")).collect();
+        let flags: Vec<_> = shown().map(|(path, _)| format!("--ignore-field {}", for_a_shell(path))).collect();
+        if let Some(more) = unknown.len().checked_sub(MOST_SHOWN_FIELDS).filter(|more| *more > 0) {
+            list.push(format!("and {more} more"));
+        }
+        let (list, flags) = (list.join(", "), flags.join(" "));
+        let (message, remedy) = if unknown.len() == 1 {
+            (
+                format!("field {list} is not known to this family"),
+                format!("it does not change the model's numbers, {flags} (when it is split) goes on without it"),
+            )
+        } else {
+            (
+                format!("fields {list} are not known to this family"),
+                format!("they do not change the model's numbers, {flags} (when it is split) goes on without them"),
+            )
+        };
+        Err(Error::new(ErrorKind::Unsupported, message).file(&*self.place).remedy(format!("if {remedy}")))
     }
+}
+
+/// A word of a command line.
+fn for_a_shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

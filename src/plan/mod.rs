@@ -7,6 +7,7 @@ mod delta;
 mod families;
 mod family;
 mod fields;
+mod harmless;
 mod names;
 mod per_layer;
 mod rope;

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::fields::Fields;
+use super::harmless::ROPE;
 use super::{RopeSpec, Temperature};
 use crate::{Error, ErrorKind, Result};
 
@@ -32,16 +33,17 @@ pub fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> 
     let old = config.get("rope_scaling");
     let new = config.get("rope_parameters");
     let (value, name) = if new.is_some() { (new, "rope_parameters") } else { (old, "rope_scaling") };
-    let place = format!("config.json: {name}");
     let local = context.local_theta.map(|theta| RopeContext { theta, ..context });
     if let Some((full, windowed)) =
         value.and_then(|value| value.get("full_attention").zip(value.get("sliding_attention")))
     {
         let local = local.unwrap_or(context);
-        return Ok(vec![scaled(full, &place, context, original)?, scaled(windowed, &place, local, original)?]);
+        let all = config.inside(value.unwrap_or(full), name)?;
+        let kind = |value, kind, context| scaled(&all.inside(value, kind)?, context, original);
+        return Ok(vec![kind(full, "full_attention", context)?, kind(windowed, "sliding_attention", local)?]);
     }
     let mut specs = vec![match value {
-        Some(value) => scaled(value, &place, context, original)?,
+        Some(value) => scaled(&config.inside(value, name)?, context, original)?,
         None => plain(context.theta, context.rotary_dim),
     }];
     specs.extend(local.map(|local| plain(local.theta, local.rotary_dim)));
@@ -67,8 +69,7 @@ pub fn base_grows(config: &Fields<'_>) -> bool {
     kind.and_then(Value::as_str) == Some("dynamic")
 }
 
-fn scaled(value: &Value, place: &str, context: RopeContext, original: Option<u32>) -> Result<RopeSpec> {
-    let scaling = Fields::new(value, place)?;
+fn scaled(scaling: &Fields<'_>, context: RopeContext, original: Option<u32>) -> Result<RopeSpec> {
     let theta = scaling.positive("rope_theta")?.unwrap_or(context.theta);
     // Both keys may stand there; they say the same.
     let old_kind = scaling.text("type")?;
@@ -79,19 +80,18 @@ fn scaled(value: &Value, place: &str, context: RopeContext, original: Option<u32
         "default" | "mrope" => Ok(base),
         // The base grows only past the positions that the plan allows.
         // With a strength it is another base, the same everywhere.
-        "dynamic" if scaling.get("alpha").is_some() => ntk(&scaling, theta, context.rotary_dim),
-        "dynamic" => needed(&scaling, "factor").map(|_| base),
-        "linear" => linear(&scaling, base),
-        "llama3" => llama3(&scaling, base),
-        "yarn" => yarn(&scaling, base, theta, context),
-        "longrope" | "su" => longrope(&scaling, base, context, original),
-        "factors" => factors(&scaling, base),
-        other => Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known")).file(place)),
+        "dynamic" if scaling.get("alpha").is_some() => ntk(scaling, theta, context.rotary_dim),
+        "dynamic" => needed(scaling, "factor").map(|_| base),
+        "linear" => linear(scaling, base),
+        "llama3" => llama3(scaling, base),
+        "yarn" => yarn(scaling, base, theta, context),
+        "longrope" | "su" => longrope(scaling, base, context, original),
+        "factors" => factors(scaling, base),
+        other => {
+            Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known")).file(scaling.place()))
+        }
     }?;
-    // `llama_4_scaling_beta` is a table of its own, and these are the positions that the config names.
-    let elsewhere = ["llama_4_scaling_beta", "max_position_embeddings"];
-    scaling
-        .refuse_others(&[&["partial_rotary_factor", "mrope_section", "mrope_interleaved"], &elsewhere[..]].concat())?;
+    scaling.note_others(&[ROPE]);
     Ok(spec)
 }
 

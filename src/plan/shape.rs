@@ -6,46 +6,19 @@ use super::delta::Delta;
 use super::families::{self, Family, Flag, HeadNorm, Rope, Shared};
 use super::family::{class, family, text_family, text_part};
 use super::fields::Fields;
+use super::harmless::{BOOKKEEPING, GENERATION};
 use super::rope::{RopeContext, base_grows, rope_specs};
 use super::{Activation, CHUNK_COLUMNS, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
 
-/// Fields that never change a logit.
-pub(super) const HARMLESS: &[&str] = &[
-    "architectures",
-    "attention_dropout",
-    "bad_words_ids",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "dtype",
-    "eos_token_id",
-    "hidden_dropout",
-    "id2label",
-    "initializer_range",
-    "is_llama_config",
-    "label2id",
-    "model_type",
-    "name_or_path",
-    "output_attentions",
-    "output_hidden_states",
-    "pad_token_id",
-    // How training cut the matrices: the products are the same.
-    "pretraining_tp",
-    // How the weights are stored: their reader knows.
-    "quantization_config",
-    "return_dict",
-    "tokenizer_class",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "unk_token_id",
-    "use_bfloat16",
-    "use_cache",
-];
-
 /// Fields that may have only these values, in every family.
-const ONLY: &[(&str, &[&str])] = &[("is_decoder", &["true", "false"]), ("rope_interleaved", &["false"])];
+const ONLY: &[(&str, &[&str])] = &[
+    ("add_cross_attention", &["false"]),
+    ("is_decoder", &["true", "false"]),
+    ("is_encoder_decoder", &["false"]),
+    ("pruned_heads", &["{}"]),
+    ("rope_interleaved", &["false"]),
+];
 
 /// Sizes beyond these are no language model, but a config that lies.
 pub(super) const MOST_WIDTH: u32 = 1 << 20;
@@ -145,19 +118,20 @@ impl Shape {
     /// [`ErrorKind::Malformed`] naming the field.
     pub fn read(config: &Value) -> Result<Self> {
         // Tells what is no object.
-        let fields = Fields::new(config, "config.json")?;
+        let all = Fields::new(config, "config.json")?;
         let whole = families::whole(class(config)?);
-        let text = whole.map(|whole| text_part(whole, config, &fields)).transpose()?;
-        let (config, place) = match &text {
-            None => (config, "config.json"),
-            Some((text, place)) => (text, *place),
+        let text = whole.map(|whole| text_part(whole, config, &all)).transpose()?;
+        let (config, part) = match &text {
+            None => (config, all.instead(config)?),
+            Some((text, None)) => (text, all.instead(text)?),
+            Some((text, Some(field))) => (text, all.inside(text, field)?),
         };
         let family = match whole {
             None => family(class(config)?, config)?,
             Some(whole) => text_family(whole, config)?,
         };
         let defaults = serde_json::from_str(family.defaults).expect("the table holds JSON");
-        let fields = Fields::with_names(config, place, family.renamed, &defaults)?;
+        let fields = part.with_names(family.renamed, &defaults);
         let reader = Reader { fields: &fields, family };
         let shape = Self { whole, ..reader.shape()? };
         let common = ONLY.iter().filter(|(name, _)| !family.harmless.contains(name));
@@ -166,7 +140,8 @@ impl Shape {
         }
         // Where the text part has no config of its own, the whole's fields are among its.
         let beside = whole.map_or(&[][..], families::Whole::harmless);
-        fields.refuse_others(&[HARMLESS, family.harmless, beside].concat())?;
+        fields.note_others(&[BOOKKEEPING, GENERATION, family.harmless, beside]);
+        all.refuse_noted()?;
         Ok(shape)
     }
 

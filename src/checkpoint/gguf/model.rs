@@ -403,6 +403,7 @@ fn refuse_absent(metadata: &Metadata, ignored: &[String]) -> Result<()> {
 }
 
 fn refuse_unknown_keys(metadata: &Metadata, architecture: &Architecture, ignored: &[String]) -> Result<()> {
+    let mut unknown = Vec::new();
     for key in metadata.keys().filter(|key| !ignored.iter().any(|ignored| ignored == key)) {
         let Some(short) = key.strip_prefix(architecture.name).and_then(|rest| rest.strip_prefix('.')) else { continue };
         match architecture.knows(short) {
@@ -410,10 +411,21 @@ fn refuse_unknown_keys(metadata: &Metadata, architecture: &Architecture, ignored
             Known::Zero if metadata.f64(key)? == Some(0.0) => continue,
             _ => {}
         }
-        return Err(Error::new(ErrorKind::Unsupported, format!("the metadata key '{key}' is not supported"))
-            .remedy(format!("if it does not change the model's numbers, --ignore-field {key} goes on without it")));
+        unknown.push(key);
     }
-    Ok(())
+    let flags = unknown.iter().map(|key| format!("--ignore-field {key}")).collect::<Vec<_>>().join(" ");
+    let (message, remedy) = match &unknown[..] {
+        [] => return Ok(()),
+        [key] => (format!("the metadata key '{key}' is not supported"), ("it does", "it")),
+        keys => {
+            let list = keys.iter().map(|key| format!("'{key}'")).collect::<Vec<_>>().join(", ");
+            (format!("the metadata keys {list} are not supported"), ("they do", "them"))
+        }
+    };
+    let (it_does, it) = remedy;
+    let remedy =
+        format!("if {it_does} not change the model's numbers, {flags} (when it is split) goes on without {it}");
+    Err(Error::new(ErrorKind::Unsupported, message).remedy(remedy))
 }
 
 /// The fields that `tokenizer_config.json` would have.

@@ -18,9 +18,10 @@ pub struct HubArgs {
     /// The file to take of a model on the Hub that has several, such as GGUF files; or FOLDER/NAME
     #[arg(long = "file", value_name = "NAME")]
     pub hub_file: Option<String>,
-    /// Go on without a field of config.json (or a metadata key of a GGUF file) that is not known; may be given several times.
+    /// Go on without a field of config.json (or a metadata key of a GGUF file) that is not known, named as the error names it
+    /// (`rope_scaling.attn_factor`); may be given several times.
     /// Only for one that does not change the model's numbers
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub ignore_field: Vec<String>,
 }
 
