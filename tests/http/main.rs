@@ -19,7 +19,8 @@ use tilestream::{Error, ErrorKind};
 
 /// Limits that let tests end soon.
 fn hasty() -> HttpOptions {
-    HttpOptions { attempts: 3, stall_s: 0.3, backoff_s: 0.01, most_wait_s: 0.2, concurrent: 6 }
+    let usual = HttpOptions::default();
+    HttpOptions { attempts: 3, stall_s: 0.3, slow_s: 0.3, backoff_s: 0.01, most_wait_s: 0.2, ..usual }
 }
 
 /// A server with one object of `len` bytes, and its store.
@@ -123,6 +124,18 @@ fn troubles_without_an_end_are_network_errors() {
     assert!(text.contains("timeout"), "{text}");
     fails(Act::Break(0), ErrorKind::Network, 3);
     fails(Act::Short(1), ErrorKind::Network, 3);
+}
+
+#[test]
+fn a_host_that_sends_a_little_for_ever_is_given_up_and_one_that_was_slow_once_is_not() {
+    let text = fails(Act::Trickle(2), ErrorKind::Network, 2);
+    assert!(text.contains("too slow"), "{text}");
+    let (server, store, bytes) = one(20_000);
+    server.script([Act::Trickle(2)]);
+    assert!(read(&store, 1000, 500).expect("faster the second time") == bytes[1000..1500]);
+    assert_eq!(store.counters().requests, 2);
+    server.usually(Act::Trickle(100));
+    assert!(read(&store, 0, 5_000).expect("slow, but fast enough") == bytes[..5_000]);
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub enum Act {
     Silence,
     /// The right head, so many bytes, and then nothing more.
     Stall(usize),
+    /// The right answer, so many bytes every ten milliseconds.
+    Trickle(usize),
     /// The right head, so many bytes, and the end of the connection.
     Break(usize),
     /// 206 with only the first so many bytes of the range, and honest about it.
@@ -231,6 +233,9 @@ fn finish(stream: &TcpStream, shared: &Shared, mut answer: Answer<'_>, act: &Act
         Act::LongerUnsaid(_) => (answer.length, answer.keep) = (None, false),
         _ => {}
     }
+    if let Act::Trickle(bytes) = act {
+        return trickle(stream, shared, &answer, *bytes);
+    }
     let keep = send(stream, shared, &answer);
     if matches!(act, Act::Stall(_)) { wait_for_the_client(stream, shared) } else { keep }
 }
@@ -248,6 +253,21 @@ fn send(mut stream: &TcpStream, shared: &Shared, answer: &Answer<'_>) -> bool {
         shared.left_early.fetch_add(1, SeqCst);
     }
     sent.is_ok() && answer.keep
+}
+
+/// Sends the head, and the body a little at a time.
+fn trickle(mut stream: &TcpStream, shared: &Shared, answer: &Answer<'_>, bytes: usize) -> bool {
+    if !send(stream, shared, &Answer { body: &[], headers: answer.headers.clone(), ..*answer }) {
+        return false;
+    }
+    for part in answer.body.chunks(bytes) {
+        std::thread::sleep(Duration::from_millis(10));
+        if stream.write_all(part).is_err() {
+            shared.left_early.fetch_add(1, SeqCst);
+            return false;
+        }
+    }
+    answer.keep
 }
 
 /// Waits, with nothing more to say, until the client closes the connection.

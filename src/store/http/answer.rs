@@ -36,6 +36,8 @@ pub(super) enum Trouble {
         /// No address is known for the host's name.
         no_host: bool,
     },
+    /// A host that is far too slow: once more, because another connection may be faster.
+    Slow(Error),
     /// A server that breaks the rules: once more, because a proxy between may have, and then the error.
     Broken(Error),
     /// Nothing will change.

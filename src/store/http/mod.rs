@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_lock::Semaphore;
 
 use super::{Store, check_name};
-use crate::platform::{BoxFuture, Visit};
+use crate::platform::{BoxFuture, Visit, now_s};
 use crate::{Error, ErrorKind, Result};
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -33,7 +33,7 @@ use address::Address;
 use answer::{Body, Head, Trouble, judge, past_the_end};
 #[cfg(not(target_arch = "wasm32"))]
 pub use hub::{HubRepo, HubStore, HubToken};
-use retry::Attempts;
+use retry::{Attempts, Pace};
 
 /// Seconds that a host has to answer where something else can stand in for it.
 const SOON_S: f64 = 3.0;
@@ -45,6 +45,10 @@ pub struct HttpOptions {
     pub attempts: u32,
     /// Seconds without a byte after which a request is given up and sent again.
     pub stall_s: f64,
+    /// Bytes a second that a host must bring on the average of `slow_s` seconds; a slower answer is given up, and asked for once
+    /// more.
+    pub least_bytes_per_s: f64,
+    pub slow_s: f64,
     /// Seconds before the second attempt; they double with each further one.
     pub backoff_s: f64,
     /// Longest wait, in seconds, that a server may ask for (`Retry-After`).
@@ -55,7 +59,15 @@ pub struct HttpOptions {
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self { attempts: 6, stall_s: 20.0, backoff_s: 0.25, most_wait_s: 60.0, concurrent: 6 }
+        Self {
+            attempts: 6,
+            stall_s: 20.0,
+            least_bytes_per_s: 2048.0,
+            slow_s: 30.0,
+            backoff_s: 0.25,
+            most_wait_s: 60.0,
+            concurrent: 6,
+        }
     }
 }
 
@@ -244,6 +256,7 @@ impl HttpStore {
             // The connection broke after the last byte.
             return Ok(response.head);
         }
+        let mut pace = Pace::new(&self.options);
         let mut skip = match judge(&response.head, wanted.as_ref())? {
             Body::Range => 0,
             Body::Whole => *at,
@@ -251,7 +264,7 @@ impl HttpStore {
         if skip > 0 {
             self.ignores_ranges.store(true, Ordering::Relaxed);
         }
-        while let Some(chunk) = self.next_chunk(&mut response).await? {
+        while let Some(chunk) = self.next_chunk(&mut response, &mut pace).await? {
             let skipped = skip.min(chunk.len() as u64);
             skip -= skipped;
             let chunk = &chunk[skipped as usize..];
@@ -298,6 +311,7 @@ impl HttpStore {
         // One range of this form needs no preflight request in a browser.
         let range = Some(format!("bytes={}-{}", wanted.start, wanted.end - 1));
         let mut response = self.send(&Ask { url, range, fresh: false }).await?;
+        let mut pace = Pace::new(&self.options);
         let body = judge(&response.head, Some(&wanted))?;
         let mut skip = match body {
             Body::Range => 0,
@@ -307,7 +321,7 @@ impl HttpStore {
         if body == Body::Whole && !exactly {
             self.ignores_ranges.store(true, Ordering::Relaxed);
         }
-        while let Some(chunk) = self.next_chunk(&mut response).await? {
+        while let Some(chunk) = self.next_chunk(&mut response, &mut pace).await? {
             let skipped = skip.min(chunk.len() as u64);
             skip -= skipped;
             let chunk = &chunk[skipped as usize..];
@@ -335,9 +349,15 @@ impl HttpStore {
         self.client.get(ask).await
     }
 
-    async fn next_chunk<'a>(&self, response: &'a mut host::Response) -> Result<Option<&'a [u8]>, Trouble> {
+    async fn next_chunk<'a>(
+        &self,
+        response: &'a mut host::Response,
+        pace: &mut Pace,
+    ) -> Result<Option<&'a [u8]>, Trouble> {
+        let begin_s = now_s();
         let chunk = response.next_chunk().await?;
         let bytes = chunk.map_or(0, <[u8]>::len) as u64;
+        pace.took(bytes, now_s() - begin_s)?;
         self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
         Ok(chunk)
     }

@@ -11,23 +11,69 @@ const MOST_BACKOFF_S: f64 = 10.0;
 /// Bytes that count as progress. A server that hands out a byte a request would otherwise never come to an end.
 const PROGRESS_BYTES: u64 = 16 << 10;
 
+/// Bytes after which it no longer counts that the host was too slow once.
+const SLOW_FORGIVEN_BYTES: u64 = 4 << 20;
+
+/// How fast the body of an answer arrives.
+#[derive(Debug)]
+pub(super) struct Pace {
+    least_bytes_per_s: f64,
+    slow_s: f64,
+    /// Waited for the host, and what came.
+    waited_s: f64,
+    bytes: u64,
+}
+
+impl Pace {
+    pub(super) fn new(options: &HttpOptions) -> Self {
+        let HttpOptions { least_bytes_per_s, slow_s, .. } = *options;
+        Self { least_bytes_per_s, slow_s, waited_s: 0.0, bytes: 0 }
+    }
+
+    /// Takes note of bytes that have arrived, and of the seconds that were waited for them.
+    ///
+    /// # Errors
+    /// [`Trouble::Slow`] where they were too few for the time.
+    pub(super) fn took(&mut self, bytes: u64, seconds: f64) -> Result<(), Trouble> {
+        self.bytes += bytes;
+        self.waited_s += seconds;
+        let seconds = self.waited_s;
+        if seconds < self.slow_s {
+            return Ok(());
+        }
+        if (self.bytes as f64) < self.least_bytes_per_s * seconds {
+            let message = format!("the host is too slow: {} bytes in {seconds:.0} s", self.bytes);
+            return Err(Trouble::Slow(Error::new(ErrorKind::Network, message).remedy(host::REMEDY)));
+        }
+        (self.waited_s, self.bytes) = (0.0, 0);
+        Ok(())
+    }
+}
+
 /// The attempts of one read.
 #[derive(Debug)]
 pub(super) struct Attempts<'a> {
     options: &'a HttpOptions,
     failed: u32,
     broken: u32,
+    slow: u32,
+    /// Bytes since the host was last too slow.
+    since_slow: u64,
     received: u64,
 }
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(options: &'a HttpOptions) -> Self {
-        Self { options, failed: 0, broken: 0, received: 0 }
+        Self { options, failed: 0, broken: 0, slow: 0, since_slow: 0, received: 0 }
     }
 
     /// Takes note of bytes that need not be asked for again: enough of them start the count anew.
     pub(super) fn progress(&mut self, bytes: u64) {
         self.received += bytes;
+        self.since_slow += bytes;
+        if self.since_slow >= SLOW_FORGIVEN_BYTES {
+            self.slow = 0;
+        }
         if self.received >= PROGRESS_BYTES {
             self.received = 0;
             self.failed = 0;
@@ -42,6 +88,13 @@ impl<'a> Attempts<'a> {
         self.failed += 1;
         let wait_s = match trouble {
             Trouble::Final(error) => return Err(error),
+            Trouble::Slow(error) => {
+                (self.slow, self.since_slow) = (self.slow + 1, 0);
+                if self.slow > 1 {
+                    return Err(error);
+                }
+                None
+            }
             Trouble::Broken(error) => {
                 self.broken += 1;
                 if self.broken > 1 {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use super::super::answer::{Body, judge};
+use super::super::retry::Pace;
 use super::super::{Ask, HttpStore, host};
 
 /// The run that was announced, and the one that is open.
@@ -58,7 +59,7 @@ impl Runs {
             *open = Some(run);
         } else if run.range.is_empty() {
             // Read to its end, a connection can be used again.
-            let _ = http.next_chunk(&mut run.response).await;
+            let _ = http.next_chunk(&mut run.response, &mut Pace::new(&http.options)).await;
         }
         filled
     }
@@ -90,8 +91,9 @@ impl Run {
         let mut filled = self.rest.len().min(buffer.len());
         buffer[..filled].copy_from_slice(&self.rest[..filled]);
         self.rest.drain(..filled);
+        let mut pace = Pace::new(&http.options);
         while filled < buffer.len() {
-            let Ok(Some(chunk)) = http.next_chunk(&mut self.response).await else { break };
+            let Ok(Some(chunk)) = http.next_chunk(&mut self.response, &mut pace).await else { break };
             let taken = chunk.len().min(buffer.len() - filled);
             buffer[filled..filled + taken].copy_from_slice(&chunk[..taken]);
             self.rest.extend_from_slice(&chunk[taken..]);
