@@ -11,7 +11,9 @@ use crate::shard::Model;
 use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
 use crate::stream::tiles::Piece;
-use crate::text::{ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, Tokenizer, join_ends, stop_token_ids};
+use crate::text::{
+    ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, SamplerOptions, Tokenizer, join_ends, stop_token_ids,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// The model's files, without a GPU: its plan, tokenizer and chat template.
@@ -106,6 +108,12 @@ impl ModelFiles {
     /// Tokenizer and template.
     pub fn text(&self) -> &ModelText {
         &self.text
+    }
+
+    /// The sampling that the checkpoint recommends; greedy where it recommends none.
+    pub fn sampling(&self) -> SamplerOptions {
+        let config = self.model.manifest().generation_config.as_ref();
+        config.map_or_else(SamplerOptions::default, SamplerOptions::from_generation_config)
     }
 
     /// The smallest budget in bytes that works with `options`, on an adapter that maps its own buffers (`direct`) or not.

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::{Error, ErrorKind, Result};
 
 /// How to choose a token. The default is greedy.
@@ -31,7 +33,28 @@ impl Default for SamplerOptions {
     }
 }
 
+/// What the reference takes where a `generation_config.json` samples and says no other `top_k`.
+const USUAL_TOP_K: u64 = 50;
+
 impl SamplerOptions {
+    /// The sampling that a checkpoint recommends in its `generation_config.json`: greedy, unless that says `do_sample`. Fields
+    /// that are absent are as in transformers' `GenerationConfig`; values out of range make it greedy.
+    pub fn from_generation_config(config: &Value) -> Self {
+        if config.get("do_sample").and_then(Value::as_bool) != Some(true) {
+            return Self::default();
+        }
+        let number = |name: &str, usual: f32| config.get(name).and_then(Value::as_f64).map_or(usual, |n| n as f32);
+        let sampling = Self {
+            temperature: number("temperature", 1.0),
+            top_k: config.get("top_k").and_then(Value::as_u64).unwrap_or(USUAL_TOP_K) as usize,
+            top_p: number("top_p", 1.0),
+            min_p: number("min_p", 0.0),
+            repetition_penalty: number("repetition_penalty", 1.0),
+            seed: 0,
+        };
+        if sampling.validate().is_ok() { sampling } else { Self::default() }
+    }
+
     /// # Errors
     /// [`ErrorKind::Argument`] with the allowed range.
     pub fn validate(&self) -> Result<()> {

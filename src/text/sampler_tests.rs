@@ -196,3 +196,26 @@ proptest! {
         prop_assert_eq!(kept.iter().map(|c| c.0).collect::<BTreeSet<_>>(), expected);
     }
 }
+
+#[test]
+fn a_checkpoint_recommends_how_to_sample() {
+    let of = |config: serde_json::Value| SamplerOptions::from_generation_config(&config);
+    let greedy = SamplerOptions::default();
+    let full = serde_json::json!({ "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.1,
+        "repetition_penalty": 1.05 });
+    let wanted =
+        SamplerOptions { temperature: 0.6, top_k: 20, top_p: 0.95, min_p: 0.1, repetition_penalty: 1.05, seed: 0 };
+    assert_eq!(of(full), wanted);
+    let usual = SamplerOptions { temperature: 1.0, top_k: 50, ..SamplerOptions::default() };
+    assert_eq!(of(serde_json::json!({ "do_sample": true })), usual);
+    for other in [
+        serde_json::json!({ "temperature": 0.6, "top_k": 20 }),
+        serde_json::json!({ "do_sample": false, "temperature": 0.6, "repetition_penalty": 1.3 }),
+        serde_json::json!({ "do_sample": true, "temperature": -1 }),
+        serde_json::json!({ "do_sample": true, "top_p": 1e39 }),
+        serde_json::json!({ "do_sample": "yes" }),
+        serde_json::json!([true]),
+    ] {
+        assert_eq!(of(other.clone()), greedy, "{other}");
+    }
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tilestream_split::HubArgs;
-use tilestream_split::size::parse_size;
+use tilestream_split::size::parse_memory;
 
 /// Runs language models that are larger than the GPU's memory, by streaming their weights through it in tiles.
 #[derive(Debug, Parser)]
@@ -15,10 +15,11 @@ GGUF file, or a model on the Hugging Face Hub (ORG/NAME or ORG/NAME@REVISION, un
 last three are split on first use into a cache folder (or --shards-dir) and found there the next time; what is fetched \
 from a server is kept there too. HF_ENDPOINT names a mirror of the Hub, HF_TOKEN a token for gated and private models.
 
-Sizes take KB, KiB, MB, MiB, GB, GiB. Results go to stdout, messages to stderr.
+Sizes take KB, KiB, MB, MiB, GB, GiB; a number alone is bytes. Results go to stdout, messages to stderr.
 
 Examples:
   tilestream run model.gguf --prompt 'What is a tile?' --budget 256MiB
+  echo 'What is a tile?' | tilestream run model.gguf
   tilestream chat model.gguf
   tilestream chat Qwen/Qwen2.5-7B-Instruct
   tilestream split checkpoint/ model/ --weights q4
@@ -62,11 +63,11 @@ pub struct ModelArgs {
     /// A split model's folder or web address, a Hugging Face checkpoint folder, a GGUF file, or ORG/NAME on the Hub.
     pub model: PathBuf,
     /// GPU memory for everything: weights, KV cache, activations, staging.
-    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_memory)]
     pub budget: u64,
     /// Memory of the host for weights that do not fit the budget: read once, they stay there, and the disk has less to do.
     /// Worth it where the model is larger than what the system's file cache holds.
-    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_memory)]
     pub ram: u64,
     /// How the model's files are read. auto: through the system's cache where it can hold what a sweep reads, else in the way
     /// that was fastest when the disk was measured, for up to 1.5 s (steady figures are remembered); buffered: through the
@@ -137,7 +138,7 @@ pub enum ShowReasoning {
 #[derive(Clone, Debug, Args)]
 pub struct GenerationArgs {
     /// The system prompt.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
     /// The date that chat templates tell, if they do [default: today's, in UTC]. With a fixed date, the same options and seed
     /// give the same text on any day.
@@ -146,26 +147,27 @@ pub struct GenerationArgs {
     /// Tokens to generate at most.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: u32,
-    /// 0 takes the best token every time.
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub temperature: f32,
+    /// 0 takes the best token every time [default: what the checkpoint recommends in its generation_config.json, as for the next
+    /// four, where that says do_sample; else 0].
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
     /// Only the K best tokens (0: all).
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub top_k: u32,
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<u32>,
     /// Only the best tokens that together have this probability.
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub top_p: f32,
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
     /// Only tokens with at least this share of the best one's probability.
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub min_p: f32,
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f32>,
     /// Above 1 makes tokens that stand in the text already less likely.
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
-    pub repetition_penalty: f32,
-    /// Same seed, same text.
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    pub seed: u64,
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f32>,
+    /// Same seed, same text [default: a new one each time, which is told; with --prompts 0].
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
     /// Stop before this text, or at this token (such as '<|im_end|>'); may be given several times.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
     /// What the model thinks before it answers: show it on stderr, hide it, or show only it (on stdout).
     #[arg(long, value_enum, default_value = "show", hide_possible_values = true, value_name = "show|hide|only")]
@@ -183,15 +185,15 @@ pub struct GenerationArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("input").required(true))]
+#[command(group = clap::ArgGroup::new("input"))]
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The prompt, put through the model's chat template (see --raw).
-    #[arg(long, value_name = "TEXT", group = "input")]
+    /// The prompt, put through the model's chat template (see --raw) [default: what comes on standard input].
+    #[arg(short, long, value_name = "TEXT", group = "input", allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// A file with the prompt.
-    #[arg(long, value_name = "FILE", group = "input")]
+    /// A file with the prompt; - reads standard input.
+    #[arg(short = 'f', long, value_name = "FILE", group = "input")]
     pub prompt_file: Option<PathBuf>,
     /// A file with a JSON array of token ids: the prompt as it is.
     #[arg(long, value_name = "FILE", group = "input")]
@@ -290,7 +292,7 @@ pub struct BenchArgs {
     pub copy: bool,
     /// The most bytes of weights that stay on the GPU, however large the budget: with 0 each sweep streams them all [default:
     /// what the budget leaves].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     pub pin: Option<u64>,
     /// Measure the same with every weight on the GPU, in turns with the other, and tell what streaming costs.
     #[arg(long)]

@@ -10,12 +10,12 @@ mod prompts;
 mod run;
 mod score;
 mod serve;
+mod signals;
 mod turns;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use tilestream::{Result, source};
@@ -23,14 +23,17 @@ use tilestream_split::exit_code;
 
 use args::{Cli, Command};
 
-/// Exit code after a second Ctrl-C, as shells count it.
-const INTERRUPTED: i32 = 130;
-
 fn main() -> ExitCode {
     quiet_vulkan();
     let cli = Cli::parse();
     start_log(cli.verbose);
+    if !matches!(cli.command, Command::Serve(_)) {
+        signals::end_with_the_reader();
+    }
     let stop = Arc::new(AtomicBool::new(false));
+    if !matches!(cli.command, Command::Chat(_) | Command::Serve(_)) {
+        signals::stop_on_signals(&stop);
+    }
     let mut result = run(&cli.command, &stop);
     if let Err(error) = &result
         && may_start_again(&cli.command)
@@ -43,7 +46,13 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if signals::is_closed_output(&error) {
+                return ExitCode::SUCCESS;
+            }
             eprintln!("tilestream: {error}");
+            for cause in causes(&error) {
+                eprintln!("  because: {cause}");
+            }
             ExitCode::from(exit_code(&error))
         }
     }
@@ -53,15 +62,28 @@ fn main() -> ExitCode {
 fn may_start_again(command: &Command) -> bool {
     match command {
         // What came from standard input is gone.
-        Command::Run(args) => args.prompts.as_deref() != Some(Path::new("-")),
+        Command::Run(args) => !run::reads_stdin(args),
         command => matches!(command, Command::Bench(_) | Command::Score(_) | Command::Inspect(_)),
     }
 }
 
-fn run(command: &Command, stop: &Arc<AtomicBool>) -> Result<()> {
-    if !matches!(command, Command::Chat(_) | Command::Serve(_)) {
-        stop_on_interrupt(stop);
+/// What lies behind an error, one line each, as far as its own line does not say it.
+fn causes(error: &tilestream::Error) -> Vec<String> {
+    let mut said = error.to_string();
+    let mut causes = Vec::new();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.contains(text.trim()) {
+            said += &text;
+            causes.push(text.trim().to_owned());
+        }
+        next = cause.source();
     }
+    causes
+}
+
+fn run(command: &Command, stop: &Arc<AtomicBool>) -> Result<()> {
     match command {
         Command::Split(args) => tilestream_split::run_split(args, stop),
         Command::Verify(args) => tilestream_split::run_verify(args, stop),
@@ -74,18 +96,6 @@ fn run(command: &Command, stop: &Arc<AtomicBool>) -> Result<()> {
         Command::Serve(args) => serve::serve(args),
         Command::Devices(args) => devices::devices(args),
     }
-}
-
-/// The first Ctrl-C asks the work to stop at a clean point; the second ends the process.
-fn stop_on_interrupt(stop: &Arc<AtomicBool>) {
-    let stop = Arc::clone(stop);
-    let handler = move || {
-        if stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-    };
-    // Without a handler Ctrl-C just ends the process, and all work on disk can be continued after that too.
-    let _ = ctrlc::set_handler(handler);
 }
 
 /// Mesa's layer that sorts adapters asks a window system which is not there, and complains about it on stderr at every
@@ -104,4 +114,21 @@ fn start_log(verbose: u8) {
         _ => log::LevelFilter::Debug,
     };
     env_logger::Builder::new().filter_level(level).parse_default_env().init();
+}
+
+#[cfg(test)]
+mod tests {
+    use tilestream::{Error, ErrorKind};
+
+    use super::causes;
+
+    #[test]
+    fn causes_are_told_once() {
+        let driver =
+            Error::new(ErrorKind::Gpu, "the driver refused: no memory").source(std::io::Error::other("no memory"));
+        let error = Error::new(ErrorKind::Gpu, "the adapter gave no device").source(driver);
+        assert_eq!(causes(&error), ["the driver refused: no memory"]);
+        let error = Error::io(std::io::Error::other("broken"), "a file");
+        assert!(causes(&error).is_empty());
+    }
 }

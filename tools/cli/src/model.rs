@@ -67,18 +67,44 @@ pub fn kv_type(kv: Kv) -> KvType {
     }
 }
 
-/// Options of one answer.
-pub fn generate_options(args: &GenerationArgs) -> GenerateOptions {
+/// Options of one answer: what the arguments say, and `own` for the rest. Temperature 0 is the best token whatever else the
+/// checkpoint recommends.
+pub fn generate_options(args: &GenerationArgs, own: &SamplerOptions) -> GenerateOptions {
+    let greedy = SamplerOptions { seed: own.seed, ..SamplerOptions::default() };
+    let own = if args.temperature == Some(0.0) { &greedy } else { own };
     let sampler = SamplerOptions {
-        temperature: args.temperature,
-        top_k: args.top_k as usize,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        repetition_penalty: args.repetition_penalty,
-        seed: args.seed,
+        temperature: args.temperature.unwrap_or(own.temperature),
+        top_k: args.top_k.map_or(own.top_k, |top_k| top_k as usize),
+        top_p: args.top_p.unwrap_or(own.top_p),
+        min_p: args.min_p.unwrap_or(own.min_p),
+        repetition_penalty: args.repetition_penalty.unwrap_or(own.repetition_penalty),
+        seed: args.seed.unwrap_or(own.seed),
     };
     let (max_tokens, stop, ignore_eos) = (args.max_tokens, args.stop.clone(), args.ignore_eos);
     GenerateOptions { max_tokens, sampler, stop, ignore_eos }
+}
+
+/// Refuses sampling options that are out of range, before a model is opened.
+pub fn check_sampling(args: &GenerationArgs) -> Result<()> {
+    generate_options(args, &SamplerOptions::default()).sampler.validate()
+}
+
+/// The checkpoint's own sampling, with a seed that nobody has had.
+pub fn own_sampling(files: &ModelFiles) -> SamplerOptions {
+    // What keys its hash maps is random in each process; 32 bits are easily typed again.
+    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u64) >> 32;
+    SamplerOptions { seed, ..files.sampling() }
+}
+
+/// Says on stderr how tokens are chosen, where that is left to chance.
+pub fn tell_sampling(sampler: &SamplerOptions) {
+    if sampler.temperature > 0.0 {
+        let SamplerOptions { temperature, top_k, top_p, min_p, repetition_penalty, seed } = sampler;
+        eprintln!(
+            "sampling: temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}, repetition penalty \
+             {repetition_penalty}, seed {seed}"
+        );
+    }
 }
 
 /// Loads the model; the stop flag ends that, and what it does later.

@@ -1,11 +1,12 @@
 //! `tilestream run`: one prompt.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use tilestream::{ErrorKind, Message, ModelText, Piece, Result, StopReason};
+use tilestream::{Error, ErrorKind, Message, ModelText, Piece, Result, StopReason};
 
 use crate::args::{GenerationArgs, RunArgs, ShowReasoning};
 use crate::model::{self, Stopwatch};
@@ -22,10 +23,13 @@ pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
 }
 
 async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
-    let options = model::generate_options(&args.generation);
-    options.sampler.validate()?;
+    model::check_sampling(&args.generation)?;
+    let prompt = Prompt::read(args)?;
     let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
-    let prompt = prompt_ids(args, files.text())?;
+    let options = model::generate_options(&args.generation, &model::own_sampling(&files));
+    let sampler = options.sampler.clone();
+    model::tell_sampling(&sampler);
+    let prompt = prompt.ids(args, files.text())?;
     let prompt_tokens = prompt.len();
     let context = u32::try_from(prompt.len()).unwrap_or(u32::MAX).saturating_add(args.generation.max_tokens);
     let load = model::load_options(&args.model, Some(context));
@@ -57,10 +61,12 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     drop(answer);
     model::write_trace(trace)?;
     let report = watch.report(&model, prompt_tokens);
+    let seed = (sampler.temperature > 0.0).then_some(sampler.seed);
     if args.json {
         let reason = if stopped { "cancelled" } else { reason.map_or("max_tokens", |reason| reason.as_str()) };
-        let object =
-            json!({ "ids": ids, "text": text, "reasoning": reasoning, "stop_reason": reason, "profile": report });
+        let object = json!({
+            "ids": ids, "text": text, "reasoning": reasoning, "stop_reason": reason, "seed": seed, "profile": report,
+        });
         show(&format!("{object}\n"))?;
     } else {
         show("\n")?;
@@ -71,7 +77,7 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     if args.generation.profile && !args.json {
         report.print();
     }
-    Ok(())
+    if stopped { Err(Error::new(ErrorKind::Cancelled, "stopped")) } else { Ok(()) }
 }
 
 /// Whether anything went to stdout.
@@ -129,25 +135,72 @@ pub fn show(text: &str) -> Result<()> {
     SHOWN.fetch_or(!text.is_empty(), Ordering::Relaxed);
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| tilestream::Error::io(error, "standard output"))
+    written.map_err(|error| Error::io(error, "standard output"))
 }
 
-fn prompt_ids(args: &RunArgs, text: &ModelText) -> Result<Vec<u32>> {
-    if let Some(file) = &args.ids_file {
-        return model::read_ids(file);
+/// Whether anything comes from standard input, which is gone once it was read.
+pub fn reads_stdin(args: &RunArgs) -> bool {
+    let is_stdin = |file: &Option<std::path::PathBuf>| file.as_deref() == Some(Path::new("-"));
+    let given =
+        args.prompt.is_some() || args.prompt_file.is_some() || args.ids_file.is_some() || args.prompts.is_some();
+    !given || is_stdin(&args.prompt_file) || is_stdin(&args.prompts)
+}
+
+/// What the model is to continue, as it was given.
+enum Prompt {
+    Ids(Vec<u32>),
+    Text(String),
+}
+
+impl Prompt {
+    fn read(args: &RunArgs) -> Result<Self> {
+        if let Some(file) = &args.ids_file {
+            return model::read_ids(file).map(Self::Ids);
+        }
+        match (&args.prompt, &args.prompt_file) {
+            (Some(prompt), _) => Ok(Self::Text(prompt.clone())),
+            (None, Some(file)) if file != Path::new("-") => model::read_text(file).map(Self::Text),
+            (None, given) => from_stdin(given.is_some()).map(Self::Text),
+        }
     }
-    let prompt = match (&args.prompt, &args.prompt_file) {
-        (Some(prompt), _) => prompt.clone(),
-        (None, Some(file)) => model::read_text(file)?,
-        (None, None) => String::new(),
+
+    fn ids(self, args: &RunArgs, text: &ModelText) -> Result<Vec<u32>> {
+        match self {
+            Self::Ids(ids) => Ok(ids),
+            Self::Text(prompt) => text_ids(&prompt, args.raw, &args.generation, text),
+        }
+    }
+}
+
+/// A prompt on standard input, without the end of its last line, which `echo` adds.
+fn from_stdin(asked_for: bool) -> Result<String> {
+    let failed = |error| Error::io(error, "standard input");
+    let no_prompt = || {
+        Error::new(ErrorKind::Argument, "there is no prompt")
+            .remedy("give one with --prompt, --prompt-file or on standard input")
     };
-    text_ids(&prompt, args.raw, &args.generation, text)
+    if !asked_for && std::io::stdin().is_terminal() {
+        return Err(no_prompt());
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(failed)?;
+    let mut text = model::utf8(bytes).map_err(|error| error.file("standard input"))?;
+    if text.ends_with('\n') {
+        text.truncate(text.len() - if text.ends_with("\r\n") { 2 } else { 1 });
+    }
+    if text.is_empty() { Err(no_prompt()) } else { Ok(text) }
 }
 
 /// The ids of a prompt, through the chat template unless `raw`.
 pub fn text_ids(prompt: &str, raw: bool, generation: &GenerationArgs, text: &ModelText) -> Result<Vec<u32>> {
     if raw {
-        return text.tokenizer()?.encode(prompt, true);
+        let (ids, own) = (text.tokenizer()?.encode(prompt, true)?, text.tokenizer()?.encode(prompt, false)?);
+        if ids.len() > own.len() && ids.first() == own.first() && ids.get(..1) == ids.get(1..2) {
+            eprintln!(
+                "the prompt begins with the token that stands before every text: the model sees it twice; leave it out"
+            );
+        }
+        return Ok(ids);
     }
     let mut messages = Vec::new();
     if let Some(system) = &generation.system {

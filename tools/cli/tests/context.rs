@@ -30,7 +30,6 @@ fn a_text_past_the_positions_is_refused_with_both_numbers() {
         (&["run", &model, "--ids-file", &file(64)], &["64 tokens", "64 positions", "none for an answer"]),
         (&["run", &model, "--ids-file", &file(9), "--context", "9"], &["9 tokens", "9 positions", "raise the context"]),
         (&["run", &model, "--ids-file", &file(70), "--context", "100"], &["70 tokens", "64 positions", "shorten"]),
-        (&["run", &model, "--prompts", &prompts, "--out", &out], &["64 tokens", "64 positions"]),
         (&["bench", &model, "--prompt-tokens", "60", "--tokens", "9"], &["70 positions", "the 64"]),
         (&["bench", &model, "--prompt-tokens", "9", "--tokens", "9", "--context", "18"], &["19 positions", "the 18"]),
     ];
@@ -41,6 +40,9 @@ fn a_text_past_the_positions_is_refused_with_both_numbers() {
             assert!(line.contains(text), "{arguments:?}: {line} lacks {text}");
         }
     }
+    shell.fails(&["run", &model, "--prompts", &prompts, "--out", &out]);
+    let told = std::fs::read_to_string(&out).expect("a line");
+    assert!(told.contains("64 tokens") && told.contains("64 positions"), "{told}");
 }
 
 #[test]

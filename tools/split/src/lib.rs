@@ -1,7 +1,7 @@
 //! The companion's commands: `split`, `synth` and `verify`, shared by its own binary and the `tilestream` command.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -266,7 +266,7 @@ pub fn run_verify(args: &VerifyArgs, stop: &Arc<AtomicBool>) -> Result<()> {
 
 fn tell_findings(model: &Path, findings: &[Finding], right: &str, remedy: &str) -> Result<()> {
     for finding in findings {
-        println!("{finding}");
+        writeln!(std::io::stdout(), "{finding}").map_err(|error| Error::io(error, "standard output"))?;
     }
     if findings.is_empty() {
         eprintln!("{}: {right}", model.display());

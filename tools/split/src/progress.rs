@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use tilestream::shard::Progress;
 
 use crate::size::show_size;
@@ -65,7 +65,14 @@ fn line(verb: &str, progress: Progress<'_>, elapsed: Duration) -> String {
     let percent = done_bytes as f64 / total_bytes.max(1) as f64 * 100.0;
     let speed = (done_bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     let (done, total, speed) = (show_size(done_bytes), show_size(total_bytes), show_size(speed));
-    format!("{verb}: {percent:.0} %, {done} of {total}, {speed}/s, {file}")
+    let left = match done_bytes {
+        0 => String::new(),
+        done => {
+            let seconds = total_bytes.saturating_sub(done) as f64 / done as f64 * elapsed.as_secs_f64();
+            format!(", {} left", HumanDuration(Duration::from_secs(seconds as u64)))
+        }
+    };
+    format!("{verb}: {percent:.0} %, {done} of {total}, {speed}/s{left}, {file}")
 }
 
 #[cfg(test)]
@@ -78,7 +85,7 @@ mod tests {
     fn a_line_says_how_far_and_how_fast() {
         assert_eq!(
             line("splitting", HALF, Duration::from_secs(2)),
-            "splitting: 50 %, 1.0 MiB of 2.0 MiB, 512.0 KiB/s, f"
+            "splitting: 50 %, 1.0 MiB of 2.0 MiB, 512.0 KiB/s, 2 seconds left, f"
         );
         line("splitting", Progress { total_bytes: 0, ..HALF }, Duration::ZERO);
     }

@@ -35,6 +35,19 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| format!("{text:?} is more than any machine has"))
 }
 
+/// As [`parse_size`], for memory: a few bytes are a unit that was forgotten.
+///
+/// # Errors
+/// As [`parse_size`].
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    let text = text.trim();
+    if (1..1 << 20).contains(&bytes) && text.ends_with(|last: char| last.is_ascii_digit()) {
+        return Err(format!("{text} is {bytes} bytes, for a number alone is bytes: did you mean {text}GiB?"));
+    }
+    Ok(bytes)
+}
+
 /// A size for people: `3.2 GiB`.
 pub fn show_size(bytes: u64) -> String {
     let units = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -71,6 +84,19 @@ mod tests {
         for text in ["", "GiB", "-1", "4 Gib b", "4GB4", "1.2.3MB", "1.MB", ".5GB", "1e3", "99999999999GiB", "١GB"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_forgotten_unit_is_told() {
+        for text in ["5", "1.5", "4096"] {
+            let message = parse_memory(text).expect_err(text);
+            assert!(message.contains(&format!("did you mean {text}GiB?")), "{message}");
+        }
+        assert_eq!(
+            [parse_memory("0"), parse_memory("64KiB"), parse_memory("268435456")],
+            [Ok(0), Ok(65_536), Ok(1 << 28)]
+        );
+        assert!(parse_memory("lots").is_err());
     }
 
     #[test]

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, Message, Result};
 
-use crate::INTERRUPTED;
 use crate::args::{ChatArgs, ShowReasoning, WhenFull};
 use crate::model;
+use crate::signals::INTERRUPTED;
 use answer::{Answer, answer};
 use commands::{Command, HELP, Typed};
 use conversation::{Conversation, Exchange};
@@ -22,13 +22,14 @@ use input::Input;
 
 /// Runs the command.
 pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
-    let options = model::generate_options(&args.generation);
-    options.sampler.validate()?;
+    model::check_sampling(&args.generation)?;
     let model = pollster::block_on(async {
         let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
         files.text().chat_prompt(&[Message::user("")])?;
         model::load(files, &model::load_options(&args.model, None), stop).await
     })?;
+    let options = model::generate_options(&args.generation, &model::own_sampling(model.files()));
+    model::tell_sampling(&options.sampler);
     let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
     let mut input = Input::open(!args.no_history)?;
     if input.is_terminal() {

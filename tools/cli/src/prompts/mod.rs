@@ -35,9 +35,10 @@ const LONG: Duration = Duration::from_secs(u32::MAX as u64);
 /// Runs all prompts of `path` that have no answer in `out` yet.
 pub async fn run(args: &RunArgs, path: &Path, out: &Path, stop: &Arc<AtomicBool>) -> Result<()> {
     let source = input::open(path)?;
-    let options = model::generate_options(&args.generation);
-    options.sampler.validate()?;
+    model::check_sampling(&args.generation)?;
     let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
+    // The seed is always the same, so that the same command goes on with the same options.
+    let options = model::generate_options(&args.generation, &files.sampling());
     let (output, answered) = Output::open(out)?;
     let before = answered.len() as u64;
     let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
