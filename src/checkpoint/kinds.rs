@@ -125,6 +125,9 @@ mod tests {
     use crate::checkpoint::testing::{Memory, safetensors, small_llama};
     use crate::checkpoint::{Checkpoint, open};
 
+    /// A name with what the file holds.
+    type File<'a> = (&'a str, &'a [u8]);
+
     fn one(name: &str) -> Vec<u8> {
         safetensors(&format!(r#"{{"{name}":{{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}}}"#), 4)
     }
@@ -152,7 +155,7 @@ mod tests {
         let gguf = |kind: &str| small_llama(1).string("general.type", kind).write();
         let (lora, projector) = (gguf("adapter"), gguf("mmproj"));
         let shard = ("model-00001-of-00003.safetensors", &a[..]);
-        let cases: [(&[(&str, &[u8])], &[&str]); 12] = [
+        let cases: [(&[File], &[&str]); 12] = [
             (
                 &[("adapter_config.json", adapter), ("adapter_model.safetensors", &a)],
                 &["adapter (LORA) of org/base", "merge"],
@@ -193,7 +196,7 @@ mod tests {
         let (bin_a, bin_b) = (bin("a"), bin("b"));
         let bins: [(&str, &[u8]); 2] =
             [("pytorch_model-00001-of-00002.bin", &bin_a[..]), ("pytorch_model-00002-of-00002.bin", &bin_b[..])];
-        let cases: [(&str, Vec<(&str, &[u8])>, usize); 5] = [
+        let cases: [(&str, Vec<File>, usize); 5] = [
             (
                 "shards",
                 vec![("model-00002-of-00002.safetensors", &b[..]), ("model-00001-of-00002.safetensors", &a[..])],

@@ -50,9 +50,9 @@ const ANSWER: &str = "qzx answer qzx";
 pub fn join_ends(ids: &mut BTreeSet<u32>, tokenizer: &Tokenizer, template: Option<&ChatTemplate>) {
     let special = |text: &&str| tokenizer.added_id(text).filter(|id| tokenizer.is_special(*id));
     ids.extend(ENDS.iter().filter_map(|text| tokenizer.added_id(text)));
-    ids.extend(SPECIAL_ENDS.iter().filter_map(|text| special(&text)));
+    ids.extend(SPECIAL_ENDS.iter().filter_map(special));
     if GLM_ROLES.iter().all(|text| special(text).is_some()) {
-        ids.extend(GLM_ENDS.iter().filter_map(|text| special(text)));
+        ids.extend(GLM_ENDS.iter().filter_map(special));
     }
     ids.extend(template.into_iter().flat_map(|template| written_ends(tokenizer, template)));
     let has_messages = |pair: &[&str; 2]| pair.iter().all(|text| tokenizer.added_id(text).is_some());

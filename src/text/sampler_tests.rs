@@ -199,7 +199,7 @@ proptest! {
 
 #[test]
 fn a_checkpoint_recommends_how_to_sample() {
-    let of = |config: serde_json::Value| SamplerOptions::from_generation_config(&config);
+    let of = |config: Value| SamplerOptions::from_generation_config(&config);
     let greedy = SamplerOptions::default();
     let full = serde_json::json!({ "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.1,
         "repetition_penalty": 1.05 });

@@ -91,7 +91,7 @@ fn tokens(tag: &str) -> usize {
     let (mut count, mut at, mut in_word) = (0, 2, false);
     while let Some(c) = tag.get(at..).and_then(|rest| rest.chars().next()).filter(|_| !tag.starts_with("{#")) {
         let is_word = c.is_alphanumeric() || c == '_';
-        count += usize::from(!c.is_whitespace() && !(is_word && in_word));
+        count += usize::from(!(c.is_whitespace() || is_word && in_word));
         at += if matches!(c, '\'' | '"') { text_len(&tag[at..]) } else { c.len_utf8() };
         in_word = is_word;
     }
