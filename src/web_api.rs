@@ -24,37 +24,37 @@ struct Load {
     context: Option<u32>,
     kv: Option<String>,
     activations: Option<String>,
+    /// `2026-11-30`, for templates that tell the date.
+    date: Option<String>,
 }
 
-/// How to go on, as the package's `GenerateOptions` say it.
-#[derive(Deserialize)]
+/// How to go on, as the package's `GenerateOptions` say it. What is absent is as the checkpoint recommends it.
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Generate {
-    max_tokens: u32,
-    temperature: f32,
-    top_k: usize,
-    top_p: f32,
-    min_p: f32,
-    repetition_penalty: f32,
-    seed: u64,
+    max_tokens: Option<u32>,
+    temperature: Option<f32>,
+    top_k: Option<usize>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+    seed: Option<u64>,
     stop: Vec<String>,
     ignore_eos: bool,
 }
 
-impl Default for Generate {
-    fn default() -> Self {
-        let (options, sampler) = (GenerateOptions::default(), SamplerOptions::default());
-        Self {
-            max_tokens: options.max_tokens,
-            temperature: sampler.temperature,
-            top_k: sampler.top_k,
-            top_p: sampler.top_p,
-            min_p: sampler.min_p,
-            repetition_penalty: sampler.repetition_penalty,
-            seed: sampler.seed,
-            stop: options.stop,
-            ignore_eos: options.ignore_eos,
-        }
+impl Generate {
+    fn options(self, own: SamplerOptions) -> GenerateOptions {
+        let sampler = SamplerOptions {
+            temperature: self.temperature.unwrap_or(own.temperature),
+            top_k: self.top_k.unwrap_or(own.top_k),
+            top_p: self.top_p.unwrap_or(own.top_p),
+            min_p: self.min_p.unwrap_or(own.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
+            seed: self.seed.unwrap_or(own.seed),
+        };
+        let max_tokens = self.max_tokens.unwrap_or(GenerateOptions::default().max_tokens);
+        GenerateOptions { max_tokens, sampler, stop: self.stop, ignore_eos: self.ignore_eos }
     }
 }
 
@@ -189,6 +189,7 @@ impl WebModel {
         let activations = options.activations.as_deref();
         let inputs = one_of("activations", activations, [("f32", InputType::F32), ("i8", InputType::I8)])?;
         let (budget_bytes, context) = (options.budget_bytes, options.context);
+        let files = files.with_date(options.date.as_deref().map(str::parse).transpose()?);
         let model = files.load(&LoadOptions { budget_bytes, context, kv, inputs, ..LoadOptions::default() }).await?;
         let used = model.profile().budget_bytes;
         let lower = || format!("The GPU has no memory for {}: {} are used.", mib(budget_bytes), mib(used));
@@ -232,16 +233,8 @@ async fn run(
             model.chat_prompt(&turns.into_iter().map(turn).collect::<Vec<_>>())?
         }
     };
-    let sampler = SamplerOptions {
-        temperature: options.temperature,
-        top_k: options.top_k,
-        top_p: options.top_p,
-        min_p: options.min_p,
-        repetition_penalty: options.repetition_penalty,
-        seed: options.seed,
-    };
-    let (max_tokens, stop, ignore_eos) = (options.max_tokens, options.stop, options.ignore_eos);
-    let mut answer = model.generate(ids, GenerateOptions { max_tokens, sampler, stop, ignore_eos })?;
+    let options = options.options(model.files().sampling());
+    let mut answer = model.generate(ids, options)?;
     let mut reopened = answer.devices_lost();
     while let Some(piece) = answer.next().await? {
         if answer.devices_lost() != reopened {

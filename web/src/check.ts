@@ -9,6 +9,7 @@ const LOAD: Record<string, Kind> = {
   context: "number",
   kv: "string",
   activations: "string",
+  date: "string",
   cache: "string",
   onProgress: "function",
   signal: "signal",

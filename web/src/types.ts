@@ -22,6 +22,8 @@ export interface LoadOptions {
   /** What matrices are multiplied with: "i8" rounds activations to 8 bits where the weights are whole numbers, which is
    * faster and less exact. Default "f32". */
   activations?: "f32" | "i8";
+  /** The day that chat templates are told, such as "2026-11-30". Default: today in UTC, so a prompt may change with the day. */
+  date?: string;
   /** "auto" keeps what was fetched in the browser's own file system; "none" streams from the network only. */
   cache?: "auto" | "none";
   onProgress?: (progress: Progress) => void;
@@ -48,6 +50,7 @@ export interface Message {
  */
 export type ModelSource = string | URL | FileSystemDirectoryHandle | FileList | File[];
 
+/** Sampling that is not given is as the checkpoint recommends it; greedy where it recommends none. */
 export interface GenerateOptions {
   maxTokens?: number;
   temperature?: number;
