@@ -175,7 +175,7 @@ impl ModelText {
         self.tokenizer.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Text, "the model has no tokenizer").remedy(
                 "split it from a folder with tokenizer.json, tokenizer.model, a tiktoken file, tekken.json, or \
-                     vocab.json and merges.txt; or give ids with --ids-file",
+                     vocab.json and merges.txt; or give ids (`tilestream run --ids-file`)",
             )
         })
     }
@@ -186,7 +186,8 @@ impl ModelText {
     /// [`ErrorKind::Text`] where the model has no tokenizer or template, or the template fails.
     pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Text, "the model has no chat template").remedy("give the prompt as it is, with --raw")
+            Error::new(ErrorKind::Text, "the model has no chat template")
+                .remedy("give the prompt as it is (`tilestream run --raw`)")
         })?;
         // The template writes the special tokens itself.
         let options = RenderOptions { date: self.date, ..RenderOptions::default() };

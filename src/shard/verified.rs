@@ -266,12 +266,17 @@ impl VerifiedReader {
 
     /// Reads blocks from the store, verifies and keeps them, and copies the range to `target`.
     async fn fetch(&self, file: u32, at: u64, target: &mut Window<'_>) -> Result<()> {
-        if let Some(cache) = self.cache.as_ref().filter(|_| self.store.ignores_ranges())
-            && self.fetch_whole(file, cache, at, target).await?
-        {
-            return Ok(());
-        }
         let entry = &self.manifest.files[file as usize];
+        if self.store.ignores_ranges() {
+            if let Some(cache) = &self.cache
+                && self.fetch_whole(file, cache, at, target).await?
+            {
+                return Ok(());
+            }
+            if entry.len_bytes > SCRATCH_BYTES {
+                return Err(self.without_ranges(file));
+            }
+        }
         let table = self.table(file).await?;
         let revision = self.revision(file)?;
         let around = blocks_around(at, target.len());
@@ -290,6 +295,16 @@ impl VerifiedReader {
         target.copy_from(&scratch[skip..skip + target.len()]);
         self.give_back(memory);
         Ok(())
+    }
+
+    /// Every part of a file would cost all that comes before it.
+    fn without_ranges(&self, file: u32) -> Error {
+        let why = self.cache.as_ref().and_then(BlockCache::failure).map_or_else(String::new, |why| format!(" ({why})"));
+        let message = format!("the host answers ranges with whole files, and nothing of them can be kept here{why}");
+        let name = &self.manifest.files[file as usize].name;
+        Error::new(ErrorKind::Unsupported, message).file(self.store.describe(name)).remedy(
+            "make room for what is kept, end other programs that store this model, or use a host that answers ranges",
+        )
     }
 
     /// Reads a file once from its start to its end and keeps it, for hosts that know no ranges, and then fills `target` from

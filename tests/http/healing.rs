@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pollster::block_on;
-use tilestream::shard::split::SplitOptions;
+use tilestream::shard::split::{SplitOptions, Weights};
+use tilestream::shard::synth::{SynthOptions, synth};
 use tilestream::shard::{CHECKSUM_BLOCK, MANIFEST, Model, verify_kept};
 use tilestream::store::cache::{CHECKSUMS, FolderCache, JOURNAL};
-use tilestream::store::{FileStore, HttpStore, Store, Window};
-use tilestream::{ErrorKind, Result, checkpoint, text};
+use tilestream::store::{FileStore, HttpStore, MemoryStore, Store, Window};
+use tilestream::{ErrorKind, Result, checkpoint, plan, text};
 
 use crate::common::{data, split_checkpoint};
 use crate::hasty;
@@ -216,4 +217,33 @@ fn a_cache_is_verified_without_its_host() {
     change(&folder.path().join(MANIFEST), |bytes| bytes[100] ^= 1);
     let text = check().expect_err("no manifest to compare with").to_string();
     assert!(text.contains("damaged") && text.contains("the next run fetches it again"), "{text}");
+}
+
+#[test]
+fn a_host_without_ranges_is_refused_by_name_where_nothing_can_be_kept() {
+    let sink = MemoryStore::new();
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "vocab_size": 60_000, "rms_norm_eps": 1e-5, "max_position_embeddings": 64,
+    });
+    let options = SynthOptions { name: "wide".into(), weights: Weights::Original, max_file_bytes: None, seed: 1 };
+    let spec = plan::model_spec(&config).expect("a plan");
+    block_on(synth(&config, &spec, &sink, &options, &mut |_| std::ops::ControlFlow::Continue(()))).expect("written");
+    let names = block_on(sink.list()).expect("listed");
+    let files = names.into_iter().map(|name| (name.clone(), sink.get(&name).expect("there")));
+    let server = Server::new(files);
+    server.usually(Act::Whole);
+    let store = Arc::new(HttpStore::with_options(&server.url(), hasty()).expect("an address"));
+    let model = block_on(Model::open(store.clone())).expect("small files are read whole");
+    let file = model.manifest().files.iter().position(|file| file.len_bytes > 4 << 20).expect("a large file") as u32;
+    let last = model.manifest().files[file as usize].len_bytes - 100;
+    let read = |offset| block_on(model.verified().read(file, offset, &mut Window::from_slice(&mut [0; 100])));
+    // The first read finds it out.
+    let _ = read(last);
+    let before = store.counters().bytes_received;
+    let error = read(last - (1 << 20)).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let name = &model.manifest().files[file as usize].name;
+    assert!(error.to_string().contains(name.as_str()) && error.to_string().contains("ranges"), "{error}");
+    assert!(store.counters().bytes_received - before < 1 << 20, "the file is not read to find that out");
 }

@@ -98,7 +98,7 @@ impl ChatTemplate {
         let source = source.map_err(|error| {
             Error::new(ErrorKind::Text, what(&error))
                 .file("tokenizer_config.json: chat_template")
-                .remedy("mend the template, or take it out and give prompts as they are, with --raw")
+                .remedy("mend the template, or take it out and give prompts as they are (`tilestream run --raw`)")
         })?;
         let token = |name: &&str| Some((name.to_string(), json!(token_text(config.get(name)?)?)));
         Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect(), shapes: OnceLock::new() }))
@@ -163,7 +163,7 @@ impl ChatTemplate {
 fn source(value: &Json) -> Result<Option<&str>> {
     let wrong = || {
         let error = Error::new(ErrorKind::Text, "is neither a text nor a list of named texts");
-        error.file(sandbox::NAME).remedy("give the prompt as it is, with --raw")
+        error.file(sandbox::NAME).remedy("give the prompt as it is (`tilestream run --raw`)")
     };
     let entry = match value {
         Json::Null => return Ok(None),
@@ -175,7 +175,9 @@ fn source(value: &Json) -> Result<Option<&str>> {
 }
 
 fn failed(error: &minijinja::Error) -> Error {
-    Error::new(ErrorKind::Text, what(error)).file(sandbox::NAME).remedy("give the prompt as it is, with --raw")
+    Error::new(ErrorKind::Text, what(error))
+        .file(sandbox::NAME)
+        .remedy("give the prompt as it is (`tilestream run --raw`)")
 }
 
 fn what(error: &minijinja::Error) -> String {
