@@ -145,8 +145,6 @@ pub(super) const GENERATION: &[&str] = &[
 /// What an object about rotary positions may say besides what its kind reads.
 pub(super) const ROPE: &[&str] = &[
     "finetuned",
-    // A table of its own: see `rope::scaling_temperature`.
-    "llama_4_scaling_beta",
     // The config names these positions itself.
     "max_position_embeddings",
     // Text has the same position in each of the sections.

@@ -91,7 +91,8 @@ fn scaled(scaling: &Fields<'_>, context: RopeContext, original: Option<u32>) -> 
             Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known")).file(scaling.place()))
         }
     }?;
-    scaling.note_others(&[ROPE]);
+    // Read elsewhere: see `scaling_temperature`.
+    scaling.note_others(&[ROPE, &["llama_4_scaling_beta"]]);
     Ok(spec)
 }
 

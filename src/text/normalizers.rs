@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::Value;
+use tokenizers::tokenizer::normalizer::Range;
 use tokenizers::utils::SysRegex;
 use tokenizers::{NormalizedString, NormalizerWrapper};
 
@@ -222,7 +223,8 @@ impl Changes {
 
     fn apply(self, text: &mut NormalizedString) {
         if self.changed {
-            text.transform(self.new, self.dropped_first);
+            // Not `transform`: that leaves out what an earlier step put before the first character.
+            text.transform_range(Range::Normalized(..), self.new, self.dropped_first);
         }
     }
 }

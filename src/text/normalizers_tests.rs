@@ -57,6 +57,24 @@ fn parts_act_in_order() {
 }
 
 #[test]
+fn what_an_earlier_step_put_in_front_is_part_of_the_text() {
+    let replace = |from: Value, to: &str| json!({ "type": "Replace", "pattern": from, "content": to });
+    let spaces = replace(json!({ "String": " " }), "▁");
+    for front in [json!({ "type": "Prepend", "prepend": "▁" }), replace(json!({ "Regex": r"\A" }), "▁")] {
+        for (then, expected) in [
+            (None, "▁a▁▁b"),
+            (Some(replace(json!({ "String": "▁a" }), "x")), "x▁▁b"),
+            (Some(replace(json!({ "String": "▁" }), "")), "a▁▁b"),
+            (Some(precompiled(&map())), "▁a▁▁b"),
+        ] {
+            let steps: Vec<Value> = [Some(front.clone()), then, Some(spaces.clone())].into_iter().flatten().collect();
+            let normalizer = normalizer(json!({ "type": "Sequence", "normalizers": steps }));
+            assert_eq!(normalized(&normalizer, "a  b"), expected, "{normalizer:?}");
+        }
+    }
+}
+
+#[test]
 fn refuses_broken_maps() {
     let broken: &[&[u8]] =
         &[&[], &[0, 0, 0], &[0; 4], &[3, 0, 0, 0, 1, 2, 3], &[8, 0, 0, 0, 1], &[4, 0, 0, 0, 0, 0, 0, 0, 0xff]];

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tilestream_split::HubArgs;
-use tilestream_split::size::parse_memory;
+use tilestream_split::size::{parse_memory, parse_size};
 
 /// Runs language models that are larger than the GPU's memory, by streaming their weights through it in tiles.
 #[derive(Debug, Parser)]
@@ -292,7 +292,7 @@ pub struct BenchArgs {
     pub copy: bool,
     /// The most bytes of weights that stay on the GPU, however large the budget: with 0 each sweep streams them all [default:
     /// what the budget leaves].
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub pin: Option<u64>,
     /// Measure the same with every weight on the GPU, in turns with the other, and tell what streaming costs.
     #[arg(long)]

@@ -43,7 +43,12 @@ pub fn parse_memory(text: &str) -> Result<u64, String> {
     let bytes = parse_size(text)?;
     let text = text.trim();
     if (1..1 << 20).contains(&bytes) && text.ends_with(|last: char| last.is_ascii_digit()) {
-        return Err(format!("{text} is {bytes} bytes, for a number alone is bytes: did you mean {text}GiB?"));
+        let unit = match bytes {
+            ..=64 => "GiB",
+            65..=65_536 => "MiB",
+            _ => "KiB",
+        };
+        return Err(format!("{text} is {bytes} bytes, for a number alone is bytes: did you mean {text}{unit}?"));
     }
     Ok(bytes)
 }
@@ -88,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_forgotten_unit_is_told() {
-        for text in ["5", "1.5", "4096"] {
+        for (text, unit) in [("5", "GiB"), ("1.5", "GiB"), ("512", "MiB"), ("4096", "MiB"), ("786936", "KiB")] {
             let message = parse_memory(text).expect_err(text);
-            assert!(message.contains(&format!("did you mean {text}GiB?")), "{message}");
+            assert!(message.contains(&format!("did you mean {text}{unit}?")), "{message}");
         }
         assert_eq!(
             [parse_memory("0"), parse_memory("64KiB"), parse_memory("268435456")],

@@ -18,6 +18,7 @@ const CROSSINGS: &[(&str, &str, &str)] = &[
     ("stream-without-shaders", "src/stream/ring.rs", "const S: &str = include_str!(\"../../shaders/x.wgsl\");"),
     ("gpu-of-buffers", "src/gpu/kernels.rs", "use std::path::Path;"),
     ("model-of-kernels", "src/model/mod.rs", "use crate::shard::split::split;"),
+    ("source-of-files", "src/source/mod.rs", "use crate::model::Engine;"),
     ("text-without-gpu", "src/text/mod.rs", "use crate::Device;"),
     ("reference-alone", "src/reference/mod.rs", "use crate::gpu::params::Rows;"),
     ("platform-below-all", "src/platform/native.rs", "use crate::store::Store;"),
