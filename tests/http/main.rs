@@ -236,6 +236,29 @@ fn a_whole_file_that_was_asked_for_says_nothing_about_ranges() {
 }
 
 #[test]
+fn reads_that_wait_for_a_silent_host_give_up_together() {
+    let (server, _, _) = one(64_000);
+    let options = HttpOptions { attempts: 100, stall_s: 0.2, patience_s: 0.2, concurrent: 1, ..hasty() };
+    let store = HttpStore::with_options(&server.url(), options).expect("an address");
+    server.usually(Act::Silence);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for i in 0..16 {
+            let store = &store;
+            scope.spawn(move || {
+                let error = read(store, i * 1000, 500).expect_err("silent");
+                assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+            });
+        }
+    });
+    // One after the other they would take 0.4 s each.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    std::thread::sleep(Duration::from_millis(1100));
+    server.usually(Act::Serve);
+    read(&store, 0, 500).expect("a host that is back is asked again");
+}
+
+#[test]
 fn no_more_requests_at_a_time_than_allowed() {
     let (server, store, bytes) = one(64_000);
     server.usually(Act::Slow(20));

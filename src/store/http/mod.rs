@@ -35,6 +35,9 @@ use answer::{Body, Head, Trouble, judge, past_the_end};
 pub use hub::{HubRepo, HubStore, HubToken};
 use retry::{Attempts, Pace};
 
+/// Seconds for which a host that was given up is not asked again.
+const GIVEN_UP_S: f64 = 1.0;
+
 /// Seconds that a host has to answer where something else can stand in for it.
 const SOON_S: f64 = 3.0;
 
@@ -53,6 +56,8 @@ pub struct HttpOptions {
     pub backoff_s: f64,
     /// Longest wait, in seconds, that a server may ask for (`Retry-After`).
     pub most_wait_s: f64,
+    /// Seconds from the first of several failures in a row after which a read is given up, whatever attempts are left.
+    pub patience_s: f64,
     /// Requests at the same time; browsers allow six to a host.
     pub concurrent: usize,
 }
@@ -63,9 +68,10 @@ impl Default for HttpOptions {
             attempts: 6,
             stall_s: 20.0,
             least_bytes_per_s: 2048.0,
-            slow_s: 30.0,
+            slow_s: 20.0,
             backoff_s: 0.25,
             most_wait_s: 60.0,
+            patience_s: 40.0,
             concurrent: 6,
         }
     }
@@ -97,6 +103,8 @@ pub struct HttpStore {
     bytes_received: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
+    /// When a read was last given up because the host took too long, by `now_s`; its bits, 0 where none was.
+    given_up: AtomicU64,
 }
 
 /// One request.
@@ -163,6 +171,7 @@ impl HttpStore {
             bytes_received: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
         }
     }
 
@@ -308,6 +317,7 @@ impl HttpStore {
         got: &mut usize,
     ) -> Result<(), Trouble> {
         let _place = self.places.acquire().await;
+        self.check_given_up().map_err(Trouble::Final)?;
         // One range of this form needs no preflight request in a browser.
         let range = Some(format!("bytes={}-{}", wanted.start, wanted.end - 1));
         let mut response = self.send(&Ask { url, range, fresh: false }).await?;
@@ -362,6 +372,17 @@ impl HttpStore {
         Ok(chunk)
     }
 
+    /// Reads that waited for one that was given up do not wait as long again, one after the other.
+    fn check_given_up(&self) -> Result<()> {
+        let given_up = f64::from_bits(self.given_up.load(Ordering::Relaxed));
+        if given_up > 0.0 && now_s() - given_up < GIVEN_UP_S {
+            let error =
+                Error::new(ErrorKind::Network, "the host was given up a moment ago: it brings nothing, or too little");
+            return Err(error.remedy(host::REMEDY));
+        }
+        Ok(())
+    }
+
     async fn again(&self, attempts: &mut Attempts<'_>, trouble: Trouble) -> Result<()> {
         // A name that has not worked yet is wrong, or there is no network; one that has may work again.
         let trouble = match trouble {
@@ -370,7 +391,11 @@ impl HttpStore {
             }
             trouble => trouble,
         };
-        attempts.next(trouble).await?;
+        let next = attempts.next(trouble).await;
+        if attempts.timed_out {
+            self.given_up.store(now_s().to_bits(), Ordering::Relaxed);
+        }
+        next?;
         self.retries.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

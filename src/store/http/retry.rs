@@ -55,8 +55,12 @@ impl Pace {
 pub(super) struct Attempts<'a> {
     options: &'a HttpOptions,
     failed: u32,
+    /// When the first of these failures came.
+    failed_s: f64,
     broken: u32,
     slow: u32,
+    /// Whether it was time that was given up for.
+    pub(super) timed_out: bool,
     /// Bytes since the host was last too slow.
     since_slow: u64,
     received: u64,
@@ -64,7 +68,7 @@ pub(super) struct Attempts<'a> {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(options: &'a HttpOptions) -> Self {
-        Self { options, failed: 0, broken: 0, slow: 0, since_slow: 0, received: 0 }
+        Self { options, failed: 0, failed_s: 0.0, broken: 0, slow: 0, timed_out: false, since_slow: 0, received: 0 }
     }
 
     /// Takes note of bytes that need not be asked for again: enough of them start the count anew.
@@ -85,12 +89,16 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// The trouble itself, where another attempt is of no use.
     pub(super) async fn next(&mut self, trouble: Trouble) -> Result<()> {
+        if self.failed == 0 {
+            self.failed_s = now_s();
+        }
         self.failed += 1;
         let wait_s = match trouble {
             Trouble::Final(error) => return Err(error),
             Trouble::Slow(error) => {
                 (self.slow, self.since_slow) = (self.slow + 1, 0);
                 if self.slow > 1 {
+                    self.timed_out = true;
                     return Err(error);
                 }
                 None
@@ -103,7 +111,8 @@ impl<'a> Attempts<'a> {
                 None
             }
             Trouble::Passing { message, wait_s, .. } => {
-                if self.failed >= self.options.attempts {
+                self.timed_out = now_s() - self.failed_s >= self.options.patience_s;
+                if self.failed >= self.options.attempts || self.timed_out {
                     let message = format!("{message} (attempt {} of {})", self.failed, self.options.attempts);
                     return Err(Error::new(ErrorKind::Network, message).remedy(host::REMEDY));
                 }
@@ -139,6 +148,19 @@ mod tests {
         let pauses: Vec<f64> = (1..=7).map(|failed| backoff_s(0.25, failed)).collect();
         assert_eq!(pauses, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0]);
         assert!((0..100).all(|_| (0.0..=1.0).contains(&jitter())));
+    }
+
+    #[test]
+    fn a_read_is_given_up_after_a_time_too() {
+        let options = HttpOptions { attempts: 1000, backoff_s: 0.0, patience_s: 0.02, ..HttpOptions::default() };
+        let fail = |attempts: &mut Attempts| pollster::block_on(attempts.next(Trouble::passing("gone")));
+        let mut attempts = Attempts::new(&options);
+        fail(&mut attempts).expect("the first");
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        attempts.progress(PROGRESS_BYTES);
+        fail(&mut attempts).expect("progress starts the time anew");
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert_eq!(fail(&mut attempts).expect_err("late").kind(), ErrorKind::Network);
     }
 
     #[test]
