@@ -143,9 +143,13 @@ export async function browser({ profile = temporary(), webgpu = true } = {}) {
   return puppeteer.launch({ executablePath, headless: true, userDataDir: profile, protocolTimeout: 900_000, args: [...quiet, ...args] });
 }
 
-/** A page that has the package as `tilestream`, and errors that come through with their code. */
-export async function open(chromium, address) {
+/**
+ * A page that has the package as `tilestream`, and errors that come through with their code. `bypassCsp` lets a test start
+ * workers that the page's policy refuses.
+ */
+export async function open(chromium, address, { bypassCsp = false } = {}) {
   const page = await chromium.newPage();
+  await page.setBypassCSP(bypassCsp);
   await page.goto(new URL("package/", address).href).catch(() => {});
   await page.goto(address);
   await page.evaluate(async () => {
