@@ -43,9 +43,9 @@ fn is_path(model: &Path) -> bool {
     starts || is_file || slashes > 1 || text.contains('\\') || model.is_absolute() || lies_in
 }
 
-/// `; did you mean PATH?`, where something nearly so called is there.
+/// ` (did you mean PATH?)`, where something nearly so called is there.
 fn did_you_mean(model: &Path) -> String {
-    closest(model).map_or_else(String::new, |path| format!("; did you mean {}?", path.display()))
+    closest(model).map_or_else(String::new, |path| format!(" (did you mean {}?)", path.display()))
 }
 
 /// The path with the first name that is not there replaced by the one beside it that is most like it.

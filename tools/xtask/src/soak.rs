@@ -8,7 +8,8 @@ use crate::{checks, setup, web};
 /// Attacks the real command: kills, flipped bits, hosts that misbehave, hostile files.
 ///
 /// Nothing may be silent, panic, hang, or take more than 20 s and 2 GiB. Every attack follows from its seed, so a fault
-/// comes back with the same arguments. All of them take about half an hour on two cores; `--share 0.1` does a tenth.
+/// comes back with the same arguments. All of them take about ten minutes on two cores, once everything is built;
+/// `--share 0.1` does a tenth. Servers that go silent are given up after a minute, and have a bound of their own.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only these attacks [default: all]
