@@ -1,6 +1,6 @@
 //! Fields of a `config.json` that never change a logit, in no family.
 //!
-//! What is harmless is what the reference does not read: none of these names occurs in the modeling code of a family's row,
+//! A field is harmless if the reference does not read it. None of these names occurs in the modeling code of a family's row,
 //! nor in what they share (transformers 5.24: `modeling_utils.py`, `masking_utils.py`, `modeling_rope_utils.py`,
 //! `cache_utils.py`, `integrations/*attention*.py`, `models/*/modeling_*.py`), but for training, for choosing a kernel of the
 //! same numbers, and for how results are handed over.

@@ -109,7 +109,7 @@ impl VerifiedReader {
         self.read_parts(file, offset_bytes, window).await.map_err(|error| self.note_damage(file, error))
     }
 
-    /// Says of an error what to do, where the store has somebody who makes damaged files anew.
+    /// Adds the remedy of a store whose owner rebuilds damaged files.
     fn note_damage(&self, file: u32, error: Error) -> Error {
         let is_damage = matches!(error.kind(), ErrorKind::Checksum | ErrorKind::Truncated | ErrorKind::NotFound);
         let name = self.manifest.files.get(file as usize).map(|entry| entry.name.as_str()).filter(|_| is_damage);

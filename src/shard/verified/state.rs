@@ -5,8 +5,7 @@ use std::ops::Range;
 use crate::store::Revision;
 use crate::store::cache::Bits;
 
-/// What this process knows of a file. It holds for one revision of the file: where the file is another one by now, it is to
-/// be verified anew.
+/// What this process knows of a file. It holds for one revision: a file that changed must be verified again.
 #[derive(Default)]
 pub(super) struct FileState {
     revision: Option<Revision>,

@@ -103,7 +103,7 @@ pub struct HttpStore {
     bytes_received: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
-    /// When a read was last given up because the host took too long, by `now_s`; its bits, 0 where none was.
+    /// When a read was last given up because the host took too long: the bits of `now_s`. 0: never.
     given_up: AtomicU64,
 }
 
