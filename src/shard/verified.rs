@@ -207,7 +207,7 @@ impl VerifiedReader {
         revision: Option<Revision>,
     ) -> Result<bool> {
         match &self.cache {
-            Some(cache) if cache.read(file, at, target).is_err() => {
+            Some(cache) if cache.read(file, at, target).await.is_err() => {
                 self.state(file).forget();
                 cache.forget(file, blocks_around(at, target.len()));
                 return Ok(false);
@@ -243,7 +243,7 @@ impl VerifiedReader {
         let len = (around.end * CHECKSUM_BLOCK).min(self.manifest.files[file as usize].len_bytes) - start;
         let scratch = memory.bytes(len as usize).map_err(|error| Error::io(error, "scratch memory"))?;
         let mut right = true;
-        if cache.read(file, start, &mut Window::from_slice(scratch)).is_ok() {
+        if cache.read(file, start, &mut Window::from_slice(scratch)).await.is_ok() {
             for (block, bytes) in around.zip(scratch.chunks(BLOCK)) {
                 if first_mismatch(&table, block, bytes).is_none() {
                     self.mark(file, revision, block..block + 1);
@@ -288,7 +288,11 @@ impl VerifiedReader {
         if let Some(block) = first_mismatch(&table, first, scratch) {
             return Err(self.mismatch(file, block));
         }
-        if self.cache.as_ref().map_or(self.store.is_local(), |cache| cache.keep(file, first, scratch)) {
+        let stays = match &self.cache {
+            Some(cache) => cache.keep(file, first, scratch).await,
+            None => self.store.is_local(),
+        };
+        if stays {
             self.mark(file, revision, around);
         }
         let skip = (at - start) as usize;
@@ -320,13 +324,14 @@ impl VerifiedReader {
         if !all_here() && cache.is_keeping() {
             self.bring_whole(file, cache).await?;
         }
-        Ok(all_here() && cache.read(file, at, target).is_ok())
+        Ok(all_here() && cache.read(file, at, target).await.is_ok())
     }
 
     async fn bring_whole(&self, file: u32, cache: &BlockCache) -> Result<()> {
         let entry = &self.manifest.files[file as usize];
         let table = self.table(file).await?;
         let revision = self.revision(file)?;
+        let Some(keeper) = cache.keeper(file).await else { return Ok(()) };
         let mut pending = Vec::new();
         let mut next_block = 0;
         let mut visit = |offset: u64, bytes: &[u8]| {
@@ -336,7 +341,7 @@ impl VerifiedReader {
             if let Some(block) = first_mismatch(&table, next_block, &pending[..whole]) {
                 return Err(self.mismatch(file, block));
             }
-            if whole > 0 && !cache.keep(file, next_block, &pending[..whole]) {
+            if whole > 0 && !keeper.keep(next_block, &pending[..whole]) {
                 return Ok(ControlFlow::Break(()));
             }
             let blocks = whole.div_ceil(BLOCK) as u64;

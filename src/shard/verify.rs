@@ -146,7 +146,7 @@ pub async fn verify_kept(place: &dyn CachePlace, progress: &mut OnProgress<'_>) 
                 }
             };
             let mut read = vec![0; (bytes.end - bytes.start) as usize];
-            match cache.read(index, start, &mut Window::from_slice(&mut read)) {
+            match cache.read(index, start, &mut Window::from_slice(&mut read)).await {
                 Ok(()) if table.get(block as usize) == Some(&xxh3_64(&read)) => {
                     report.right_bytes += read.len() as u64;
                 }

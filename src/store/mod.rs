@@ -17,7 +17,7 @@ mod disk;
 mod file;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "only folders forget single files"))]
 mod handles;
 mod http;
 #[cfg(not(target_arch = "wasm32"))]

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browser, cpSync, join, native, open, scripted, smollm2, temporary } from "./support.mjs";
+import { browser, cpSync, inWorkers, join, native, open, scripted, smollm2, temporary } from "./support.mjs";
 
 const PROMPT = "What is the capital of France?";
 let chromium, server, expected;
@@ -60,15 +60,7 @@ function prelude(room) {
 async function confined(room) {
   // The worker below is none of the page's own.
   const page = await open(chromium, server.address, { bypassCsp: true });
-  await page.evaluate((prelude) => {
-    globalThis.Worker = class extends Worker {
-      constructor(url, options) {
-        // The engine asks for buffers when it gets its first message, after both lines have run.
-        const code = `import ${JSON.stringify(String(url))};\n${prelude}`;
-        super(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), options);
-      }
-    };
-  }, `(${prelude})(${room});`);
+  await inWorkers(page, prelude, room);
   return page;
 }
 

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browser, cpSync, join, native, open, readFileSync, scripted, small, smollm2, temporary } from "./support.mjs";
+import { writeFileSync } from "node:fs";
+import { browser, cpSync, inWorkers, join, native, open, readFileSync, scripted, small, smollm2, temporary, tilestream } from "./support.mjs";
 
 const BLOCK = 64 * 1024;
 const PROMPT = "hello there";
@@ -69,6 +70,56 @@ test("the second start needs no server", async (context) => {
   assert.deepEqual(again.ids, expected, JSON.stringify(again));
   const shards = server.log.slice(asked).filter(({ name }) => name !== "manifest.json");
   assert.deepEqual(shards, [], "nothing but the manifest is asked for");
+});
+
+/** Files that are open at once: 64 of the model's, the cache's own two, and one that is written whole. */
+const MOST_OPEN = 64 + 2 + 1;
+const LAYERS = 100;
+
+/** In a worker: tells how many files are open, and how often one was opened. */
+function countHandles() {
+  const told = new BroadcastChannel("handles");
+  const count = { open: 0, most: 0, opened: 0 };
+  const create = FileSystemFileHandle.prototype.createSyncAccessHandle;
+  FileSystemFileHandle.prototype.createSyncAccessHandle = async function (...options) {
+    const handle = await create.apply(this, options);
+    count.opened += 1;
+    count.most = Math.max(count.most, (count.open += 1));
+    told.postMessage(count);
+    return handle;
+  };
+  const close = FileSystemSyncAccessHandle.prototype.close;
+  FileSystemSyncAccessHandle.prototype.close = function () {
+    count.open -= 1;
+    return close.apply(this);
+  };
+}
+
+test("a model of many files is stored and read with few of them open", async (context) => {
+  const [folder, many] = [temporary(), join(models, "many")];
+  const sizes = { hidden_size: 64, intermediate_size: 64, num_hidden_layers: LAYERS, num_attention_heads: 4, vocab_size: 128 };
+  const config = { architectures: ["LlamaForCausalLM"], ...sizes, rms_norm_eps: 1e-5, max_position_embeddings: 64 };
+  writeFileSync(join(folder, "config.json"), JSON.stringify(config));
+  writeFileSync(join(folder, "ids.json"), "[1, 5, 9]");
+  tilestream("synth", join(folder, "config.json"), many);
+  const run = ["--ids-file", join(folder, "ids.json"), "--max-tokens", "4", "--ignore-eos", "--json"];
+  const { ids } = JSON.parse(tilestream("run", many, ...run));
+  const { server, chromium } = await stage(context);
+  const page = await open(chromium, server.address, { bypassCsp: true });
+  await inWorkers(page, countHandles);
+  await page.evaluate(() => {
+    new BroadcastChannel("handles").onmessage = ({ data }) => (globalThis.handles = data);
+  });
+  for (const gone of [false, true]) {
+    server.misbehave = (name, range, response) => gone && (response.destroy(), true);
+    const result = await ask(page, { model: "models/many/", prompt: { ids: [1, 5, 9] }, tokens: 4 });
+    assert.deepEqual(result.ids, ids, JSON.stringify(result));
+    const { most, opened } = await page.evaluate(() => globalThis.handles);
+    assert.ok(opened > LAYERS, `${opened} were opened${gone ? " without the server" : ""}`);
+    assert.ok(most <= MOST_OPEN, `${most} are open at once`);
+  }
+  const { cachedBytes, totalBytes } = (await page.evaluate(() => tilestream.cache.report())).models[0];
+  assert.ok(cachedBytes > 0.9 * totalBytes, `${cachedBytes} of ${totalBytes} bytes are stored`);
 });
 
 test("a download that was killed resumes, and no stored block is fetched again", async (context) => {

@@ -177,4 +177,16 @@ export async function open(chromium, address, { bypassCsp = false } = {}) {
   return page;
 }
 
+/** Every worker of a page runs the function once its own script has. The page was opened with `bypassCsp`. */
+export const inWorkers = (page, run, ...args) =>
+  page.evaluate((prelude) => {
+    globalThis.Worker = class extends Worker {
+      constructor(url, options) {
+        // The engine does nothing before it gets its first message, after both lines have run.
+        const code = `import ${JSON.stringify(String(url))};\n${prelude}`;
+        super(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), options);
+      }
+    };
+  }, `(${run})(${args.map((arg) => JSON.stringify(arg)).join()});`);
+
 export { cpSync, join, readFileSync };

@@ -36,15 +36,23 @@ pub trait CachePlace: MaybeSend {
     /// Removes everything.
     fn clear(&self) -> BoxFuture<'_, Result<()>>;
 
-    /// Files for positioned reads and writes. Those that are not there are made when they are written to.
+    /// Files for positioned reads and writes, [`OWN_FILES`] first. Those that are not there are made when they are written to.
     fn open<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Arc<dyn CacheFiles>>>;
 
     /// Whether this process is the one that may write; the others only read.
     fn is_writer(&self) -> bool;
 }
 
-/// Opened files of a cache, by their index in the list that [`CachePlace::open`] got. Calls return when they are done.
+/// Files of a cache, by their index in the list that [`CachePlace::open`] got. Calls return when they are done.
+///
+/// [`OWN_FILES`] are open at any time; another file is to be read and written only while somebody holds it.
 pub trait CacheFiles: MaybeSend {
+    /// Opens a file, where that has to be waited for, and keeps it open until the answer is dropped. Who holds one waits for no
+    /// other: the number of them is bounded.
+    fn hold(&self, _file: usize) -> BoxFuture<'_, Result<Held<'_>>> {
+        Box::pin(std::future::ready(Ok(Held(None))))
+    }
+
     /// Bytes of a file.
     fn len(&self, file: usize) -> Result<u64>;
 
@@ -65,6 +73,9 @@ pub trait CacheFiles: MaybeSend {
     /// How messages call a file.
     fn describe(&self, file: usize) -> String;
 }
+
+/// Keeps a file open.
+pub struct Held<'a>(#[expect(dead_code, reason = "is dropped, and nothing else")] Option<Box<dyn MaybeSend + 'a>>);
 
 /// Object that remembers where a cached model came from.
 pub const SOURCE: &str = "source.json";
@@ -163,13 +174,33 @@ impl BlockCache {
     ///
     /// # Errors
     /// Those of the files.
-    pub fn read(&self, file: u32, offset_bytes: u64, window: &mut Window<'_>) -> Result<()> {
-        self.files.read_at(file as usize + OWN_FILES.len(), offset_bytes, window)
+    pub async fn read(&self, file: u32, offset_bytes: u64, window: &mut Window<'_>) -> Result<()> {
+        let file = file as usize + OWN_FILES.len();
+        let _held = self.files.hold(file).await?;
+        self.files.read_at(file, offset_bytes, window)
     }
 
     /// Keeps verified blocks; true where they lie here now. A write that fails is the last one: the model then streams
     /// from where it came from, and [`BlockCache::failure`] says why.
-    pub fn keep(&self, file: u32, first_block: u64, bytes: &[u8]) -> bool {
+    pub async fn keep(&self, file: u32, first_block: u64, bytes: &[u8]) -> bool {
+        self.keeper(file).await.is_some_and(|keeper| keeper.keep(first_block, bytes))
+    }
+
+    /// What keeps blocks of a file, one after the other; `None` where nothing is kept, or nothing any more.
+    pub async fn keeper(&self, file: u32) -> Option<Keeper<'_>> {
+        if !self.is_keeping() {
+            return None;
+        }
+        match self.files.hold(file as usize + OWN_FILES.len()).await {
+            Ok(held) => Some(Keeper { cache: self, file, _held: held }),
+            Err(error) => {
+                self.note(&mut self.state(), Err(error));
+                None
+            }
+        }
+    }
+
+    fn keep_now(&self, file: u32, first_block: u64, bytes: &[u8]) -> bool {
         if !self.is_keeping() {
             return false;
         }
@@ -280,6 +311,20 @@ impl BlockCache {
 
     fn seen(&self, file: u32) -> MutexGuard<'_, Seen> {
         self.seen[file as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file that blocks are kept in.
+pub struct Keeper<'a> {
+    cache: &'a BlockCache,
+    file: u32,
+    _held: Held<'a>,
+}
+
+impl Keeper<'_> {
+    /// As [`BlockCache::keep`].
+    pub fn keep(&self, first_block: u64, bytes: &[u8]) -> bool {
+        self.cache.keep_now(self.file, first_block, bytes)
     }
 }
 

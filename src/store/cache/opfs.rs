@@ -1,19 +1,22 @@
 //! A cache in the origin's private file system, through the synchronous handles that a dedicated worker has.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use async_lock::{Mutex, Semaphore};
 use js_sys::{AsyncIterator, Function, Object, Promise, Reflect, Uint8Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions, FileSystemGetFileOptions,
     FileSystemReadWriteOptions, FileSystemRemoveOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{CacheFiles, CachePlace, JOURNAL, SOURCE, journaled_bytes, short};
+use super::{CacheFiles, CachePlace, Held, JOURNAL, OWN_FILES, SOURCE, journaled_bytes, short};
 use crate::platform::BoxFuture;
+use crate::store::handles::{Handles, MAX_OPEN};
 use crate::store::{Window, check_name};
 use crate::{Error, ErrorKind, Result};
 
@@ -62,12 +65,6 @@ impl OpfsCache {
         let text = serde_json::to_vec(&model).map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
         self.save(SOURCE, &text).await
     }
-
-    async fn handle(&self, name: &str, create: bool) -> Result<FileSystemSyncAccessHandle> {
-        check_name(name)?;
-        let file = file(&self.folder, name, create).await?;
-        sync_handle(&file, name).await
-    }
 }
 
 impl CachePlace for OpfsCache {
@@ -83,12 +80,10 @@ impl CachePlace for OpfsCache {
 
     fn save<'a>(&'a self, name: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let handle = self.handle(name, true).await?;
-            let written = write(&handle, name, 0, bytes).and_then(|()| {
-                handle.truncate_with_f64(bytes.len() as f64).and_then(|()| handle.flush()).map_err(|e| failed(name, &e))
-            });
-            handle.close();
-            written
+            let OpenFile(handle) = &open(&self.folder, name, true).await?;
+            write(handle, name, 0, bytes)?;
+            let cut = handle.truncate_with_f64(bytes.len() as f64).and_then(|()| handle.flush());
+            cut.map_err(|error| failed(name, &error))
         })
     }
 
@@ -104,16 +99,15 @@ impl CachePlace for OpfsCache {
 
     fn open<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Arc<dyn CacheFiles>>> {
         Box::pin(async move {
-            let mut files = Vec::with_capacity(names.len());
-            for name in names {
-                let handle = match self.handle(name, self.writer).await {
-                    Ok(handle) => Some(handle),
-                    Err(error) if !self.writer && error.kind() == ErrorKind::NotFound => None,
-                    Err(error) => return Err(error),
-                };
-                files.push(((*name).to_owned(), handle));
+            let (folder, create) = (self.folder.clone(), self.writer);
+            let mut own = Vec::with_capacity(OWN_FILES.len());
+            for name in names.iter().take(OWN_FILES.len()) {
+                own.push(open_if_there(&folder, name, create).await?);
             }
-            let files: Arc<dyn CacheFiles> = Arc::new(Files(files));
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let (places, opening) = (Semaphore::new(MAX_OPEN), Mutex::new(()));
+            let files = Files { folder, create, names, own, open: RefCell::default(), places, opening };
+            let files: Arc<dyn CacheFiles> = Arc::new(files);
             Ok(files)
         })
     }
@@ -123,57 +117,107 @@ impl CachePlace for OpfsCache {
     }
 }
 
-/// Names for messages, and the handles.
-struct Files(Vec<(String, Option<FileSystemSyncAccessHandle>)>);
+/// The handle of a file, which is closed when nobody holds it any more.
+struct OpenFile(FileSystemSyncAccessHandle);
 
-impl Drop for Files {
+impl Drop for OpenFile {
     fn drop(&mut self) {
-        self.0.iter().filter_map(|(_, handle)| handle.as_ref()).for_each(FileSystemSyncAccessHandle::close);
+        self.0.close();
     }
 }
 
+/// The files of a model. Opening one has to be waited for, reading and writing it has not.
+struct Files {
+    folder: FileSystemDirectoryHandle,
+    /// Whether files that are not there are made.
+    create: bool,
+    names: Vec<String>,
+    /// [`OWN_FILES`], as far as they are there.
+    own: Vec<Option<OpenFile>>,
+    open: RefCell<Handles<OpenFile>>,
+    /// As many files are held as may be open: so there is always one to close for another.
+    places: Semaphore,
+    /// One file is opened at a time, so that none is opened twice: many browsers allow one handle a file.
+    opening: Mutex<()>,
+}
+
 impl Files {
-    fn get(&self, file: usize) -> Result<(&str, &FileSystemSyncAccessHandle)> {
-        let (name, handle) = self.0.get(file).ok_or_else(|| Error::new(ErrorKind::Argument, "no such cached file"))?;
-        handle.as_ref().map(|handle| (name.as_str(), handle)).ok_or_else(|| short(name))
+    async fn opened(&self, name: &str) -> Result<Arc<OpenFile>> {
+        let known = || self.open.borrow_mut().get(name);
+        if let Some(file) = known() {
+            return Ok(file);
+        }
+        let _turn = self.opening.lock().await;
+        if let Some(file) = known() {
+            return Ok(file);
+        }
+        self.open.borrow_mut().make_room();
+        let file = Arc::new(open_if_there(&self.folder, name, self.create).await?.ok_or_else(|| short(name))?);
+        self.open.borrow_mut().insert(name, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn name(&self, file: usize) -> Result<&str> {
+        self.names.get(file).map(String::as_str).ok_or_else(|| Error::new(ErrorKind::Argument, "no such cached file"))
+    }
+
+    /// Does something with a file that is held.
+    fn on<T>(&self, file: usize, act: impl FnOnce(&str, &FileSystemSyncAccessHandle) -> Result<T>) -> Result<T> {
+        let name = self.name(file)?;
+        match self.own.get(file) {
+            Some(own) => own.as_ref().ok_or_else(|| short(name)).and_then(|OpenFile(handle)| act(name, handle)),
+            None => {
+                let held = self.open.borrow_mut().get(name);
+                let closed = || Error::new(ErrorKind::Io, "the cached file is not open").file(name);
+                held.ok_or_else(closed).and_then(|held| act(name, &held.0))
+            }
+        }
     }
 }
 
 impl CacheFiles for Files {
+    fn hold(&self, file: usize) -> BoxFuture<'_, Result<Held<'_>>> {
+        Box::pin(async move {
+            let place = self.places.acquire().await;
+            let file = self.opened(self.name(file)?).await?;
+            // In this order: the place is free once the file can be closed.
+            Ok(Held(Some(Box::new((file, place)))))
+        })
+    }
+
     fn len(&self, file: usize) -> Result<u64> {
-        if self.0.get(file).is_some_and(|(_, handle)| handle.is_none()) {
+        if self.own.get(file).is_some_and(Option::is_none) {
             return Ok(0);
         }
-        let (name, handle) = self.get(file)?;
-        handle.get_size().map(|size| size as u64).map_err(|error| failed(name, &error))
+        self.on(file, |name, handle| handle.get_size().map(|size| size as u64).map_err(|error| failed(name, &error)))
     }
 
     fn read_at(&self, file: usize, offset_bytes: u64, window: &mut Window<'_>) -> Result<()> {
-        let (name, handle) = self.get(file)?;
-        let (at, len) = (at(offset_bytes), window.len());
-        let read = match window.host() {
-            // Straight into the mapped buffer: the bytes never pass through wasm's memory.
-            Some(bytes) => handle.read_with_buffer_source_and_options(bytes, &at),
-            None => handle.read_with_u8_array_and_options(window.memory().unwrap_or_default(), &at),
-        };
-        match read.map_err(|error| failed(name, &error))? {
-            read if read as usize == len => Ok(()),
-            _ => Err(short(name)),
-        }
+        self.on(file, |name, handle| {
+            let (at, len) = (at(offset_bytes), window.len());
+            let read = match window.host() {
+                // Straight into the mapped buffer: the bytes never pass through wasm's memory.
+                Some(bytes) => handle.read_with_buffer_source_and_options(bytes, &at),
+                None => handle.read_with_u8_array_and_options(window.memory().unwrap_or_default(), &at),
+            };
+            match read.map_err(|error| failed(name, &error))? {
+                read if read as usize == len => Ok(()),
+                _ => Err(short(name)),
+            }
+        })
     }
 
     fn write_at(&self, file: usize, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
-        let (name, handle) = self.get(file)?;
-        write(handle, name, offset_bytes, bytes)
+        self.on(file, |name, handle| write(handle, name, offset_bytes, bytes))
     }
 
     fn set_len(&self, file: usize, len_bytes: u64) -> Result<()> {
-        let (name, handle) = self.get(file)?;
-        handle.truncate_with_f64(len_bytes as f64).map_err(|error| failed(name, &error))
+        let cut = |handle: &FileSystemSyncAccessHandle| handle.truncate_with_f64(len_bytes as f64);
+        self.on(file, |name, handle| cut(handle).map_err(|error| failed(name, &error)))
     }
 
     fn describe(&self, file: usize) -> String {
-        self.0.get(file).map(|(name, _)| name.clone()).unwrap_or_default()
+        self.names.get(file).cloned().unwrap_or_default()
     }
 }
 
@@ -260,15 +304,45 @@ async fn file(folder: &FileSystemDirectoryHandle, name: &str, create: bool) -> R
 }
 
 /// A handle that reads and writes at once. Where the browser knows the mode, other tabs may read meanwhile.
-async fn sync_handle(file: &FileSystemFileHandle, name: &str) -> Result<FileSystemSyncAccessHandle> {
+async fn open(folder: &FileSystemDirectoryHandle, name: &str, create: bool) -> Result<OpenFile> {
+    check_name(name)?;
+    let file = file(folder, name, create).await?;
     let options = Object::new();
     let call = || -> Result<Promise, JsValue> {
         Reflect::set(&options, &"mode".into(), &"readwrite-unsafe".into())?;
-        let open: Function = Reflect::get(file, &"createSyncAccessHandle".into())?.dyn_into()?;
-        open.call1(file, &options)?.dyn_into()
+        let open: Function = Reflect::get(&file, &"createSyncAccessHandle".into())?.dyn_into()?;
+        open.call1(&file, &options)?.dyn_into()
     };
-    let handle = JsFuture::from(call().map_err(|error| failed(name, &error))?).await;
-    handle.map(JsCast::unchecked_into).map_err(|error| failed(name, &error))
+    let mut coming = Coming(Some(call().map_err(|error| failed(name, &error))?.into()));
+    coming.wait().await.map_err(|error| failed(name, &error))
+}
+
+/// The same; `None` where there is no such file and none is made.
+async fn open_if_there(folder: &FileSystemDirectoryHandle, name: &str, create: bool) -> Result<Option<OpenFile>> {
+    match open(folder, name, create).await {
+        Err(error) if !create && error.kind() == ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
+/// A handle that was asked for. Where nobody waits for it any more, it is closed when it comes.
+struct Coming(Option<JsFuture>);
+
+impl Coming {
+    async fn wait(&mut self) -> Result<OpenFile, JsValue> {
+        let Some(handle) = &mut self.0 else { return Err(JsValue::UNDEFINED) };
+        let handle = handle.await;
+        self.0 = None;
+        handle.map(|handle| OpenFile(handle.unchecked_into()))
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.take() {
+            spawn_local(async move { drop(handle.await.map(|handle| OpenFile(handle.unchecked_into()))) });
+        }
+    }
 }
 
 async fn read_whole(file: &FileSystemFileHandle, name: &str) -> Result<Vec<u8>> {

@@ -15,9 +15,15 @@ fn open(place: &FolderCache) -> BlockCache {
     BlockCache::open(files(place), HASH, vec![100, 40], BLOCK, place.is_writer())
 }
 
+impl BlockCache {
+    fn put(&self, file: u32, first_block: u64, bytes: &[u8]) -> bool {
+        block_on(self.keep(file, first_block, bytes))
+    }
+}
+
 fn read(cache: &BlockCache, file: u32, offset: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    cache.read(file, offset, &mut Window::from_slice(&mut bytes)).expect("reads");
+    block_on(cache.read(file, offset, &mut Window::from_slice(&mut bytes))).expect("reads");
     bytes
 }
 
@@ -27,7 +33,7 @@ fn what_was_kept_is_there_the_next_time() {
     {
         let place = FolderCache::create(folder.path()).expect("made");
         let cache = open(&place);
-        assert!(cache.keep(0, 2, &[5; 32]) && cache.keep(0, 6, &[6; 4]) && cache.keep(1, 0, &[7; 16]));
+        assert!(cache.put(0, 2, &[5; 32]) && cache.put(0, 6, &[6; 4]) && cache.put(1, 0, &[7; 16]));
         assert_eq!((cache.kept_bytes(), cache.total_bytes()), (32 + 4 + 16, 140));
         cache.keep_checksums(1, &[9; 3 * 8]);
     }
@@ -51,20 +57,20 @@ fn a_second_process_reads_and_does_not_write() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = FolderCache::create(folder.path()).expect("made");
     let cache = open(&first);
-    assert!(cache.keep(0, 0, &[1; 16]));
+    assert!(cache.put(0, 0, &[1; 16]));
     let second = FolderCache::create(folder.path()).expect("made");
     assert!(first.is_writer() && !second.is_writer());
     let other = open(&second);
-    assert!(other.keeps(0, 0) && !other.keep(0, 1, &[2; 16]));
+    assert!(other.keeps(0, 0) && !other.put(0, 1, &[2; 16]));
     assert_eq!(read(&other, 0, 0, 16), vec![1; 16]);
-    assert!(cache.keep(0, 1, &[2; 16]), "the first still writes");
+    assert!(cache.put(0, 1, &[2; 16]), "the first still writes");
 }
 
 #[test]
 fn a_journal_of_another_model_is_started_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = FolderCache::create(folder.path()).expect("made");
-    assert!(open(&place).keep(0, 0, &[1; 16]));
+    assert!(open(&place).put(0, 0, &[1; 16]));
     let other = BlockCache::open(files(&place), HASH + 1, vec![100, 40], BLOCK, true);
     assert_eq!((other.kept_bytes(), other.failure()), (0, None));
     assert_eq!(open(&place).kept_bytes(), 0, "and the first one's is gone");
@@ -75,7 +81,7 @@ fn a_journal_of_any_content_is_good_enough() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(JOURNAL);
     let place = FolderCache::create(folder.path()).expect("made");
-    assert!(open(&place).keep(0, 0, &[1; 112]) && open(&place).keep(1, 2, &[1; 8]));
+    assert!(open(&place).put(0, 0, &[1; 112]) && open(&place).put(1, 2, &[1; 8]));
     let good = std::fs::read(&path).expect("reads");
     // Earlier versions held a second bit for each block behind the first ones.
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -97,7 +103,7 @@ fn a_journal_of_any_content_is_good_enough() {
         std::fs::write(&path, journal).expect("writes");
         let cache = open(&place);
         assert_eq!((cache.kept_bytes(), cache.failure()), (kept, None), "{what}");
-        assert!(cache.keep(1, 2, &[1; 8]), "{what}");
+        assert!(cache.put(1, 2, &[1; 8]), "{what}");
         assert!(open(&place).keeps(1, 2), "{what}: it goes on from there");
     }
 }
@@ -107,7 +113,7 @@ fn a_forgotten_block_stays_forgotten() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = FolderCache::create(folder.path()).expect("made");
     let cache = open(&place);
-    assert!(cache.keep(0, 0, &[1; 100]));
+    assert!(cache.put(0, 0, &[1; 100]));
     cache.forget(0, 1..3);
     cache.forget(0, 6..7);
     assert_eq!(cache.kept_bytes(), 64);
@@ -120,13 +126,13 @@ fn what_others_write_is_a_change_and_what_is_kept_is_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let place = FolderCache::create(folder.path()).expect("made");
     let cache = open(&place);
-    assert!(cache.keep(0, 0, &[1; 100]));
+    assert!(cache.put(0, 0, &[1; 100]));
     let before = cache.revision(0);
     std::thread::sleep(std::time::Duration::from_millis(12));
-    assert!(cache.keep(0, 0, &[1; 100]));
+    assert!(cache.put(0, 0, &[1; 100]));
     assert_eq!(cache.revision(0), before, "its own");
     std::fs::write(folder.path().join("a"), [2; 100]).expect("writes");
-    assert!(cache.keep(0, 0, &[1; 16]), "hides it from the file system, not from the cache");
+    assert!(cache.put(0, 0, &[1; 16]), "hides it from the file system, not from the cache");
     assert_ne!(cache.revision(0), before);
 }
 
@@ -142,7 +148,7 @@ fn files_are_opened_as_they_are_needed_and_not_all_at_once() {
     };
     let cache = open();
     for file in 0..300 {
-        assert!(cache.keep(file, 0, &[file as u8; 20]), "{file}: {:?}", cache.failure());
+        assert!(cache.put(file, 0, &[file as u8; 20]), "{file}: {:?}", cache.failure());
     }
     let cache = open();
     for file in (0..300).rev() {
@@ -197,7 +203,7 @@ fn a_full_disk_ends_the_writing_and_says_so() {
     for (writes, expected) in [(3, [true, false, false]), (2, [false; 3]), (0, [false; 3])] {
         let faulty = Faulty { inner: files(&place), writes_left: AtomicU64::new(writes) };
         let cache = BlockCache::open(Arc::new(faulty), HASH + writes, vec![100, 40], BLOCK, true);
-        let kept = [0, 1, 2].map(|block| cache.keep(0, block, &[1; 16]));
+        let kept = [0, 1, 2].map(|block| cache.put(0, block, &[1; 16]));
         assert_eq!(kept, expected, "{writes} writes");
         assert!(cache.failure().is_some_and(|why| why.contains("full")));
         assert_eq!(cache.keeps(0, 0), expected[0] || writes == 2, "{writes} writes");
