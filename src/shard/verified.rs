@@ -266,17 +266,18 @@ impl VerifiedReader {
 
     /// Reads blocks from the store, verifies and keeps them, and copies the range to `target`.
     async fn fetch(&self, file: u32, at: u64, target: &mut Window<'_>) -> Result<()> {
-        let entry = &self.manifest.files[file as usize];
-        if self.store.ignores_ranges() {
-            if let Some(cache) = &self.cache
-                && self.fetch_whole(file, cache, at, target).await?
-            {
-                return Ok(());
-            }
-            if entry.len_bytes > SCRATCH_BYTES {
-                return Err(self.without_ranges(file));
-            }
+        if self.fetch_blocks(file, at, target, false).await? || self.fetch_whole(file, at, target).await? {
+            return Ok(());
         }
+        if self.manifest.files[file as usize].len_bytes > SCRATCH_BYTES {
+            return Err(self.without_ranges(file));
+        }
+        self.fetch_blocks(file, at, target, true).await.map(|_| ())
+    }
+
+    /// The same; false where the host answers ranges with whole files, unless it `skips` what comes before.
+    async fn fetch_blocks(&self, file: u32, at: u64, target: &mut Window<'_>, skips: bool) -> Result<bool> {
+        let entry = &self.manifest.files[file as usize];
         let table = self.table(file).await?;
         let revision = self.revision(file)?;
         let around = blocks_around(at, target.len());
@@ -284,7 +285,12 @@ impl VerifiedReader {
         let end = (around.end * CHECKSUM_BLOCK).min(entry.len_bytes);
         let mut memory = self.spare();
         let scratch = memory.bytes((end - start) as usize).map_err(|error| Error::io(error, "scratch memory"))?;
-        self.store.read_at(&entry.name, start, scratch).await?;
+        if skips {
+            self.store.read_at(&entry.name, start, scratch).await?;
+        } else if !self.store.read_range(&entry.name, start, scratch).await? {
+            self.give_back(memory);
+            return Ok(false);
+        }
         if let Some(block) = first_mismatch(&table, first, scratch) {
             return Err(self.mismatch(file, block));
         }
@@ -298,7 +304,7 @@ impl VerifiedReader {
         let skip = (at - start) as usize;
         target.copy_from(&scratch[skip..skip + target.len()]);
         self.give_back(memory);
-        Ok(())
+        Ok(true)
     }
 
     /// Every part of a file would cost all that comes before it.
@@ -313,7 +319,8 @@ impl VerifiedReader {
 
     /// Reads a file once from its start to its end and keeps it, for hosts that know no ranges, and then fills `target` from
     /// what was kept; false where that does not lie here.
-    async fn fetch_whole(&self, file: u32, cache: &BlockCache, at: u64, target: &mut Window<'_>) -> Result<bool> {
+    async fn fetch_whole(&self, file: u32, at: u64, target: &mut Window<'_>) -> Result<bool> {
+        let Some(cache) = &self.cache else { return Ok(false) };
         let _turn = self.whole_files.lock().await;
         let around = blocks_around(at, target.len());
         let all_here = || {

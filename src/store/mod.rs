@@ -138,6 +138,12 @@ pub trait Store: MaybeSend {
         false
     }
 
+    /// As [`Store::read_at`], but false, with anything in the buffer, where [`Store::ignores_ranges`] holds or turns out to:
+    /// nothing is then read that goes to waste.
+    fn read_range<'a>(&'a self, name: &'a str, offset_bytes: u64, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move { self.read_at(name, offset_bytes, buffer).await.map(|()| true) })
+    }
+
     /// Reads an object once from its start, as a stream, until `visit` has enough. Returns the bytes visited.
     fn read_through<'a>(&'a self, name: &'a str, _visit: &'a mut Visit<'a>) -> BoxFuture<'a, Result<u64>> {
         let error = Error::new(ErrorKind::Unsupported, "is read by ranges").file(self.describe(name));

@@ -219,8 +219,8 @@ fn a_cache_is_verified_without_its_host() {
     assert!(text.contains("damaged") && text.contains("the next run fetches it again"), "{text}");
 }
 
-#[test]
-fn a_host_without_ranges_is_refused_by_name_where_nothing_can_be_kept() {
+/// A model with large files.
+pub fn wide() -> MemoryStore {
     let sink = MemoryStore::new();
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1,
@@ -229,6 +229,12 @@ fn a_host_without_ranges_is_refused_by_name_where_nothing_can_be_kept() {
     let options = SynthOptions { name: "wide".into(), weights: Weights::Original, max_file_bytes: None, seed: 1 };
     let spec = plan::model_spec(&config).expect("a plan");
     block_on(synth(&config, &spec, &sink, &options, &mut |_| std::ops::ControlFlow::Continue(()))).expect("written");
+    sink
+}
+
+#[test]
+fn a_host_without_ranges_is_refused_by_name_where_nothing_can_be_kept() {
+    let sink = wide();
     let names = block_on(sink.list()).expect("listed");
     let files = names.into_iter().map(|name| (name.clone(), sink.get(&name).expect("there")));
     let server = Server::new(files);

@@ -6,6 +6,7 @@ mod common;
 mod healing;
 mod hub;
 mod hub_server;
+mod rangeless;
 mod server;
 mod sources;
 

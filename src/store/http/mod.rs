@@ -4,7 +4,7 @@
 //! What the bytes are is the affair of the checksums above.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_lock::Semaphore;
 
@@ -20,6 +20,7 @@ mod answer;
 mod hub;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
+mod ranges;
 mod retry;
 #[cfg(target_arch = "wasm32")]
 mod web;
@@ -33,6 +34,7 @@ use address::Address;
 use answer::{Body, Head, Trouble, judge, past_the_end};
 #[cfg(not(target_arch = "wasm32"))]
 pub use hub::{HubRepo, HubStore, HubToken};
+use ranges::{First, Ranges};
 use retry::{Attempts, Pace};
 
 /// Seconds for which a host that was given up is not asked again.
@@ -99,7 +101,7 @@ pub struct HttpStore {
     options: HttpOptions,
     client: host::Client,
     places: Semaphore,
-    ignores_ranges: AtomicBool,
+    ranges: Ranges,
     bytes_received: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
@@ -167,7 +169,7 @@ impl HttpStore {
             client,
             places: Semaphore::new(options.concurrent),
             options,
-            ignores_ranges: AtomicBool::new(false),
+            ranges: Ranges::default(),
             bytes_received: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             retries: AtomicU64::new(0),
@@ -183,7 +185,7 @@ impl HttpStore {
     /// Whether the host was seen to answer a range request with the whole file. Each read then costs a download of
     /// everything before it: [`HttpStore::read_through`] once is cheaper.
     pub fn ignores_ranges(&self) -> bool {
-        self.ignores_ranges.load(Ordering::Relaxed)
+        self.ranges.are_ignored()
     }
 
     /// What the store has done so far.
@@ -271,7 +273,7 @@ impl HttpStore {
             Body::Whole => *at,
         };
         if skip > 0 {
-            self.ignores_ranges.store(true, Ordering::Relaxed);
+            self.ranges.saw(Body::Whole);
         }
         while let Some(chunk) = self.next_chunk(&mut response, &mut pace).await? {
             let skipped = skip.min(chunk.len() as u64);
@@ -289,32 +291,51 @@ impl HttpStore {
         Ok(response.head)
     }
 
-    /// Fills a buffer, with as many requests as it takes.
-    async fn fill(&self, url: &str, wanted: Range<u64>, buffer: &mut [u8]) -> Result<()> {
+    async fn read(&self, name: &str, offset_bytes: u64, buffer: &mut [u8], skips: bool) -> Result<bool> {
+        let url = self.address.of(name)?;
+        if buffer.is_empty() {
+            return Ok(true);
+        }
+        let Some(end) = offset_bytes.checked_add(buffer.len() as u64) else {
+            return Err(self.place(past_the_end(&(offset_bytes..u64::MAX)), name));
+        };
+        self.fill(&url, offset_bytes..end, buffer, skips).await.map_err(|error| self.place(error, name))
+    }
+
+    /// Fills a buffer, with as many requests as it takes. Without `skips`, false where the host answers ranges with whole
+    /// files, of which then nothing is read.
+    async fn fill(&self, url: &str, wanted: Range<u64>, buffer: &mut [u8], skips: bool) -> Result<bool> {
         let mut attempts = Attempts::new(&self.options);
         let mut filled = 0;
+        let mut first = self.ranges.first().await;
         while filled < buffer.len() {
+            if !skips && self.ignores_ranges() {
+                return Ok(false);
+            }
             let rest = wanted.start + filled as u64..wanted.end;
             let mut got = 0;
-            let outcome = self.fill_once(url, rest, &mut buffer[filled..], &mut got).await;
+            let outcome = self.fill_once(url, rest, &mut buffer[filled..], &mut got, &mut first, skips).await;
             filled += got;
             attempts.progress(got as u64);
             // An answer that is short and says so is no lie, but a server that hands out a byte a request must not win.
             let trouble = outcome.err().unwrap_or_else(|| Trouble::passing("the answer is shorter than asked"));
-            if filled < buffer.len() {
+            if filled < buffer.len() && (skips || !self.ignores_ranges()) {
                 self.again(&mut attempts, trouble).await?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// One request for a range. `got` is what of it has arrived, whether or not the request then failed.
+    /// One request for a range. `got` is what of it has arrived, whether or not the request then failed. `first` is let go of
+    /// when it is known what the host does with ranges.
     async fn fill_once(
         &self,
         url: &str,
         wanted: Range<u64>,
         buffer: &mut [u8],
         got: &mut usize,
+        first: &mut First<'_>,
+        skips: bool,
     ) -> Result<(), Trouble> {
         let _place = self.places.acquire().await;
         self.check_given_up().map_err(Trouble::Final)?;
@@ -328,8 +349,12 @@ impl HttpStore {
             Body::Whole => wanted.start,
         };
         let exactly = wanted.start == 0 && response.head.content_length == Some(buffer.len() as u64);
-        if body == Body::Whole && !exactly {
-            self.ignores_ranges.store(true, Ordering::Relaxed);
+        if body == Body::Range || !exactly {
+            self.ranges.saw(body);
+            *first = None;
+            if body == Body::Whole && !skips {
+                return Ok(());
+            }
         }
         while let Some(chunk) = self.next_chunk(&mut response, &mut pace).await? {
             let skipped = skip.min(chunk.len() as u64);
@@ -423,16 +448,11 @@ impl Store for HttpStore {
     }
 
     fn read_at<'a>(&'a self, name: &'a str, offset_bytes: u64, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let url = self.address.of(name)?;
-            if buffer.is_empty() {
-                return Ok(());
-            }
-            let Some(end) = offset_bytes.checked_add(buffer.len() as u64) else {
-                return Err(self.place(past_the_end(&(offset_bytes..u64::MAX)), name));
-            };
-            self.fill(&url, offset_bytes..end, buffer).await.map_err(|error| self.place(error, name))
-        })
+        Box::pin(async move { self.read(name, offset_bytes, buffer, true).await.map(|_| ()) })
+    }
+
+    fn read_range<'a>(&'a self, name: &'a str, offset_bytes: u64, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.read(name, offset_bytes, buffer, false))
     }
 
     fn read_small<'a>(&'a self, name: &'a str, most_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>>> {

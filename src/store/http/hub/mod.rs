@@ -261,16 +261,18 @@ impl Store for HubStore {
                 let wanted = offset_bytes..end.unwrap_or(u64::MAX);
                 return Err(past_the_end(&wanted).file(self.describe(name)));
             }
-            if self.http.ignores_ranges() && !buffer.is_empty() {
-                return self.spool.read(&self.http, (name, len_bytes), offset_bytes, buffer).await;
+            let filled = match self.http.ignores_ranges() {
+                true => 0,
+                false => self.runs.fill(&self.http, name, offset_bytes, buffer).await,
+            };
+            let (offset_bytes, buffer) = (offset_bytes + filled as u64, &mut buffer[filled..]);
+            if self.http.read_range(name, offset_bytes, buffer).await? {
+                return Ok(());
             }
-            let filled = self.runs.fill(&self.http, name, offset_bytes, buffer).await;
-            // A host may have shown only now that it knows no ranges.
-            if self.http.ignores_ranges() && filled < buffer.len() {
-                let offset_bytes = offset_bytes + filled as u64;
-                return self.spool.read(&self.http, (name, len_bytes), offset_bytes, &mut buffer[filled..]).await;
+            if self.spool.is_header(name, offset_bytes + buffer.len() as u64).await {
+                return self.http.read_at(name, offset_bytes, buffer).await;
             }
-            self.http.read_at(name, offset_bytes + filled as u64, &mut buffer[filled..]).await
+            self.spool.read(&self.http, (name, len_bytes), offset_bytes, buffer).await
         })
     }
 

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use super::super::answer::{Body, judge};
@@ -72,11 +71,14 @@ impl Runs {
         let range = wanted.start..range.end;
         let url = http.address.of(name).ok()?;
         let ask = Ask { url: &url, range: Some(format!("bytes={}-{}", range.start, range.end - 1)), fresh: false };
+        let first = http.ranges.first().await;
+        if http.ignores_ranges() {
+            return None;
+        }
         let response = http.send(&ask).await.ok()?;
         let body = judge(&response.head, Some(&range)).ok()?;
-        if body == Body::Whole {
-            http.ignores_ranges.store(true, Ordering::Relaxed);
-        }
+        http.ranges.saw(body);
+        drop(first);
         (body == Body::Range).then(|| Run { name: name.to_owned(), range, response, rest: Vec::new() })
     }
 }

@@ -14,6 +14,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Files that are kept at once: a split goes from one to the next, and back for what lies at their borders.
 const MOST_FILES: usize = 3;
+/// Bytes of a file, those before them included, that are read without fetching it whole: its header. A checkpoint's headers are
+/// read before anything else, and its files do not stay until their turn comes.
+const HEADER_BYTES: u64 = 256 << 10;
 /// Times that one file is fetched.
 const MOST_FETCHES: u32 = 2;
 
@@ -25,9 +28,25 @@ struct State {
     /// The one that was fetched last at the back.
     files: VecDeque<(String, Arc<Temporary>)>,
     fetches: HashMap<String, u32>,
+    /// What was read of files without fetching them whole.
+    headers: HashMap<String, u64>,
 }
 
 impl Spool {
+    /// Whether a read that ends at `end_bytes` of an object is one of its header, which is better read from the host.
+    pub(super) async fn is_header(&self, name: &str, end_bytes: u64) -> bool {
+        let mut state = self.0.lock().await;
+        if state.file(name).is_some() {
+            return false;
+        }
+        let read = state.headers.entry(name.to_owned()).or_default();
+        let fits = read.saturating_add(end_bytes) <= HEADER_BYTES;
+        if fits {
+            *read += end_bytes;
+        }
+        fits
+    }
+
     /// Fills a buffer from an object of `len_bytes`, which is fetched whole unless it lies here.
     pub(super) async fn read(
         &self,
@@ -37,8 +56,7 @@ impl Spool {
         buffer: &mut [u8],
     ) -> Result<()> {
         let mut state = self.0.lock().await;
-        let known = state.files.iter().find(|(other, _)| other == name).map(|(_, file)| Arc::clone(file));
-        let file = match known {
+        let file = match state.file(name) {
             Some(file) => file,
             None => state.fetch(http, name, len_bytes).await?,
         };
@@ -48,6 +66,10 @@ impl Spool {
 }
 
 impl State {
+    fn file(&self, name: &str) -> Option<Arc<Temporary>> {
+        self.files.iter().find(|(other, _)| other == name).map(|(_, file)| Arc::clone(file))
+    }
+
     async fn fetch(&mut self, http: &HttpStore, name: &str, len_bytes: u64) -> Result<Arc<Temporary>> {
         let fetches = self.fetches.entry(name.to_owned()).or_default();
         *fetches += 1;
