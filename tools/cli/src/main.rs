@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod chat;
 mod devices;
+mod fetching;
 mod inspect;
 mod model;
 mod prompts;

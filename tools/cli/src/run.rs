@@ -9,6 +9,7 @@ use serde_json::json;
 use tilestream::{Error, ErrorKind, Message, ModelText, Piece, Result, StopReason};
 
 use crate::args::{GenerationArgs, RunArgs, ShowReasoning};
+use crate::fetching::Fetching;
 use crate::model::{self, Stopwatch};
 use crate::prompts;
 
@@ -34,6 +35,7 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let context = u32::try_from(prompt.len()).unwrap_or(u32::MAX).saturating_add(args.generation.max_tokens);
     let load = model::load_options(&args.model, Some(context));
     load.check_length(files.spec(), prompt_tokens, 1)?;
+    let mut fetching = Fetching::show(&files);
     let mut watch = Stopwatch::start();
     let mut model = model::load(files, &load, stop).await?;
     let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
@@ -47,6 +49,7 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::Cancelled => break true,
             Err(error) => return Err(error),
         };
+        drop(fetching.take());
         if let Some(id) = piece.id {
             watch.token();
             ids.push(id);

@@ -7,6 +7,7 @@ use serde_json::json;
 use tilestream::{Error, ErrorKind, Result};
 
 use crate::args::ScoreArgs;
+use crate::fetching::Fetching;
 use crate::model;
 use crate::run::show;
 
@@ -33,6 +34,7 @@ pub fn score(args: &ScoreArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         while options.sequences > 1 && files.smallest_budget(&options, false)? > options.budget_bytes {
             options.sequences /= 2;
         }
+        let fetching = Fetching::show(&files);
         let mut model = model::load(files, &options, stop).await?;
         let (mut nll, mut last) = (0.0_f64, Vec::new());
         let visit = |position: usize, logits: &[f32]| {
@@ -43,6 +45,7 @@ pub fn score(args: &ScoreArgs, stop: &Arc<AtomicBool>) -> Result<()> {
             Ok(())
         };
         model.score(&ids, visit).await?;
+        drop(fetching);
         let predicted = ids.len() - 1;
         let mean = if predicted > 0 { Some(nll / predicted as f64) } else { None };
         let mut order: Vec<usize> = (0..last.len()).collect();

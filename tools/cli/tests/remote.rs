@@ -6,6 +6,12 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "../../../tests/http/server.rs"]
+#[allow(dead_code, reason = "the store's own tests use the rest")]
+mod server;
+
+use server::{Act, Server};
+
 struct Site {
     folder: tempfile::TempDir,
     process: Child,
@@ -116,6 +122,30 @@ fn a_cache_that_was_damaged_is_verified_and_heals() {
     site.process.kill().expect("is killed");
     site.process.wait().expect("ends");
     assert_eq!(site.ids(&address, &[]), expected, "healed");
+}
+
+#[test]
+fn what_is_fetched_slowly_shows_its_rate_and_the_time_left() {
+    let site = Site::new();
+    let read = |file: std::io::Result<std::fs::DirEntry>| {
+        let path = file.expect("readable").path();
+        (path.file_name().expect("named").to_string_lossy().into_owned(), std::fs::read(&path).expect("reads"))
+    };
+    let server = Server::new(std::fs::read_dir(site.local()).expect("lists").map(read));
+    // Ten seconds, say: a line comes every five.
+    server.usually(Act::Trickle(250));
+    let told = || {
+        let output = site.run(&server.url(), &[]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        (serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["ids"].clone(), text)
+    };
+    let (ids, text) = told();
+    assert_eq!(ids, site.ids(site.local().to_str().expect("UTF-8"), &[]));
+    let line = text.lines().find(|line| line.starts_with("fetching: ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains(" %, ") && line.contains("/s, ") && line.contains(" left, Q4_K"), "{line}");
+    let (again, text) = told();
+    assert!(again == ids && !text.contains("fetching: "), "{text}");
 }
 
 #[test]

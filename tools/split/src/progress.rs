@@ -21,6 +21,8 @@ pub struct Reporter {
     stop: Arc<AtomicBool>,
     bar: Option<ProgressBar>,
     start: Instant,
+    /// What was done when this began: it took no time.
+    before_bytes: Option<u64>,
     last_line: Instant,
 }
 
@@ -33,20 +35,25 @@ impl Reporter {
             ProgressBar::no_length().with_style(style.progress_chars("=> ")).with_prefix(verb)
         });
         let now = Instant::now();
-        Self { verb, stop, bar, start: now, last_line: now }
+        Self { verb, stop, bar, start: now, before_bytes: None, last_line: now }
     }
 
     /// Takes the news; to be called by the work.
     pub fn update(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
+        let is_first = self.before_bytes.is_none();
+        let before_bytes = *self.before_bytes.get_or_insert(progress.done_bytes);
         if let Some(bar) = &self.bar {
             bar.set_length(progress.total_bytes);
             bar.set_position(progress.done_bytes);
+            if is_first {
+                bar.reset_eta();
+            }
             if bar.message() != progress.file {
                 bar.set_message(progress.file.to_owned());
             }
         } else if self.last_line.elapsed() >= BETWEEN_LINES {
             self.last_line = Instant::now();
-            eprintln!("{}", line(self.verb, progress, self.start.elapsed()));
+            eprintln!("{}", line(self.verb, progress, before_bytes, self.start.elapsed()));
         }
         if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -60,15 +67,17 @@ impl Drop for Reporter {
     }
 }
 
-fn line(verb: &str, progress: Progress<'_>, elapsed: Duration) -> String {
+/// `before_bytes` were done before the time began.
+fn line(verb: &str, progress: Progress<'_>, before_bytes: u64, elapsed: Duration) -> String {
     let Progress { done_bytes, total_bytes, file } = progress;
     let percent = done_bytes as f64 / total_bytes.max(1) as f64 * 100.0;
-    let speed = (done_bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+    let now_bytes = done_bytes.saturating_sub(before_bytes);
+    let speed = (now_bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     let (done, total, speed) = (show_size(done_bytes), show_size(total_bytes), show_size(speed));
-    let left = match done_bytes {
+    let left = match now_bytes {
         0 => String::new(),
-        done => {
-            let seconds = total_bytes.saturating_sub(done) as f64 / done as f64 * elapsed.as_secs_f64();
+        now_bytes => {
+            let seconds = total_bytes.saturating_sub(done_bytes) as f64 / now_bytes as f64 * elapsed.as_secs_f64();
             format!(", {} left", HumanDuration(Duration::from_secs(seconds as u64)))
         }
     };
@@ -83,11 +92,15 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_and_how_fast() {
-        assert_eq!(
-            line("splitting", HALF, Duration::from_secs(2)),
-            "splitting: 50 %, 1.0 MiB of 2.0 MiB, 512.0 KiB/s, 2 seconds left, f"
-        );
-        line("splitting", Progress { total_bytes: 0, ..HALF }, Duration::ZERO);
+        for (before_bytes, says) in [
+            (0, "1.0 MiB of 2.0 MiB, 512.0 KiB/s, 2 seconds left, f"),
+            (512 << 10, "1.0 MiB of 2.0 MiB, 256.0 KiB/s, 4 seconds left, f"),
+            (1 << 20, "1.0 MiB of 2.0 MiB, 0 B/s, f"),
+        ] {
+            let line = line("splitting", HALF, before_bytes, Duration::from_secs(2));
+            assert_eq!(line, format!("splitting: 50 %, {says}"));
+        }
+        line("splitting", Progress { total_bytes: 0, ..HALF }, 0, Duration::ZERO);
     }
 
     #[test]

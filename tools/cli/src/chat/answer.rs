@@ -3,6 +3,7 @@
 use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, Message, Result};
 
 use crate::args::ShowReasoning;
+use crate::fetching::Fetching;
 use crate::model::Stopwatch;
 use crate::run::{Shown, cut, show};
 
@@ -30,12 +31,15 @@ pub async fn answer(
     let mut message = Message::assistant("");
     let (mut reasoning, mut shown) = (String::new(), Shown::new(show_reasoning));
     let (mut failed, mut note) = (None, None);
+    let mut fetching = Fetching::show(model.files());
     let mut generation = match model.generate(prompt, options) {
         Ok(generation) => generation,
         Err(error) => return Ok(Answer { message, failed: Some(error) }),
     };
     loop {
-        let piece = match generation.next().await {
+        let next = generation.next().await;
+        drop(fetching.take());
+        let piece = match next {
             Ok(Some(piece)) => piece,
             Ok(None) => break,
             Err(error) => {

@@ -19,6 +19,7 @@ use tilestream::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::args::RunArgs;
+use crate::fetching::Fetching;
 use crate::model::{self, Stopwatch};
 use input::{Entry, Input, Next, READ_AHEAD};
 use line::Defaults;
@@ -133,6 +134,7 @@ impl Session {
             return Ok(());
         }
         let load = load_options(args, &files, first.iter().map(|(_, request)| request), ended)?;
+        let mut fetching = Fetching::show(&files);
         let mut watch = Stopwatch::start();
         let mut model = model::load(files, &load, stop).await?;
         let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
@@ -151,6 +153,7 @@ impl Session {
                 }
             }
             let Some(piece) = generation.next().await? else { break };
+            drop(fetching.take());
             if piece.id.is_some() {
                 watch.token();
             }
