@@ -28,6 +28,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use generate::{GenerateOptions, Generation, Piece, Request};
 pub use model_files::{ModelFiles, ModelText};
 pub use reads::Reads;
-pub use text::{Message, SamplerOptions, StopReason};
+pub use text::{Content, ContentPart, Message, SamplerOptions, StopReason};
 pub use trace::Trace;
 pub use watch::StreamWatch;

@@ -13,7 +13,7 @@ use crate::model::CancelToken;
 use crate::shard::CHECKSUM_BLOCK;
 use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
 use crate::store::{HttpStore, PickedFiles, Store};
-use crate::text::{Message, SamplerOptions, StopReason};
+use crate::text::{Content, Message, SamplerOptions, StopReason};
 use crate::{AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Result, StreamWatch};
 
 /// How to load, as the package's `LoadOptions` say it.
@@ -70,7 +70,7 @@ enum Prompt {
 #[derive(Deserialize)]
 struct Turn {
     role: String,
-    content: String,
+    content: Content,
     reasoning: Option<String>,
 }
 

@@ -7,6 +7,7 @@
 
 mod added_tokens;
 mod chat;
+mod content;
 mod ends;
 mod gguf_tokenizer;
 mod normalizers;
@@ -22,6 +23,7 @@ mod tokenizer_files;
 mod tokenizer_parts;
 
 pub use chat::{ChatTemplate, Date, Message, RenderOptions};
+pub use content::{Content, ContentPart};
 pub use ends::join_ends;
 pub use gguf_tokenizer::tokenizer_json;
 pub use reasoning::{Parts, Reasoning, ReasoningFormat};

@@ -75,20 +75,20 @@ export const checkLoad = <T extends object>(options: T): T => checked(options, L
 export const checkGenerate = <T extends object>(options: T): T => checked(options, GENERATE, "the options of generate");
 export const checkCompletion = <T extends object>(request: T): T => checked(request, COMPLETION, "the options of create");
 
-function partText(part: ContentPart, where: string): string {
-  if (part?.type === "text" && typeof part.text === "string") return part.text;
+function checkPart(part: ContentPart, where: string) {
+  if (part?.type === "text" && typeof part.text === "string") return;
   throw wrong(`${where} is ${part?.type === "text" ? "text without a text" : `of the type ${shown(part?.type)}`}; only { type: "text", text } is understood`);
 }
 
-/** Messages whose contents are strings. */
-export function plainMessages(messages: Message[]): Message[] {
-  return messages.map((message, index) => {
+/** Throws where a message has no role, or a content that is neither a string nor parts that are texts. */
+export function checkMessages(messages: Message[]) {
+  messages.forEach((message, index) => {
     const where = `messages[${index}]`;
     if (typeof message?.role !== "string") throw wrong(`${where} has no role`);
     const { content } = message;
-    if (typeof content === "string") return message;
+    if (typeof content === "string") return;
     if (!Array.isArray(content)) throw wrong(`the content of ${where} must be a string or an array of parts, not ${shown(content)}`);
-    return { ...message, content: content.map((part, at) => partText(part, `${where}.content[${at}]`)).join("") };
+    content.forEach((part, at) => checkPart(part, `${where}.content[${at}]`));
   });
 }
 

@@ -1,6 +1,6 @@
 /** Language models larger than GPU memory, streamed tile by tile in a browser tab. */
 
-import { checkGenerate, checkLoad, folderAddress, plainMessages } from "./check.js";
+import { checkGenerate, checkLoad, checkMessages, folderAddress } from "./check.js";
 import { Client, stopped } from "./client.js";
 import { Completions } from "./completions.js";
 import type { Description, Prompt, Source } from "./protocol.js";
@@ -46,7 +46,7 @@ class Model {
    */
   async *generate(prompt: Message[] | string | { ids: number[] }, options: GenerateOptions = {}): AsyncGenerator<Piece, void, void> {
     const { signal, ...plain } = checkGenerate(options);
-    const asked = Array.isArray(prompt) ? plainMessages(prompt) : prompt;
+    if (Array.isArray(prompt)) checkMessages(prompt);
     if (signal?.aborted) throw stopped();
     const pieces: Piece[] = [];
     const leave = new AbortController();
@@ -54,7 +54,7 @@ class Model {
     let ended = false;
     const both = signal ? AbortSignal.any([signal, leave.signal]) : leave.signal;
     const answer = this.#client
-      .ask("generate", { prompt: asked as Prompt, options: plain }, both, (piece) => {
+      .ask("generate", { prompt: prompt as Prompt, options: plain }, both, (piece) => {
         pieces.push(piece);
         wake();
       })

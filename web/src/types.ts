@@ -39,6 +39,7 @@ export interface ContentPart {
 
 export interface Message {
   role: "system" | "user" | "assistant";
+  /** The chat template gets it in the shape that it reads: where that is a text, parts are joined. */
   content: string | ContentPart[];
   /** What an assistant thought before its answer, as `Piece.reasoning` told it. */
   reasoning?: string;

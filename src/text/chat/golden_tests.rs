@@ -129,7 +129,8 @@ fn published_templates_are_rendered_as_by_transformers() {
         let source = source::translated(golden["templates"][name].as_str().unwrap()).unwrap();
         let in_parts = case["shape"] == "parts";
         let shape = if in_parts { shape::Shape::Parts } else { shape::Shape::Text };
-        let message = |m: &Json| json!({ "role": m["role"], "content": shape.of(m["content"].as_str().unwrap()) });
+        let message =
+            |m: &Json| json!({ "role": m["role"], "content": shape.of(&m["content"].as_str().unwrap().into()) });
         let messages: Vec<Json> = case["messages"].as_array().unwrap().iter().map(message).collect();
         let root = json!({
             "messages": messages, "bos_token": "<s>", "eos_token": "</s>", "tools": null, "documents": null,

@@ -22,6 +22,7 @@ use serde_json::{Map, Value as Json, json};
 use sandbox::Deadline;
 use shape::Shapes;
 
+use super::content::Content;
 use super::stop::token_text;
 use crate::{Error, ErrorKind, Result};
 
@@ -33,29 +34,29 @@ const TOKENS: [&str; 4] = ["bos_token", "eos_token", "unk_token", "pad_token"];
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    pub content: String,
+    pub content: Content,
     /// What the model thought before it answered, for templates that show it.
     pub reasoning: Option<String>,
 }
 
 impl Message {
     /// A turn of anybody's.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+    pub fn new(role: impl Into<String>, content: impl Into<Content>) -> Self {
         Self { role: role.into(), content: content.into(), reasoning: None }
     }
 
     /// A turn of the user's.
-    pub fn user(content: impl Into<String>) -> Self {
+    pub fn user(content: impl Into<Content>) -> Self {
         Self::new("user", content)
     }
 
     /// A turn of the model's.
-    pub fn assistant(content: impl Into<String>) -> Self {
+    pub fn assistant(content: impl Into<Content>) -> Self {
         Self::new("assistant", content)
     }
 
     /// What the model is told before the chat.
-    pub fn system(content: impl Into<String>) -> Self {
+    pub fn system(content: impl Into<Content>) -> Self {
         Self::new("system", content)
     }
 }

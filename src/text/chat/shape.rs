@@ -5,6 +5,8 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::text::{Content, ContentPart};
+
 /// Stands nowhere in a template. Letters only: it is no markup, and no method of texts changes it but those that change case.
 const WORD: &str = "Zqxjkvwprobe";
 
@@ -28,7 +30,7 @@ impl Shapes {
     pub(super) fn find(render: impl Fn(&Json) -> Option<String>) -> Self {
         // None: the template fails with both.
         let reads = |chat: &dyn Fn(Json) -> Json| {
-            let says = |shape: Shape| render(&chat(shape.of(WORD))).map(|text| is_said(&text));
+            let says = |shape: Shape| render(&chat(shape.of(&WORD.into()))).map(|text| is_said(&text));
             // What takes both gets a text, as from transformers' users.
             match says(Shape::Text) {
                 Some(true) => Some(Shape::Text),
@@ -42,7 +44,7 @@ impl Shapes {
         let Some(user) = reads(&|word| json!([message("user", word)])) else {
             return Self { system: Shape::Text, user: Shape::Text, assistant: Shape::Text };
         };
-        let other = |text| message("user", user.of(text));
+        let other = |text: &str| message("user", user.of(&text.into()));
         let system = reads(&|word| json!([message("system", word), other("a")])).unwrap_or(Shape::Text);
         let assistant =
             reads(&|word| json!([other("a"), message("assistant", word), other("b")])).unwrap_or(Shape::Text);
@@ -60,10 +62,11 @@ impl Shapes {
 
 impl Shape {
     /// The `content` of a message.
-    pub(super) fn of(self, text: &str) -> Json {
-        match self {
-            Self::Text => json!(text),
-            Self::Parts => json!([{ "type": "text", "text": text }]),
+    pub(super) fn of(self, content: &Content) -> Json {
+        match (self, content) {
+            (Self::Text, content) => json!(content.text()),
+            (Self::Parts, Content::Text(text)) => json!([ContentPart::from(text.as_str())]),
+            (Self::Parts, Content::Parts(parts)) => json!(parts),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Templates read what a message says in one shape or the other.
 
 use super::*;
+use crate::text::ContentPart;
 
 fn prompt(source: &str, messages: &[Message]) -> Result<String> {
     let template = ChatTemplate::from_config(&json!({ "chat_template": source }))?.expect("there is a template");
@@ -97,6 +98,32 @@ fn a_template_gets_the_shape_that_it_reads() {
     for (name, source, expected) in table {
         let result = prompt(&source, &chat).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(result, expected, "{name}");
+    }
+}
+
+#[test]
+fn parts_of_a_message_reach_a_template_that_reads_parts() {
+    let each = "{% for p in m.content %}[{{ p.text }}]{% endfor %}";
+    let both = format!("{{% if m.content is string %}}{{{{ m.content }}}}{{% else %}}{each}{{% endif %}}");
+    let parts = |texts: &[&str]| Content::from(texts.iter().map(|text| ContentPart::from(*text)).collect::<Vec<_>>());
+    for (name, body, content, expected) in [
+        ("parts", each, parts(&["a", "b"]), "[a][b]"),
+        ("one part", each, parts(&["a"]), "[a]"),
+        ("no parts", each, parts(&[]), ""),
+        ("a text", each, "ab".into(), "[ab]"),
+        ("parts for a text", "{{ m.content }}", parts(&["a ", "b"]), "a b"),
+        ("no parts for a text", "<{{ m.content }}>", parts(&[]), "<>"),
+        ("a text for a text", "{{ m.content }}", "ab".into(), "ab"),
+        ("parts for what takes both", &both, parts(&["a", "b"]), "ab"),
+    ] {
+        let source = format!("{{% for m in messages %}}{body}{{% endfor %}}");
+        for role in ["system", "user", "assistant"] {
+            let message = Message::new(role, content.clone());
+            let chat = if role == "user" { vec![message] } else { vec![message, Message::user("")] };
+            let result = prompt(&source, &chat).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let own = prompt(&source, &chat[1..]).unwrap_or_default();
+            assert_eq!(result.strip_suffix(&own), Some(expected), "{name} of the {role}");
+        }
     }
 }
 

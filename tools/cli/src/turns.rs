@@ -1,7 +1,7 @@
 //! Messages of a chat as JSON: the form of OpenAI's API, in which chats are kept and prompts are given.
 
 use serde::{Deserialize, Serialize};
-use tilestream::{Error, ErrorKind, Message, Result};
+use tilestream::{Content, Error, ErrorKind, Message, Result};
 
 /// Who may speak.
 const ROLES: [&str; 4] = ["system", "developer", "user", "assistant"];
@@ -17,26 +17,12 @@ pub struct Turn {
     reasoning_content: Option<String>,
 }
 
-/// A text, or a list of parts that are texts.
-#[derive(Deserialize, Serialize)]
-#[serde(untagged, expecting = "'content' must be a text, or a list of {\"type\": \"text\", \"text\": …}")]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Part {
-    Text { text: String },
-}
-
 impl Turn {
     /// A message as JSON.
     pub fn of(message: &Message) -> Self {
         Self {
             role: message.role.clone(),
-            content: Content::Text(message.content.clone()),
+            content: message.content.clone(),
             reasoning_content: message.reasoning.clone(),
         }
     }
@@ -44,20 +30,18 @@ impl Turn {
     /// # Errors
     /// [`ErrorKind::Argument`] for a role that no template knows.
     pub fn message(self) -> Result<Message> {
-        let text = match self.content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => parts.into_iter().map(|Part::Text { text }| text).collect(),
-        };
         if !ROLES.contains(&self.role.as_str()) {
             return Err(Error::new(ErrorKind::Argument, format!("a message has the role '{}'", self.role))
                 .remedy(format!("known are {}", ROLES.join(", "))));
         }
-        Ok(Message { reasoning: self.reasoning_content, ..Message::new(self.role, text) })
+        Ok(Message { reasoning: self.reasoning_content, ..Message::new(self.role, self.content) })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tilestream::ContentPart;
+
     use super::*;
 
     fn read(json: &str) -> Result<Message, String> {
@@ -68,13 +52,14 @@ mod tests {
     #[test]
     fn contents_are_texts_or_parts_and_what_is_unknown_is_named() {
         let hello = Message::user("hello");
-        assert_eq!(read(r#"{"role": "user", "content": "hello"}"#), Ok(hello.clone()));
+        assert_eq!(read(r#"{"role": "user", "content": "hello"}"#), Ok(hello));
         let parts = r#"[{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]"#;
+        let hello = Message::user(["hel", "lo"].map(ContentPart::from).to_vec());
         assert_eq!(read(&format!(r#"{{"role": "user", "content": {parts}}}"#)), Ok(hello));
         for (json, says) in [
             (r#"{"role": "tool", "content": "x"}"#, "'tool'"),
             (r#"{"role": "user", "content": 4}"#, "content"),
-            (r#"{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}"#, "content"),
+            (r#"{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}"#, "\"image_url\""),
             (r#"{"role": "user"}"#, "content"),
             (r#"{"role": "user", "content": "x", "nmae": "y"}"#, "nmae"),
         ] {
@@ -86,7 +71,8 @@ mod tests {
     #[test]
     fn a_message_is_read_as_it_was_written() {
         let thought = Message { reasoning: Some("hm".into()), ..Message::assistant("d") };
-        for message in [Message::system("a"), Message::user("b\n\"c\""), Message::assistant(""), thought] {
+        let parts = Message::user(["b", "c"].map(ContentPart::from).to_vec());
+        for message in [Message::system("a"), Message::user("b\n\"c\""), parts, Message::assistant(""), thought] {
             let json = serde_json::to_string(&Turn::of(&message)).expect("JSON");
             assert_eq!(read(&json), Ok(message));
         }

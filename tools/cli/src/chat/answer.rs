@@ -28,13 +28,12 @@ pub async fn answer(
     let (prompt_tokens, most) = (prompt.len(), options.max_tokens);
     let positions = model.positions();
     let mut watch = Stopwatch::start();
-    let mut message = Message::assistant("");
-    let (mut reasoning, mut shown) = (String::new(), Shown::new(show_reasoning));
+    let (mut text, mut reasoning, mut shown) = (String::new(), String::new(), Shown::new(show_reasoning));
     let (mut failed, mut note) = (None, None);
     let mut fetching = Fetching::show(model.files());
     let mut generation = match model.generate(prompt, options) {
         Ok(generation) => generation,
-        Err(error) => return Ok(Answer { message, failed: Some(error) }),
+        Err(error) => return Ok(Answer { message: Message::assistant(""), failed: Some(error) }),
     };
     loop {
         let next = generation.next().await;
@@ -52,12 +51,12 @@ pub async fn answer(
         }
         reasoning += &piece.reasoning;
         shown.piece(&piece)?;
-        message.content += &piece.text;
+        text += &piece.text;
         note = cut(piece.stop, most, positions);
     }
     let devices_lost = generation.devices_lost();
     drop(generation);
-    if failed.as_ref().is_none_or(|_| !message.content.is_empty()) {
+    if failed.as_ref().is_none_or(|_| !text.is_empty()) {
         show("\n")?;
     }
     if failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
@@ -72,6 +71,6 @@ pub async fn answer(
     if profile {
         watch.report(model, prompt_tokens).print();
     }
-    message.reasoning = (!reasoning.is_empty()).then_some(reasoning);
+    let message = Message { reasoning: (!reasoning.is_empty()).then_some(reasoning), ..Message::assistant(text) };
     Ok(Answer { message, failed })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tilestream::{Error, ErrorKind, Message, Result};
+use tilestream::{Content, Error, ErrorKind, Message, Result};
 
 use crate::model;
 use crate::turns::Turn;
@@ -11,7 +11,7 @@ use crate::turns::Turn;
 /// A message and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
-    pub asked: String,
+    pub asked: Content,
     pub answer: Message,
     /// Whether the answer came to its end.
     pub whole: bool,
@@ -20,24 +20,24 @@ pub struct Exchange {
 /// A conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
-    pub system: Option<String>,
+    pub system: Option<Content>,
     exchanges: Vec<Exchange>,
     /// The oldest ones, that the model does not see any more.
     left_out: usize,
     /// A message that got no answer.
-    pub unanswered: Option<String>,
+    pub unanswered: Option<Content>,
 }
 
 impl Conversation {
     /// A conversation in which nothing was said.
-    pub fn new(system: Option<String>) -> Self {
+    pub fn new(system: Option<Content>) -> Self {
         Self { system, ..Self::default() }
     }
 
     /// What the model sees, with the next message.
-    pub fn messages(&self, asked: &str) -> Vec<Message> {
+    pub fn messages(&self, asked: &Content) -> Vec<Message> {
         let mut messages = self.of(&self.exchanges[self.left_out..]);
-        messages.push(Message::user(asked));
+        messages.push(Message::user(asked.clone()));
         messages
     }
 
@@ -82,7 +82,7 @@ impl Conversation {
             return Err(error.remedy("give another name"));
         }
         let mut messages = self.of(&self.exchanges);
-        messages.extend(self.unanswered.iter().map(|text| Message::user(text.as_str())));
+        messages.extend(self.unanswered.iter().map(|asked| Message::user(asked.clone())));
         let turns: Vec<_> = messages.iter().map(Turn::of).collect();
         model::write_whole(path, |out| writeln!(out, "{:#}", json!({ "messages": turns })))
     }
@@ -123,9 +123,9 @@ impl Conversation {
     }
 
     fn of(&self, exchanges: &[Exchange]) -> Vec<Message> {
-        let mut messages: Vec<_> = self.system.iter().map(|text| Message::system(text.as_str())).collect();
+        let mut messages: Vec<_> = self.system.iter().map(|told| Message::system(told.clone())).collect();
         for exchange in exchanges {
-            messages.extend([Message::user(exchange.asked.as_str()), exchange.answer.clone()]);
+            messages.extend([Message::user(exchange.asked.clone()), exchange.answer.clone()]);
         }
         messages
     }
@@ -133,10 +133,12 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
+    use tilestream::ContentPart;
+
     use super::*;
 
     fn exchange(n: u32) -> Exchange {
-        Exchange { asked: format!("q{n}"), answer: Message::assistant(format!("a{n}")), whole: true }
+        Exchange { asked: format!("q{n}").into(), answer: Message::assistant(format!("a{n}")), whole: true }
     }
 
     fn conversation(count: u32) -> Conversation {
@@ -145,21 +147,21 @@ mod tests {
         conversation
     }
 
-    fn contents(messages: &[Message]) -> Vec<&str> {
-        messages.iter().map(|message| message.content.as_str()).collect()
+    fn contents(messages: &[Message]) -> Vec<String> {
+        messages.iter().map(|message| message.content.text().into_owned()).collect()
     }
 
     #[test]
     fn the_oldest_are_left_out_and_the_system_prompt_stays() {
         let mut talk = conversation(3);
-        assert_eq!(contents(&talk.messages("x")), ["s", "q1", "a1", "q2", "a2", "q3", "a3", "x"]);
+        assert_eq!(contents(&talk.messages(&"x".into())), ["s", "q1", "a1", "q2", "a2", "q3", "a3", "x"]);
         assert!(talk.leave_out_oldest() && talk.leave_out_oldest());
-        assert_eq!(contents(&talk.messages("x")), ["s", "q3", "a3", "x"]);
+        assert_eq!(contents(&talk.messages(&"x".into())), ["s", "q3", "a3", "x"]);
         assert!(talk.leave_out_oldest() && !talk.leave_out_oldest());
-        assert_eq!(contents(&talk.messages("x")), ["s", "x"]);
+        assert_eq!(contents(&talk.messages(&"x".into())), ["s", "x"]);
         assert_eq!((talk.pop(), talk.left_out()), (Some(exchange(3)), 2));
         talk.push(exchange(4));
-        assert_eq!(contents(&talk.messages("x")), ["s", "q4", "a4", "x"]);
+        assert_eq!(contents(&talk.messages(&"x".into())), ["s", "q4", "a4", "x"]);
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
             answer: Message { reasoning: Some("hm".into()), ..Message::assistant("\u{1f600}\n") },
             ..exchange(3)
         });
-        talk.unanswered = Some("and?".into());
+        talk.unanswered = Some(["and", "?"].map(ContentPart::from).to_vec().into());
         talk.save(&path).expect("saves");
         assert_eq!(Conversation::load(&path).expect("loads"), talk);
         talk.leave_out_oldest();
@@ -204,6 +206,6 @@ mod tests {
         }
         assert_eq!(Conversation::parse(&of(&[])).expect("empty"), Conversation::default());
         let open = Conversation::parse(&of(&[system, user, model, user])).expect("a conversation");
-        assert_eq!((open.system.as_deref(), open.unanswered.as_deref()), (Some("c"), Some("a")));
+        assert_eq!((open.system, open.unanswered), (Some("c".into()), Some("a".into())));
     }
 }

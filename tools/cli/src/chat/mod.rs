@@ -10,7 +10,7 @@ mod input;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, Message, Result};
+use tilestream::{AutoModel, Content, Error, ErrorKind, GenerateOptions, Message, Result};
 
 use crate::args::{ChatArgs, ShowReasoning, WhenFull};
 use crate::model;
@@ -38,7 +38,7 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let answering = Arc::new(AtomicBool::new(false));
     // The line editor installs a handler of its own when it is made, so this one comes after it.
     watch_interrupts(input.is_terminal(), &answering, stop);
-    let conversation = Conversation::new(args.generation.system.clone());
+    let conversation = Conversation::new(args.generation.system.clone().map(Content::from));
     let mut chat = Chat {
         model,
         options,
@@ -90,7 +90,7 @@ impl Chat {
     /// Does what was typed; false ends the chat.
     fn take(&mut self, typed: Typed) -> Result<bool> {
         match typed {
-            Typed::Message(text) => drop(self.ask(&text)?),
+            Typed::Message(text) => drop(self.ask(&text.into())?),
             Typed::Refused(why) => eprintln!("{why}"),
             Typed::Command(Command::Exit) => return Ok(false),
             Typed::Command(Command::Retry) => self.retry()?,
@@ -111,11 +111,11 @@ impl Chat {
             }
             Command::Undo => match self.conversation.unanswered.take().or_else(|| Some(self.conversation.pop()?.asked))
             {
-                Some(asked) => eprintln!("taken back: {}", beginning(&asked)),
+                Some(asked) => eprintln!("taken back: {}", beginning(&asked.text())),
                 None => eprintln!("there is nothing to take back"),
             },
             Command::System(None) => match &self.conversation.system {
-                Some(text) => eprintln!("{text}"),
+                Some(told) => eprintln!("{}", told.text()),
                 None => eprintln!("there is no system prompt"),
             },
             Command::System(Some(text)) => self.set_system(text)?,
@@ -134,8 +134,11 @@ impl Chat {
 
     /// Sets the system prompt, if the template takes it.
     fn set_system(&mut self, text: String) -> Result<()> {
-        let old = std::mem::replace(&mut self.conversation.system, Some(text).filter(|text| !text.is_empty()));
-        if let Err(error) = self.fit("") {
+        let old = std::mem::replace(
+            &mut self.conversation.system,
+            Some(text).filter(|text| !text.is_empty()).map(Content::from),
+        );
+        if let Err(error) = self.fit(&"".into()) {
             self.conversation.system = old;
             return Err(error);
         }
@@ -145,20 +148,21 @@ impl Chat {
 
     fn load(&mut self, loaded: Conversation) -> Result<()> {
         let old = std::mem::replace(&mut self.conversation, loaded);
-        if let Err(error) = self.fit("") {
+        if let Err(error) = self.fit(&"".into()) {
             self.conversation = old;
             return Err(error);
         }
         match (&self.conversation.unanswered, self.conversation.last()) {
-            (Some(asked), _) => eprintln!("loaded; /retry answers: {}", beginning(asked)),
-            (None, Some(last)) => eprintln!("loaded; the last answer was: {}", beginning(&last.answer.content)),
+            (Some(asked), _) => eprintln!("loaded; /retry answers: {}", beginning(&asked.text())),
+            (None, Some(last)) => eprintln!("loaded; the last answer was: {}", beginning(&last.answer.content.text())),
             (None, None) => eprintln!("loaded; nothing was said yet"),
         }
         Ok(())
     }
 
     fn tell_tokens(&self) -> Result<()> {
-        let (tokens, most) = (self.model.chat_prompt(&self.conversation.messages(""))?.len(), self.model.positions());
+        let (tokens, most) =
+            (self.model.chat_prompt(&self.conversation.messages(&"".into()))?.len(), self.model.positions());
         eprintln!("{tokens} of {most} tokens are taken, {} are left", (most as usize).saturating_sub(tokens));
         if self.conversation.left_out() > 0 {
             eprintln!("the {} oldest messages and their answers are left out", self.conversation.left_out());
@@ -189,7 +193,7 @@ impl Chat {
     }
 
     /// Answers a message, if that can be; otherwise it is kept for `/retry`, and the conversation is as it was.
-    fn ask(&mut self, asked: &str) -> Result<bool> {
+    fn ask(&mut self, asked: &Content) -> Result<bool> {
         let mut options = self.options.clone();
         options.sampler.seed = options.sampler.seed.wrapping_add(self.retries);
         let Answer { message, failed } = loop {
@@ -212,9 +216,9 @@ impl Chat {
         let stopped = failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled);
         let (whole, answered) = (failed.is_none(), failed.is_none() || !message.content.is_empty());
         if answered {
-            self.conversation.push(Exchange { asked: asked.to_owned(), answer: message, whole });
+            self.conversation.push(Exchange { asked: asked.clone(), answer: message, whole });
         } else {
-            self.conversation.unanswered = Some(asked.to_owned());
+            self.conversation.unanswered = Some(asked.clone());
         }
         if let Some(error) = failed.filter(|_| !stopped) {
             eprintln!("the answer failed: {error}");
@@ -224,7 +228,7 @@ impl Chat {
     }
 
     /// The prompt of the next message, with as much of the conversation as there is room for, or as it is.
-    fn fit(&mut self, asked: &str) -> Result<Vec<u32>> {
+    fn fit(&mut self, asked: &Content) -> Result<Vec<u32>> {
         let before = self.conversation.clone();
         let most = self.model.positions() as usize;
         let answer = match self.when_full {

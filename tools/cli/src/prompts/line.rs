@@ -167,6 +167,8 @@ fn key(ask: &Ask, options: &GenerateOptions, defaults: &Defaults) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tilestream::{Content, ContentPart};
+
     use super::*;
 
     fn defaults() -> Defaults {
@@ -202,6 +204,32 @@ mod tests {
         assert_eq!(ask(r#"{"messages": [{"role": "user", "content": "a"}]}"#), chat("be brief"));
         let own = r#"{"messages": [{"role": "system", "content": "own"}, {"role": "user", "content": "a"}]}"#;
         assert_eq!(ask(own), chat("own"));
+    }
+
+    #[test]
+    fn a_content_may_be_parts_that_are_texts() {
+        let ask = |content: &str| parse(&format!(r#"{{"messages": [{{"role": "user", "content": {content}}}]}}"#));
+        let chat = |content: Content| Ask::Chat(vec![Message::user(content)]);
+        let parts =
+            |texts: &[&str]| Content::from(texts.iter().map(|text| ContentPart::from(*text)).collect::<Vec<_>>());
+        for (content, expected) in [
+            (r#""a""#, "a".into()),
+            (r#"[{"type": "text", "text": "a"}]"#, parts(&["a"])),
+            (r#"[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]"#, parts(&["a", "b"])),
+            ("[]", parts(&[])),
+        ] {
+            assert_eq!(ask(content).expect(content).ask, chat(expected), "{content}");
+        }
+        for (content, says) in [
+            (r#"[{"type": "image_url", "image_url": {"url": "x"}}]"#, "\"image_url\""),
+            (r#"[{"type": "input_audio", "input_audio": {}}]"#, "\"input_audio\""),
+            (r#"[{"text": "a"}]"#, "without a type"),
+            (r#"["a"]"#, "must be a text, or a list"),
+            ("{}", "must be a text, or a list"),
+        ] {
+            let error = ask(content).expect_err(content).to_string();
+            assert!(error.contains(says) && error.contains("\"text\""), "{content}: {error}");
+        }
     }
 
     #[test]
