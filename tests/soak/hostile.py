@@ -229,7 +229,22 @@ TOKENIZERS = {
     **{f"nonsense {n}": nonsense for n in range(12)},
 }
 
+# A list that holds the same list in many places, in each of which the same list stands.
+WIDE = "(([u] * 9999) | map('default', (([u] * 9999) | map('default', [1] * 9999) | list)) | list)"
+
 TEMPLATES = [
+    "{{ (['x' * 100000] * 99999999) ~ 'x' }}",
+    "{% for m in [messages] recursive %}{{ loop([m + m]) }}{% endfor %}",
+    "{% for m in [messages] recursive %}{{ loop([[m, m]]) }}{% endfor %}",
+    "{% macro f(x, y=[x, x]) %}{{ f(y) }}{% endmacro %}{{ f([1]) }}",
+    "{% macro f(x) %}{% for y in [[x, x]] %}{{ f(y) }}{% endfor %}{% endmacro %}{{ f([1]) }}",
+    "{{ " + WIDE + " == " + WIDE + " }}",
+    "{{ " + WIDE + " | sort | upper }}",
+    "{{ " + WIDE + " | sum(start=[]) | join }}",
+    "{{ {'a': 1}[" + WIDE + "] }}",
+    "{{ ('a' * 10000000) | replace('', 'b' * 10000000) }}",
+    "{{ ('{0}' * 1000000).format('x' * 1000000) }}",
+    "{{ [1, 2] | map('replace', '', 'x' * 30000000) | list }}",
     "{{ 'a' * 1000000000 }}",
     "{{ 'a' * 20000000 * 50 }}",
     "{% for a in range(10**9) %}{% endfor %}",

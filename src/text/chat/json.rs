@@ -5,6 +5,7 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, State};
 
+use super::items::{Items, Shape};
 use super::sandbox::refused;
 use super::values::{Paper, float};
 
@@ -73,6 +74,9 @@ fn indentation(indent: Value) -> Result<String, Error> {
 fn write(paper: &mut Paper<'_, '_, '_>, style: &Style, value: &Value, depth: usize) -> Result<(), Error> {
     if depth > DEEPEST {
         return Err(refused("a value is nested too deeply"));
+    }
+    if Items::of(value).is_some_and(|items| !matches!(items.shape, Shape::List)) {
+        return Err(refused("a range, a generator or a view of a dict has no JSON: make it a list with |list"));
     }
     match value.kind() {
         ValueKind::Undefined => Err(refused("an undefined value has no JSON")),

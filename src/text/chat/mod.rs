@@ -4,13 +4,21 @@
 //! methods of Python's strings and dicts are there, and `tojson` is `json.dumps`. A template comes with a checkpoint and is not
 //! trusted: see [`sandbox`].
 
+mod args;
 mod builtins;
 mod date;
+mod expression;
+mod filters;
+mod formats;
+mod items;
 mod json;
+mod operators;
 mod python;
 mod sandbox;
 mod shape;
+mod sorting;
 mod source;
+mod tokens;
 mod values;
 
 pub use date::Date;

@@ -1,22 +1,32 @@
 //! Python's methods of texts, lists and dicts, beyond those that minijinja-contrib has or where they differ.
 
-use minijinja::formatting::FormatStyle;
 use minijinja::value::{Kwargs, Rest, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::builtins::formatted;
-use super::sandbox::refused;
-
-/// Wider than any text is padded.
-const WIDEST: usize = 10_000;
+use super::filters::replaced;
+use super::formats::{WIDEST, formatted};
+use super::items::{Items, Shape};
+use super::sandbox::{Bounds, refused};
 
 /// `value.name(*args)`.
-pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    name: &str,
+    args: &[Value],
+    bounds: Bounds,
+) -> Result<Value, Error> {
     let own = match (value.as_str(), value.kind()) {
         (Some(text), _) => text_method(state, text, name, args)?,
-        (None, ValueKind::Seq) => list_method(state, value, name, args)?,
-        (None, ValueKind::Map) if name == "copy" => Some(value.clone()),
+        (None, ValueKind::Seq) => list_method(state, value, name, args, bounds)?,
+        (None, ValueKind::Number) if name == "is_integer" => {
+            Some(Value::from(f64::try_from(value.clone())?.fract() == 0.0))
+        }
+        (None, ValueKind::Number) if name == "bit_length" && value.is_integer() => {
+            Some(Value::from(128 - i128::try_from(value.clone())?.unsigned_abs().leading_zeros()))
+        }
+        (None, ValueKind::Map) => dict_method(state, value, name, args)?,
         _ => None,
     };
     own.map_or_else(|| unknown_method_callback(state, value, name, args), Ok)
@@ -35,6 +45,10 @@ fn text_method(state: &State<'_, '_>, text: &str, name: &str, args: &[Value]) ->
             let (suffix,): (&str,) = from_args(args)?;
             Value::from(text.strip_suffix(suffix).unwrap_or(text))
         }
+        "replace" => {
+            let (old, new, count): (&str, &str, Option<i64>) = from_args(args)?;
+            Value::from(replaced(state, text, old, new, count)?)
+        }
         "startswith" | "endswith" | "count" | "find" | "rfind" | "index" | "rindex" => search(text, name, args)?,
         "ljust" | "rjust" | "center" | "zfill" => pad(text, name, args)?,
         "title" => Value::from(title(text)),
@@ -44,22 +58,53 @@ fn text_method(state: &State<'_, '_>, text: &str, name: &str, args: &[Value]) ->
         "istitle" => Value::from(text.chars().any(char::is_alphabetic) && title(text) == text),
         "isidentifier" => Value::from(is_identifier(text)),
         "expandtabs" => expand_tabs(text, args)?,
-        "format" => formatted(FormatStyle::StrFormat, text, args)?,
+        "format_map" => {
+            let (dict,): (&Value,) = from_args(args)?;
+            let names = dict.try_iter()?.map(|name| Ok((name.to_string(), dict.get_item(&name)?)));
+            formatted(state, text, &[names.collect::<Result<Kwargs, Error>>()?.into()])?
+        }
+        "format" => formatted(state, text, args)?,
         _ => return Ok(None),
     }))
 }
 
-fn list_method(state: &State<'_, '_>, list: &Value, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
-    match name {
-        "index" => {
-            let (what,): (&Value,) = from_args(args)?;
-            state.consume_fuel(list.len().unwrap_or(0) as u64)?;
-            let at = list.try_iter()?.position(|item| item == *what);
-            at.map(|at| Some(Value::from(at))).ok_or_else(|| refused("the value is not in the list"))
-        }
-        "copy" => Ok(Some(list.clone())),
-        _ => Ok(None),
+fn list_method(
+    state: &State<'_, '_>,
+    list: &Value,
+    name: &str,
+    args: &[Value],
+    bounds: Bounds,
+) -> Result<Option<Value>, Error> {
+    if name == "copy" {
+        return Ok(Some(list.clone()));
     }
+    if !matches!(name, "index" | "count") {
+        return Ok(None);
+    }
+    let (what,): (&Value,) = from_args(args)?;
+    let len = list.len().unwrap_or(0);
+    state.consume_fuel(len as u64)?;
+    if what.as_object().is_some() {
+        bounds.check(state, what, len)?;
+    }
+    let mut found = list.try_iter()?.enumerate().filter(|(_, item)| item == what).map(|(at, _)| at);
+    match name {
+        "count" => Ok(Some(Value::from(found.count()))),
+        _ => found.next().map(|at| Some(Value::from(at))).ok_or_else(|| refused("the value is not in the list")),
+    }
+}
+
+fn dict_method(state: &mut State<'_, '_>, dict: &Value, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    let shape = match name {
+        "copy" => return Ok(Some(dict.clone())),
+        "items" => "dict_items",
+        "keys" => "dict_keys",
+        "values" => "dict_values",
+        _ => return Ok(None),
+    };
+    let view = unknown_method_callback(state, dict, name, args)?;
+    state.consume_fuel(dict.len().unwrap_or(0) as u64 / 16)?;
+    Ok(Some(Items::value(Shape::View(shape), view.try_iter()?.collect())))
 }
 
 /// `str.split` and `str.rsplit`: at white space, or at a text.

@@ -13,7 +13,8 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 
 use super::date::Date;
-use super::values::Paper;
+use super::items::Items;
+use super::values::{Paper, escaped};
 use super::{builtins, python};
 use crate::platform::now_s;
 
@@ -25,6 +26,8 @@ const MOST_KEPT: usize = 10_000;
 const DEEPEST_KEPT: usize = 32;
 /// How many values one fuel measures.
 const MEASURED_BY_FUEL: usize = 16;
+/// How many bytes of a text one fuel pays for.
+const BYTES_BY_FUEL: u64 = 64;
 /// Frames of loops, blocks and calls.
 const DEEPEST_CALLS: usize = 100;
 /// Fuel of a chat without messages: 64 bytes of memory each at most, so 32 MiB.
@@ -104,28 +107,20 @@ pub(super) fn render(source: &str, root: Value, date: Date, limits: Limits) -> R
     env.set_fuel(Some(fuel.saturating_add(FUEL_PER_BYTE.saturating_mul(messages_bytes as u64))));
     env.set_formatter(move |out, state, value| {
         deadline.check()?;
-        if value.is_safe() || !matches!(state.auto_escape(), AutoEscape::None) {
-            return minijinja::escape_formatter(out, state, value);
-        }
         let mut paper = Paper::new(state);
         paper.push_str(value)?;
-        out.write_str(&paper.text).map_err(Error::from)
+        let is_plain = value.is_safe() || matches!(state.auto_escape(), AutoEscape::None);
+        out.write_str(&if is_plain { paper.text } else { escaped(&paper.text) }).map_err(Error::from)
     });
+    let bounds = Bounds { most_values: messages_bytes.saturating_add(MOST_KEPT), deadline };
     env.set_unknown_method_callback(move |state, value, name, args| {
         deadline.check()?;
-        python::method(state, value, name, args)
+        python::method(state, value, name, args, bounds)
     });
     env.add_function("strftime_now", move |format: &str| {
         date.format(format).ok_or_else(|| refused(format!("the date format {format:?} is not known")))
     });
-    let most_kept = messages_bytes.saturating_add(MOST_KEPT);
-    env.add_function(builtins::KEPT, move |state: &State, value: Value| {
-        deadline.check()?;
-        let mut left = most_kept;
-        measure(&value, 0, &mut left)?;
-        state.consume_fuel(((most_kept - left) / MEASURED_BY_FUEL) as u64)?;
-        Ok::<_, Error>(value)
-    });
+    builtins::add_to(&mut env, bounds);
     let most_bytes = messages_bytes.saturating_add(TEXT_BYTES);
     let mut text = Capped { text: Vec::new(), most_bytes };
     let template = env.template_from_named_str(NAME, source)?;
@@ -134,6 +129,39 @@ pub(super) fn render(source: &str, root: Value, date: Date, limits: Limits) -> R
         _ => error,
     })?;
     String::from_utf8(text.text).map_err(|_| refused("the text is no UTF-8"))
+}
+
+/// What a value may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    most_values: usize,
+    deadline: Deadline,
+}
+
+impl Bounds {
+    /// Measures a value that is kept or walked over.
+    pub(super) fn kept(self, state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+        self.check(state, &value, 1)?;
+        Ok(value)
+    }
+
+    /// Measures so many copies of a value.
+    pub(super) fn check(self, state: &State<'_, '_>, value: &Value, copies: usize) -> Result<(), Error> {
+        self.deadline.check()?;
+        let mut left = self.most_values;
+        measure(value, 0, &mut left)?;
+        let values = self.most_values - left;
+        if values.saturating_mul(copies) > self.most_values {
+            return Err(refused("a value holds too much"));
+        }
+        state.consume_fuel((values / MEASURED_BY_FUEL) as u64)
+    }
+}
+
+/// Whether there is fuel for a text of so many bytes. It is paid when it is there.
+pub(super) fn afford(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    let left = state.fuel_levels().map_or(u64::MAX, |(_, left)| left);
+    if bytes as u64 / BYTES_BY_FUEL > left { Err(Error::from(ErrorKind::OutOfFuel)) } else { Ok(()) }
 }
 
 /// Takes what a value holds from `left`.
@@ -146,6 +174,10 @@ fn measure(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     let bytes = value.as_str().map_or(0, str::len);
     *left =
         left.checked_sub(if depth > 0 { bytes / 16 } else { 0 }).ok_or_else(|| refused("a value holds too much"))?;
+    if let Some(items) = Items::of(value) {
+        // A generator must not be walked over.
+        return items.values.iter().try_for_each(|item| measure(item, depth + 1, left));
+    }
     match value.kind() {
         ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.try_for_each(|item| measure(&item, depth + 1, left)),
         ValueKind::Map => value.try_iter()?.try_for_each(|key| {
@@ -156,16 +188,14 @@ fn measure(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     }
 }
 
-/// With what transformers' environment has, as far as it depends on no chat.
+/// Sets minijinja up as transformers sets up Jinja, but for filters and functions.
 fn plain_environment() -> Environment<'static> {
-    let mut env = Environment::new();
+    // Without minijinja's filters: those that are used come one by one, and a page need not load the others.
+    let mut env = Environment::empty();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     env.set_syntax(syntax.expect("the delimiters are the usual ones"));
     env.set_auto_escape_callback(|_| AutoEscape::None);
     env.set_recursion_limit(DEEPEST_CALLS);
-    // The real one needs what a chat is allowed.
-    env.add_function(builtins::KEPT, |value: Value| value);
-    builtins::add_to(&mut env);
     env
 }
 

@@ -2,8 +2,9 @@
 
 use minijinja::Error;
 
-use super::builtins::{KEPT, PERCENT};
+use super::expression::Translator;
 use super::sandbox::refused;
+use super::tokens::{Kind, tokens};
 
 /// Published templates are ten times shorter.
 const LONGEST_BYTES: usize = 256 << 10;
@@ -13,68 +14,35 @@ const MOST_TOKENS: usize = 1000;
 const MOST_ELIFS: usize = 100;
 
 /// The template as minijinja takes it:
+/// - operators become filters (see [`super::expression`]), and what is kept goes through one that measures it;
 /// - `generation` blocks, which transformers adds to Jinja, only mark text for training. They become `with` blocks, whose
 ///   variables end with them too;
-/// - `'%s' % values` becomes a filter, where the format stands there;
-/// - `{% set x = value %}` shows the value to a function, which bounds what is kept;
+/// - the default of a macro's argument becomes a `set` at its beginning, where it may name the arguments before it;
 /// - a line end is `\n`, and the one behind `{% raw %}` stays.
 ///
 /// # Errors
-/// Where it is longer or more involved than the parser can take: an operator or an `elif` needs stack.
+/// Where an expression is none, or longer or more involved than the parser can take: an operator or an `elif` needs stack.
 pub(super) fn translated(source: &str) -> Result<String, Error> {
     if source.len() > LONGEST_BYTES {
         return Err(refused(format!("the template has {} bytes", source.len())));
     }
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
-    let mut result = String::with_capacity(source.len());
+    let mut result = String::with_capacity(source.len() * 2);
     let mut rest = source.as_str();
     let mut elifs = 0;
+    let macros = macros_with_defaults(&source);
     while let Some(at) = next_tag(rest) {
         let (before, tag) = rest.split_at(at);
         result.push_str(before);
-        let behind = match &tag[..2] {
-            "{#" => tag.find("#}").map_or("", |end| &tag[end + 2..]),
-            "{{" => behind_tag(tag, "}}"),
-            _ => behind_tag(tag, "%}"),
-        };
-        let name = if tag.starts_with("{%") { name(tag) } else { 0..0 };
-        elifs += usize::from(&tag[name.clone()] == "elif");
-        let line = || source[..source.len() - tag.len()].matches('\n').count() + 1;
-        if elifs > MOST_ELIFS || tokens(&tag[..tag.len() - behind.len()]) > MOST_TOKENS {
-            return Err(refused(format!("the template is too involved near line {}", line())));
+        if tag.starts_with("{#") {
+            rest = tag.find("#}").map_or("", |end| &tag[end + 2..]);
+            result.push_str(&tag[..tag.len() - rest.len()]);
+            continue;
         }
-        // The compiler panics at some imports, and there is nothing to import.
-        if ["import", "from", "include", "extends"].contains(&&tag[name.clone()]) {
-            return Err(refused(format!("there are no other templates, as line {} wants", line())));
-        }
-        match &tag[name.clone()] {
-            "raw" => {
-                result.push_str(&tag[..tag.len() - behind.len()]);
-                if behind.starts_with('\n') && !result.ends_with("-%}") {
-                    result.push('\n');
-                }
-                rest = behind_raw(behind);
-                result.push_str(&behind[..behind.len() - rest.len()]);
-                continue;
-            }
-            "set" if behind.len() < tag.len() => {
-                push_kept(&mut result, &tag[..tag.len() - behind.len()]);
-                rest = behind;
-                continue;
-            }
-            "generation" | "endgeneration" => {
-                let end = if tag[name.clone()].starts_with("end") { "endwith" } else { "with" };
-                result.extend([&tag[..name.start], end]);
-                rest = &tag[name.end..];
-                continue;
-            }
-            _ => {}
-        }
-        let tag = &tag[..tag.len() - behind.len()];
-        match tag.starts_with("{#") {
-            true => result.push_str(tag),
-            false => push_with_percent(&mut result, tag),
-        }
+        let behind = push_tag(&mut result, tag, &macros, &mut elifs).map_err(|error| {
+            let line = source[..source.len() - tag.len()].matches('\n').count() + 1;
+            refused(format!("{} in line {line}", error.detail().unwrap_or_default()))
+        })?;
         rest = behind;
     }
     result.push_str(rest);
@@ -86,146 +54,218 @@ fn next_tag(text: &str) -> Option<usize> {
     text.match_indices('{').map(|(at, _)| at).find(|at| matches!(text.as_bytes().get(at + 1), Some(b'%' | b'{' | b'#')))
 }
 
-/// About how many tokens a tag has: its words, texts and signs. A comment has none.
-fn tokens(tag: &str) -> usize {
-    let (mut count, mut at, mut in_word) = (0, 2, false);
-    while let Some(c) = tag.get(at..).and_then(|rest| rest.chars().next()).filter(|_| !tag.starts_with("{#")) {
-        let is_word = c.is_alphanumeric() || c == '_';
-        count += usize::from(!(c.is_whitespace() || is_word && in_word));
-        at += if matches!(c, '\'' | '"') { text_len(&tag[at..]) } else { c.len_utf8() };
-        in_word = is_word;
-    }
-    count
-}
-
-/// Where the name of a `{%` tag stands.
-fn name(tag: &str) -> std::ops::Range<usize> {
-    let inner = tag[2..].trim_start_matches(['-', '+']).trim_start();
-    let start = tag.len() - inner.len();
-    let len = inner.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(inner.len());
-    start..start + len
-}
-
-/// What follows a tag. Its end may stand in a text of the tag.
-fn behind_tag<'a>(tag: &'a str, end: &str) -> &'a str {
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in tag.char_indices().skip(2) {
-        match quote {
-            _ if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if c == '\'' || c == '"' => quote = Some(c),
-            None if tag[at..].starts_with(end) => return &tag[at + end.len()..],
-            None => {}
+/// The names of macros whose arguments may be left out.
+fn macros_with_defaults(source: &str) -> Vec<String> {
+    let (mut rest, mut found) = (source, Vec::new());
+    while let Some(at) = next_tag(rest) {
+        let tag = &rest[at..];
+        rest = &tag[2..];
+        if let Ok((tokens, _)) = tokens(tag, MOST_TOKENS)
+            && tag.starts_with("{%")
+            && tokens[0].text == "macro"
+            && tokens.iter().any(|token| token.text == "=")
+        {
+            found.push(tokens[1].text.to_owned());
         }
     }
-    ""
+    found
+}
+
+/// Writes a tag, and what belongs to it; gives what is behind.
+fn push_tag<'a>(out: &mut String, source: &'a str, macros: &[String], elifs: &mut usize) -> Result<&'a str, Error> {
+    let (tokens, len) = tokens(source, MOST_TOKENS)?;
+    let (tag, behind) = source.split_at(len);
+    let is_block = tag.starts_with("{%");
+    let name = if is_block && tokens[0].kind == Kind::Name { tokens[0].text } else { "" };
+    if name == "raw" {
+        out.push_str(tag);
+        if behind.starts_with('\n') && !tag.ends_with("-%}") {
+            out.push('\n');
+        }
+        let rest = behind_raw(behind);
+        out.push_str(&behind[..behind.len() - rest.len()]);
+        return Ok(rest);
+    }
+    *elifs += usize::from(name == "elif");
+    if *elifs > MOST_ELIFS {
+        return Err(refused("the template is too involved"));
+    }
+    // The sign of the tag stays with it.
+    out.push_str(if matches!(tag.as_bytes().get(2), Some(b'-' | b'+')) { &tag[..3] } else { &tag[..2] });
+    let mut translator = Translator::new(tokens, macros);
+    translator.out.push(' ');
+    let mut first = Vec::new();
+    if is_block {
+        statement(&mut translator, name, &mut first)?;
+    } else {
+        translator.tuple(true, "")?;
+    }
+    if !translator.at_end() {
+        return Err(translator.unexpected("the end of the tag"));
+    }
+    translator.out.push(' ');
+    let end = translator.skip();
+    out.push_str(&translator.out);
+    for set in first {
+        out.extend(["%}{% ", &set]);
+    }
+    out.push_str(end.text);
+    Ok(behind)
 }
 
 fn behind_raw(text: &str) -> &str {
     let mut rest = text;
     while let Some(at) = rest.find("{%") {
         let tag = &rest[at..];
-        if &tag[name(tag)] == "endraw" {
-            return behind_tag(tag, "%}");
+        if let Ok((tokens, len)) = tokens(tag, MOST_TOKENS)
+            && tokens[0].text == "endraw"
+        {
+            return &tag[len..];
         }
         rest = &tag[2..];
     }
     ""
 }
 
-/// Writes a `set` tag, with its value in a call.
-fn push_kept(out: &mut String, tag: &str) {
-    let inner = tag.trim_end_matches("%}").trim_end_matches(['-', '+']);
-    let Some(equals) = inner.find('=').filter(|at| inner[..*at].bytes().all(|byte| !b"'\"|(".contains(&byte))) else {
-        return push_with_percent(out, tag);
-    };
-    out.push_str(&tag[..=equals]);
-    out.extend([" ", KEPT, "(("]);
-    push_with_percent(out, inner[equals + 1..].trim());
-    out.extend([")) ", &tag[inner.len()..]]);
-}
-
-/// Writes a tag, with `text % operand` as `text | PERCENT(operand)`, where a text stands there.
-fn push_with_percent(out: &mut String, tag: &str) {
-    let mut rest = tag;
-    while let Some(at) = rest.find(['\'', '"']) {
-        let text_end = at + text_len(&rest[at..]);
-        out.push_str(&rest[..text_end]);
-        rest = &rest[text_end..];
-        let Some(operand) = rest.trim_start().strip_prefix('%').filter(|operand| !operand.starts_with('}')) else {
-            continue;
-        };
-        let operand = operand.trim_start();
-        let len = operand_len(operand);
-        if len == 0 {
-            continue;
+/// Writes what a `{%` tag says. What its macro must begin with goes to `first`.
+fn statement(tag: &mut Translator<'_>, name: &str, first: &mut Vec<String>) -> Result<(), Error> {
+    match name {
+        "generation" | "endgeneration" => {
+            tag.skip();
+            tag.out.push_str(if name == "generation" { "with" } else { "endwith" });
+            return Ok(());
         }
-        out.extend(["|", PERCENT, "("]);
-        push_with_percent(out, &operand[..len]);
-        out.push(')');
-        rest = &operand[len..];
+        // The compiler panics at some imports, and there is nothing to import.
+        "import" | "from" | "include" | "extends" => return Err(refused("there are no other templates")),
+        "do" | "print" | "" => return Err(refused("a statement is not known")),
+        _ => {}
     }
-    out.push_str(rest);
-}
-
-/// The length of the text in quotes that `source` begins with.
-fn text_len(source: &str) -> usize {
-    let quote = source.chars().next();
-    let mut escaped = false;
-    for (at, c) in source.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if Some(c) == quote => return at + 1,
-            _ => {}
-        }
-    }
-    source.len()
-}
-
-/// The length of the operand that `source` begins with: a value with what is called, looked up and filtered of it.
-fn operand_len(source: &str) -> usize {
-    let word = |from: usize| {
-        source[from..].find(|c: char| !c.is_alphanumeric() && c != '_').map_or(source.len(), |len| from + len)
-    };
-    let mut end = match source.chars().next() {
-        Some('\'' | '"') => text_len(source),
-        Some('(' | '[' | '{') => group_len(source),
-        Some(c) if c.is_alphanumeric() || c == '_' => word(0),
-        _ => return 0,
-    };
-    loop {
-        let rest = source[end..].trim_start();
-        let at = source.len() - rest.len();
-        end = match rest.chars().next() {
-            Some('(' | '[') => at + group_len(rest),
-            Some('.' | '|') => {
-                let name = rest[1..].trim_start();
-                word(source.len() - name.len())
+    tag.copy();
+    match name {
+        "for" => {
+            targets(tag, "in")?;
+            tag.copy();
+            tag.out.push(' ');
+            tag.tuple(false, "_each")?;
+            if tag.copy_if("if") {
+                tag.out.push(' ');
+                tag.condition()?;
             }
-            _ => return end,
-        };
+            tag.copy_if("recursive");
+            Ok(())
+        }
+        "if" | "elif" => {
+            tag.out.push(' ');
+            tag.tuple(false, "")
+        }
+        "set" => {
+            targets(tag, "=")?;
+            if tag.copy_if("=") {
+                tag.out.push(' ');
+                return tag.tuple(true, "_kept");
+            }
+            filters(tag)
+        }
+        "with" => {
+            // All values are those from before it.
+            let mut values = String::new();
+            tag.out.push_str(if tag.at_end() { "" } else { " (" });
+            while !tag.at_end() {
+                tag.out.push('(');
+                targets(tag, "=")?;
+                tag.out.push(')');
+                if !tag.is("=") {
+                    return Err(tag.unexpected("="));
+                }
+                tag.skip();
+                let at = tag.out.len();
+                tag.kept()?;
+                values.extend(["(", &tag.out.split_off(at), "), "]);
+                if !tag.copy_if(",") {
+                    break;
+                }
+            }
+            if !values.is_empty() {
+                tag.out.extend([",) = (", &values, ")"]);
+            }
+            Ok(())
+        }
+        "macro" => {
+            let name = tag.name()?.text;
+            let is_marked = tag.is_marked(name);
+            parameters(tag, is_marked, first)
+        }
+        "call" => {
+            if tag.is("(") {
+                parameters(tag, false, first)?;
+            }
+            tag.out.push(' ');
+            tag.condition().map(|_| ())
+        }
+        "filter" => {
+            tag.out.push(' ');
+            tag.filter()?;
+            filters(tag)
+        }
+        "autoescape" => {
+            tag.out.push(' ');
+            tag.condition().map(|_| ())
+        }
+        // The others have names behind them at most.
+        _ => {
+            while !tag.at_end() {
+                tag.name()?;
+            }
+            Ok(())
+        }
     }
 }
 
-/// The length of the group in brackets that `source` begins with.
-fn group_len(source: &str) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(c) = source[at..].chars().next() {
-        match c {
-            '\'' | '"' => at += text_len(&source[at..]),
-            c => {
-                depth += usize::from(matches!(c, '(' | '[' | '{'));
-                depth -= usize::from(matches!(c, ')' | ']' | '}') && depth > 0);
-                at += c.len_utf8();
-            }
+/// Copies the names that are set, up to a sign or word.
+fn targets(tag: &mut Translator<'_>, end: &str) -> Result<(), Error> {
+    while !tag.at_end() && !tag.is(end) && !tag.is("|") {
+        let is_field = tag.copy_if(".");
+        if is_field && tag.peek().text.starts_with('_') {
+            return Err(refused("a field of a namespace does not begin with _"));
         }
-        if depth == 0 {
-            break;
+        if !["(", ")", ","].iter().any(|sign| tag.copy_if(sign)) {
+            tag.name()?;
         }
     }
-    at
+    Ok(())
+}
+
+/// `|filter(…)` any number of times.
+fn filters(tag: &mut Translator<'_>) -> Result<(), Error> {
+    while tag.copy_if("|") {
+        tag.filter()?;
+    }
+    Ok(())
+}
+
+/// The parameters of a macro. minijinja looks at a default before it knows the arguments, and takes it for an argument that is undefined:
+/// so the macro begins with setting them, and `_pass` marks what is undefined where the macro is called.
+fn parameters(tag: &mut Translator<'_>, is_marked: bool, first: &mut Vec<String>) -> Result<(), Error> {
+    tag.expect("(")?;
+    let mut has_default = false;
+    while !tag.is(")") {
+        let name = tag.name()?.text;
+        let given = if is_marked { format!("{name}|_take") } else { name.to_owned() };
+        if tag.is("=") {
+            tag.skip();
+            let at = tag.out.len();
+            tag.kept()?;
+            let default = tag.out.split_off(at);
+            first.push(format!("set {name} = ({default}) if {name} is undefined else {given} "));
+            has_default = true;
+        } else if has_default {
+            return Err(tag.unexpected("a default"));
+        } else if is_marked {
+            first.push(format!("set {name} = {given} "));
+        }
+        if !tag.copy_if(",") && !tag.is(")") {
+            return Err(tag.unexpected(")"));
+        }
+    }
+    tag.expect(")")
 }

@@ -61,6 +61,13 @@ fn errors_name_the_line() {
         ("\n{% include 'other' %}", "line 2"),
         ("{% import 'os' as s /o%}", "line 1"),
         ("{% set a.b = 1 %}", ""),
+        ("{{ 'a'\n ~ 'b'\n + 1 }}", "line 3"),
+        ("{{\n messages\n[0].content\n[\n1:\n]\n ~ nothing.a.b }}", "line 7"),
+        ("{% macro f(a,\n b=[1,\n2]) %}\n{{ b\n.x.y }}{% endmacro %}{{ f() }}", "line 4"),
+        ("a\n{{ 1 +\n }}", "line 2"),
+        ("a\n{{ 'b", "line 2"),
+        ("{{ a | _kept }}", "begin with _"),
+        ("{{ a ? b }}", "'?'"),
     ];
     for (source, expected) in table {
         let error = render(source).unwrap_err();
@@ -138,6 +145,9 @@ fn a_hostile_template_ends_soon_with_an_error() {
     let grow = |step: &str| {
         format!("{{% set n = namespace(x='0123456789', l=[1]) %}}{{% for i in range(99999) %}}{step}{{% endfor %}}")
     };
+    // A list that holds the same one in many places.
+    let wide_of = |inner: &str| format!("(([u] * 9999) | map('default', {inner}) | list)");
+    let wide = |rest: &str| format!("{{{{ W {rest} }}}}").replace('W', &wide_of(&wide_of("[1] * 9999")));
     let table = [
         "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}".to_owned(),
         "{{ range(1000000000) | list }}".to_owned(),
@@ -199,6 +209,48 @@ fn a_hostile_template_ends_soon_with_an_error() {
         grow("{% set n.x = '%s%s' % (n.x, n.x) %}"),
         grow("{% set n.x = n.x | tojson %}"),
         "{{ messages | tojson(indent=99999999999) }}".to_owned(),
+        // What is made within one expression, and never kept.
+        "{{ (['x' * 100000] * 99999999) ~ 'x' }}".to_owned(),
+        "{{ [[[['x' * 1000] * 1000] * 1000] * 1000] * 1000 }}".to_owned(),
+        "{% for m in [messages] recursive %}{{ loop([m + m]) }}{% endfor %}".to_owned(),
+        "{% for m in [messages] recursive %}{{ loop([[m, m]]) }}{% endfor %}".to_owned(),
+        "{% macro f(x) %}{{ f([x, x]) }}{% endmacro %}{{ f([1]) }}".to_owned(),
+        "{% macro f(x, y=[x, x]) %}{{ f(y) }}{% endmacro %}{{ f([1]) }}".to_owned(),
+        "{% macro f(x) %}{% for y in [[x, x]] %}{{ f(y) }}{% endfor %}{% endmacro %}{{ f([1]) }}".to_owned(),
+        "{% macro f(x) %}{% with y = [x, x] %}{{ f(y) }}{% endwith %}{% endmacro %}{{ f([1]) }}".to_owned(),
+        "{% macro f(x) %}{{ f({'a': x, 'b': x}) }}{% endmacro %}{{ f([1]) }}".to_owned(),
+        grow("{% set n.l = n.l[0:] %}{% set n.l = [n.l] | map('default') %}"),
+        wide("== W"),
+        wide("in [W]"),
+        wide("| sort"),
+        wide("| unique | list"),
+        wide("| sum(start=[]) | length"),
+        wide("| join"),
+        wide("| upper"),
+        wide("| urlencode"),
+        wide("| pprint"),
+        wide("| groupby('a') | length"),
+        "{{ {'a': 1}[WW] }}".replace("WW", &wide_of("W")).replace('W', &wide_of("[1] * 9999")),
+        "{{ {(WW,): 1} }}".replace("WW", &wide_of("W")).replace('W', &wide_of("[1] * 9999")),
+        "{{ [WW].count(WW) }}".replace("WW", &wide_of("W")).replace('W', &wide_of("[1] * 9999")),
+        "{{ '%s' % ([W],) }}".replace('W', &wide_of("[1] * 9999")),
+        "{{ '{}'.format(W) }}".replace('W', &wide_of("[1] * 9999")),
+        "{% autoescape true %}{{ W }}{% endautoescape %}".replace('W', &wide_of("[1] * 9999")),
+        // One step that is long.
+        "{{ messages | batch(10 ** 9, 'x') | list }}".to_owned(),
+        "{{ 'x' | indent(10 ** 9) }}".to_owned(),
+        "{{ ('x\n' * 100000) | indent('y' * 1000000) }}".to_owned(),
+        "{{ ('a' * 10000000).replace('a', 'b' * 10000000) }}".to_owned(),
+        "{{ ('a' * 10000000) | replace('', 'b' * 10000000) }}".to_owned(),
+        "{{ [1, 2] | map('replace', '', 'x' * 30000000) | list }}".to_owned(),
+        "{{ ('%s' * 1000000) % (['x' * 1000000] * 1000000) }}".to_owned(),
+        "{{ ('{0}' * 1000000).format('x' * 1000000) }}".to_owned(),
+        "{{ '%.99999999999f' % 1 }}".to_owned(),
+        "{{ 'x' | center(10 ** 9) }}".to_owned(),
+        "{{ ([1] * 9999) | tojson(separators=('x' * 1000000, 'y')) }}".to_owned(),
+        "{{ ('x' * 30000000) | list | length }}".to_owned(),
+        "{% set a = 'x' * 10000000 %}{% for i in range(99999) %}{% if a == a ~ '' %}{% endif %}{% endfor %}".to_owned(),
+        "{% for i in range(99999) %}{% if messages * 3000 == messages * 3000 %}{% endif %}{% endfor %}".to_owned(),
     ];
     for source in table {
         let started = Instant::now();
@@ -208,7 +260,7 @@ fn a_hostile_template_ends_soon_with_an_error() {
         let shown = &source[..source.len().min(160)];
         let error = result.err().unwrap_or_else(|| panic!("no error for {shown}"));
         assert_eq!(error.kind(), ErrorKind::Text, "{shown}: {error}");
-        assert!(started.elapsed() < Duration::from_secs(60), "{:?} for {shown}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?} for {shown}", started.elapsed());
     }
 }
 

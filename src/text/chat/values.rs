@@ -5,6 +5,7 @@ use std::fmt::Write;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, State};
 
+use super::items::{Items, Shape};
 use super::sandbox::refused;
 
 /// Deeper than what any chat holds.
@@ -63,30 +64,57 @@ impl<'s, 't, 'e> Paper<'s, 't, 'e> {
         if depth > DEEPEST {
             return Err(refused("a value is nested too deeply"));
         }
+        if let Some(items) = Items::of(value) {
+            return match &items.shape {
+                Shape::List => self.push_list(value, depth),
+                Shape::Range(text) => self.push(text),
+                // It would be its place in memory.
+                Shape::Absent => Ok(()),
+                Shape::Generator => Err(refused("a generator has no text: make it a list with |list")),
+                Shape::View(name) => {
+                    self.push(name)?;
+                    self.push("(")?;
+                    self.push_list(value, depth)?;
+                    self.push(")")
+                }
+            };
+        }
+        match (type_name(value), value) {
+            ("Loop", shown) => {
+                let text = format!("<LoopContext {}/{}>", shown.get_attr("index")?, shown.get_attr("length")?);
+                return self.push(&text);
+            }
+            ("Macro", shown) => return self.push(&format!("<Macro {}>", repr(&shown.get_attr("name")?.to_string()))),
+            _ => {}
+        }
         match value.kind() {
             ValueKind::Seq | ValueKind::Iterable if value.is_tuple() => {
                 self.push_items(value, depth, "(")?;
                 self.push(if value.len() == Some(1) { ",)" } else { ")" })
             }
-            ValueKind::Seq | ValueKind::Iterable => {
-                self.push_items(value, depth, "[")?;
-                self.push("]")
-            }
+            ValueKind::Seq | ValueKind::Iterable => self.push_list(value, depth),
             ValueKind::Map => {
-                self.push("{")?;
+                let is_namespace = type_name(value) == "Namespace";
+                self.push(if is_namespace { "<Namespace {" } else { "{" })?;
                 for (index, key) in value.try_iter()?.enumerate() {
                     self.push(if index > 0 { ", " } else { "" })?;
                     self.push_repr(&key, depth + 1)?;
                     self.push(": ")?;
                     self.push_repr(&value.get_item(&key)?, depth + 1)?;
                 }
-                self.push("}")
+                self.push(if is_namespace { "}>" } else { "}" })
             }
-            ValueKind::Plain => self.push("<function>"),
+            // Its place in memory would be a part of it.
+            ValueKind::Plain => Err(refused("a function has no text")),
             ValueKind::Number if !value.is_integer() => self.push(&float(f64::try_from(value.clone())?)),
             // Whole numbers, `True`, `None`, and nothing for what is undefined: as minijinja writes them.
             _ => self.push(&value.to_string()),
         }
+    }
+
+    fn push_list(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.push_items(value, depth, "[")?;
+        self.push("]")
     }
 
     fn push_items(&mut self, value: &Value, depth: usize, open: &str) -> Result<(), Error> {
@@ -104,6 +132,35 @@ pub(super) fn string(state: &State<'_, '_>, value: &Value) -> Result<String, Err
     let mut paper = Paper::new(state);
     paper.push_str(value)?;
     Ok(paper.text)
+}
+
+/// `repr(value)`.
+pub(super) fn repr_of(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let mut paper = Paper::new(state);
+    paper.push_repr(value, 0)?;
+    Ok(paper.text)
+}
+
+/// What kind of object a value is, beside those that `kind` tells apart.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    let name = value.as_object().map_or("", |object| object.type_name());
+    name.rsplit("::").next().unwrap_or_default()
+}
+
+/// A text as markupsafe escapes it.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// `repr` of a text.

@@ -1,0 +1,115 @@
+//! Cuts a tag of a template into Jinja's tokens.
+
+use minijinja::Error;
+
+use super::sandbox::refused;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Name,
+    Number,
+    Text,
+    Sign,
+    /// The end of the tag, such as `-%}`.
+    End,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Token<'a> {
+    pub(super) kind: Kind,
+    pub(super) text: &'a str,
+    /// White space stands before it, with so many line ends.
+    pub(super) lines: usize,
+}
+
+/// Longer ones first.
+const SIGNS: [&str; 27] = [
+    "**", "//", "==", "!=", ">=", "<=", "~", "+", "-", "*", "/", "%", "(", ")", "[", "]", "{", "}", "|", ".", ",", ":",
+    "<", ">", "=", ";", "!",
+];
+
+/// The tokens of the tag that `source` begins with, up to its end, and the length of the tag.
+///
+/// # Errors
+/// Where the tag does not end, or holds what is no token.
+pub(super) fn tokens(source: &str, most: usize) -> Result<(Vec<Token<'_>>, usize), Error> {
+    let ends: &[&str] = if source.starts_with("{{") { &["-}}", "}}"] } else { &["-%}", "+%}", "%}"] };
+    let mut found: Vec<Token<'_>> = Vec::new();
+    let mut depth = 0_usize;
+    // Behind the sign of the tag.
+    let mut at = 2 + usize::from(source[2..].starts_with(['-', '+']));
+    loop {
+        let rest = source[at..].trim_start();
+        let lines = source[at..source.len() - rest.len()].matches('\n').count();
+        at = source.len() - rest.len();
+        if let Some(end) = ends.iter().find(|end| depth == 0 && rest.starts_with(**end)) {
+            found.push(Token { kind: Kind::End, text: end, lines });
+            return Ok((found, at + end.len()));
+        }
+        let Some(first) = rest.chars().next() else { return Err(refused("a tag does not end")) };
+        let behind_dot = found.last().is_some_and(|last| last.text == ".");
+        let (kind, len) = match first {
+            '\'' | '"' => (Kind::Text, text_len(rest)?),
+            c if c.is_ascii_digit() => (Kind::Number, number_len(rest, behind_dot)),
+            c if is_word(c) => (Kind::Name, rest.find(|c| !is_word(c)).unwrap_or(rest.len())),
+            c => {
+                let sign = SIGNS.iter().find(|sign| rest.starts_with(**sign));
+                (Kind::Sign, sign.ok_or_else(|| refused(format!("the sign {c:?} is not Jinja's")))?.len())
+            }
+        };
+        let text = &rest[..len];
+        depth += usize::from(matches!(text, "(" | "[" | "{"));
+        depth -= usize::from(matches!(text, ")" | "]" | "}") && depth > 0);
+        found.push(Token { kind, text, lines });
+        if found.len() > most {
+            return Err(refused("the template is too involved"));
+        }
+        at += len;
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The length of the text in quotes that `source` begins with.
+fn text_len(source: &str) -> Result<usize, Error> {
+    let quote = source.as_bytes()[0] as char;
+    let mut escaped = false;
+    for (at, c) in source.char_indices().skip(1) {
+        match c {
+            // A table of all characters' names would be needed.
+            'N' if escaped => return Err(refused("characters cannot be named (\\N)")),
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == quote => return Ok(at + 1),
+            _ => {}
+        }
+    }
+    Err(refused("a text does not end"))
+}
+
+/// The length of the number that `source` begins with. Behind a dot it is an index.
+fn number_len(source: &str, behind_dot: bool) -> usize {
+    let digits = |from: usize| {
+        source[from..].find(|c: char| !c.is_ascii_digit() && c != '_').map_or(source.len(), |len| from + len)
+    };
+    let is_digit = |at: usize| source.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    if source.len() > 1 && source.starts_with('0') && source[1..].starts_with(['x', 'X', 'o', 'O', 'b', 'B']) {
+        return source.find(|c: char| !is_word(c)).unwrap_or(source.len());
+    }
+    let mut end = digits(0);
+    if behind_dot {
+        return end;
+    }
+    if source[end..].starts_with('.') && is_digit(end + 1) {
+        end = digits(end + 1);
+    }
+    if source[end..].starts_with(['e', 'E']) {
+        let sign = usize::from(source[end + 1..].starts_with(['+', '-']));
+        if is_digit(end + 1 + sign) {
+            end = digits(end + 1 + sign);
+        }
+    }
+    end
+}
