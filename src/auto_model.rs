@@ -20,8 +20,8 @@
 use std::ops::ControlFlow;
 
 use crate::generate::{GenerateOptions, Generation, Request};
-use crate::gpu::Upload;
 use crate::gpu::kernels::{InputType, KvType};
+use crate::gpu::{Device, Upload};
 use crate::model::batch::{self, Sequence};
 use crate::model::budget::{self, Demand};
 use crate::model::kv::KvGeometry;
@@ -67,7 +67,10 @@ pub struct LoadOptions {
     pub most_pinned_bytes: Option<u64>,
     /// Bytes of weights that may stay in the host's memory, beside those on the GPU.
     pub ram_bytes: u64,
-    /// The adapter whose name contains this.
+    /// The device to open the model on, in a budget of its own that is cut out of the device's memory. `None`: a device for
+    /// this model alone.
+    pub device: Option<Device>,
+    /// The adapter whose name contains this, where no device is given. `None`: the best one.
     pub adapter: Option<String>,
     /// Positions of KV cache to reserve, over all sequences. More than the model's positions, or than `context_limit`, are
     /// not reserved for any of them.
@@ -100,6 +103,7 @@ impl Default for LoadOptions {
             budget_bytes: DEFAULT_BUDGET_BYTES,
             most_pinned_bytes: None,
             ram_bytes: 0,
+            device: None,
             adapter: None,
             context: None,
             context_limit: None,
@@ -183,6 +187,12 @@ impl Loader {
         self
     }
 
+    /// The device to open the model on, beside others: see [`LoadOptions::device`].
+    pub fn device(mut self, device: &Device) -> Self {
+        self.options.device = Some(device.clone());
+        self
+    }
+
     /// How a checkpoint is looked for, and where it is split to.
     pub fn source(mut self, source: SourceOptions) -> Self {
         self.source = source;
@@ -200,7 +210,8 @@ impl Loader {
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is no model, and those of splitting; [`ErrorKind::Budget`] with the smallest that works; those
     /// of damaged files and of the GPU. Where the driver has less memory than the budget, half of it is tried, and so on:
-    /// [`ProfileReport::budget_bytes`] tells what is used.
+    /// [`ProfileReport::budget_bytes`] tells what is used. Of a device that was given, less than the budget may be left: that is
+    /// [`ErrorKind::Budget`] too.
     pub async fn load(self) -> Result<AutoModel> {
         self.load_with(&|_| (), &mut |_| ControlFlow::Continue(())).await
     }
@@ -219,7 +230,7 @@ impl Loader {
 pub struct ProfileReport {
     pub adapter: String,
     pub budget_bytes: u64,
-    /// The most that buffers took at once, with what the allocator holds beyond them now.
+    /// The most that buffers of this model took at once, with what the device's allocator holds beyond all buffers now.
     pub peak_gpu_bytes: u64,
     pub model_bytes: u64,
     pub pinned_bytes: u64,
@@ -270,15 +281,20 @@ impl AutoModel {
 
     pub(crate) async fn open(files: ModelFiles, mut options: LoadOptions) -> Result<Self> {
         let opened_s = now_s();
-        let (engine, reads) = files.engine_within(&mut options).await?;
+        let device = match &options.device {
+            Some(device) => device.clone(),
+            None => Device::open(options.adapter.as_deref(), None).await?.with_kept_pipelines(),
+        };
+        let (engine, reads) = files.engine_within(&device, &mut options).await?;
         Ok(Self { files, engine, options, reads, kept: None, opened_s })
     }
 
-    /// Opens a new device after the old one failed. Where the old one ran out of memory, the new one gets half the
-    /// budget, if that is enough. What the KV cache held is gone; the figures start anew.
+    /// Opens the model again after its device failed, or ran out of memory: then with half the budget, if that is enough. A
+    /// new device is opened only where the old one is lost; models that shared it share the new one. What the KV cache held is
+    /// gone; the figures start anew.
     ///
     /// # Errors
-    /// As [`Loader::load`].
+    /// As [`Loader::load`]. The old budget is given back only then, so a device that goes on needs room for both.
     pub async fn reopen(&mut self, less_memory: bool) -> Result<()> {
         self.kept = None;
         let mut options = self.options.clone();
@@ -286,7 +302,8 @@ impl AutoModel {
             let least = self.files.smallest_budget(&options, self.engine.gpu().uploads_directly())?;
             options.budget_bytes = (options.budget_bytes / 2).max(least);
         }
-        (self.engine, self.reads) = self.files.engine_within(&mut options).await?;
+        let device = self.engine.gpu().replacement().await?;
+        (self.engine, self.reads) = self.files.engine_within(&device, &mut options).await?;
         self.options = options;
         Ok(())
     }
@@ -389,7 +406,7 @@ impl AutoModel {
         let figures = self.engine.profile().figures();
         let gpu = self.engine.gpu();
         let (pinned_bytes, streamed_bytes_per_sweep) = self.engine.residency();
-        let slack = gpu.reserved_bytes().map_or(0, |held| held.saturating_sub(gpu.accountant().used_bytes()));
+        let slack = gpu.reserved_bytes().map_or(0, |held| held.saturating_sub(gpu.buffer_bytes()));
         ProfileReport {
             adapter: gpu.adapter.info.name.clone(),
             budget_bytes: gpu.budget_bytes(),

@@ -26,10 +26,16 @@ pub enum ErrorKind {
     Budget,
     /// The disk or quota is full.
     NoSpace,
-    /// The adapter, device or a shader failed.
-    Gpu,
+    /// There is no GPU adapter, or it or its driver cannot do what is needed.
+    Adapter,
+    /// The GPU device was lost: reset, unplugged or destroyed. Another one can take its place.
+    DeviceLost,
     /// The driver has no memory left for the GPU, although the budget would allow it.
     GpuMemory,
+    /// What was computed is not a finite number: the weights are damaged, or a driver computes wrongly.
+    NotFinite,
+    /// A fault of Tilestream itself. To be reported.
+    Internal,
     /// A tokenizer or chat template failed.
     Text,
     /// An argument of the caller is out of range.
@@ -52,8 +58,11 @@ impl ErrorKind {
             Self::Checksum => "checksum",
             Self::Budget => "budget",
             Self::NoSpace => "no_space",
-            Self::Gpu => "gpu",
+            Self::Adapter => "adapter",
+            Self::DeviceLost => "device_lost",
             Self::GpuMemory => "gpu_memory",
+            Self::NotFinite => "not_finite",
+            Self::Internal => "internal",
             Self::Text => "text",
             Self::Argument => "argument",
             Self::Cancelled => "cancelled",
@@ -169,5 +178,24 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_web_package_knows_every_code_and_no_other() {
+        let quoted = |text: &'static str| text.split('"').skip(1).step_by(2).collect::<BTreeSet<_>>();
+        let between = |text: &'static str, from: &str, to: &str| {
+            let start = text.find(from).expect("begins");
+            &text[start..start + text[start..].find(to).expect("ends")]
+        };
+        let ours = quoted(between(include_str!("error.rs"), "pub fn code(self)", "/// An error with its place"));
+        let theirs = quoted(between(include_str!("../web/src/types.ts"), "export type ErrorCode =", ";"));
+        let of_the_page = BTreeSet::from(["no_webgpu", "wasm", "worker"]);
+        assert!(ours.len() > 15 && ours.is_disjoint(&of_the_page));
+        assert_eq!(ours.union(&of_the_page).copied().collect::<BTreeSet<_>>(), theirs);
     }
 }

@@ -130,7 +130,9 @@ impl<'m> Generation<'m> {
     /// The next piece of any request; none when all are done.
     ///
     /// # Errors
-    /// Those of reads and of the GPU. After [`ErrorKind::Cancelled`] the model can be used again.
+    /// Those of reads and of the GPU. A device that is lost is replaced first, and one that ran out of memory gets less to do;
+    /// [`ErrorKind::DeviceLost`] and [`ErrorKind::GpuMemory`] come where that failed again and again. After
+    /// [`ErrorKind::Cancelled`] the model can be used again.
     pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
             if let Some(piece) = self.pieces.pop_front() {
@@ -141,12 +143,13 @@ impl<'m> Generation<'m> {
                 return Ok(None);
             }
             match self.step().await {
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Gpu | ErrorKind::GpuMemory)
-                        && self.reopened < MOST_REOPENED =>
-                {
-                    self.reopen(error.kind() == ErrorKind::GpuMemory).await?;
-                }
+                Err(error) if self.reopened < MOST_REOPENED => match error.kind() {
+                    ErrorKind::DeviceLost => self.reopen(false).await?,
+                    // Where it cannot be opened with less either, the first error tells why.
+                    ErrorKind::GpuMemory if self.reopen(true).await.is_err() => return Err(error),
+                    ErrorKind::GpuMemory => {}
+                    _ => return Err(error),
+                },
                 result => result?,
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::auto_model::{AutoModel, LoadOptions};
-use crate::gpu::Gpu;
+use crate::gpu::Device;
 use crate::model::{Engine, budget::Demand, layout::ModelLayout};
 use crate::plan::{self, ModelSpec};
 use crate::reads::{Reads, Sizes};
@@ -133,10 +133,11 @@ impl ModelFiles {
         AutoModel::open(self, options.clone()).await
     }
 
-    /// Opens an engine on a device of its own; with half the budget for as long as the driver has no memory for more.
-    pub(crate) async fn engine_within(&self, options: &mut LoadOptions) -> Result<(Engine, Reads)> {
+    /// Opens an engine on a device; with half the budget for as long as the driver has no memory for more.
+    pub(crate) async fn engine_within(&self, device: &Device, options: &mut LoadOptions) -> Result<(Engine, Reads)> {
+        let mut device = device.clone();
         loop {
-            let error = match self.engine(options).await {
+            let error = match self.engine(&device, options).await {
                 Err(error) if error.kind() == ErrorKind::GpuMemory => error,
                 result => return result,
             };
@@ -145,12 +146,14 @@ impl ModelFiles {
                 return Err(error);
             }
             options.budget_bytes = (options.budget_bytes / 2).max(least);
+            // It may be lost. Else the driver gets back what the attempt took.
+            device = device.replacement().await?;
+            device.idle().await;
         }
     }
 
-    async fn engine(&self, options: &LoadOptions) -> Result<(Engine, Reads)> {
-        let gpu = Gpu::open(options.adapter.as_deref(), options.budget_bytes).await?;
-        let gpu = gpu.with_upload(options.upload).with_kept_pipelines();
+    async fn engine(&self, device: &Device, options: &LoadOptions) -> Result<(Engine, Reads)> {
+        let gpu = device.budget(options.budget_bytes).await?.with_upload(options.upload);
         let gpu = if options.tune { gpu.with_search() } else { gpu };
         let (model, spec) = (Arc::clone(&self.model), self.spec.clone());
         let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(Piece::len_bytes).sum();

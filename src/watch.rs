@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::gpu::Gpu;
+use crate::gpu::Device;
 use crate::model::Engine;
 use crate::shard::Model;
 use crate::stream::{Brought, Event, IN_RAM, IN_RING, PINNED, Profile, Stage, TileStates, TileTable};
@@ -55,7 +55,8 @@ pub struct StreamWatch {
     states: TileStates,
     layers: Vec<usize>,
     profile: Profile,
-    gpu: Gpu,
+    /// Not its budget, which ends with the model.
+    device: Device,
 }
 
 impl StreamWatch {
@@ -69,7 +70,7 @@ impl StreamWatch {
             states: TileStates::clone(states),
             layers: engine.layer_tiles(),
             profile: engine.profile().clone(),
-            gpu: engine.gpu().clone(),
+            device: engine.gpu().shared_device().clone(),
         }
     }
 
@@ -119,9 +120,9 @@ impl StreamWatch {
         format!("{place}, tiles {first} to {last}")
     }
 
-    /// Destroys the device, as a driver that restarts does: to try out how a program copes.
+    /// Destroys the device, for all that are on it, as a driver that restarts does: to try out how a program copes.
     pub fn lose_device(&self) {
-        self.gpu.device.destroy();
+        self.device.lose();
     }
 
     /// The opened model.

@@ -81,7 +81,7 @@ fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
             model.tensor("model.layers.0.mlp.down_proj.weight").expect("there").encoding().ok(),
             Some(Encoding::BF16)
         );
-        let gpu = common::gpu(BUDGET).await;
+        let gpu = common::own_gpu(BUDGET).await;
         let demand = Demand {
             budget_bytes: BUDGET,
             most_pinned_bytes: None,

@@ -1,29 +1,32 @@
-//! A device that is lost in the middle of an answer: a new one goes on with it.
+//! A device that is lost in the middle of an answer: a new one goes on with it. Of other errors none does.
 
 mod common;
 
 use std::sync::Arc;
 
-use common::{block_on, split_small};
-use tilestream::{AutoModel, GenerateOptions, LoadOptions, ModelFiles};
+use common::{Files, block_on, data, split_folder, split_small};
+use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles};
 
 async fn load() -> AutoModel {
-    let files = split_small("gqa", "config.json").await;
+    open(&split_small("gqa", "config.json").await).await
+}
+
+async fn open(files: &Files) -> AutoModel {
     let options = LoadOptions { budget_bytes: 16 << 20, ..Default::default() };
     ModelFiles::open(Arc::clone(&files.store) as _).await.expect("opens").load(&options).await.expect("loads")
 }
 
 /// The ids of an answer; `lose_at` names the tokens after which the device is destroyed.
 async fn answer(model: &mut AutoModel, lose_at: &[usize]) -> tilestream::Result<Vec<u32>> {
-    let mut device = model.engine().gpu().device.clone();
+    let mut device = model.engine().gpu().shared_device().clone();
     let options = GenerateOptions { max_tokens: 12, ignore_eos: true, ..Default::default() };
     let mut generation = model.generate(vec![3, 1, 4, 1, 5], options)?;
     let mut ids = Vec::new();
     while let Some(piece) = generation.next().await? {
         ids.extend(piece.id);
         if lose_at.contains(&ids.len()) {
-            device.destroy();
-            device = generation.model().engine().gpu().device.clone();
+            device.lose();
+            device = generation.model().engine().gpu().shared_device().clone();
         }
     }
     Ok(ids)
@@ -41,5 +44,67 @@ fn an_answer_goes_on_after_its_device_was_lost() {
         model.reopen(true).await.expect("opens with less");
         assert!(model.profile().budget_bytes < budget);
         assert_eq!(answer(&mut model, &[]).await.expect("answers"), expected);
+    });
+}
+
+/// The error that an answer ends with, and how often a new device went on before.
+async fn failed_answer(model: &mut AutoModel) -> (ErrorKind, u32) {
+    let options = GenerateOptions { max_tokens: 4, ignore_eos: true, ..Default::default() };
+    let mut generation = model.generate(vec![3, 1, 4], options).expect("begins");
+    loop {
+        match generation.next().await {
+            Ok(piece) => assert!(piece.is_some(), "it came to its end"),
+            Err(error) => return (error.kind(), generation.devices_lost()),
+        }
+    }
+}
+
+#[test]
+fn commands_that_a_device_refuses_are_a_fault_and_no_loss() {
+    block_on(async {
+        let mut model = load().await;
+        let gpu = model.engine().gpu().clone();
+        let buffer = gpu.buffer("small", 4, wgpu::BufferUsages::COPY_DST).await.expect("fits");
+        gpu.queue.write_buffer(&buffer, 0, &[0; 8]);
+        assert_eq!(gpu.check().expect_err("refused").kind(), ErrorKind::Internal);
+        assert_eq!(failed_answer(&mut model).await, (ErrorKind::Internal, 0));
+        gpu.lose();
+        assert_eq!(gpu.check().expect_err("the first fault stays").kind(), ErrorKind::Internal);
+        model.reopen(false).await.expect("who asks for it gets a new device");
+        answer(&mut model, &[]).await.expect("answers");
+    });
+}
+
+#[test]
+fn a_lost_device_says_so() {
+    block_on(async {
+        let mut model = load().await;
+        let gpu = model.engine().gpu().clone();
+        gpu.lose();
+        let score = model.score(&[3, 1, 4], |_, _| Ok(())).await;
+        assert_eq!(score.expect_err("lost").kind(), ErrorKind::DeviceLost);
+        assert_eq!(gpu.check().expect_err("lost").kind(), ErrorKind::DeviceLost);
+    });
+}
+
+/// The small model with numbers that are none in the norm before its head.
+async fn broken() -> Files {
+    let (folder, small) = (tempfile::tempdir().expect("a folder"), data("small/gqa"));
+    std::fs::copy(small.join("config.json"), folder.path().join("config.json")).expect("copies");
+    let mut bytes = std::fs::read(small.join("model.safetensors")).expect("reads");
+    let (len, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
+    let norm = header.info("model.norm.weight").expect("a norm").data_offsets;
+    let data = len + 8;
+    bytes[data + norm.0..data + norm.1].fill(0xff);
+    std::fs::write(folder.path().join("model.safetensors"), bytes).expect("writes");
+    split_folder("broken", folder.path()).await.expect("splits")
+}
+
+#[test]
+fn numbers_that_are_none_are_told_and_not_computed_again() {
+    block_on(async {
+        let mut model = open(&broken().await).await;
+        assert_eq!(failed_answer(&mut model).await, (ErrorKind::NotFinite, 0));
+        model.engine().gpu().check().expect("the device works");
     });
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Files, Golden, block_on, demand, load, relative_error, smallest, split_family};
+use common::{Files, Golden, all_logits, bits, block_on, demand, load, relative_error, smallest, split_family};
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Next, Sequence};
 use tilestream::model::budget::Demand;
@@ -17,21 +17,6 @@ const TOLERANCE: f64 = 1e-4;
 async fn files() -> (Files, Golden) {
     let golden = Golden::read_file(&common::data("families").join(NAME).join("golden.safetensors"));
     (split_family(NAME).await.expect("splits"), golden)
-}
-
-/// Logits of every position, one after the other.
-async fn all_logits(model: &mut Engine, ids: &[u32]) -> Vec<f32> {
-    let mut all = Vec::new();
-    let collect = |_, logits: &[f32]| {
-        all.extend_from_slice(logits);
-        Ok(())
-    };
-    batch::score(model, ids, collect).await.expect("scores");
-    all
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// Sweeps until every sequence has the logits of its last id.
@@ -70,7 +55,8 @@ fn chunks_and_the_smallest_budget_do_not_change_a_bit() {
             assert_eq!(bits(&other), bits(&expected), "in chunks of {rows}");
         }
         let least = smallest(&files, &demand()).await;
-        let mut tight = load(&files, Some(least), None).await;
+        let demand = Demand { budget_bytes: least, ..demand() };
+        let mut tight = common::open(&files, common::own_gpu(least).await, demand).await.expect("loads");
         for _ in 0..2 {
             assert_eq!(bits(&all_logits(&mut tight, &golden.ids).await), bits(&expected), "streamed");
         }

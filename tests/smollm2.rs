@@ -55,7 +55,8 @@ fn the_documented_example_answers() {
 }
 
 fn load(budget_bytes: u64, sequences: u32, context: u32) -> AutoModel {
-    let options = LoadOptions { budget_bytes, sequences, context: Some(context), ..Default::default() };
+    let device = Some(common::device().clone());
+    let options = LoadOptions { budget_bytes, sequences, context: Some(context), device, ..Default::default() };
     block_on(files().load(&options)).expect("loads")
 }
 
@@ -196,7 +197,8 @@ fn a_quarter_of_its_size_gives_the_same_answer_as_resident_and_as_a_batch() {
 /// The best id after each position of a text.
 async fn best_ids(budget_bytes: u64, inputs: InputType, text_ids: &[u32]) -> Vec<usize> {
     let context = Some(text_ids.len() as u32);
-    let options = LoadOptions { budget_bytes, inputs, context, ..Default::default() };
+    let device = Some(common::device().clone());
+    let options = LoadOptions { budget_bytes, inputs, context, device, ..Default::default() };
     let mut model = files().load(&options).await.expect("loads");
     let mut best = Vec::new();
     let visit = |_, logits: &[f32]| {

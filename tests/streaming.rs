@@ -4,28 +4,12 @@
 mod changed;
 mod common;
 
-use common::{Files, Golden, block_on, demand, load, smallest, split_small};
+use common::{Files, Golden, all_logits, bits, block_on, demand, load, smallest, split_small};
 use tilestream::gpu::Upload;
-use tilestream::model::Engine;
 use tilestream::model::batch::{self, Next, Sequence};
 use tilestream::model::budget::{Demand, Shares};
 use tilestream::model::engine::Want;
 use tilestream::stream::Stage;
-
-/// Logits of every position, one after the other.
-async fn all_logits(model: &mut Engine, ids: &[u32]) -> Vec<f32> {
-    let mut all = Vec::new();
-    let collect = |_, logits: &[f32]| {
-        all.extend_from_slice(logits);
-        Ok(())
-    };
-    batch::score(model, ids, collect).await.expect("scores");
-    all
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
 
 async fn smallest_for(files: &Files, rows: Option<u32>) -> u64 {
     smallest(files, &Demand { rows, ..demand() }).await
@@ -115,7 +99,8 @@ fn the_budget_holds_and_what_is_left_is_used() {
         let least = smallest_for(&files, None).await;
         for extra in [0, 20_000, 60_000, 200_000] {
             let budget = least + extra;
-            let mut model = load(&files, Some(budget), None).await;
+            let demand = Demand { budget_bytes: budget, ..demand() };
+            let mut model = common::open(&files, common::own_gpu(budget).await, demand).await.expect("loads");
             all_logits(&mut model, &golden.ids).await;
             let reserved = model.gpu().reserved_bytes().expect("this backend tells");
             let counted = model.gpu().accountant().peak_bytes();

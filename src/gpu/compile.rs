@@ -1,8 +1,9 @@
 //! The compiled kernels of a device.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use async_lock::OnceCell;
 use futures::channel::oneshot;
 
 use super::kernels::{Access, KernelId, KernelRow};
@@ -23,25 +24,73 @@ pub struct Kernel {
     pub takes_blocks: bool,
 }
 
-/// The compiled kernels of a device.
+/// A kernel that is compiled once, whoever asks first.
+type Once = Arc<OnceCell<Arc<Kernel>>>;
+
+/// The compiled kernels of a device, by id and by the text that a tuning makes of it: what two tunings have in common is
+/// compiled once.
+#[derive(Debug)]
+pub struct KernelPool {
+    device: wgpu::Device,
+    cache: Option<wgpu::PipelineCache>,
+    compiled: Mutex<HashMap<(KernelId, String), Once>>,
+}
+
+impl KernelPool {
+    /// An empty pool, whose kernels are compiled with the help of what a cache holds.
+    pub fn new(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
+        Self { device: device.clone(), cache, compiled: Mutex::default() }
+    }
+
+    fn once(&self, id: KernelId, row: &KernelRow) -> Once {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(compiled.entry((id, row.composed.source.clone())).or_default())
+    }
+
+    /// The kernels of these ids, in their order: those that nobody compiled yet are compiled, several at once where there are
+    /// cores; those that another engine compiles now are waited for.
+    async fn kernels(&self, ids: &[KernelId], tuning: &Tuning) -> Result<Vec<Arc<Kernel>>> {
+        let rows = ids.iter().map(|id| Ok((*id, id.row(tuning)?))).collect::<Result<Vec<_>>>()?;
+        let cells: Vec<Once> = rows.iter().map(|(id, row)| self.once(*id, row)).collect();
+        let missing: Vec<_> = rows.into_iter().zip(&cells).filter(|(_, cell)| !cell.is_initialized()).collect();
+        if !missing.is_empty() {
+            let threads = cores().min(MOST_AT_ONCE).min(missing.len());
+            let spawner = Spawner::new("compile", threads).map_err(|error| Error::io(error, "threads that compile"))?;
+            let mut waiting = Vec::new();
+            for ((id, row), cell) in missing {
+                let (device, cache, cell) = (self.device.clone(), self.cache.clone(), Once::clone(cell));
+                let (sender, receiver) = oneshot::channel();
+                spawner.spawn(async move {
+                    let compile = || async { compile(&device, cache.as_ref(), id, row).await.map(Arc::new) };
+                    // Nobody waits any more where another kernel failed.
+                    let _ = sender.send(cell.get_or_try_init(compile).await.map(|_| ()));
+                });
+                waiting.push(receiver);
+            }
+            for receiver in waiting {
+                receiver.await.map_err(|_| stopped())??;
+            }
+        }
+        cells.iter().map(|cell| cell.get().cloned().ok_or_else(stopped)).collect()
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Internal, "a thread that compiles kernels stopped")
+}
+
+/// The kernels of a tuning that were prepared.
 #[derive(Debug)]
 pub struct Kernels {
-    device: wgpu::Device,
+    pool: Arc<KernelPool>,
     tuning: Tuning,
-    cache: Option<wgpu::PipelineCache>,
-    compiled: Mutex<HashMap<KernelId, Arc<Kernel>>>,
+    prepared: Mutex<HashMap<KernelId, Arc<Kernel>>>,
 }
 
 impl Kernels {
-    /// An empty set.
-    pub fn new(device: &wgpu::Device, tuning: Tuning) -> Self {
-        Self { device: device.clone(), tuning, cache: None, compiled: Mutex::default() }
-    }
-
-    /// The same, compiled with the help of what a cache holds.
-    pub fn with_cache(mut self, cache: Option<wgpu::PipelineCache>) -> Self {
-        self.cache = cache;
-        self
+    /// Those of a pool; none is prepared yet.
+    pub(super) fn new(pool: Arc<KernelPool>, tuning: Tuning) -> Self {
+        Self { pool, tuning, prepared: Mutex::default() }
     }
 
     /// The sizes that the kernels are compiled for.
@@ -51,13 +100,14 @@ impl Kernels {
 
     /// A kernel that was prepared.
     pub fn get(&self, id: KernelId) -> Option<Arc<Kernel>> {
-        self.compiled.lock().ok()?.get(&id).cloned()
+        self.prepared.lock().ok()?.get(&id).cloned()
     }
 
-    /// Compiles kernels that are not there yet, several at once where there are cores.
+    /// Sees to it that kernels are compiled.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] naming file and line of the shader, with what the driver says.
+    /// [`ErrorKind::Internal`] naming file and line of a shader that is wrong; [`ErrorKind::Adapter`] where the driver refuses a
+    /// right one.
     pub async fn prepare(&self, ids: &[KernelId]) -> Result<()> {
         let mut missing: Vec<KernelId> = Vec::new();
         for id in ids {
@@ -65,28 +115,9 @@ impl Kernels {
                 missing.push(*id);
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let threads = cores().min(MOST_AT_ONCE).min(missing.len());
-        let spawner = Spawner::new("compile", threads).map_err(|error| Error::io(error, "threads that compile"))?;
-        let mut waiting = Vec::new();
-        for id in missing {
-            let row = id.row(&self.tuning)?;
-            let (device, cache) = (self.device.clone(), self.cache.clone());
-            let (sender, receiver) = oneshot::channel();
-            spawner.spawn(async move {
-                // Nobody waits any more where another kernel failed.
-                let _ = sender.send(compile(&device, cache.as_ref(), id, row).await);
-            });
-            waiting.push(receiver);
-        }
-        for receiver in waiting {
-            let stopped = || Error::new(ErrorKind::Gpu, "a thread that compiles kernels stopped");
-            let kernel = Arc::new(receiver.await.map_err(|_| stopped())??);
-            if let Ok(mut compiled) = self.compiled.lock() {
-                compiled.insert(kernel.id, kernel);
-            }
+        let kernels = self.pool.kernels(&missing, &self.tuning).await?;
+        if let Ok(mut prepared) = self.prepared.lock() {
+            prepared.extend(kernels.into_iter().map(|kernel| (kernel.id, kernel)));
         }
         Ok(())
     }
@@ -100,6 +131,7 @@ async fn compile(
     id: KernelId,
     row: KernelRow,
 ) -> Result<Kernel> {
+    let driver = device.push_error_scope(wgpu::ErrorFilter::Internal);
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(row.entry),
@@ -119,14 +151,18 @@ async fn compile(
         compilation_options: wgpu::PipelineCompilationOptions::default(),
         cache,
     });
-    let error = scope.pop();
+    let (error, refused) = (scope.pop(), driver.pop());
     let Some(error) = error.await else {
-        return Ok(Kernel { id, pipeline, layout, takes_blocks: row.takes_blocks });
+        let Some(refused) = refused.await else {
+            return Ok(Kernel { id, pipeline, layout, takes_blocks: row.takes_blocks });
+        };
+        return Err(Error::new(ErrorKind::Adapter, format!("the driver refuses kernel {id:?}: {refused}"))
+            .remedy("update the driver, or choose another adapter"));
     };
     let messages = module.get_compilation_info().await.messages;
     let place = messages.iter().find_map(|message| message.location.as_ref());
     let place = place.map_or_else(|| row.entry.to_owned(), |place| row.composed.place(place.line_number));
-    Err(Error::new(ErrorKind::Gpu, format!("kernel {id:?} does not compile: {error}")).file(place))
+    Err(Error::new(ErrorKind::Internal, format!("kernel {id:?} does not compile: {error}")).file(place))
 }
 
 fn bind_group_layout(device: &wgpu::Device, row: &KernelRow) -> wgpu::BindGroupLayout {

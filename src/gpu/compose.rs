@@ -119,7 +119,7 @@ impl Composed {
     /// Puts `constants` and then the files `parts` together, the extensions `enabled` before them.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] for a part that does not exist.
+    /// [`ErrorKind::Internal`] for a part that does not exist.
     pub fn new(enabled: &[&str], constants: &[(&str, u32)], parts: &[&str]) -> Result<Self> {
         let mut source = String::new();
         // Writing to a string cannot fail.
@@ -132,7 +132,8 @@ impl Composed {
         let mut starts = Vec::new();
         for part in parts {
             let text = SOURCES.iter().find(|(name, _)| name == part).map(|(_, text)| *text);
-            let text = text.ok_or_else(|| Error::new(ErrorKind::Gpu, format!("no shader part is called '{part}'")))?;
+            let text =
+                text.ok_or_else(|| Error::new(ErrorKind::Internal, format!("no shader part is called '{part}'")))?;
             starts.push((source.lines().count() as u32 + 1, format!("shaders/{part}")));
             source.push_str(text);
             source.push('\n');

@@ -1,120 +1,40 @@
-//! Adapters and the device: what is asked for, and buffers that are counted.
+//! The device: opened once, shared by all that work on it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::oneshot;
 
-use super::memory::{ALLOCATOR_SLACK_BYTES, Accountant, CountedBuffer};
+use super::adapter::{AdapterReport, pick_adapter};
+use super::budget::Gpu;
+use super::compile::{KernelPool, Kernels};
+use super::memory::{ALLOCATOR_SLACK_BYTES, Accountant};
 use super::tuning::Tuning;
 use crate::platform::{Poller, Window};
 use crate::{Error, ErrorKind, Result};
 
-/// An adapter with what matters to Tilestream.
+/// A GPU that is open: what the driver gives, the kernels that were compiled for it, and the memory that budgets are cut
+/// out of. Clones share it. Several engines work on it at the same time, each in a budget of its own.
 #[derive(Clone, Debug)]
-pub struct AdapterReport {
-    pub info: wgpu::AdapterInfo,
-    pub features: wgpu::Features,
-    pub limits: wgpu::Limits,
-}
-
-impl AdapterReport {
-    fn of(adapter: &wgpu::Adapter) -> Self {
-        Self { info: adapter.get_info(), features: adapter.features(), limits: adapter.limits() }
-    }
-
-    /// Whether shaders run on the processor.
-    pub fn is_cpu(&self) -> bool {
-        self.info.device_type == wgpu::DeviceType::Cpu
-    }
-
-    /// Whether the adapter's memory is the host's.
-    pub fn shares_memory(&self) -> bool {
-        matches!(self.info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu)
-    }
-
-    /// Whether uploads write straight into memory that shaders read: the adapter maps its own buffers, and they share
-    /// the host's memory. (Across PCIe mapped memory is slow to read from the shader.)
-    pub fn maps_primary_buffers(&self) -> bool {
-        self.shares_memory() && self.features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
-    }
-}
-
-fn instance() -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::PRIMARY;
-    wgpu::Instance::new(descriptor)
-}
-
-/// Every adapter of this host, real GPUs first.
-pub async fn adapters() -> Vec<AdapterReport> {
-    let mut found: Vec<_> =
-        instance().enumerate_adapters(wgpu::Backends::PRIMARY).await.iter().map(AdapterReport::of).collect();
-    found.sort_by_key(|report| device_rank(report.info.device_type));
-    found
-}
-
-fn device_rank(kind: wgpu::DeviceType) -> u8 {
-    match kind {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    }
-}
-
-async fn pick_adapter(name: Option<&str>) -> Result<wgpu::Adapter> {
-    let instance = instance();
-    let Some(name) = name else {
-        let options = wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
-            ..Default::default()
-        };
-        return instance.request_adapter(&options).await.map_err(|error| {
-            Error::new(ErrorKind::Gpu, "no GPU adapter was found")
-                .remedy("install a Vulkan driver (in software: mesa-vulkan-drivers), or see `tilestream devices`")
-                .source(error)
-        });
-    };
-    let mut adapters = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
-    let wanted = name.to_lowercase();
-    let position = adapters.iter().position(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted));
-    match position {
-        Some(index) => Ok(adapters.swap_remove(index)),
-        None => {
-            let names: Vec<_> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
-            Err(Error::new(ErrorKind::Argument, format!("no adapter is called '{name}'"))
-                .remedy(format!("choose one of: {}", names.join(", "))))
-        }
-    }
-}
-
-/// How weights reach the shaders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Upload {
-    /// Shaders read the upload windows themselves where the adapter maps its own buffers and shares the host's memory;
-    /// copies elsewhere.
-    #[default]
-    Auto,
-    /// Windows are copied to the ring, as an adapter with memory of its own needs it.
-    Copy,
-}
-
-/// A device whose memory is counted. Clones share device, queue and accountant.
-#[derive(Clone, Debug)]
-pub struct Gpu {
+pub struct Device {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub adapter: Arc<AdapterReport>,
-    accountant: Accountant,
-    budget_bytes: u64,
-    upload: Upload,
     tuning: Arc<Tuning>,
+    /// What budgets are cut out of.
+    memory: Accountant,
+    pub(super) kernels: Arc<KernelPool>,
     pub(super) pipelines: Option<wgpu::PipelineCache>,
-    searches: bool,
     poller: Poller,
-    /// What went wrong where nobody was asked: a lost device, memory that ran out, a fault in the commands.
     fault: Fault,
+    asked: Arc<Asked>,
+}
+
+/// How a device was opened, and the one that took its place.
+#[derive(Debug)]
+struct Asked {
+    name: Option<String>,
+    cap_bytes: Option<u64>,
+    next: async_lock::Mutex<Option<Device>>,
 }
 
 /// Features of a device that wgpu does not tell of: in a browser it has no name for subgroups, which the worker asks for.
@@ -133,15 +53,13 @@ fn unnamed_features(_: &wgpu::Device) -> wgpu::Features {
     wgpu::Features::empty()
 }
 
-/// The first fault: its kind and what it says.
-type Fault = Arc<Mutex<Option<(ErrorKind, String)>>>;
-
-impl Gpu {
-    /// Opens the adapter whose name contains `name` (or the best one), with `budget_bytes` for everything it reserves.
+impl Device {
+    /// Opens the adapter whose name contains `name` (or the best one). Budgets may take `cap_bytes` of its memory together;
+    /// `None`: as much as the driver has.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] without a usable adapter; [`ErrorKind::Argument`] for a name that none has.
-    pub async fn open(name: Option<&str>, budget_bytes: u64) -> Result<Self> {
+    /// [`ErrorKind::Adapter`] without a usable adapter; [`ErrorKind::Argument`] for a name that none has.
+    pub async fn open(name: Option<&str>, cap_bytes: Option<u64>) -> Result<Self> {
         let adapter = pick_adapter(name).await?;
         let report = AdapterReport::of(&adapter);
         // Timestamps are for traces, and cost nothing until one is taken.
@@ -163,84 +81,59 @@ impl Gpu {
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
-            Error::new(ErrorKind::Gpu, format!("the adapter '{}' gave no device", report.info.name)).source(error)
+            Error::new(ErrorKind::Adapter, format!("the adapter '{}' gave no device", report.info.name)).source(error)
         })?;
-        let fault = watch_for_faults(&device);
+        let fault = Fault::watching(&device);
         let poller = Poller::new(device.clone()).map_err(|error| Error::io(error, "GPU poller thread"))?;
-        let accountant = Accountant::new(budget_bytes.saturating_sub(ALLOCATOR_SLACK_BYTES));
         let tuning = Tuning::for_adapter(&report.info, device.features() | unnamed_features(&device), &report.limits);
+        let asked = Asked { name: name.map(str::to_owned), cap_bytes, next: async_lock::Mutex::new(None) };
         Ok(Self {
+            kernels: Arc::new(KernelPool::new(&device, None)),
             device,
             queue,
             adapter: report.into(),
-            accountant,
-            budget_bytes,
-            upload: Upload::Auto,
             tuning: tuning.into(),
+            memory: Accountant::new(cap_bytes.unwrap_or(u64::MAX)),
             pipelines: None,
-            searches: false,
             poller,
             fault,
+            asked: asked.into(),
         })
+    }
+
+    /// Cuts a budget of `bytes` out of the device's memory: for everything that one engine reserves. It comes back when the
+    /// last handle of the budget and its last buffer are dropped.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`] with what is left, where it is less; those of a lost device.
+    pub async fn budget(&self, bytes: u64) -> Result<Gpu> {
+        self.check()?;
+        let accountant = self.memory.cut(bytes, ALLOCATOR_SLACK_BYTES)?;
+        // The driver has the buffers of budgets that were dropped until it is done with them.
+        if self.asked.cap_bytes.is_some() && self.reserved_bytes().is_some_and(|held| held > self.buffer_bytes()) {
+            self.idle().await;
+        }
+        Ok(Gpu::new(self.clone(), accountant, bytes))
+    }
+
+    /// Bytes that are in no budget. `None`: the device has no cap.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.asked.cap_bytes.map(|_| self.memory.free_bytes())
+    }
+
+    /// Bytes of the buffers of all budgets.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.memory.buffer_bytes()
+    }
+
+    /// Bytes that wgpu's allocator holds of the driver now, for all budgets, where the backend can tell.
+    pub fn reserved_bytes(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
     }
 
     /// What the device can do.
     pub fn features(&self) -> wgpu::Features {
         self.device.features() | unnamed_features(&self.device)
-    }
-
-    /// Whether the device still works.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Gpu`] once it was lost or refused commands, [`ErrorKind::GpuMemory`] once it ran out of memory.
-    pub fn check(&self) -> Result<()> {
-        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
-            Some((kind, fault)) => Err(Error::new(*kind, fault.clone()).remedy("load the model again")),
-        }
-    }
-
-    /// The same device, bringing weights to the shaders in this way.
-    pub fn with_upload(mut self, upload: Upload) -> Self {
-        self.upload = upload;
-        self
-    }
-
-    /// The same device, whose kernels get the shapes that are known to be best, and on a GPU are searched for where they are
-    /// not known yet: see [`super::search`].
-    pub fn with_search(mut self) -> Self {
-        self.searches = true;
-        self
-    }
-
-    /// Whether [`Gpu::with_search`] was asked for.
-    pub fn searches(&self) -> bool {
-        self.searches
-    }
-
-    /// The sizes that kernels of this class of adapters have.
-    pub fn tuning(&self) -> &Tuning {
-        &self.tuning
-    }
-
-    /// Whether shaders read the upload windows themselves.
-    pub fn uploads_directly(&self) -> bool {
-        self.upload == Upload::Auto && self.adapter.maps_primary_buffers()
-    }
-
-    /// Counts the buffers of this device.
-    pub fn accountant(&self) -> &Accountant {
-        &self.accountant
-    }
-
-    /// The whole budget in bytes, the allocator's slack included.
-    pub fn budget_bytes(&self) -> u64 {
-        self.budget_bytes
-    }
-
-    /// Bytes that wgpu's allocator holds of the driver now, where the backend can tell.
-    pub fn reserved_bytes(&self) -> Option<u64> {
-        self.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
     }
 
     /// The largest buffer that a shader can see whole, in bytes.
@@ -249,49 +142,65 @@ impl Gpu {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
-    /// A counted buffer of `size_bytes`, rounded up to 4, zeroed.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Budget`] past the cap, [`ErrorKind::GpuMemory`] where the driver has no memory.
-    pub async fn buffer(&self, label: &str, size_bytes: u64, usage: wgpu::BufferUsages) -> Result<CountedBuffer> {
-        let size = size_bytes.max(4).next_multiple_of(4);
-        let limit = self.adapter.limits.max_buffer_size;
-        if size > limit {
-            return Err(Error::new(
-                ErrorKind::Gpu,
-                format!("buffer '{label}' of {size} bytes passes the adapter's limit of {limit}"),
-            ));
-        }
-        let lease = self.accountant.take(label, size)?;
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
-        let buffer = self.device.create_buffer(&descriptor);
-        if let Some(error) = memory.pop().await {
-            return Err(Error::new(
-                ErrorKind::GpuMemory,
-                format!("the driver has no {size} bytes for buffer '{label}'"),
-            )
-            .remedy("lower the budget")
-            .source(error.to_string()));
-        }
-        Ok(CountedBuffer::new(buffer, lease))
+    /// The sizes that kernels of this class of adapters have.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
-    /// A counted buffer that is mapped for writing from the start.
+    /// The kernels of a tuning. Each is compiled once for the device, whoever prepares it.
+    pub fn kernels(&self, tuning: Tuning) -> Kernels {
+        Kernels::new(Arc::clone(&self.kernels), tuning)
+    }
+
+    /// Whether the device still works, for all that are on it.
     ///
     /// # Errors
-    /// As [`Gpu::buffer`].
-    pub async fn mapped_buffer(
-        &self,
-        label: &str,
-        size_bytes: u64,
-        usage: wgpu::BufferUsages,
-    ) -> Result<CountedBuffer> {
-        let buffer = self.buffer(label, size_bytes, usage).await?;
-        // Not mapped at creation: in a browser that throws where memory is missing.
-        let after = self.queue.submit([]);
-        self.map(&buffer, wgpu::MapMode::Write, after).ready().await?;
-        Ok(buffer)
+    /// [`ErrorKind::DeviceLost`] once it was lost, [`ErrorKind::GpuMemory`] once it ran out of memory where nobody looked,
+    /// [`ErrorKind::Internal`] once it refused commands, and [`ErrorKind::Adapter`] once the driver failed in another way.
+    pub fn check(&self) -> Result<()> {
+        self.fault.check()
+    }
+
+    /// Destroys the device, for all that are on it, as a driver that restarts does: to try out how a program copes.
+    pub fn lose(&self) {
+        self.device.destroy();
+        // wgpu tells of it when the queue is empty.
+        self.fault.note(ErrorKind::DeviceLost, "the GPU device was destroyed".to_owned());
+    }
+
+    /// What an error came from: on a device that failed, buffers are found unmapped that no fault of ours unmapped.
+    pub fn cause(&self, error: Error) -> Error {
+        match (error.kind(), self.check()) {
+            (ErrorKind::Internal, Err(fault)) => fault.source(error),
+            _ => error,
+        }
+    }
+
+    /// Why a callback of the GPU never came.
+    pub(super) fn lost(&self) -> Error {
+        self.fault.of_failure()
+    }
+
+    /// The device to go on with: this one while it works; else one that takes its place, opened as this one was, and the same
+    /// for all that ask. Budgets are cut out of it anew.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub async fn replacement(&self) -> Result<Self> {
+        let mut device = self.clone();
+        while device.check().is_err() {
+            let asked = Arc::clone(&device.asked);
+            let mut next = asked.next.lock().await;
+            if let Some(next) = &*next {
+                device = next.clone();
+                continue;
+            }
+            let opened = Self::open(asked.name.as_deref(), asked.cap_bytes).await?;
+            let opened = if device.pipelines.is_some() { opened.with_kept_pipelines() } else { opened };
+            *next = Some(opened.clone());
+            return Ok(opened);
+        }
+        Ok(device)
     }
 
     /// Submits commands; mappings asked for before the next submit fire when these are done.
@@ -307,7 +216,7 @@ impl Gpu {
             let _ = sender.send(result);
         });
         self.poller.watch(after);
-        Mapping(receiver)
+        Mapping { receiver, fault: self.fault.clone() }
     }
 
     /// Sees to it that callbacks fire which depend on `after` or earlier submissions.
@@ -320,27 +229,60 @@ impl Gpu {
         self.queue.on_submitted_work_done(callback);
         self.poller.watch(after);
     }
+
+    /// Waits until the GPU has nothing to do, and what was dropped is given back to the driver.
+    pub async fn idle(&self) {
+        let (sender, done) = oneshot::channel();
+        self.on_done(self.queue.submit([]), move || {
+            // The one who waited may be gone.
+            let _ = sender.send(());
+        });
+        // A lost device has nothing to do.
+        let _ = done.await;
+    }
 }
 
-/// Keeps the first fault that no error scope catches.
-fn watch_for_faults(device: &wgpu::Device) -> Fault {
-    let fault = Fault::default();
-    let note = |fault: &Fault| {
-        let fault = Arc::clone(fault);
-        move |kind, text: String| {
-            // The first one is the cause of the others.
-            fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((kind, text));
-        }
-    };
-    let (note_error, note_loss) = (note(&fault), note(&fault));
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        let out_of_memory = matches!(error, wgpu::Error::OutOfMemory { .. });
-        note_error(if out_of_memory { ErrorKind::GpuMemory } else { ErrorKind::Gpu }, error.to_string());
-    }));
-    device.set_device_lost_callback(move |reason, message| {
-        note_loss(ErrorKind::Gpu, format!("the GPU device was lost ({reason:?}: {message})"));
-    });
-    fault
+/// What went wrong where nobody was asked, the first time: a lost device, memory that ran out, a fault in the commands.
+#[derive(Clone, Debug, Default)]
+struct Fault(Arc<Mutex<Option<(ErrorKind, String)>>>);
+
+impl Fault {
+    /// Keeps the first fault that no error scope catches.
+    fn watching(device: &wgpu::Device) -> Self {
+        let fault = Self::default();
+        let (errors, lost) = (fault.clone(), fault.clone());
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let kind = match error {
+                wgpu::Error::OutOfMemory { .. } => ErrorKind::GpuMemory,
+                wgpu::Error::Validation { .. } => ErrorKind::Internal,
+                wgpu::Error::Internal { .. } => ErrorKind::Adapter,
+            };
+            errors.note(kind, error.to_string());
+        }));
+        device.set_device_lost_callback(move |reason, message| {
+            lost.note(ErrorKind::DeviceLost, format!("the GPU device was lost ({reason:?}: {message})"));
+        });
+        fault
+    }
+
+    /// Keeps a fault, and gives the first one as an error: it is the cause of the others.
+    fn note(&self, kind: ErrorKind, text: String) -> Error {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::error(first.get_or_insert((kind, text)))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Ok(()), |first| Err(Self::error(first)))
+    }
+
+    fn error((kind, text): &(ErrorKind, String)) -> Error {
+        Error::new(*kind, text.clone()).remedy("load the model again")
+    }
+
+    /// Why something failed that fails only with the device, which may not have told of it yet.
+    fn of_failure(&self) -> Error {
+        self.note(ErrorKind::DeviceLost, "the GPU device was lost".to_owned())
+    }
 }
 
 /// The bytes of a buffer that is mapped for writing.
@@ -356,20 +298,20 @@ impl MappedBytes {
     /// The first `len_bytes` of a mapped buffer.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] where it is not mapped.
+    /// [`ErrorKind::Internal`] where it is not mapped.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new(buffer: &wgpu::Buffer, len_bytes: u64) -> Result<Self> {
         let view = buffer.get_mapped_range_mut(..len_bytes.next_multiple_of(4));
-        view.map(Self).map_err(|error| Error::new(ErrorKind::Gpu, "a window is not mapped").source(error))
+        view.map(Self).map_err(|error| Error::new(ErrorKind::Internal, "a window is not mapped").source(error))
     }
 
     /// The first `len_bytes` of a mapped buffer.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] where it is not mapped.
+    /// [`ErrorKind::Internal`] where it is not mapped.
     #[cfg(target_arch = "wasm32")]
     pub fn new(buffer: &wgpu::Buffer, len_bytes: u64) -> Result<Self> {
-        let lost = || Error::new(ErrorKind::Gpu, "a window is not mapped");
+        let lost = || Error::new(ErrorKind::Internal, "a window is not mapped");
         let buffer = buffer.as_webgpu().ok_or_else(lost)?;
         let range = buffer.get_mapped_range().map_err(|error| lost().source(format!("{error:?}")))?;
         Ok(Self(js_sys::Uint8Array::new_with_byte_offset_and_length(&range, 0, len_bytes as u32)))
@@ -394,19 +336,21 @@ impl MappedBytes {
 
 /// A buffer that is being mapped.
 #[derive(Debug)]
-pub struct Mapping(oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>);
+pub struct Mapping {
+    receiver: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    fault: Fault,
+}
 
 impl Mapping {
     /// Waits until the buffer is mapped.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] when the device is lost.
+    /// [`ErrorKind::DeviceLost`], or what the device failed with before.
     pub async fn ready(self) -> Result<()> {
-        let lost = || Error::new(ErrorKind::Gpu, "the GPU device was lost").remedy("load the model again");
-        match self.0.await {
+        match self.receiver.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(lost().source(error)),
-            Err(_) => Err(lost()),
+            Ok(Err(error)) => Err(self.fault.of_failure().source(error)),
+            Err(_) => Err(self.fault.of_failure()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whether shader-f16 may stand in for `unpack2x16float`.
 
 use super::Gpu;
-use super::kernels::{CompareHalvesParams, KernelId, Kernels, grid};
+use super::kernels::{CompareHalvesParams, KernelId, grid};
 use super::recorder::Recorder;
 use crate::{Error, ErrorKind, Result};
 
@@ -15,9 +15,9 @@ pub async fn halves_agree(gpu: &Gpu) -> Result<bool> {
         return Ok(false);
     }
     use wgpu::BufferUsages as Usage;
-    let kernels = Kernels::new(&gpu.device, gpu.tuning().clone()).with_cache(gpu.pipeline_cache());
+    let kernels = gpu.kernels(gpu.tuning().clone());
     kernels.prepare(&[KernelId::CompareHalves]).await?;
-    let missing = || Error::new(ErrorKind::Gpu, "a kernel was not prepared");
+    let missing = || Error::new(ErrorKind::Internal, "a kernel was not prepared");
     let kernel = kernels.get(KernelId::CompareHalves).ok_or_else(missing)?;
     let numbers: Vec<u16> = (0..=u16::MAX).collect();
     let all = gpu.buffer("numbers of f16", 2 * numbers.len() as u64, Usage::STORAGE | Usage::COPY_DST).await?;
@@ -30,7 +30,7 @@ pub async fn halves_agree(gpu: &Gpu) -> Result<bool> {
     recorder.dispatch(&kernel, &binds, &params, grid::compare_halves(&params))?;
     let after = recorder.submit(|encoder| encoder.copy_buffer_to_buffer(&differing, 0, &mapped, 0, 4)).await?;
     gpu.map(&mapped, wgpu::MapMode::Read, after).ready().await?;
-    let unmapped = |error| Error::new(ErrorKind::Gpu, "a count is not mapped").source(error);
+    let unmapped = |error| Error::new(ErrorKind::Internal, "a count is not mapped").source(error);
     let view = mapped.get_mapped_range(..).map_err(unmapped)?;
     Ok(view[..4] == [0; 4])
 }

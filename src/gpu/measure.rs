@@ -172,7 +172,7 @@ async fn done(gpu: &Gpu, after: wgpu::SubmissionIndex) -> Result<f64> {
         // Nobody waits any more where the measurement was dropped.
         let _ = sender.send(now_s());
     });
-    let end = done.await.map_err(|_| Error::new(ErrorKind::Gpu, "the GPU device was lost"))?;
+    let end = done.await.map_err(|_| gpu.lost())?;
     gpu.check()?;
     Ok(end)
 }
@@ -206,7 +206,7 @@ struct Bench {
 impl Bench {
     async fn new(gpu: &Gpu, kernels: &Kernels, id: KernelId) -> Result<Self> {
         kernels.prepare(&[id]).await?;
-        let kernel = kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, "a kernel was not prepared"))?;
+        let kernel = kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Internal, "a kernel was not prepared"))?;
         Ok(Self { gpu: gpu.clone(), recorder: Recorder::new(gpu).await?, kernel, least_s: LEAST_S })
     }
 

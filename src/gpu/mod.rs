@@ -1,5 +1,7 @@
 //! Device, memory accountant, shaders. Knows buffers and pipelines; no tensor names, no paths.
 
+mod adapter;
+mod budget;
 mod compile;
 pub mod compose;
 pub mod device;
@@ -15,7 +17,9 @@ pub mod search;
 pub mod timeline;
 pub mod tuning;
 
-pub use device::{AdapterReport, Gpu, Upload, adapters};
+pub use adapter::{AdapterReport, adapters};
+pub use budget::{Gpu, Upload};
+pub use device::Device;
 pub use halves::halves_agree;
 pub use memory::{Accountant, CountedBuffer};
 

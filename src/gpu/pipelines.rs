@@ -1,12 +1,15 @@
 //! What the driver compiled, kept from one start to the next: an optimization that may be lost at any time.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Gpu;
+use super::Device;
+use super::compile::KernelPool;
 use crate::platform::{recall_bytes, remember_bytes};
 
-impl Gpu {
-    /// The same device, compiling with the help of what earlier starts compiled, where the backend can.
+impl Device {
+    /// The same device, just opened, compiling with the help of what earlier starts compiled, where the backend can.
     pub fn with_kept_pipelines(mut self) -> Self {
         let Some(name) = name(&self) else { return self };
         let kept = recall_bytes(&name);
@@ -17,12 +20,8 @@ impl Gpu {
         };
         // SAFETY: the bytes are those that `get_data` gave, as their checksum says; wgpu compares adapter and driver.
         self.pipelines = Some(unsafe { self.device.create_pipeline_cache(&descriptor) });
+        self.kernels = Arc::new(KernelPool::new(&self.device, self.pipelines.clone()));
         self
-    }
-
-    /// The cache that kernels are compiled with.
-    pub fn pipeline_cache(&self) -> Option<wgpu::PipelineCache> {
-        self.pipelines.clone()
     }
 
     /// Keeps what was compiled for the next start.
@@ -38,9 +37,9 @@ impl Gpu {
 }
 
 /// None where the backend keeps no pipelines.
-fn name(gpu: &Gpu) -> Option<String> {
-    let keeps = gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE);
-    wgpu::util::pipeline_cache_key(&gpu.adapter.info).filter(|_| keeps)
+fn name(device: &Device) -> Option<String> {
+    let keeps = device.device.features().contains(wgpu::Features::PIPELINE_CACHE);
+    wgpu::util::pipeline_cache_key(&device.adapter.info).filter(|_| keeps)
 }
 
 /// The data with its checksum behind it.

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::device::{Gpu, Mapping};
+use super::Gpu;
+use super::device::Mapping;
 use super::kernels::{InputWindow, Kernel, KernelId};
 use super::memory::CountedBuffer;
 use super::timeline::{Place, Timeline, Timer, timer_bytes};
@@ -101,7 +102,7 @@ impl Recorder {
     /// A recorder with its parameter buffers.
     ///
     /// # Errors
-    /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit.
+    /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where they do not fit.
     pub async fn new(gpu: &Gpu) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let size = PARAMS_STRIDE * PARAMS_SLOTS;
@@ -178,7 +179,7 @@ impl Recorder {
     /// Records a dispatch of `kernel` over `grid` workgroups, with its storage buffers in the order of its bindings.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] where the recorder is full or the parameters are too long: a fault of the caller.
+    /// [`ErrorKind::Internal`] where the recorder is full or the parameters are too long: a fault of the caller.
     pub fn dispatch<P: bytemuck::Pod>(
         &mut self,
         kernel: &Arc<Kernel>,
@@ -187,7 +188,7 @@ impl Recorder {
         grid: [u32; 3],
     ) -> Result<()> {
         if self.is_full() || size_of::<P>() as u64 > PARAMS_STRIDE {
-            return Err(Error::new(ErrorKind::Gpu, "too many dispatches for one submit"));
+            return Err(Error::new(ErrorKind::Internal, "too many dispatches for one submit"));
         }
         let group = self.group(kernel, buffers, (size_of::<P>() as u64).next_multiple_of(16));
         self.bytes.resize(self.dispatches.len() * PARAMS_STRIDE as usize, 0);
@@ -233,7 +234,7 @@ impl Recorder {
     /// Submits what was recorded: copies, then dispatches, then `last` (copies for reading back).
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] when the device is lost.
+    /// [`ErrorKind::DeviceLost`].
     pub async fn submit(&mut self, last: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::SubmissionIndex> {
         if let Some(timer) = &mut self.timer {
             timer.ready().await?;
@@ -243,7 +244,7 @@ impl Recorder {
         let (mut used, mut labels) = (None, Vec::new());
         if !self.dispatches.is_empty() {
             let Some((staging, slot)) = self.staging.pop_front() else {
-                return Err(Error::new(ErrorKind::Gpu, "the recorder lost its staging buffers"));
+                return Err(Error::new(ErrorKind::Internal, "the recorder lost its staging buffers"));
             };
             if let Slot::Mapping(mapping) = slot {
                 mapping.ready().await?;
@@ -252,7 +253,7 @@ impl Recorder {
             let len = self.bytes.len() as u64;
             match staging.get_mapped_range_mut(..len) {
                 Ok(mut view) => view.copy_from_slice(&self.bytes),
-                Err(error) => return Err(Error::new(ErrorKind::Gpu, "parameters are not mapped").source(error)),
+                Err(error) => return Err(Error::new(ErrorKind::Internal, "parameters are not mapped").source(error)),
             }
             staging.unmap();
             encoder.copy_buffer_to_buffer(&staging, 0, &self.params, 0, len);

@@ -3,12 +3,12 @@
 //! Every candidate computes the same bits, so that it does not matter which one wins, nor when the time is up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 
 use super::Gpu;
-use super::compile::Kernels;
+use super::compile::{KernelPool, Kernels};
 use super::halves::halves_agree;
 use super::kernels::{InputType, KernelId};
 use super::measure::{Product, ProductBench, SPREAD_BYTES};
@@ -188,7 +188,7 @@ impl<'a> Search<'a> {
             }
         }
         drop(bench);
-        idle(gpu).await;
+        gpu.idle().await;
         if !measured.is_empty() {
             self.tuning = self.tuning.with(id, best);
             let (encoding, many) = (of.encoding.name().to_owned(), tokens > 1);
@@ -198,11 +198,13 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Kernels of a product in several shapes, compiled side by side; without those that the driver refuses.
+    /// Kernels of a product in several shapes, compiled side by side; without those that the driver refuses. Each has a pool
+    /// of its own, which goes with it: the device does not keep what lost.
     async fn compiled(&self, id: KernelId, shapes: &[Shape]) -> Vec<(Shape, Kernels)> {
         let compile = |shape: Shape| async move {
             let tuning = self.tuning.with(id, shape);
-            let kernels = Kernels::new(&self.gpu.device, tuning).with_cache(self.gpu.pipeline_cache());
+            let pool = KernelPool::new(&self.gpu.device, self.gpu.pipelines.clone());
+            let kernels = Kernels::new(Arc::new(pool), tuning);
             kernels.prepare(&[id]).await.is_ok().then_some((shape, kernels))
         };
         let compiled = futures::future::join_all(shapes.iter().map(|shape| compile(*shape))).await;
@@ -227,16 +229,6 @@ fn known(found: &[Found], shapes: &[Shape], of: Product, tokens: u32, farthest: 
     let near = of_kind.filter(|found| found.distance(of.columns) <= farthest && shapes.contains(&found.shape));
     let nearest = near.min_by(|a, b| a.distance(of.columns).total_cmp(&b.distance(of.columns)));
     nearest.map(|found| found.shape)
-}
-
-/// Waits until the GPU has nothing to do, and what was dropped is given back to the driver.
-async fn idle(gpu: &Gpu) {
-    let (sender, done) = oneshot::channel();
-    gpu.on_done(gpu.queue.submit([]), move || {
-        // The one who waits is gone only with the engine.
-        let _ = sender.send(());
-    });
-    let _ = done.await;
 }
 
 /// Under which name shapes are remembered: all that they depend on.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::oneshot;
 
-use super::device::Gpu;
 use super::kernels::KernelId;
 use super::memory::{CountedBuffer, Lease};
+use super::{Device, Gpu};
 use crate::platform::now_s;
 use crate::{Error, ErrorKind, Result};
 
@@ -129,6 +129,7 @@ struct Slot {
 
 /// Takes the times of a recorder's dispatches.
 pub struct Timer {
+    device: Device,
     timeline: Timeline,
     period_s: f64,
     slots: VecDeque<Slot>,
@@ -156,16 +157,16 @@ impl Timer {
             slots.push_back(Slot { set, resolved, read, _lease: lease, taken: None });
         }
         let period_s = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
-        Ok(Self { timeline, period_s, slots })
+        Ok(Self { device: gpu.shared_device().clone(), timeline, period_s, slots })
     }
 
     /// Waits until the next submit's timestamps have a place.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] when the device is lost.
+    /// [`ErrorKind::DeviceLost`].
     pub async fn ready(&mut self) -> Result<()> {
         let Some(taken) = self.slots.front_mut().and_then(|slot| slot.taken.take()) else { return Ok(()) };
-        taken.await.map_err(|_| Error::new(ErrorKind::Gpu, "the GPU device was lost").remedy("load the model again"))
+        taken.await.map_err(|_| self.device.lost())
     }
 
     /// Where dispatch `index` of the submit under way leaves its times: a pass of its own, for passes' ends are what every

@@ -45,7 +45,7 @@ impl Engine {
         let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
         let (query, query_width) = operand(&self.buffers, &self.spec, Operand::Buffer(query));
         let (output, output_width) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
-        let lost = || Error::new(ErrorKind::Gpu, "a segment of the KV cache is gone");
+        let lost = || Error::new(ErrorKind::Internal, "a segment of the KV cache is gone");
         let segment = self.kv.layer(layer).nth(segment).ok_or_else(lost)?;
         let flags = [
             (sinks.is_some(), SINKS),

@@ -62,6 +62,6 @@ impl Engine {
 /// What a layer keeps, and where.
 fn recurrent<'a>(kv: &'a KvCache, spec: &ModelSpec, layer: usize) -> Result<(RecurrentSpec, &'a CountedBuffer)> {
     let state = kv.recurrent().and_then(|states| states.layer(layer));
-    let lost = || Error::new(ErrorKind::Gpu, format!("layer {layer} has no recurrent states"));
+    let lost = || Error::new(ErrorKind::Internal, format!("layer {layer} has no recurrent states"));
     spec.layers[layer].recurrent.zip(state).ok_or_else(lost)
 }

@@ -113,7 +113,7 @@ impl Engine {
             false => gpu.tuning().clone(),
         };
         let inputs = InputChoice { most_rounded: demand.inputs, uniform: shares.uniform_inputs };
-        let kernels = Kernels::new(&gpu.device, tuning).with_cache(gpu.pipeline_cache());
+        let kernels = gpu.kernels(tuning);
         kernels.prepare(&needed_kernels(&spec, &layout, kv_kind, inputs)).await?;
         gpu.keep_pipelines();
         let recorder = Recorder::new(&gpu).await?;
@@ -257,7 +257,7 @@ impl Engine {
     /// One row of an activation buffer as the last sweep left it, for tools and tests: `[width]`.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`] for a row or buffer that is not there; [`ErrorKind::Budget`] and [`ErrorKind::Gpu`].
+    /// [`ErrorKind::Argument`] for a row or buffer that is not there; [`ErrorKind::Budget`] and those of the GPU.
     pub async fn read_activation(&self, id: BufferId, row: u64) -> Result<Vec<f32>> {
         let index = usize::from(id.0);
         let (Some(buffer), Some(spec)) = (self.buffers.activations.get(index), self.spec.buffers.get(index)) else {
@@ -273,7 +273,7 @@ impl Engine {
         encoder.copy_buffer_to_buffer(buffer, row * padded(spec.width) * 4, &copy, 0, bytes);
         let after = self.gpu.submit(encoder.finish());
         self.gpu.map(&copy, wgpu::MapMode::Read, after).ready().await?;
-        let unmapped = |error| Error::new(ErrorKind::Gpu, "an activation is not mapped").source(error);
+        let unmapped = |error| Error::new(ErrorKind::Internal, "an activation is not mapped").source(error);
         let view = copy.get_mapped_range(..).map_err(unmapped)?;
         Ok(bytemuck::pod_collect_to_vec(&view[..bytes as usize]))
     }
@@ -316,6 +316,7 @@ impl Engine {
         next_has_head: bool,
     ) -> Result<Output> {
         let result = self.try_sweep(rows, sequences, heads, want, next_has_head).await;
+        let result = result.map_err(|error| self.gpu.cause(error));
         if result.is_err() {
             self.recorder.discard();
             self.abandon_step().await;
@@ -432,7 +433,7 @@ impl Engine {
             // Copies come before a submit's dispatches, and those of the layer before still need its vectors.
             self.submit().await?;
         }
-        let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
+        let lost = || Error::new(ErrorKind::Internal, "a tile left the GPU while it was needed");
         let place = self.stream.locate(tile).ok_or_else(lost)?;
         let len = self.stream.table().tile(tile).len_bytes;
         self.recorder.copy(place.buffer, place.offset_bytes, &self.buffers.vectors, at, len);

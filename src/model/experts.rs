@@ -35,7 +35,7 @@ impl Choice {
     /// the choice.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] where a score is not a number: the weights or a kernel are broken.
+    /// [`ErrorKind::NotFinite`] where a score is not a number: the weights or a kernel are broken.
     pub fn new(scores: &[f32], stride: usize, bias: &[f32], routing: &Routing) -> Result<Self> {
         let experts = bias.len();
         let mut uses: Vec<Vec<(u32, f32)>> = vec![Vec::new(); experts];
@@ -58,7 +58,7 @@ impl Choice {
 fn route(scores: &[f32], bias: &[f32], routing: &Routing) -> Result<Vec<(usize, f32)>> {
     if let Some(expert) = scores.iter().position(|score| !score.is_finite()) {
         return Err(Error::new(
-            ErrorKind::Gpu,
+            ErrorKind::NotFinite,
             format!("the router's score of expert {expert} is not a finite number"),
         )
         .remedy("run `tilestream verify` on the model; if it is sound, try another adapter"));
@@ -211,7 +211,7 @@ impl Engine {
         let to = wgpu::Buffer::clone(&step.scores);
         let after = self.submit_with(|encoder| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes)).await?;
         self.gpu.map(&step.scores, wgpu::MapMode::Read, after).ready().await?;
-        let unmapped = |error| Error::new(ErrorKind::Gpu, "the router's scores are not mapped").source(error);
+        let unmapped = |error| Error::new(ErrorKind::Internal, "the router's scores are not mapped").source(error);
         let choice = step
             .scores
             .get_mapped_range(..bytes)
@@ -230,7 +230,9 @@ impl Engine {
                 let factors = list as usize..list as usize + len;
                 view.slice(factors).copy_from_slice(bytemuck::cast_slice(&step.choice.factors));
             }
-            Err(error) => return Err(Error::new(ErrorKind::Gpu, "the experts' staging is not mapped").source(error)),
+            Err(error) => {
+                return Err(Error::new(ErrorKind::Internal, "the experts' staging is not mapped").source(error));
+            }
         }
         step.staging.unmap();
         self.recorder.copy(&step.staging, 0, &step.rows, 0, len as u64);

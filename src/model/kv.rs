@@ -114,7 +114,7 @@ impl KvCache {
     /// Adds `pages` pages, in as few segments as the adapter's limits allow.
     ///
     /// # Errors
-    /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit; what was added before stays.
+    /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where they do not fit; what was added before stays.
     pub async fn grow(&mut self, gpu: &Gpu, pages: u64) -> Result<()> {
         let layer = self.geometry.page_bytes.iter().copied().max().unwrap_or(1).max(1);
         let all = self.geometry.bytes(1).max(1);

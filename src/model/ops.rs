@@ -262,7 +262,7 @@ impl Engine {
     }
 
     pub(super) fn kernel(&self, id: KernelId) -> Result<Arc<Kernel>> {
-        self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Gpu, format!("kernel {id:?} was not prepared")))
+        self.kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Internal, format!("kernel {id:?} was not prepared")))
     }
 }
 
@@ -319,7 +319,7 @@ pub(super) fn vectors_bind<'a>(stream: &'a TileStream, buffers: &'a Buffers, vec
         None => Ok((&buffers.vectors).into()),
         Some(tile) => match stream.home(tile) {
             Some(place) => Ok(place.buffer.into()),
-            None => Err(Error::new(ErrorKind::Gpu, "pinned vectors left the GPU")),
+            None => Err(Error::new(ErrorKind::Internal, "pinned vectors left the GPU")),
         },
     }
 }

@@ -90,7 +90,7 @@ impl Engine {
         tokens: u32,
         vectors: Vectors,
     ) -> Result<usize> {
-        let lost = || Error::new(ErrorKind::Gpu, "a tile left the GPU while it was needed");
+        let lost = || Error::new(ErrorKind::Internal, "a tile left the GPU while it was needed");
         let start = self.stream.locate(first).ok_or_else(lost)?;
         let matrix = &call.matrix;
         let (rows, next) =

@@ -20,7 +20,7 @@ impl Readback {
     /// Buffers for `head_rows` rows of `vocab` logits.
     ///
     /// # Errors
-    /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit.
+    /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where they do not fit.
     pub async fn new(gpu: &Gpu, head_rows: u64, vocab: u64) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let best = gpu.buffer("best ids", head_rows * BEST_BYTES, Usage::STORAGE | Usage::COPY_SRC).await?;
@@ -55,8 +55,8 @@ impl Readback {
     /// Waits for the copies and gives the results.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] for a lost device, or where a logit is not a number: the weights or a kernel are broken, and
-    /// any token would be a guess.
+    /// [`ErrorKind::DeviceLost`], and [`ErrorKind::NotFinite`] where a logit is not a number: the weights or a kernel are
+    /// broken, and any token would be a guess.
     pub async fn finish(&self, gpu: &Gpu, after: wgpu::SubmissionIndex, heads: u32, want: Want) -> Result<Output> {
         gpu.map(&self.mapped, wgpu::MapMode::Read, after).ready().await?;
         let result = self.read(heads, want);
@@ -65,12 +65,12 @@ impl Readback {
     }
 
     fn read(&self, heads: u32, want: Want) -> Result<Output> {
-        let unmapped = |error| Error::new(ErrorKind::Gpu, "results are not mapped").source(error);
+        let unmapped = |error| Error::new(ErrorKind::Internal, "results are not mapped").source(error);
         let view = self.mapped.get_mapped_range(..).map_err(unmapped)?;
         let best: &[[u32; 4]] = bytemuck::cast_slice(&view[..heads as usize * BEST_BYTES as usize]);
         if let Some([id, _, broken, _]) = best.iter().find(|best| best[2] != 0) {
             return Err(Error::new(
-                ErrorKind::Gpu,
+                ErrorKind::NotFinite,
                 format!("{broken} logits are not finite numbers (the best of the others is token {id})"),
             )
             .remedy("run `tilestream verify` on the model; if it is sound, try another adapter"));

@@ -94,5 +94,5 @@ impl Engine {
 }
 
 fn no_lists() -> Error {
-    Error::new(ErrorKind::Gpu, "experts without their lists")
+    Error::new(ErrorKind::Internal, "experts without their lists")
 }

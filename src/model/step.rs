@@ -61,7 +61,7 @@ impl Step {
     /// Buffers for sweeps of so many rows.
     ///
     /// # Errors
-    /// [`ErrorKind::Budget`] or [`ErrorKind::Gpu`] where they do not fit.
+    /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where they do not fit.
     pub async fn new(gpu: &Gpu, sizes: StepSizes) -> Result<Self> {
         use wgpu::BufferUsages as Usage;
         let usage = Usage::STORAGE | Usage::COPY_DST;
@@ -111,7 +111,7 @@ impl Step {
         }
         match self.staging.get_mapped_range_mut(..) {
             Ok(mut view) => view.slice(..self.bytes.len()).copy_from_slice(&self.bytes),
-            Err(error) => return Err(Error::new(ErrorKind::Gpu, "the step's staging is not mapped").source(error)),
+            Err(error) => return Err(Error::new(ErrorKind::Internal, "the step's staging is not mapped").source(error)),
         }
         self.staging.unmap();
         let targets = [

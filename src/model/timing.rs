@@ -13,7 +13,7 @@ impl Engine {
     /// Times the dispatches of the sweep that begins, where that is wanted. Where they cannot be timed the timeline says why.
     ///
     /// # Errors
-    /// [`ErrorKind::Gpu`] and [`ErrorKind::GpuMemory`].
+    /// [`ErrorKind::GpuMemory`].
     pub(super) async fn time_dispatches(&mut self) -> Result<()> {
         if !self.recorder.lacks_timer() {
             return Ok(());

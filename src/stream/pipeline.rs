@@ -173,7 +173,7 @@ impl TileStream {
     /// Allocates windows, ring and pinned segments.
     ///
     /// # Errors
-    /// [`ErrorKind::Budget`] where they do not fit; [`ErrorKind::Gpu`] where the driver has no memory.
+    /// [`ErrorKind::Budget`] where they do not fit; [`ErrorKind::GpuMemory`] where the driver has no memory.
     pub async fn new(
         gpu: &Gpu,
         source: Arc<dyn TileSource>,
@@ -318,7 +318,7 @@ impl TileStream {
     pub async fn advance(&mut self, tile: usize, after: wgpu::SubmissionIndex) -> Result<()> {
         self.finish_current(after);
         let Some(mut pending) = self.next_pending(tile) else {
-            return Err(Error::new(ErrorKind::Gpu, "the sweep asked for a tile that its plan does not hold"));
+            return Err(Error::new(ErrorKind::Internal, "the sweep asked for a tile that its plan does not hold"));
         };
         let lost = || Error::new(ErrorKind::Io, "a reader thread died");
         let read = self.wait_for(&mut pending).await.map_err(|_| lost()).flatten();

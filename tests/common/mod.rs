@@ -2,13 +2,14 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use safetensors::SafeTensors;
 use tilestream::checkpoint;
-use tilestream::gpu::Gpu;
 use tilestream::gpu::kernels::{InputType, KvType};
+use tilestream::gpu::{Device, Gpu};
 use tilestream::model::Engine;
+use tilestream::model::batch;
 use tilestream::model::budget::{self, Demand};
 use tilestream::model::kv::KvGeometry;
 use tilestream::model::layout::ModelLayout;
@@ -146,8 +147,20 @@ pub async fn smallest(files: &Files, demand: &Demand) -> u64 {
     budget::smallest_budget(&files.spec, &layout, &geometry, demand)
 }
 
-/// A device with this budget.
+/// The device of this process: opened once, for whoever neither loses it nor looks at its memory.
+pub fn device() -> &'static Device {
+    static DEVICE: LazyLock<Device> =
+        LazyLock::new(|| block_on(Device::open(None, None)).expect("an adapter; set-up installs one in software"));
+    &DEVICE
+}
+
+/// A budget on the device of this process.
 pub async fn gpu(budget_bytes: u64) -> Gpu {
+    device().budget(budget_bytes).await.expect("no cap")
+}
+
+/// A device of its own with this budget, for who looks at what the driver reserves.
+pub async fn own_gpu(budget_bytes: u64) -> Gpu {
     Gpu::open(None, budget_bytes).await.expect("an adapter; set-up installs one in software")
 }
 
@@ -162,6 +175,21 @@ pub async fn load(files: &Files, budget_bytes: Option<u64>, rows: Option<u32>) -
     let budget_bytes = budget_bytes.unwrap_or(demand().budget_bytes);
     let demand = Demand { rows, budget_bytes, ..demand() };
     open(files, gpu(budget_bytes).await, demand).await.expect("loads")
+}
+
+/// Logits of every position, one after the other.
+pub async fn all_logits(model: &mut Engine, ids: &[u32]) -> Vec<f32> {
+    let mut all = Vec::new();
+    let collect = |_, logits: &[f32]| {
+        all.extend_from_slice(logits);
+        Ok(())
+    };
+    batch::score(model, ids, collect).await.expect("scores");
+    all
+}
+
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// What the reference said about a checkpoint.

@@ -88,6 +88,11 @@ cases![
     a_delta_rule_has_the_same_bits_whatever_the_chunks,
 ];
 
+/// A budget on the device that who runs the table has opened.
+async fn gpu(budget_bytes: u64) -> Gpu {
+    super::device().await.budget(budget_bytes).await.expect("no cap")
+}
+
 struct Bench {
     gpu: Gpu,
     kernels: Kernels,
@@ -112,14 +117,14 @@ impl Bench {
     }
 
     async fn tuned(change: impl FnOnce(Tuning) -> Tuning) -> Self {
-        let gpu = Gpu::open(None, 1 << 30).await.expect("an adapter; set-up installs one in software");
+        let gpu = gpu(1 << 30).await;
         let (info, features) = (&gpu.adapter.info, gpu.features());
         let mut tuning = Tuning::for_adapter(info, features, &gpu.adapter.limits);
         // Narrow subgroups are not worth using, but they have to be right.
         if !tuning.subgroups && features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 4 {
             tuning = Tuning { strands: 4, lanes: 4, groups: 2, wide_lanes: 4, subgroups: true, ..tuning };
         }
-        let kernels = Kernels::new(&gpu.device, change(tuning));
+        let kernels = gpu.kernels(change(tuning));
         let recorder = Recorder::new(&gpu).await.expect("a recorder");
         Self { gpu, kernels, recorder }
     }

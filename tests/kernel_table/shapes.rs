@@ -29,7 +29,7 @@ fn to_try(tuning: &Tuning, shuffling: u32, f16: bool) -> Vec<Shape> {
 async fn bits_in_every_shape(usual: &Tuning, shuffling: u32, product: &Product) {
     let expected = product.expected(0);
     let mut first = None;
-    let gpu = Gpu::open(None, 1 << 24).await.expect("an adapter; set-up installs one in software");
+    let gpu = gpu(1 << 24).await;
     let f16 = product.encoding == Encoding::F16 && halves_agree(&gpu).await.expect("compares");
     for shape in to_try(usual, shuffling, f16) {
         let id = |tiled| product.id(tiled);
@@ -45,7 +45,7 @@ async fn bits_in_every_shape(usual: &Tuning, shuffling: u32, product: &Product) 
 }
 
 pub async fn every_shape_of_a_product_has_the_same_bits() {
-    let gpu = Gpu::open(None, 1 << 28).await.expect("an adapter; set-up installs one in software");
+    let gpu = gpu(1 << 28).await;
     let shuffling = tilestream::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
     // A last workgroup that is not full, chunks that are not the same for all strands.
     bits_in_every_shape(gpu.tuning(), shuffling, &Product::new(Encoding::Q4_1, 37, 32 * 43, 6)).await;
@@ -79,7 +79,7 @@ pub async fn halves_agree_where_an_adapter_says_so() {
 }
 
 pub async fn every_shape_for_a_gpu_has_the_same_bits() {
-    let gpu = Gpu::open(None, 1 << 28).await.expect("an adapter; set-up installs one in software");
+    let gpu = gpu(1 << 28).await;
     let shuffling = tilestream::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
     let tuning = Tuning { strands: 32, lanes: 32, groups: 4, subgroups: shuffling >= 32, ..gpu.tuning().clone() };
     bits_in_every_shape(&tuning, shuffling, &Product::new(Encoding::Q8_0, 11, 32 * 75, 5)).await;

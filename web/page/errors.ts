@@ -29,9 +29,28 @@ const WORDS: Record<string, Words> = {
     title: "A file of this page could not be loaded",
     advice: ["Reload the page. If that does not help, whoever hosts it must offer tilestream_bg.wasm beside page.js."],
   },
-  gpu: {
-    title: "The GPU failed",
+  adapter: {
+    title: "The GPU or its driver cannot run the model",
+    advice: ["Update the browser and the GPU's driver, or try another browser."],
+  },
+  device_lost: {
+    title: "The GPU failed again and again",
     advice: ["Close other tabs that use the GPU, or choose a smaller GPU memory budget in the settings, and try again."],
+  },
+  gpu_memory: {
+    title: "The GPU has no memory left",
+    advice: ["Close other tabs that use the GPU, or choose a smaller GPU memory budget in the settings, and try again."],
+  },
+  not_finite: {
+    title: "The model computed something that is not a number",
+    advice: [
+      "Delete the stored copy under “Stored models” and load the model again.",
+      "If that does not help, the GPU's driver computes wrongly: try another browser or machine.",
+    ],
+  },
+  internal: {
+    title: "Tilestream has a fault",
+    advice: ["Reload the page. If it comes again, please report it with the details."],
   },
   malformed: {
     title: "These files are not a split model, or a damaged one",
@@ -110,7 +129,7 @@ export function showError(place: HTMLElement, error: unknown, options: ErrorOpti
   if (words?.title) box.append(make("details", {}, make("summary", {}, "Details"), make("p", { class: "hint" }, message)));
   const row = make("div", { class: "row wrap" });
   if (options.retry) row.append(button("Try again", options.retry, { "data-action": "retry" }));
-  if (options.settings && (code === "budget" || code === "gpu")) {
+  if (options.settings && ["budget", "device_lost", "gpu_memory"].includes(code)) {
     row.append(button("Open settings", options.settings, { "data-action": "settings" }));
   }
   if (row.childElementCount > 0) box.append(row);

@@ -25,7 +25,7 @@ export class Client {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.end(this.#started ? new TilestreamError(`the worker failed: ${event.message}`, "gpu") : notLoaded(event.message));
+      this.end(this.#started ? new TilestreamError(`the worker failed: ${event.message}`, "internal") : notLoaded(event.message));
     };
   }
 

@@ -134,18 +134,25 @@ export interface CacheReport {
 
 /** The codes of errors. New ones may be added. */
 export type ErrorCode =
+  /** The GPU adapter or its driver cannot do what is needed. */
+  | "adapter"
   | "argument"
   | "budget"
   | "cancelled"
   | "checksum"
-  | "gpu"
+  /** The GPU device was lost, and so were those that took its place. */
+  | "device_lost"
   | "gpu_memory"
+  /** A fault of Tilestream itself. To be reported. */
+  | "internal"
   | "io"
   | "malformed"
   | "missing"
   | "network"
   | "no_space"
   | "no_webgpu"
+  /** What was computed is no finite number: damaged weights, or a driver that computes wrongly. */
+  | "not_finite"
   | "not_found"
   | "text"
   | "truncated"

@@ -176,6 +176,6 @@ scope.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
     if (data.kind !== "cancel") post({ id, kind: "done", value });
   } catch (error) {
     const { message, code } = error as Failure;
-    post({ id, kind: "failed", code: code ?? "gpu", message: message ?? String(error) });
+    post({ id, kind: "failed", code: code ?? "internal", message: message ?? String(error) });
   }
 };

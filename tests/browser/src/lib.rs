@@ -3,8 +3,24 @@
 #[path = "../../kernel_table/mod.rs"]
 mod kernel_table;
 
+use std::cell::RefCell;
+
 use kernel_table::CASES;
+use tilestream::gpu::Device;
 use wasm_bindgen::prelude::*;
+
+/// The device of all cases.
+async fn device() -> Device {
+    thread_local! {
+        static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
+    }
+    if let Some(device) = DEVICE.with_borrow(Clone::clone) {
+        return device;
+    }
+    let opened = Device::open(None, None).await.expect("an adapter");
+    DEVICE.set(Some(opened.clone()));
+    opened
+}
 
 /// Makes a panic an error of the page, with its message. To be called once.
 #[wasm_bindgen]
@@ -15,8 +31,7 @@ pub fn prepare() {
 /// Whether devices come with subgroups, without which half of the cases' variants are not run.
 #[wasm_bindgen]
 pub async fn subgroups() -> bool {
-    let gpu = tilestream::gpu::Gpu::open(None, 1 << 30).await;
-    gpu.is_ok_and(|gpu| gpu.features().contains(wgpu::Features::SUBGROUP))
+    device().await.features().contains(wgpu::Features::SUBGROUP)
 }
 
 /// The names of the cases.

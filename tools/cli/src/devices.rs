@@ -1,11 +1,11 @@
 //! `tilestream devices`: what adapters there are.
 
 use tilestream::encoding::{ENCODINGS, Encoding};
-use tilestream::gpu::kernels::{InputType, Kernels};
+use tilestream::gpu::kernels::InputType;
 use tilestream::gpu::measure::Product;
 use tilestream::gpu::search::{Search, Trial};
 use tilestream::gpu::tuning::plain_product;
-use tilestream::gpu::{Gpu, adapters, measure};
+use tilestream::gpu::{Device, Gpu, adapters, measure};
 use tilestream::{Error, ErrorKind, Result};
 use wgpu_facts::{has, yes};
 
@@ -51,7 +51,7 @@ pub fn devices(args: &DevicesArgs) -> Result<()> {
     }
     let found = pollster::block_on(adapters());
     if found.is_empty() {
-        return Err(Error::new(ErrorKind::Gpu, "no adapter was found")
+        return Err(Error::new(ErrorKind::Adapter, "no adapter was found")
             .remedy("install a Vulkan driver (in software: mesa-vulkan-drivers)"));
     }
     let mut text = String::new();
@@ -76,7 +76,7 @@ pub fn devices(args: &DevicesArgs) -> Result<()> {
 /// What memory gives, and what products make of it.
 async fn measure(adapter: Option<&str>) -> Result<()> {
     let gpu = Gpu::open(adapter, MEASURE_BYTES).await?;
-    let kernels = Kernels::new(&gpu.device, gpu.tuning().clone());
+    let kernels = gpu.kernels(gpu.tuning().clone());
     let copy = measure::copy(&gpu, &kernels).await?;
     let (rows, columns) = MATRIX;
     show(&format!(
@@ -113,7 +113,8 @@ async fn tune(args: &DevicesArgs, names: &[String]) -> Result<()> {
     if encodings.is_empty() {
         encodings.extend(ENCODINGS.iter().map(|row| row.encoding));
     }
-    let gpu = Gpu::open(args.adapter.as_deref(), MEASURE_BYTES).await?.with_kept_pipelines();
+    let device = Device::open(args.adapter.as_deref(), Some(MEASURE_BYTES)).await?.with_kept_pipelines();
+    let gpu = device.budget(MEASURE_BYTES).await?;
     let info = &gpu.adapter.info;
     show(&format!("{} ({:?}, {})\n", info.name, info.device_type, info.backend))?;
     let mut search = Search::new(&gpu);

@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn causes_are_told_once() {
         let driver =
-            Error::new(ErrorKind::Gpu, "the driver refused: no memory").source(std::io::Error::other("no memory"));
-        let error = Error::new(ErrorKind::Gpu, "the adapter gave no device").source(driver);
+            Error::new(ErrorKind::Adapter, "the driver refused: no memory").source(std::io::Error::other("no memory"));
+        let error = Error::new(ErrorKind::Adapter, "the adapter gave no device").source(driver);
         assert_eq!(causes(&error), ["the driver refused: no memory"]);
         let error = Error::io(std::io::Error::other("broken"), "a file");
         assert!(causes(&error).is_empty());

@@ -199,7 +199,7 @@ impl Side {
         }
         if answer.devices_lost() > 0 {
             let message = "the GPU device was lost on the way, so the times mean nothing";
-            return Err(Error::new(ErrorKind::Gpu, message));
+            return Err(Error::new(ErrorKind::DeviceLost, message));
         }
         if counters.len() != self.task.tokens as usize + 2 {
             let message = format!("the text ended after {} tokens, for want of KV cache", counters.len() - 1);
