@@ -23,9 +23,10 @@ use crate::generate::{GenerateOptions, Generation, Request};
 use crate::gpu::kernels::{InputType, KvType};
 use crate::gpu::{Device, Upload};
 use crate::model::batch::{self, Sequence};
-use crate::model::budget::{self, Demand};
-use crate::model::kv::KvGeometry;
+use crate::model::kv::{StateLayout, pages_for};
 use crate::model::layout::ModelLayout;
+use crate::model::lower::lower;
+use crate::model::memory::{self, EngineConfig};
 use crate::model::{CancelToken, Engine};
 use crate::model_files::{ModelFiles, ModelText};
 use crate::plan::ModelSpec;
@@ -126,9 +127,9 @@ impl LoadOptions {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind) where the plan's keys do not pack into this kind of cache.
     pub fn smallest_budget(&self, spec: &ModelSpec, layout: &ModelLayout, direct: bool) -> Result<u64> {
-        let geometry = KvGeometry::new(spec, self.kv)?;
-        let demand = Demand { rows: Some(1), direct, ..self.demand(spec) };
-        Ok(budget::smallest_budget(spec, layout, &geometry, &demand))
+        let config = EngineConfig { rows: Some(1), direct, ..self.engine_config(spec) };
+        let program = lower(spec, layout, StateLayout::new(spec, self.kv)?, &config)?;
+        Ok(memory::smallest_budget(spec, &program, &config))
     }
 
     /// Positions that a text may take in a model: its own, or fewer.
@@ -155,15 +156,15 @@ impl LoadOptions {
         Err(Error::new(ErrorKind::Argument, message).remedy(remedy))
     }
 
-    pub(crate) fn demand(&self, spec: &ModelSpec) -> Demand {
+    pub(crate) fn engine_config(&self, spec: &ModelSpec) -> EngineConfig {
         let most = u64::from(self.positions(spec)) * u64::from(self.sequences.max(1));
         let positions = u64::from(self.context.unwrap_or(DEFAULT_CONTEXT)).min(most);
-        Demand {
+        EngineConfig {
             budget_bytes: self.budget_bytes,
             most_pinned_bytes: self.most_pinned_bytes,
-            kv_pages: KvGeometry::pages_for(positions),
+            kv_pages: pages_for(positions),
             rows: self.prefill_chunk,
-            head_rows: self.sequences,
+            sequences: self.sequences,
             direct: false,
             inputs: self.inputs,
             uniform_inputs: false,
@@ -374,11 +375,11 @@ impl AutoModel {
     /// and of the GPU, and of `visit`.
     pub async fn score(&mut self, ids: &[u32], visit: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
         self.check_ids(ids, 0)?;
-        let pages = crate::model::kv::KvCache::pages_needed(&Default::default(), ids.len() as u32) as u64;
         if let Some(mut kept) = self.kept.take() {
-            self.engine.kv().truncate(&mut kept.pages, 0);
+            self.engine.kv().truncate(&mut kept.state, 0);
         }
-        let free = self.engine.kv().free_pages();
+        let free = self.engine.kv_pages();
+        let pages = pages_for(ids.len() as u64);
         if free < pages {
             self.engine.grow_kv(pages - free).await?;
         }

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::auto_model::AutoModel;
-use crate::model::batch::{self, Next, Sequence};
-use crate::model::engine::Want;
-use crate::model::kv::{KvCache, SequencePages};
+use crate::gpu::kernels::PAGE_TOKENS;
+use crate::model::batch::{self, Job, Sequence};
+use crate::model::inputs::Want;
+use crate::model::kv::SequenceState;
+use crate::model::readback::Output;
 use crate::text::{Parts, Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
 use crate::{Error, ErrorKind, Result};
 
@@ -78,6 +80,14 @@ struct Active {
     new_tokens: u32,
     /// It was let in without pages for all it may need, and grows the cache. Nobody joins it and takes those pages.
     grows: bool,
+}
+
+impl Active {
+    /// What the next sweep does for it.
+    fn job(&mut self) -> Job<'_> {
+        let want = if self.sampler.needs_logits() { Want::Logits } else { Want::Best };
+        Job::next(&mut self.sequence, want)
+    }
 }
 
 /// Answers under way; [`Generation::next`] gives their pieces as they come.
@@ -161,7 +171,7 @@ impl<'m> Generation<'m> {
         self.devices_lost += 1;
         self.model.reopen(less_memory).await?;
         for active in &mut self.active {
-            active.sequence.pages = SequencePages::default();
+            active.sequence.state = SequenceState::default();
         }
         Ok(())
     }
@@ -190,7 +200,7 @@ impl<'m> Generation<'m> {
 
     /// Starts waiting requests while there is room for them.
     async fn admit(&mut self) -> Result<()> {
-        while self.active.len() < self.model.engine().shares().head_rows as usize
+        while self.active.len() < self.model.engine().sequences() as usize
             && !self.active.iter().any(|active| active.grows)
         {
             let Some((request, Request { prompt, options })) = self.waiting.pop_front() else { break };
@@ -203,10 +213,10 @@ impl<'m> Generation<'m> {
             };
             // What the model cannot have is not reserved.
             let wanted = (sequence.ids.len() as u32).saturating_add(options.max_tokens).min(self.model.positions());
-            let fits = self.model.engine().kv().reserve(&mut sequence.pages, wanted);
+            let fits = self.model.engine().kv().reserve(&mut sequence.state, wanted);
             if !fits && !self.active.is_empty() {
                 // It waits until another request gives its pages back.
-                self.model.engine().kv().truncate(&mut sequence.pages, 0);
+                self.model.engine().kv().truncate(&mut sequence.state, 0);
                 self.waiting.push_front((request, Request { prompt: sequence.ids, options }));
                 break;
             }
@@ -227,17 +237,15 @@ impl<'m> Generation<'m> {
         if self.active.is_empty() {
             return Ok(());
         }
-        let needs_logits = self.active.iter().any(|active| active.sampler.needs_logits());
-        let want = if needs_logits { Want::Logits } else { Want::Best };
-        let mut sequences: Vec<_> = self.active.iter_mut().map(|active| &mut active.sequence).collect();
-        let results = batch::sweep(self.model.engine(), &mut sequences, want).await?;
+        let mut jobs: Vec<_> = self.active.iter_mut().map(Active::job).collect();
+        let results = batch::sweep_jobs(self.model.engine(), &mut jobs).await?;
         let most = self.model.positions() as usize;
         let mut ended = Vec::new();
         for (index, (active, next)) in self.active.iter_mut().zip(results).enumerate() {
-            let id = match next {
-                Next::Nothing => continue,
-                Next::Best(id) => id,
-                Next::Logits(logits) => active.sampler.sample(&logits)?,
+            let id = match next.into_iter().next().transpose()? {
+                Some(Output::Best(id)) => id,
+                Some(Output::Logits(logits)) => active.sampler.sample(&logits)?,
+                Some(Output::Hidden(_)) | None => continue,
             };
             self.reopened = 0;
             active.sequence.ids.push(id);
@@ -271,14 +279,14 @@ impl<'m> Generation<'m> {
         let mut index = 0;
         while index < self.active.len() {
             let positions = self.active[index].sequence.ids.len() as u32;
-            let pages = &mut self.active[index].sequence.pages;
-            if self.model.engine().kv().reserve(pages, positions) {
+            let state = &mut self.active[index].sequence.state;
+            if self.model.engine().kv().reserve(state, positions) {
                 index += 1;
                 continue;
             }
-            let needed = KvCache::pages_needed(pages, positions) as u64;
+            let needed = self.model.engine().kv().pages_needed(state, positions).into_iter().max().unwrap_or(0);
             // Growth gives up pinned tiles and starts the read-ahead anew, so it goes in steps.
-            let step = needed.max(pages.pages.len() as u64 / 4);
+            let step = needed.max(u64::from(positions) / u64::from(PAGE_TOKENS) / 4);
             let engine = self.model.engine();
             let grown = match engine.grow_kv(step).await {
                 Err(error) if error.kind() == ErrorKind::Budget && step > needed => engine.grow_kv(needed).await,
@@ -305,7 +313,7 @@ impl<'m> Generation<'m> {
         if self.single {
             self.model.kept = Some(sequence);
         } else {
-            self.model.engine().kv().truncate(&mut sequence.pages, 0);
+            self.model.engine().kv().truncate(&mut sequence.state, 0);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auto_model::{AutoModel, LoadOptions};
 use crate::gpu::Device;
-use crate::model::{Engine, budget::Demand, layout::ModelLayout};
+use crate::model::{Engine, layout::ModelLayout, memory::EngineConfig};
 use crate::plan::{self, ModelSpec};
 use crate::reads::{Reads, Sizes};
 use crate::shard::Model;
@@ -159,8 +159,8 @@ impl ModelFiles {
         let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(Piece::len_bytes).sum();
         let sizes = Sizes::new(tile_bytes, gpu.budget_bytes(), gpu.uploads_directly(), options);
         let reads = Reads::choose(&model, sizes, options)?;
-        let demand = Demand { reads: reads.plan, ..options.demand(&self.spec) };
-        let engine = Engine::open(gpu, model, spec, options.kv, demand).await?;
+        let config = EngineConfig { reads: reads.plan, ..options.engine_config(&self.spec) };
+        let engine = Engine::open(gpu, model, spec, options.kv, config).await?;
         let mut engine = engine.with_cancel_token(options.cancel.clone());
         if options.ram_bytes > 0 {
             engine.keep_in_ram(options.ram_bytes);

@@ -5,10 +5,11 @@ mod common;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use common::{Files, Golden, block_on, data, demand, gpu, open, smallest, split_family};
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family};
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::inputs::Want;
 use tilestream::plan;
 use tilestream::shard::Model;
 use tilestream::shard::synth::{SynthOptions, synth};
@@ -26,12 +27,12 @@ fn a_token_reads_the_dense_part_and_the_experts_it_chose() {
     for name in ["mixtral", "qwen2-moe", "qwen3-moe-dense-layers", "gpt-oss-mxfp4"] {
         block_on(async {
             let (files, golden) = (split_family(name).await.expect("splits"), golden(name));
-            let demand = Demand { kv_pages: 2, ..demand() };
-            let least = smallest(&files, &Demand { rows: Some(1), ..demand }).await;
-            let demand = Demand { budget_bytes: least, ..demand };
-            let mut engine = open(&files, gpu(least).await, demand).await.expect("loads");
+            let config = EngineConfig { kv_pages: 2, ..engine_config() };
+            let least = smallest(&files, &EngineConfig { rows: Some(1), ..config }).await;
+            let config = EngineConfig { budget_bytes: least, ..config };
+            let mut engine = open(&files, gpu(least).await, config).await.expect("loads");
             let mut sequence = Sequence::new(golden.ids[..1].to_vec());
-            assert!(engine.kv().reserve(&mut sequence.pages, 40));
+            assert!(engine.kv().reserve(&mut sequence.state, 40));
             let (mut dense, mut expert) = (0, 0);
             let mut chosen = 0;
             let model = Arc::clone(engine.model());
@@ -69,11 +70,11 @@ fn experts_that_are_used_most_stay_in_what_the_budget_leaves() {
     for name in ["mixtral", "qwen3-moe"] {
         block_on(async {
             let (files, golden) = (split_family(name).await.expect("splits"), golden(name));
-            let demand = Demand { kv_pages: 2, rows: Some(1), ..demand() };
-            let least = smallest(&files, &demand).await;
-            let streamed = answer(&files, &golden, Demand { budget_bytes: least, ..demand }).await;
+            let config = EngineConfig { kv_pages: 2, rows: Some(1), ..engine_config() };
+            let least = smallest(&files, &config).await;
+            let streamed = answer(&files, &golden, EngineConfig { budget_bytes: least, ..config }).await;
             assert_eq!(streamed.uses.read_bytes, streamed.uses.used_bytes, "{name}: no room, so all is read");
-            let unpinned = Demand { most_pinned_bytes: Some(0), ..demand };
+            let unpinned = EngineConfig { most_pinned_bytes: Some(0), ..config };
             let unpinned = answer(&files, &golden, unpinned).await;
             assert_eq!((unpinned.uses, unpinned.kept_bytes), (streamed.uses, 0), "{name}: nothing may stay");
             assert_eq!(unpinned.ids, streamed.ids, "{name}: a limit changes no number");
@@ -81,7 +82,7 @@ fn experts_that_are_used_most_stay_in_what_the_budget_leaves() {
             let mut rates = Vec::new();
             for step in 0..20 {
                 let budget_bytes = least + (step << 15);
-                let answer = answer(&files, &golden, Demand { budget_bytes, ..demand }).await;
+                let answer = answer(&files, &golden, EngineConfig { budget_bytes, ..config }).await;
                 assert_eq!(answer.ids, streamed.ids, "{name}: a cache changes no number");
                 let Uses { used_bytes, read_bytes, of_bytes } = answer.uses;
                 assert!(used_bytes < of_bytes, "{name}: whole layers would be more");
@@ -102,14 +103,14 @@ struct Answer {
     kept_bytes: u64,
 }
 
-async fn answer(files: &Files, golden: &Golden, demand: Demand) -> Answer {
-    let mut engine = open(files, gpu(demand.budget_bytes).await, demand).await.expect("loads");
+async fn answer(files: &Files, golden: &Golden, config: EngineConfig) -> Answer {
+    let mut engine = open(files, gpu(config.budget_bytes).await, config).await.expect("loads");
     let mut sequence = Sequence::new(golden.ids[..8].to_vec());
-    assert!(engine.kv().reserve(&mut sequence.pages, 40));
+    assert!(engine.kv().reserve(&mut sequence.state, 40));
     let mut ids = Vec::new();
     while ids.len() < 24 {
         let next = batch::sweep(&mut engine, &mut [&mut sequence], Want::Best).await.expect("sweeps");
-        if let [Next::Best(id)] = next[..] {
+        if let [Some(Output::Best(id))] = next[..] {
             sequence.ids.push(id);
             ids.push(id);
         }
@@ -143,14 +144,14 @@ async fn same_bits(changes: &[(&str, u32)]) {
     let go_on = &mut |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
     synth(&config, &spec, &*store, &SynthOptions::default(), go_on).await.expect("is written");
     let files = Files { store, spec };
-    let demand = Demand { kv_pages: 1, rows: Some(2), ..demand() };
-    let least = smallest(&files, &demand).await;
+    let config = EngineConfig { kv_pages: 1, rows: Some(2), ..engine_config() };
+    let least = smallest(&files, &config).await;
     let mut outcomes = Vec::new();
-    for budget_bytes in [least, demand.budget_bytes] {
-        let demand = Demand { budget_bytes, ..demand };
-        let mut engine = open(&files, gpu(budget_bytes).await, demand).await.expect("loads");
+    for budget_bytes in [least, config.budget_bytes] {
+        let config = EngineConfig { budget_bytes, ..config };
+        let mut engine = open(&files, gpu(budget_bytes).await, config).await.expect("loads");
         let mut sequence = Sequence::new(vec![1, 2, 3]);
-        assert!(engine.kv().reserve(&mut sequence.pages, 3));
+        assert!(engine.kv().reserve(&mut sequence.state, 3));
         batch::sweep(&mut engine, &mut [&mut sequence], Want::Logits).await.expect("sweeps");
         outcomes.push(batch::sweep(&mut engine, &mut [&mut sequence], Want::Logits).await.expect("sweeps"));
     }

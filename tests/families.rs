@@ -6,15 +6,16 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{
-    Files, Golden, block_on, demand, families, gpu, open, relative_error, smallest, split_family_as, split_folder,
+    Files, Golden, block_on, config, families, gpu, open, relative_error, smallest, split_family_as, split_folder,
 };
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use tilestream::model::Engine;
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::inputs::Want;
 use tilestream::plan::{self, ModelSpec};
 
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.
@@ -75,11 +76,11 @@ fn means_the_same(config: &std::path::Path, spec: &ModelSpec) -> Result<(), Stri
 /// Compares a split model with what the reference said of the checkpoint `name`.
 async fn compare(name: &str, config: &str, files: &Files) -> Result<(), String> {
     let golden = Golden::read_file(&common::data("families").join(name).join("golden.safetensors"));
-    let demand = Demand { rows: Some(5), ..demand() };
-    let least = smallest(files, &Demand { direct: false, ..demand }).await;
-    for budget_bytes in [least, demand.budget_bytes] {
-        let demand = Demand { budget_bytes, ..demand };
-        let mut model = open(files, gpu(budget_bytes).await, demand).await.map_err(|error| error.to_string())?;
+    let config = EngineConfig { rows: Some(5), ..engine_config() };
+    let least = smallest(files, &EngineConfig { direct: false, ..config }).await;
+    for budget_bytes in [least, config.budget_bytes] {
+        let config = EngineConfig { budget_bytes, ..config };
+        let mut model = open(files, gpu(budget_bytes).await, config).await.map_err(|error| error.to_string())?;
         let mut worst = 0.0_f64;
         let compare = |position, logits: &[f32]| {
             worst = worst.max(relative_error(logits, golden.logits(position)));
@@ -104,15 +105,15 @@ fn a_text_that_passes_the_trained_positions_is_turned_anew() {
         let files = split_family_as(name, "config.json").await.expect("splits");
         let ids = Golden::read_file(&common::data("families").join(name).join("golden.safetensors")).ids;
         let trained = files.spec.ropes[0].long.as_ref().expect("two lists").0 as usize;
-        let mut model = open(&files, gpu(demand().budget_bytes).await, demand()).await.expect("loads");
+        let mut model = open(&files, gpu(engine_config().budget_bytes).await, engine_config()).await.expect("loads");
         let mut sequence = Sequence::new(ids[..trained - 2].to_vec());
-        assert!(model.kv().reserve(&mut sequence.pages, 32));
+        assert!(model.kv().reserve(&mut sequence.state, 32));
         // One token more each time, past the border; then a shorter text with the same beginning.
         for len in (trained - 2..trained + 3).chain([trained - 4]) {
             sequence.replace(model.kv(), ids[..len].to_vec());
-            assert!(model.kv().reserve(&mut sequence.pages, 32));
+            assert!(model.kv().reserve(&mut sequence.state, 32));
             let next = batch::sweep(&mut model, &mut [&mut sequence], Want::Logits).await.expect("sweeps");
-            let [Next::Logits(ours)] = &next[..] else { panic!("{next:?}") };
+            let [Some(Output::Logits(ours))] = &next[..] else { panic!("{next:?}") };
             let mut whole = Vec::new();
             let keep_last = |_, logits: &[f32]| {
                 whole = logits.to_vec();
@@ -128,14 +129,14 @@ fn a_text_that_passes_the_trained_positions_is_turned_anew() {
 /// Greedy ids are those of the reference. Only a tie of it may be broken the other way; it is then forced, and compared on.
 async fn follow(model: &mut Engine, golden: &Golden) -> Result<(), String> {
     let mut sequence = Sequence::new(golden.ids.clone());
-    assert!(model.kv().reserve(&mut sequence.pages, 64));
+    assert!(model.kv().reserve(&mut sequence.state, 64));
     for (step, (expected, margin)) in golden.greedy.iter().zip(&golden.margins).enumerate() {
-        let mut next = vec![Next::Nothing];
+        let mut next = vec![None];
         // The prompt takes several sweeps.
-        while next == [Next::Nothing] {
+        while next == [None] {
             next = batch::sweep(model, &mut [&mut sequence], Want::Best).await.map_err(|error| error.to_string())?;
         }
-        if next != [Next::Best(*expected)] && *margin >= 1e-3 {
+        if next != [Some(Output::Best(*expected))] && *margin >= 1e-3 {
             return Err(format!("step {step}: {next:?} instead of {expected}, margin {margin}"));
         }
         sequence.ids.push(*expected);

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Files, Golden, block_on, data, demand, gpu, load, open, relative_error, smallest, split_checkpoint};
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use common::{Files, Golden, block_on, data, engine_config, gpu, load, open, relative_error, smallest, split_checkpoint};
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::inputs::Want;
 use tilestream::shard::split::SplitOptions;
 use tilestream::store::FileStore;
 use tilestream::text::Tokenizer;
@@ -86,34 +87,34 @@ async fn check_family(name: &str, folder: &str, file: &str) -> Result<(), String
     tilestream::plan::model_spec(&checkpoint.config).map_err(failed)?;
     let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
     // LongRoPE chooses by the context: as many positions as the reference saw.
-    let demand = Demand { kv_pages: 2, ..demand() };
-    let least = smallest(&files, &Demand { rows: Some(5), direct: false, ..demand }).await;
-    compare(name, &files, Demand { budget_bytes: least, rows: Some(5), ..demand }).await?;
-    compare(name, &files, demand).await
+    let config = EngineConfig { kv_pages: 2, ..engine_config() };
+    let least = smallest(&files, &EngineConfig { rows: Some(5), direct: false, ..config }).await;
+    compare(name, &files, EngineConfig { budget_bytes: least, rows: Some(5), ..config }).await?;
+    compare(name, &files, config).await
 }
 
-async fn compare(name: &str, files: &Files, demand: Demand) -> Result<(), String> {
+async fn compare(name: &str, files: &Files, config: EngineConfig) -> Result<(), String> {
     let failed = |error: tilestream::Error| error.to_string();
     let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));
-    let mut model = open(files, gpu(demand.budget_bytes).await, demand).await.map_err(failed)?;
+    let mut model = open(files, gpu(config.budget_bytes).await, config).await.map_err(failed)?;
     let mut worst = 0.0_f64;
     let compare = |position, logits: &[f32]| {
         worst = worst.max(relative_error(logits, golden.logits(position)));
         Ok(())
     };
     batch::score(&mut model, &golden.ids, compare).await.map_err(failed)?;
-    println!("{name} in {} KiB: {worst:.2e}", demand.budget_bytes >> 10);
+    println!("{name} in {} KiB: {worst:.2e}", config.budget_bytes >> 10);
     if worst.is_nan() || worst >= 1e-3 {
         return Err(format!("relative error {worst}"));
     }
     let mut sequence = Sequence::new(golden.ids.clone());
-    assert!(model.kv().reserve(&mut sequence.pages, 64));
+    assert!(model.kv().reserve(&mut sequence.state, 64));
     for (step, (expected, margin)) in golden.greedy.iter().zip(&golden.margins).enumerate() {
-        let mut next = vec![Next::Nothing];
-        while next == [Next::Nothing] {
+        let mut next = vec![None];
+        while next == [None] {
             next = batch::sweep(&mut model, &mut [&mut sequence], Want::Best).await.map_err(failed)?;
         }
-        if next != [Next::Best(*expected)] && *margin >= 1e-3 {
+        if next != [Some(Output::Best(*expected))] && *margin >= 1e-3 {
             return Err(format!("step {step}: {next:?} instead of {expected}, margin {margin}"));
         }
         sequence.ids.push(*expected);

@@ -10,8 +10,8 @@ use tilestream::encoding::{Encoding, decode_row};
 use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::inputs::Want;
 use tilestream::plan::{self, Activation, BufferId, ModelSpec, NormKind};
 use tilestream::reference;
 use tilestream::shard::Model;
@@ -82,21 +82,21 @@ fn a_layer_of_405b_runs_under_256_mib_and_is_right() {
             Some(Encoding::BF16)
         );
         let gpu = common::own_gpu(BUDGET).await;
-        let demand = Demand {
+        let config = EngineConfig {
             budget_bytes: BUDGET,
             most_pinned_bytes: None,
             kv_pages: 2,
             rows: None,
-            head_rows: 1,
+            sequences: 1,
             inputs: InputType::F32,
             uniform_inputs: false,
             direct: true,
             reads: ReadPlan::default(),
         };
-        let mut engine = Engine::open(gpu, Arc::clone(&model), spec.clone(), KvType::F32, demand).await.expect("loads");
+        let mut engine = Engine::open(gpu, Arc::clone(&model), spec.clone(), KvType::F32, config).await.expect("loads");
         assert!(engine.model_bytes() > 6_300_000_000, "{} bytes", engine.model_bytes());
         let mut sequence = Sequence::new(vec![TOKEN]);
-        assert!(engine.kv().reserve(&mut sequence.pages, 32));
+        assert!(engine.kv().reserve(&mut sequence.state, 32));
         batch::sweep(&mut engine, &mut [&mut sequence], Want::Best).await.expect("sweeps");
         check_rows(&engine, &model, &spec).await;
         let (counted, reserved) = (engine.gpu().accountant().peak_bytes(), engine.gpu().reserved_bytes().unwrap_or(0));

@@ -4,8 +4,9 @@
 mod common;
 
 use common::{Golden, block_on, load, relative_error, small_checkpoints, split_small};
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::engine::Want;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::inputs::Want;
 
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.
 const TOLERANCE: f64 = 1e-3;
@@ -37,11 +38,11 @@ fn greedy_ids_are_those_of_the_reference() {
             let (files, golden) = (split_small(&name, &config).await, Golden::read(&name));
             let mut model = load(&files, None, None).await;
             let mut sequence = Sequence::new(golden.ids.clone());
-            assert!(model.kv().reserve(&mut sequence.pages, 64));
+            assert!(model.kv().reserve(&mut sequence.state, 64));
             for (step, (expected, margin)) in golden.greedy.iter().zip(&golden.margins).enumerate() {
                 let next = batch::sweep(&mut model, &mut [&mut sequence], Want::Best).await.expect("sweeps");
                 // Only a tie of the reference may be broken the other way; it is then forced, and compared on.
-                if next != [Next::Best(*expected)] {
+                if next != [Some(Output::Best(*expected))] {
                     assert!(*margin < 1e-3, "{name} step {step}: {next:?} instead of {expected}, margin {margin}");
                 }
                 sequence.ids.push(*expected);

@@ -5,7 +5,7 @@ mod common;
 use std::fmt::Write;
 
 use expect_test::expect_file;
-use tilestream::model::kv::KvGeometry;
+use tilestream::model::kv::{StateLayout, pages_for};
 use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{
     self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, Part, RecurrentSpec,
@@ -106,8 +106,8 @@ fn budgets(text: &mut String, spec: &ModelSpec) {
         mib(options.smallest_budget(spec, &layout, false).expect("a budget"))
     };
     let (bf16, q4) = (smallest(Weights::Original), smallest(Weights::Q4));
-    let cache = KvGeometry::new(spec, options.kv).expect("a geometry");
-    let cache = mib(cache.bytes(KvGeometry::pages_for(u64::from(context))));
+    let states = StateLayout::new(spec, options.kv).expect("states");
+    let cache = mib(states.bytes(&states.pages(pages_for(u64::from(context)), 1, 1)));
     let _ = writeln!(text, "smallest budget: {bf16} for weights in bf16, {q4} in q4");
     let _ = writeln!(text, "  of which {cache} are keys and values of {context} positions in {:?}", options.kv);
 }

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{Files, Golden, block_on, data, demand, families, gpu, layers_of, relative_error};
+use common::{Files, Golden, block_on, data, engine_config, families, gpu, layers_of, relative_error};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tilestream::checkpoint::{self, Checkpoint, Source};
@@ -397,8 +397,8 @@ fn logits_error(name: &str, weights: Weights) -> f64 {
         let options = SplitOptions { weights, ..Default::default() };
         split(&checkpoint, &spec, &source, &*store, &options, go_on).await.expect("splits");
         let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));
-        let (files, demand) = (Files { store, spec }, demand());
-        let mut model = common::open(&files, gpu(demand.budget_bytes).await, demand).await.expect("loads");
+        let (files, config) = (Files { store, spec }, engine_config());
+        let mut model = common::open(&files, gpu(config.budget_bytes).await, config).await.expect("loads");
         let mut sum = 0.0;
         let compare = |position, logits: &[f32]| {
             sum += relative_error(logits, golden.logits(position));

@@ -2,23 +2,24 @@
 
 mod common;
 
-use common::{Files, Golden, block_on, data, demand, gpu, open, smallest, split_family, split_small};
+use common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family, split_small};
 use tilestream::model::Engine;
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::inputs::Want;
 
 /// An engine at the smallest budget.
 async fn tight(files: &Files) -> Engine {
-    let demand = Demand { kv_pages: 2, rows: Some(1), ..demand() };
-    let budget_bytes = smallest(files, &demand).await;
-    open(files, gpu(budget_bytes).await, Demand { budget_bytes, ..demand }).await.expect("loads")
+    let config = EngineConfig { kv_pages: 2, rows: Some(1), ..engine_config() };
+    let budget_bytes = smallest(files, &config).await;
+    open(files, gpu(budget_bytes).await, EngineConfig { budget_bytes, ..config }).await.expect("loads")
 }
 
 /// Bytes of each sweep over `ids`, read and from memory, and the logits of the last one.
-async fn sweeps(engine: &mut Engine, ids: &[u32]) -> (Vec<(u64, u64)>, Vec<Next>) {
+async fn sweeps(engine: &mut Engine, ids: &[u32]) -> (Vec<(u64, u64)>, Vec<Option<Output>>) {
     let mut sequence = Sequence::new(ids[..1].to_vec());
-    assert!(engine.kv().reserve(&mut sequence.pages, ids.len() as u32));
+    assert!(engine.kv().reserve(&mut sequence.state, ids.len() as u32));
     let (mut bytes, mut last) = (Vec::new(), Vec::new());
     for id in &ids[1..] {
         let before = engine.profile().figures();

@@ -3,11 +3,12 @@
 
 mod common;
 
-use common::{Files, Golden, all_logits, bits, block_on, demand, load, relative_error, smallest, split_family};
+use common::{Files, Golden, all_logits, bits, block_on, engine_config, load, relative_error, smallest, split_family};
 use tilestream::model::Engine;
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::inputs::Want;
 use tilestream::{ErrorKind, Result};
 
 const NAME: &str = "qwen3-next";
@@ -29,7 +30,7 @@ async fn finish(model: &mut Engine, sequences: &mut [&mut Sequence]) -> Result<V
         let results = batch::sweep(model, &mut sharing, Want::Logits).await?;
         let indices: Vec<_> = waiting.iter().map(|(index, _)| *index).collect();
         for (index, next) in indices.into_iter().zip(results) {
-            if let Next::Logits(logits) = next {
+            if let Some(Output::Logits(logits)) = next {
                 last[index] = Some(logits);
             }
         }
@@ -41,7 +42,7 @@ async fn finish(model: &mut Engine, sequences: &mut [&mut Sequence]) -> Result<V
 async fn alone(files: &Files, ids: &[u32]) -> Vec<f32> {
     let mut model = load(files, None, None).await;
     let mut sequence = Sequence::new(ids.to_vec());
-    assert!(model.kv().reserve(&mut sequence.pages, 64));
+    assert!(model.kv().reserve(&mut sequence.state, 64));
     finish(&mut model, &mut [&mut sequence]).await.expect("sweeps").remove(0)
 }
 
@@ -54,9 +55,9 @@ fn chunks_and_the_smallest_budget_do_not_change_a_bit() {
             let other = all_logits(&mut load(&files, None, Some(rows)).await, &golden.ids).await;
             assert_eq!(bits(&other), bits(&expected), "in chunks of {rows}");
         }
-        let least = smallest(&files, &demand()).await;
-        let demand = Demand { budget_bytes: least, ..demand() };
-        let mut tight = common::open(&files, common::own_gpu(least).await, demand).await.expect("loads");
+        let least = smallest(&files, &engine_config()).await;
+        let config = EngineConfig { budget_bytes: least, ..engine_config() };
+        let mut tight = common::open(&files, common::own_gpu(least).await, config).await.expect("loads");
         for _ in 0..2 {
             assert_eq!(bits(&all_logits(&mut tight, &golden.ids).await), bits(&expected), "streamed");
         }
@@ -73,7 +74,7 @@ fn each_sequence_of_a_batch_has_its_own_state() {
         let mut model = load(&files, None, Some(11)).await;
         let mut sequences: Vec<_> = prompts.iter().map(|ids| Sequence::new(ids.to_vec())).collect();
         for sequence in &mut sequences {
-            assert!(model.kv().reserve(&mut sequence.pages, 32));
+            assert!(model.kv().reserve(&mut sequence.state, 32));
         }
         // Each goes on by some ids after its prompt.
         for more in [&golden.greedy[..0], &golden.greedy[..1], &golden.greedy[1..3]] {
@@ -93,7 +94,7 @@ fn a_history_that_changes_is_computed_from_its_start() {
         let (files, golden) = files().await;
         let mut model = load(&files, None, Some(6)).await;
         let mut sequence = Sequence::new(golden.ids.clone());
-        assert!(model.kv().reserve(&mut sequence.pages, 64));
+        assert!(model.kv().reserve(&mut sequence.state, 64));
         let after = finish(&mut model, &mut [&mut sequence]).await.expect("sweeps").remove(0);
         assert!(relative_error(&after, golden.logits(golden.ids.len() - 1)) < TOLERANCE);
 
@@ -102,8 +103,8 @@ fn a_history_that_changes_is_computed_from_its_start() {
         let shorter = golden.ids[..9].to_vec();
         for (ids, kept) in [(longer, golden.ids.len()), (edited, 0), (shorter.clone(), 0), (shorter, 0)] {
             sequence.replace(model.kv(), ids);
-            assert_eq!(sequence.pages.len as usize, kept, "what was only added to is kept");
-            assert!(model.kv().reserve(&mut sequence.pages, 64));
+            assert_eq!(sequence.state.len as usize, kept, "what was only added to is kept");
+            assert!(model.kv().reserve(&mut sequence.state, 64));
             let logits = finish(&mut model, &mut [&mut sequence]).await.expect("sweeps").remove(0);
             assert_eq!(bits(&logits), bits(&alone(&files, &sequence.ids).await), "{} ids", sequence.ids.len());
         }
@@ -116,11 +117,11 @@ fn a_sequence_whose_sweep_failed_starts_anew() {
         let (files, golden) = files().await;
         let mut model = load(&files, None, Some(6)).await;
         let mut sequence = Sequence::new(golden.ids.clone());
-        assert!(model.kv().reserve(&mut sequence.pages, 64));
+        assert!(model.kv().reserve(&mut sequence.state, 64));
         for _ in 0..2 {
             batch::sweep(&mut model, &mut [&mut sequence], Want::Logits).await.expect("sweeps");
         }
-        assert_eq!(sequence.pages.len, 12);
+        assert_eq!(sequence.state.len, 12);
         // An id that does not exist is found when the sweep is under way.
         sequence.ids[15] = u32::MAX;
         let error = batch::sweep(&mut model, &mut [&mut sequence], Want::Logits).await.expect_err("no such id");
@@ -136,20 +137,20 @@ fn there_is_a_state_for_each_sequence_and_the_budget_knows_it() {
     block_on(async {
         let (files, golden) = files().await;
         let files = &files;
-        let least = async |head_rows| smallest(files, &Demand { head_rows, ..demand() }).await;
+        let least = async |sequences| smallest(files, &EngineConfig { sequences, ..engine_config() }).await;
         let state: u64 =
             files.spec.layers.iter().filter_map(|layer| layer.recurrent).map(|state| u64::from(state.floats())).sum();
         assert!(state > 0);
         assert!(least(3).await - least(2).await >= 4 * state, "a sequence more needs a state more");
 
-        let two = Demand { head_rows: 2, ..demand() };
+        let two = EngineConfig { sequences: 2, ..engine_config() };
         let mut model = common::open(files, common::gpu(two.budget_bytes).await, two).await.expect("opens");
         let mut sequences: Vec<_> = (0..3).map(|_| Sequence::new(golden.ids.clone())).collect();
-        let reserved = sequences.iter_mut().map(|sequence| model.kv().reserve(&mut sequence.pages, 24));
+        let reserved = sequences.iter_mut().map(|sequence| model.kv().reserve(&mut sequence.state, 24));
         assert_eq!(reserved.collect::<Vec<_>>(), [true, true, false]);
-        assert!(sequences[2].pages.pages.is_empty(), "nothing is taken where not all is there");
-        model.kv().truncate(&mut sequences[0].pages, 0);
-        assert!(model.kv().reserve(&mut sequences[2].pages, 24));
+        assert!(sequences[2].state.tables.is_empty(), "nothing is taken where not all is there");
+        model.kv().truncate(&mut sequences[0].state, 0);
+        assert!(model.kv().reserve(&mut sequences[2].state, 24));
         let logits = finish(&mut model, &mut [&mut sequences[2]]).await.expect("sweeps").remove(0);
         assert!(relative_error(&logits, golden.logits(golden.ids.len() - 1)) < TOLERANCE);
     });
@@ -160,6 +161,6 @@ fn a_sweep_has_no_more_rows_than_a_driver_counts_turns_of_a_loop() {
     block_on(async {
         let (files, _) = files().await;
         let model = load(&files, None, Some(1000)).await;
-        assert!(model.shares().rows <= 128, "{} rows", model.shares().rows);
+        assert!(model.memory().rows <= 128, "{} rows", model.memory().rows);
     });
 }

@@ -2,24 +2,24 @@
 
 mod common;
 
-use common::{Files, Golden, block_on, data, demand, gpu, open, relative_error, smallest, split_checkpoint};
+use common::{Files, Golden, block_on, data, engine_config, gpu, open, relative_error, smallest, split_checkpoint};
 use tilestream::checkpoint;
 use tilestream::gpu::kernels::InputType;
 use tilestream::model::batch;
-use tilestream::model::budget::Demand;
+use tilestream::model::memory::EngineConfig;
 use tilestream::shard::split::{SplitOptions, Weights};
 use tilestream::store::FileStore;
 
 /// Logits of all positions.
-async fn logits(files: &Files, ids: &[u32], demand: Demand) -> Vec<Vec<f32>> {
-    let mut model = open(files, gpu(demand.budget_bytes).await, demand).await.expect("loads");
+async fn logits(files: &Files, ids: &[u32], config: EngineConfig) -> Vec<Vec<f32>> {
+    let mut model = open(files, gpu(config.budget_bytes).await, config).await.expect("loads");
     let mut all = Vec::new();
     let visit = |_, logits: &[f32]| {
         all.push(logits.to_vec());
         Ok(())
     };
     batch::score(&mut model, ids, visit).await.expect("scores");
-    let (peak, budget) = (model.gpu().accountant().peak_bytes(), demand.budget_bytes);
+    let (peak, budget) = (model.gpu().accountant().peak_bytes(), config.budget_bytes);
     assert!(peak <= budget, "{peak} of {budget} bytes");
     all
 }
@@ -33,10 +33,10 @@ async fn errors(folder: &str, file: Option<&str>, weights: Weights, golden: &Gol
     let source = FileStore::open(data(folder)).expect("the folder opens");
     let checkpoint = checkpoint::open(&source, file).await.expect("opens");
     let files = split_checkpoint(&checkpoint, &source, &SplitOptions { weights, ..Default::default() }).await;
-    let demand = Demand { inputs: InputType::I8, kv_pages: 2, ..demand() };
-    let resident = logits(&files, &golden.ids, demand).await;
-    let small = Demand { rows: Some(3), direct: false, ..demand };
-    let small = Demand { budget_bytes: smallest(&files, &small).await, ..small };
+    let config = EngineConfig { inputs: InputType::I8, kv_pages: 2, ..engine_config() };
+    let resident = logits(&files, &golden.ids, config).await;
+    let small = EngineConfig { rows: Some(3), direct: false, ..config };
+    let small = EngineConfig { budget_bytes: smallest(&files, &small).await, ..small };
     assert_eq!(
         bits(&logits(&files, &golden.ids, small).await),
         bits(&resident),

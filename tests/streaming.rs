@@ -4,15 +4,16 @@
 mod changed;
 mod common;
 
-use common::{Files, Golden, all_logits, bits, block_on, demand, load, smallest, split_small};
+use common::{Files, Golden, all_logits, bits, block_on, engine_config, load, smallest, split_small};
 use tilestream::gpu::Upload;
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::{Demand, Shares};
-use tilestream::model::engine::Want;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::memory::{EngineConfig, MemoryPlan};
+use tilestream::model::inputs::Want;
 use tilestream::stream::Stage;
 
 async fn smallest_for(files: &Files, rows: Option<u32>) -> u64 {
-    smallest(files, &Demand { rows, ..demand() }).await
+    smallest(files, &EngineConfig { rows, ..engine_config() }).await
 }
 
 #[test]
@@ -40,17 +41,17 @@ fn the_ring_gives_the_same_bits_as_mapped_windows() {
         for name in ["gqa", "tied"] {
             let (files, golden) = (split_small(name, "config.json").await, Golden::read(name));
             let expected = all_logits(&mut load(&files, None, None).await, &golden.ids).await;
-            let demand = Demand { direct: false, ..demand() };
-            let least = smallest(&files, &demand).await;
-            for budget_bytes in [least, least + 100_000, demand.budget_bytes] {
+            let config = EngineConfig { direct: false, ..engine_config() };
+            let least = smallest(&files, &config).await;
+            for budget_bytes in [least, least + 100_000, config.budget_bytes] {
                 let gpu = common::gpu(budget_bytes).await.with_upload(Upload::Copy);
                 assert!(!gpu.uploads_directly());
-                let mut model = common::open(&files, gpu, Demand { budget_bytes, ..demand }).await.expect("opens");
+                let mut model = common::open(&files, gpu, EngineConfig { budget_bytes, ..config }).await.expect("opens");
                 for _ in 0..2 {
                     assert_eq!(bits(&all_logits(&mut model, &golden.ids).await), bits(&expected), "{name}");
                 }
                 let (_, streamed) = model.residency();
-                assert_eq!(streamed == 0, budget_bytes == demand.budget_bytes, "{name}: {streamed} bytes stream");
+                assert_eq!(streamed == 0, budget_bytes == config.budget_bytes, "{name}: {streamed} bytes stream");
                 assert!(model.profile().figures().upload_busy_s > 0.0, "nothing was copied");
             }
         }
@@ -70,7 +71,7 @@ fn chunks_and_batch_mates_do_not_change_a_bit() {
         let prompts = [&golden.ids[..5], &golden.ids[..], &golden.ids[3..4]];
         let mut sequences: Vec<_> = prompts.iter().map(|ids| Sequence::new(ids.to_vec())).collect();
         for sequence in &mut sequences {
-            assert!(model.kv().reserve(&mut sequence.pages, 32));
+            assert!(model.kv().reserve(&mut sequence.state, 32));
         }
         let vocab = model.spec().vocab as usize;
         let mut last = vec![None; 3];
@@ -80,7 +81,7 @@ fn chunks_and_batch_mates_do_not_change_a_bit() {
             let mut sharing: Vec<_> = waiting.iter_mut().map(|(_, sequence)| &mut **sequence).collect();
             let results = batch::sweep(&mut model, &mut sharing, Want::Logits).await.expect("sweeps");
             for ((index, _), next) in waiting.into_iter().zip(results) {
-                if let Next::Logits(logits) = next {
+                if let Some(Output::Logits(logits)) = next {
                     last[index] = Some(logits);
                 }
             }
@@ -117,14 +118,14 @@ fn a_limit_of_what_stays_leaves_the_windows_as_they_are() {
     block_on(async {
         let (files, golden) = (split_small("gqa", "config.json").await, Golden::read("gqa"));
         let mut ample = load(&files, None, None).await;
-        let (expected, free) = (all_logits(&mut ample, &golden.ids).await, ample.shares());
+        let (expected, free) = (all_logits(&mut ample, &golden.ids).await, ample.memory());
         let all = ample.model_bytes();
         for most in [0, 1, all / 2, u64::MAX] {
-            let demand = Demand { most_pinned_bytes: Some(most), ..demand() };
-            let gpu = common::gpu(demand.budget_bytes).await;
-            let mut model = common::open(&files, gpu, demand).await.expect("loads");
+            let config = EngineConfig { most_pinned_bytes: Some(most), ..engine_config() };
+            let gpu = common::gpu(config.budget_bytes).await;
+            let mut model = common::open(&files, gpu, config).await.expect("loads");
             let pinned_bytes = free.pinned_bytes.min(most);
-            assert_eq!(model.shares(), Shares { pinned_bytes, ..free }, "at most {most}");
+            assert_eq!(model.memory(), MemoryPlan { pinned_bytes, ..free }, "at most {most}");
             for _ in 0..2 {
                 assert_eq!(bits(&all_logits(&mut model, &golden.ids).await), bits(&expected), "at most {most}");
             }
@@ -140,8 +141,8 @@ fn a_budget_that_is_too_small_is_refused_with_the_smallest_that_works() {
     block_on(async {
         let files = split_small("gqa", "config.json").await;
         let least = smallest_for(&files, None).await;
-        let (demand, gpu) = (Demand { budget_bytes: least - 1, ..demand() }, common::gpu(least - 1).await);
-        let opened = common::open(&files, gpu, demand).await;
+        let (config, gpu) = (EngineConfig { budget_bytes: least - 1, ..engine_config() }, common::gpu(least - 1).await);
+        let opened = common::open(&files, gpu, config).await;
         let error = opened.err().expect("refused");
         assert_eq!(error.kind(), tilestream::ErrorKind::Budget);
         assert!(error.to_string().contains(&least.to_string()), "{error}");
@@ -155,7 +156,7 @@ fn reads_run_ahead_of_the_gpu_across_layers_and_tokens() {
         let mut model = load(&files, Some(smallest_for(&files, None).await + (1 << 20) / 4), None).await;
         model.profile().keep_events(usize::MAX);
         let mut sequence = Sequence::new(golden.ids.clone());
-        assert!(model.kv().reserve(&mut sequence.pages, 64));
+        assert!(model.kv().reserve(&mut sequence.state, 64));
         for id in &golden.greedy {
             batch::sweep(&mut model, &mut [&mut sequence], Want::Best).await.expect("sweeps");
             sequence.ids.push(*id);
@@ -209,8 +210,8 @@ fn a_cache_of_many_segments_fits_into_submits() {
     block_on(async {
         let (files, golden) = (split_small("gqa", "config.json").await, Golden::read("gqa"));
         // Many sequences could fill many pages.
-        let demand = Demand { head_rows: 64, ..demand() };
-        let mut model = common::open(&files, common::gpu(demand.budget_bytes).await, demand).await.expect("loads");
+        let config = EngineConfig { sequences: 64, ..engine_config() };
+        let mut model = common::open(&files, common::gpu(config.budget_bytes).await, config).await.expect("loads");
         let expected = all_logits(&mut model, &golden.ids).await;
         // Each is a dispatch of the ops that write and read keys and values.
         for _ in 0..100 {

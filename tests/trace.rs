@@ -5,28 +5,29 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use common::{Files, block_on, demand, gpu, open, smallest, split_family, split_small};
+use common::{Files, block_on, engine_config, gpu, open, smallest, split_family, split_small};
 use serde_json::Value;
 use tilestream::Trace;
 use tilestream::gpu::timeline::Dispatched;
 use tilestream::model::Engine;
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::readback::Output;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::inputs::Want;
 
 const SWEEPS: usize = 3;
 
 /// An engine at the smallest budget, so that tiles travel.
 async fn tight(files: &Files) -> Engine {
-    let demand = Demand { kv_pages: 2, rows: Some(2), ..demand() };
-    let budget_bytes = smallest(files, &demand).await;
-    open(files, gpu(budget_bytes).await, Demand { budget_bytes, ..demand }).await.expect("loads")
+    let config = EngineConfig { kv_pages: 2, rows: Some(2), ..engine_config() };
+    let budget_bytes = smallest(files, &config).await;
+    open(files, gpu(budget_bytes).await, EngineConfig { budget_bytes, ..config }).await.expect("loads")
 }
 
 /// A prompt of two tokens and then one at a time; what comes last.
-async fn run(engine: &mut Engine) -> Vec<Next> {
+async fn run(engine: &mut Engine) -> Vec<Option<Output>> {
     let mut sequence = Sequence::new(vec![1, 2]);
-    assert!(engine.kv().reserve(&mut sequence.pages, 16));
+    assert!(engine.kv().reserve(&mut sequence.state, 16));
     let mut last = Vec::new();
     for id in 0..SWEEPS as u32 {
         last = batch::sweep(engine, &mut [&mut sequence], Want::Logits).await.expect("sweeps");

@@ -187,12 +187,26 @@ impl Recorder {
         params: &P,
         grid: [u32; 3],
     ) -> Result<()> {
-        if self.is_full() || size_of::<P>() as u64 > PARAMS_STRIDE {
+        self.dispatch_bytes(kernel, buffers, bytemuck::bytes_of(params), grid)
+    }
+
+    /// The same with parameters as bytes.
+    ///
+    /// # Errors
+    /// As [`Recorder::dispatch`].
+    pub fn dispatch_bytes(
+        &mut self,
+        kernel: &Arc<Kernel>,
+        buffers: &[Bind<'_>],
+        params: &[u8],
+        grid: [u32; 3],
+    ) -> Result<()> {
+        if self.is_full() || params.len() as u64 > PARAMS_STRIDE {
             return Err(Error::new(ErrorKind::Internal, "too many dispatches for one submit"));
         }
-        let group = self.group(kernel, buffers, (size_of::<P>() as u64).next_multiple_of(16));
+        let group = self.group(kernel, buffers, (params.len() as u64).next_multiple_of(16));
         self.bytes.resize(self.dispatches.len() * PARAMS_STRIDE as usize, 0);
-        self.bytes.extend_from_slice(bytemuck::bytes_of(params));
+        self.bytes.extend_from_slice(params);
         self.dispatches.push(Dispatch { kernel: Arc::clone(kernel), group, grid, place: self.place });
         self.set_place(self.place.layer, self.place.op);
         Ok(())

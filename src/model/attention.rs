@@ -1,87 +1,87 @@
-//! Attention: a dispatch for each span of positions and each segment of the cache.
+//! Keys and values to their pages, and attention over them: a dispatch for each run of pages in a segment of the cache.
 
-use super::engine::{Engine, Vectors, WORK_PER_SUBMIT};
-use super::ops::{Operand, operand, vectors_bind};
+use super::executor::{Executor, Sources, Vectors};
+use super::program::{Attention, KvWrite, Program, Slot};
 use crate::gpu::kernels::{
-    ALIBI, AttentionParams, CHUNKS, FIRST, KernelId, LAST, PAGE_TOKENS, SINKS, SPAN_PAGES, VALUES_IN_KEYS, grid,
+    AttentionParams, FIRST, KernelId, KvWriteParams, LAST, PAGE_TOKENS, SINKS, SPAN_PAGES, grid,
 };
-use crate::plan::Op;
 use crate::{Error, ErrorKind, Result};
 
-/// Positions that a dispatch goes over.
-const SPAN: u32 = SPAN_PAGES * PAGE_TOKENS;
-
-impl Engine {
-    /// Attention of `rows` rows over the positions of their sequences that any of them sees, span after span.
-    pub(super) async fn attention(&mut self, layer: usize, op: &Op, rows: u32, vectors: Vectors) -> Result<()> {
-        let Op::Attention { attention, .. } = op else { return Ok(()) };
-        let segments = self.kv.layer(layer).len();
-        let first = (attention.first_position(self.positions.start) / SPAN) as usize;
-        let calls = segments * (self.positions.end.div_ceil(SPAN) as usize - first);
-        for call in 0..calls {
-            if self.recorder.is_full() || self.work > WORK_PER_SUBMIT {
-                self.submit().await?;
-            }
-            let ends = (u32::from(call == 0) * FIRST) | (u32::from(call + 1 == calls) * LAST);
-            self.attend(layer, op, rows, vectors, (first + call / segments, call % segments), ends)?;
+impl Executor {
+    /// Writes the keys and values of `rows` rows.
+    pub(super) async fn kv_write(&mut self, program: &Program, step: &KvWrite, rows: u32) -> Result<()> {
+        let group = program.states.group_of(step.layer).ok_or_else(|| no_pages(step.layer))?;
+        let kernel = self.kernel(KernelId::KvWrite(program.states.kind))?;
+        let common = &program.common;
+        for index in 0..self.runs[group].written.len() {
+            self.make_room(1).await?;
+            let segment = self.kv.segment(step.layer, self.runs[group].written[index])?;
+            let params = KvWriteParams {
+                rows,
+                segment_first_page: segment.first_page,
+                segment_pages: segment.pages,
+                // Queries are rotated once.
+                heads: if index == 0 { step.params.heads } else { 0 },
+                ..step.params
+            };
+            let sources = Sources { buffers: &self.buffers, stream: &self.stream, kv: &self.kv, vectors: self.vectors };
+            let [rows, angles, meta, table] =
+                [step.rows, common.angles, common.meta[group], common.page_tables[group]].map(|index| sources.buffer(index));
+            let binds = [rows, angles, meta, table, segment.bind];
+            self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
         }
         Ok(())
     }
 
-    /// The dispatch over one span and one segment.
-    fn attend(
+    /// Attention of `rows` rows over the positions of their sequences that any of them sees, run after run.
+    pub(super) async fn attention(
         &mut self,
-        layer: usize,
-        op: &Op,
+        program: &Program,
+        step: &Attention,
         rows: u32,
         vectors: Vectors,
-        (span, segment): (usize, usize),
-        ends: u32,
     ) -> Result<()> {
-        let Op::Attention { query, output, attention } = *op else { return Ok(()) };
-        let (kind, sharing) = (self.kv.geometry().kind, attention.heads / attention.kv_heads.max(1));
-        let kernel = self.kernel(KernelId::attention(kind, rows, sharing))?;
-        let sinks = attention.sinks.map(|sinks| self.vector_offset(&self.layout.layers[layer].vectors, sinks, vectors));
-        let vectors = vectors_bind(&self.stream, &self.buffers, vectors)?;
-        let (query, query_width) = operand(&self.buffers, &self.spec, Operand::Buffer(query));
-        let (output, output_width) = operand(&self.buffers, &self.spec, Operand::Buffer(output));
-        let lost = || Error::new(ErrorKind::Internal, "a segment of the KV cache is gone");
-        let segment = self.kv.layer(layer).nth(segment).ok_or_else(lost)?;
-        let flags = [
-            (sinks.is_some(), SINKS),
-            (attention.alibi, ALIBI),
-            (attention.values_in_keys, VALUES_IN_KEYS),
-            (attention.chunked && attention.window.is_some(), CHUNKS),
-        ];
-        let begin_page = span as u32 * SPAN_PAGES;
-        let params = AttentionParams {
-            rows,
-            heads: attention.heads,
-            kv_heads: attention.kv_heads,
-            head_dim: attention.head_dim,
-            value_dim: attention.value_dim,
-            key_width: self.spec.layers[layer].key_width,
-            value_width: self.spec.layers[layer].value_width,
-            scale: attention.scale,
-            window: attention.window.unwrap_or(0),
-            query_stride: query_width as u32,
-            output_stride: output_width as u32,
-            segment_first_page: segment.first_page,
-            segment_pages: segment.pages,
-            softcap: attention.softcap.unwrap_or(0.0),
-            sinks_offset: sinks.unwrap_or(0),
-            output_group: attention.output_group,
-            begin_page,
-            end_page: begin_page + SPAN_PAGES,
-            flags: ends | flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum::<u32>(),
-        };
-        let (meta, pages) = ((&self.step.meta).into(), (&self.step.pages).into());
-        let state = (&self.buffers.attention_state).into();
-        let binds = [query.into(), meta, pages, segment.bind, vectors, output.into(), state];
-        self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
-        let positions = u64::from(self.positions.end.min(SPAN));
-        let values = u64::from(attention.heads) * u64::from(attention.head_dim + attention.value_dim);
-        self.work += u64::from(rows) * positions * values;
+        let group = program.states.group_of(step.layer).ok_or_else(|| no_pages(step.layer))?;
+        let sharing = step.params.heads / step.params.kv_heads.max(1);
+        let kernel = self.kernel(KernelId::attention(program.states.kind, rows, sharing))?;
+        let mut params = AttentionParams { rows, ..step.params };
+        if params.flags & SINKS != 0 {
+            params.sinks_offset += vectors.base;
+        }
+        let calls = self.runs[group].read.len();
+        for call in 0..calls {
+            self.make_room(1).await?;
+            let run = self.runs[group].read[call];
+            let segment = self.kv.segment(step.layer, run.segment)?;
+            let ends = (u32::from(call == 0) * FIRST) | (u32::from(call + 1 == calls) * LAST);
+            let params = AttentionParams {
+                segment_first_page: segment.first_page,
+                segment_pages: segment.pages,
+                begin_page: run.begin,
+                end_page: run.end,
+                flags: params.flags | ends,
+                ..params
+            };
+            let sources = Sources { buffers: &self.buffers, stream: &self.stream, kv: &self.kv, vectors: self.vectors };
+            let common = &program.common;
+            let [query, meta, table, output, state] = [
+                step.query,
+                common.meta[group],
+                common.page_tables[group],
+                step.output,
+                common.attention_state,
+            ]
+            .map(|index| sources.buffer(index));
+            let binds = [query, meta, table, segment.bind, sources.bind(Slot::Vectors, vectors)?, output, state];
+            self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
+            let positions = u64::from((run.end - run.begin).min(SPAN_PAGES) * PAGE_TOKENS);
+            let values = u64::from(params.heads) * u64::from(params.head_dim + params.value_dim);
+            self.work += u64::from(rows) * positions * values;
+        }
         Ok(())
     }
+}
+
+fn no_pages(layer: usize) -> Error {
+    Error::new(ErrorKind::Internal, format!("layer {layer} keeps no keys and values"))
 }

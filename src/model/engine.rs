@@ -1,50 +1,29 @@
-//! Walks the plan: one sweep of ops over tiles, whatever the model's family.
+//! A model on a GPU: one sweep of a program over tiles, whatever the model's family.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::budget::{self, Demand, Shares, StepSizes, padded};
-use super::buffers::Buffers;
 use super::cancel::CancelToken;
-use super::experts::ExpertStep;
-use super::kv::{KvCache, KvGeometry, SequencePages};
-use super::layout::{LayerLayout, ModelLayout};
-use super::needed::needed_kernels;
-use super::products::InputChoice;
-use super::readback::Readback;
+use super::executor::{Chosen, Executor, GroupRuns, make_buffers};
+use super::inputs::{Batch, Inputs, Want};
+use super::kv::{KvCache, StateLayout};
+use super::layout::ModelLayout;
+use super::lower::lower;
+use super::memory::{self, EngineConfig, MemoryPlan, padded};
+use super::program::{BufferIndex, Program};
+use super::readback::{Output, Readback};
 use super::recurrent::RecurrentStates;
 use super::sections::Sections;
-use super::step::{Row, Step, StepInput};
 use crate::gpu::Gpu;
-use crate::gpu::kernels::{Kernels, KvType, Tuning};
+use crate::gpu::kernels::{KvType, SPAN_PAGES, Tuning};
 use crate::gpu::recorder::Recorder;
 use crate::gpu::search::Search;
+use crate::gpu::timeline::Timeline;
 use crate::plan::{BufferId, ModelSpec};
-use crate::platform::{BoxFuture, yield_now};
+use crate::platform::BoxFuture;
 use crate::shard::Model;
 use crate::store::Window;
-use crate::stream::{Profile, Stage, StreamOptions, TileSource, TileStates, TileStream, TileTable};
+use crate::stream::{Profile, StreamOptions, TileSource, TileStates, TileStream, TileTable};
 use crate::{Error, ErrorKind, Result};
-
-/// Multiply-adds in one submit, about: a slow GPU does them in well under the two seconds after which drivers reset.
-pub(super) const WORK_PER_SUBMIT: u64 = 2_000_000_000;
-
-/// What a sweep gives back for the rows whose logits were asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// The id of the largest logit.
-    Best,
-    /// All logits.
-    Logits,
-}
-
-/// Results of a sweep, in the order in which the rows were asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    Best(Vec<u32>),
-    /// `[rows][vocab]`.
-    Logits(Vec<Vec<f32>>),
-}
 
 struct ModelSource(Arc<Model>);
 
@@ -54,40 +33,17 @@ impl TileSource for ModelSource {
     }
 }
 
-/// Where the vectors of the layer under way lie: in pinned memory (segment offset in floats) or in `vectors`.
-#[derive(Clone, Copy)]
-pub(super) struct Vectors {
-    /// The tile, where it is pinned.
-    pub(super) pinned: Option<usize>,
-    pub(super) base: u32,
-}
-
 /// A model on a GPU.
 pub struct Engine {
-    pub(super) gpu: Gpu,
-    pub(super) spec: ModelSpec,
-    pub(super) layout: ModelLayout,
+    spec: ModelSpec,
     model: Arc<Model>,
-    pub(super) kernels: Kernels,
-    pub(super) recorder: Recorder,
-    pub(super) stream: TileStream,
-    profile: Profile,
-    pub(super) buffers: Buffers,
-    pub(super) step: Step,
-    pub(super) readback: Readback,
-    pub(super) kv: KvCache,
-    /// What experts need; none in a model without them.
-    pub(super) experts: Option<ExpertStep>,
+    program: Arc<Program>,
+    executor: Executor,
     sections: Sections,
+    /// Pages of layers that keep all positions.
     kv_pages: u64,
-    shares: Shares,
-    cancel: CancelToken,
-    /// From the first position of a row of the sweep under way to the end of the last.
-    pub(super) positions: Range<u32>,
-    /// Multiply-adds recorded since the last submit.
-    pub(super) work: u64,
-    /// Whether the step's copies still wait for a submit.
-    step_waits: bool,
+    config: EngineConfig,
+    memory: MemoryPlan,
 }
 
 impl Engine {
@@ -100,64 +56,60 @@ impl Engine {
         model: Arc<Model>,
         spec: ModelSpec,
         kv_kind: KvType,
-        mut demand: Demand,
+        mut config: EngineConfig,
     ) -> Result<Self> {
+        config.direct = gpu.uploads_directly();
+        config.budget_bytes = gpu.budget_bytes();
+        config.uniform_inputs = gpu.tuning().uniform_inputs;
         let layout = ModelLayout::new(&spec, &model)?;
-        let geometry = KvGeometry::new(&spec, kv_kind)?;
-        demand.direct = gpu.uploads_directly();
-        demand.budget_bytes = gpu.budget_bytes();
-        demand.uniform_inputs = gpu.tuning().uniform_inputs;
-        let shares = budget::share(&spec, &layout, &geometry, &demand)?;
+        let program = lower(&spec, &layout, StateLayout::new(&spec, kv_kind)?, &config)?;
+        let memory = memory::share(&spec, &program, &config)?;
         let tuning = match gpu.searches() {
             true => Search::new(&gpu).of_model(&layout.products()).await,
             false => gpu.tuning().clone(),
         };
-        let inputs = InputChoice { most_rounded: demand.inputs, uniform: shares.uniform_inputs };
         let kernels = gpu.kernels(tuning);
-        kernels.prepare(&needed_kernels(&spec, &layout, kv_kind, inputs)).await?;
+        let ids = program.kernels(kv_kind, memory.uniform_inputs);
+        kernels.prepare(&ids).await?;
         gpu.keep_pipelines();
         let recorder = Recorder::new(&gpu).await?;
-        let buffers = Buffers::new(&gpu, &spec, &layout, &shares, inputs).await?;
-        let sizes = StepSizes::new(&spec, u64::from(shares.rows), &demand);
-        let mut step = Step::new(&gpu, sizes).await?;
-        if !model.store().is_local() {
-            step = step.read_in_parallel()?;
-        }
-        let readback = Readback::new(&gpu, u64::from(shares.head_rows), u64::from(spec.vocab)).await?;
-        let states = RecurrentStates::new(&gpu, &spec, shares.head_rows).await?;
-        let mut kv = KvCache::new(geometry).with_recurrent(states);
-        kv.grow(&gpu, demand.kv_pages).await?;
+        let buffers = make_buffers(&gpu, &program, (memory.rows, memory.outputs), memory.uniform_inputs).await?;
+        let states = RecurrentStates::new(&gpu, &spec, config.sequences.max(1)).await?;
+        let mut kv = KvCache::new(program.states.clone(), memory.rows).with_recurrent(states);
+        let pages = |pages| program.states.pages(pages, u64::from(config.sequences), u64::from(memory.rows));
+        kv.grow(&gpu, &pages(config.kv_pages)).await?;
         let profile = Profile::default();
-        let experts = ExpertStep::new(&gpu, &spec, u64::from(shares.rows)).await?;
-        let (stream, sections) = open_stream(&gpu, &model, &layout, &shares, &profile).await?;
-        let (cancel, kv_pages) = (CancelToken::default(), demand.kv_pages);
-        Ok(Self {
+        let (stream, sections) = open_stream(&gpu, &model, &layout, &memory, &profile).await?;
+        let executor = Executor {
+            tuning: kernels.tuning().clone(),
+            kernels: ids.iter().filter_map(|id| Some((*id, kernels.get(*id)?))).collect(),
             gpu,
-            spec,
-            layout,
-            model,
-            kernels,
             recorder,
             stream,
             profile,
             buffers,
-            step,
-            readback,
+            vectors: program.common.vectors,
+            staging: program.common.staging,
+            inputs: Inputs::new(!model.store().is_local())?,
             kv,
-            experts,
-            sections,
-            kv_pages,
-            shares,
-            cancel,
-            positions: 0..0,
+            chosen: Chosen::default(),
+            uniform_inputs: memory.uniform_inputs,
+            cancel: CancelToken::default(),
+            runs: Vec::new(),
             work: 0,
-            step_waits: false,
-        })
+            inputs_wait: false,
+        };
+        Ok(Self { spec, model, program: Arc::new(program), executor, sections, kv_pages: config.kv_pages, config, memory })
     }
 
     /// The plan.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// The plan as it is executed.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
     }
 
     /// The opened model.
@@ -167,91 +119,93 @@ impl Engine {
 
     /// The device and its accountant.
     pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+        &self.executor.gpu
     }
 
     /// The sizes that its kernels were compiled for.
     pub fn tuning(&self) -> &Tuning {
-        self.kernels.tuning()
+        &self.executor.tuning
     }
 
     /// Whether any matrix is multiplied with rounded activations.
     pub fn rounds_inputs(&self) -> bool {
-        self.buffers.i8_input.is_some()
+        self.program.common.rounded.is_some()
     }
 
     /// How the budget was shared out.
-    pub fn shares(&self) -> Shares {
-        self.shares
+    pub fn memory(&self) -> MemoryPlan {
+        self.memory
+    }
+
+    /// Sequences that share sweeps.
+    pub fn sequences(&self) -> u32 {
+        self.config.sequences.max(1)
     }
 
     /// Busy seconds and events.
     pub fn profile(&self) -> &Profile {
-        &self.profile
+        &self.executor.profile
+    }
+
+    /// When the GPU computed what, once [`Timeline::keep`] asks for it: from the next sweep on.
+    pub fn timeline(&self) -> &Timeline {
+        self.executor.recorder.timeline()
     }
 
     /// Stops a sweep from another task.
     pub fn cancel_token(&self) -> &CancelToken {
-        &self.cancel
+        &self.executor.cancel
     }
 
     /// Where each tile lies and where it is now.
     pub fn tiles(&self) -> (&Arc<TileTable>, &TileStates) {
-        (self.stream.table(), self.stream.states())
+        (self.executor.stream.table(), self.executor.stream.states())
     }
 
     /// The first tile of each layer, and of the head at the end.
     pub fn layer_tiles(&self) -> Vec<usize> {
-        let first = |layer: &LayerLayout| {
-            let matrix = layer.matrices.first().map(|matrix| matrix.first_piece);
-            layer.vectors.piece.into_iter().chain(matrix).min().unwrap_or(0)
-        };
-        let layers = self.layout.layers.iter().chain([&self.layout.head]);
-        layers.map(|layer| self.stream.table().tiles_of(first(layer)..first(layer) + 1).start).collect()
+        let table = self.executor.stream.table();
+        self.sections.first_pieces.iter().map(|piece| table.tiles_of(*piece..piece + 1).start).collect()
     }
 
     /// The same engine, stopped by a token that others hold already.
     pub fn with_cancel_token(mut self, cancel: CancelToken) -> Self {
-        self.cancel = cancel;
+        self.executor.cancel = cancel;
         self
     }
 
     /// Bytes of tiles that stay on the GPU, and bytes that a warm sweep of one row with the head reads (of experts, what
     /// the chosen ones have on average).
     pub fn residency(&self) -> (u64, u64) {
-        let dense = self.sections.of_sweep(true).into_iter();
-        let mut streamed: u64 = dense.map(|section| self.stream.streamed_bytes(section)).sum();
+        let stream = &self.executor.stream;
+        let dense = self.sections.of_sweep(1).into_iter();
+        let mut streamed: u64 = dense.map(|section| stream.streamed_bytes(section)).sum();
         for (layer, first) in self.spec.layers.iter().zip(&self.sections.experts) {
             let Some(experts) = &layer.experts else { continue };
-            let all: u64 = (0..experts.count as usize).map(|i| self.stream.streamed_bytes(first + i)).sum();
+            let all: u64 = (0..experts.count as usize).map(|i| stream.streamed_bytes(first + i)).sum();
             streamed += all * u64::from(experts.routing.chosen) / u64::from(experts.count);
         }
-        (self.stream.pinned_bytes(), streamed)
+        (stream.pinned_bytes(), streamed)
     }
 
     /// Keeps up to `bytes` of the tiles that do not fit the GPU in the host's memory, from when they are next read.
     pub fn keep_in_ram(&mut self, bytes: u64) {
-        self.stream.keep_in_ram(bytes);
+        self.executor.stream.keep_in_ram(bytes);
     }
 
     /// Bytes of tiles in the host's memory.
     pub fn ram_bytes(&self) -> u64 {
-        self.stream.ram_bytes()
-    }
-
-    /// The stream's section of an expert.
-    pub(super) fn expert_section(&self, layer: usize, expert: usize) -> usize {
-        self.sections.experts[layer] + expert
+        self.executor.stream.ram_bytes()
     }
 
     /// Bytes of all tiles.
     pub fn model_bytes(&self) -> u64 {
-        self.stream.table().len_bytes()
+        self.executor.stream.table().len_bytes()
     }
 
-    /// The pages of sequences.
+    /// The states of sequences.
     pub fn kv(&mut self) -> &mut KvCache {
-        &mut self.kv
+        &mut self.executor.kv
     }
 
     /// One row of an activation buffer as the last sweep left it, for tools and tests: `[width]`.
@@ -260,205 +214,206 @@ impl Engine {
     /// [`ErrorKind::Argument`] for a row or buffer that is not there; [`ErrorKind::Budget`] and those of the GPU.
     pub async fn read_activation(&self, id: BufferId, row: u64) -> Result<Vec<f32>> {
         let index = usize::from(id.0);
-        let (Some(buffer), Some(spec)) = (self.buffers.activations.get(index), self.spec.buffers.get(index)) else {
+        let Some(spec) = self.spec.buffers.get(index) else {
             return Err(Error::new(ErrorKind::Argument, format!("the plan has no buffer {index}")));
         };
-        if row >= u64::from(self.shares.rows) {
+        if row >= u64::from(self.memory.rows) {
             return Err(Error::new(ErrorKind::Argument, format!("a sweep has no row {row}")));
         }
+        let gpu = &self.executor.gpu;
         let bytes = u64::from(spec.width) * 4;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let copy = self.gpu.buffer("activation", bytes, usage).await?;
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let copy = gpu.buffer("activation", bytes, usage).await?;
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let buffer = self.executor.buffer(BufferIndex(id.0));
         encoder.copy_buffer_to_buffer(buffer, row * padded(spec.width) * 4, &copy, 0, bytes);
-        let after = self.gpu.submit(encoder.finish());
-        self.gpu.map(&copy, wgpu::MapMode::Read, after).ready().await?;
+        let after = gpu.submit(encoder.finish());
+        gpu.map(&copy, wgpu::MapMode::Read, after).ready().await?;
         let unmapped = |error| Error::new(ErrorKind::Internal, "an activation is not mapped").source(error);
         let view = copy.get_mapped_range(..).map_err(unmapped)?;
         Ok(bytemuck::pod_collect_to_vec(&view[..bytes as usize]))
     }
 
-    /// Adds KV pages, giving up pinned tiles where the budget has no room for them.
+    /// Pages of layers that keep all positions, free and in use.
+    pub fn kv_pages(&self) -> u64 {
+        self.kv_pages
+    }
+
+    /// Pages that each group of states has where layers that keep all positions have `pages`.
+    fn pages_of(&self, pages: u64) -> Vec<u64> {
+        self.program.states.pages(pages, u64::from(self.sequences()), u64::from(self.memory.rows))
+    }
+
+    /// Adds `pages` pages to layers that keep all positions, and to the others what that asks for, giving up pinned tiles where
+    /// the budget has no room for them.
     ///
     /// # Errors
     /// [`ErrorKind::Budget`] when all tiles are given up and it is still too small.
     pub async fn grow_kv(&mut self, pages: u64) -> Result<()> {
         let total = self.kv_pages + pages;
-        if total * 4 > self.step.pages.size() {
+        let more: Vec<_> =
+            self.pages_of(total).into_iter().zip(self.executor.kv.pages()).map(|(new, old)| new.saturating_sub(old)).collect();
+        let table = |index: &BufferIndex| self.executor.buffer(*index).size() / 4;
+        let tables = self.program.common.page_tables.iter().map(table);
+        if self.pages_of(total).into_iter().zip(tables).any(|(pages, most)| pages > most) {
             let message = format!("{total} pages of KV cache pass what the model's positions can fill");
             return Err(Error::new(ErrorKind::Budget, message));
         }
-        let bytes = self.kv.geometry().bytes(pages);
-        let free = self.gpu.accountant().free_bytes();
+        let bytes = self.program.states.bytes(&more);
+        let executor = &mut self.executor;
+        let free = executor.gpu.accountant().free_bytes();
         if free < bytes {
-            self.recorder.forget_groups();
-            self.stream.unpin(bytes - free).await;
+            executor.recorder.forget_groups();
+            executor.stream.unpin(bytes - free).await;
         }
-        self.kv.grow(&self.gpu, pages).await?;
+        executor.kv.grow(&executor.gpu, &more).await?;
         self.kv_pages = total;
         Ok(())
     }
 
-    /// One pass over the layers for `rows`, and over the head for the rows whose indices stand in `heads`.
+    /// One pass over the layers for the rows of `batch`, and over the head for those that want something; gives their results
+    /// in order. A row whose logits are not finite has an error of its own.
     ///
-    /// Each row's sequence has pages for its position; positions of a sequence follow each other. `more` tells whether
-    /// the next sweep will want the head, so that its tiles are read ahead.
+    /// Each sequence has pages for its rows ([`KvCache::advance`]); positions of a sequence follow each other.
+    /// `next_has_outputs` tells whether the next sweep will want the head, so that its tiles are read ahead.
     ///
     /// # Errors
     /// Those of reads and of the GPU; [`ErrorKind::Cancelled`]. The KV cache then holds what it held before, as far as
     /// the sequences' lengths tell; recurrent states are lost (see [`KvCache::settle`]).
-    pub async fn sweep(
-        &mut self,
-        rows: &[Row],
-        sequences: &[&SequencePages],
-        heads: &[u32],
-        want: Want,
-        next_has_head: bool,
-    ) -> Result<Output> {
-        let result = self.try_sweep(rows, sequences, heads, want, next_has_head).await;
-        let result = result.map_err(|error| self.gpu.cause(error));
+    pub async fn sweep(&mut self, batch: Batch<'_>, next_has_outputs: bool) -> Result<Vec<Result<Output>>> {
+        let result = self.try_sweep(batch, next_has_outputs).await;
+        let result = result.map_err(|error| self.executor.gpu.cause(error));
         if result.is_err() {
-            self.recorder.discard();
-            self.abandon_step().await;
-        } else if let Some(states) = self.kv.recurrent_mut() {
+            self.executor.abandon();
+        } else if let Some(states) = self.executor.kv.recurrent_mut() {
             states.slots.end();
         }
         result
     }
 
-    async fn try_sweep(
-        &mut self,
-        rows: &[Row],
-        sequences: &[&SequencePages],
-        heads: &[u32],
-        want: Want,
-        next_has_head: bool,
-    ) -> Result<Output> {
-        if rows.is_empty() || rows.len() > self.shares.rows as usize || heads.len() > self.shares.head_rows as usize {
-            return Err(Error::new(ErrorKind::Argument, format!("a sweep of {} rows", rows.len())));
+    async fn try_sweep(&mut self, batch: Batch<'_>, next_has_outputs: bool) -> Result<Vec<Result<Output>>> {
+        let (program, model) = (Arc::clone(&self.program), Arc::clone(&self.model));
+        let rows = batch.rows.len() as u32;
+        if rows == 0 || rows > self.memory.rows {
+            return Err(Error::new(ErrorKind::Argument, format!("a sweep of {rows} rows")));
         }
-        self.cancel.check()?;
+        self.executor.cancel.check()?;
         self.time_dispatches().await?;
-        let positions = || rows.iter().map(|row| row.position);
-        self.positions = positions().min().unwrap_or(0)..positions().max().map_or(0, |last| last + 1);
-        if let Some(states) = self.kv.recurrent_mut() {
-            states.slots.begin(rows, sequences)?;
+        if let Some(states) = self.executor.kv.recurrent_mut() {
+            states.slots.begin(batch.rows, batch.sequences)?;
         }
-        let (sections, next) = (self.sections.of_sweep(!heads.is_empty()), self.sections.of_sweep(next_has_head));
-        self.stream.begin_sweep(rows.len() as u32, &sections, &next).await?;
-        let residual = &self.buffers.activations[usize::from(self.spec.residual.0)];
-        let input = StepInput { rows, sequences, heads };
-        self.step.upload(&mut self.recorder, &self.spec, &self.model, residual, input).await?;
-        self.step_waits = true;
-        for layer in 0..self.spec.layers.len() {
-            self.layer(layer, rows.len() as u32).await?;
+        let wants: Vec<Want> = batch.rows.iter().map(|row| row.output).filter(|want| *want != Want::Nothing).collect();
+        let passes: Vec<&[Want]> = wants.chunks(self.memory.outputs as usize).collect();
+        let needs_head = |wants: &&&[Want]| wants.iter().any(|want| *want != Want::Hidden);
+        let sections = self.sections.of_sweep(passes.iter().filter(needs_head).count());
+        let next = self.sections.of_sweep(usize::from(next_has_outputs));
+        let executor = &mut self.executor;
+        executor.stream.begin_sweep(rows, &sections, &next).await?;
+        executor.runs = group_runs(&executor.kv, batch);
+        let Executor { inputs, recorder, buffers, .. } = executor;
+        inputs.upload((&program, buffers), recorder, &self.spec, &model, batch).await?;
+        executor.inputs_wait = true;
+        for (index, layer) in program.layers.iter().enumerate() {
+            let vectors = executor.bring_vectors(layer.vectors, 0).await?;
+            let place = (index, &layer.steps[..]);
+            executor.walk((&program, &model), place, (rows, 0), vectors, self.sections.experts[index]).await?;
         }
-        if heads.is_empty() {
-            let after = self.submit().await?;
-            self.stream.end_sweep(after);
-            return Ok(Output::Best(Vec::new()));
-        }
-        self.recorder.set_place(self.spec.layers.len(), 0);
-        self.head(heads.len() as u32, want).await
-    }
-
-    /// Submits nothing but the step's copies' end, so that its staging can be mapped again.
-    async fn abandon_step(&mut self) {
-        if self.step_waits {
-            let after = self.gpu.queue.submit([]);
-            self.step.submitted(&self.gpu, after);
-            self.step_waits = false;
-        }
-        self.work = 0;
-    }
-
-    pub(super) async fn submit(&mut self) -> Result<wgpu::SubmissionIndex> {
-        self.submit_with(|_| ()).await
-    }
-
-    pub(super) async fn submit_with(
-        &mut self,
-        last: impl FnOnce(&mut wgpu::CommandEncoder),
-    ) -> Result<wgpu::SubmissionIndex> {
-        self.gpu.check()?;
-        let (load, sweep) = self.stream.position();
-        self.profile.mark(Stage::Compute, true, load, sweep);
-        let after = self.recorder.submit(last).await?;
-        let profile = self.profile.clone();
-        self.gpu.on_done(after.clone(), move || profile.mark(Stage::Compute, false, load, sweep));
-        if self.step_waits {
-            self.step.submitted(&self.gpu, after.clone());
-            self.step_waits = false;
-        }
-        self.work = 0;
-        Ok(after)
-    }
-
-    async fn layer(&mut self, index: usize, rows: u32) -> Result<()> {
-        let vectors = self.bring_vectors(self.layout.layers[index].vectors.piece, 0).await?;
-        // Ops on the cache take a dispatch for each of its segments.
-        let most = self.kv.layer(index).len().max(1);
-        for op in 0..self.spec.layers[index].ops.len() {
-            if !self.recorder.has_room(most) || self.work > WORK_PER_SUBMIT {
-                self.submit().await?;
+        let mut results = Vec::with_capacity(wants.len());
+        // Every sweep brings them.
+        let vectors = executor.bring_vectors(program.head_norm.vectors, 0).await?;
+        let (head, mut first) = (program.layers.len(), 0);
+        executor.recorder.set_place(head, 0);
+        for (index, wants) in passes.iter().enumerate() {
+            let rows = (wants.len() as u32, first);
+            first += wants.len() as u32;
+            executor.walk((&program, &model), (head, &program.head_norm.steps), rows, vectors, 0).await?;
+            if needs_head(&wants) {
+                executor.walk((&program, &model), (head, &program.head), rows, vectors, 0).await?;
             }
-            self.recorder.set_place(index, op);
-            self.op(index, op, rows, vectors).await?;
+            let is_last = index + 1 == passes.len();
+            results.extend(read_back(executor, &program, wants, is_last).await?);
+            if needs_head(&wants) && !is_last {
+                executor.stream.end_pass(self.sections.head);
+            }
         }
-        self.cancel.check()
+        if passes.is_empty() {
+            let after = executor.submit().await?;
+            executor.stream.end_sweep(after);
+        }
+        Ok(results)
     }
 
-    /// Makes sure that a tile is on the GPU, submitting what used the load before it.
-    pub(super) async fn bring(&mut self, tile: usize) -> Result<()> {
-        if self.stream.locate(tile).is_some() {
+    /// Times the dispatches of the sweep that begins, where that is wanted. Where they cannot be timed the timeline says why.
+    ///
+    /// # Errors
+    /// [`ErrorKind::GpuMemory`].
+    async fn time_dispatches(&mut self) -> Result<()> {
+        let recorder = &mut self.executor.recorder;
+        if !recorder.lacks_timer() {
             return Ok(());
         }
-        self.cancel.check()?;
-        let after = self.submit().await?;
-        self.stream.advance(tile, after).await?;
-        yield_now().await;
-        Ok(())
+        match recorder.start_timer().await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Budget) => {
+                recorder.timeline().give_up(error.to_string());
+                Ok(())
+            }
+            other => other,
+        }
     }
+}
 
-    /// Brings the vectors of a layer or of an expert; those that are not pinned are copied out of the ring, `at` bytes into
-    /// `vectors`, for they serve the whole of it.
-    pub(super) async fn bring_vectors(&mut self, piece: Option<usize>, at: u64) -> Result<Vectors> {
-        let Some(piece) = piece else { return Ok(Vectors { pinned: None, base: 0 }) };
-        let tile = self.stream.table().tiles_of(piece..piece + 1).start;
-        self.bring(tile).await?;
-        if let Some(home) = self.stream.home(tile) {
-            return Ok(Vectors { pinned: Some(tile), base: (home.offset_bytes / 4) as u32 });
-        }
-        if !self.recorder.is_empty() && self.recorder.has_dispatches() {
-            // Copies come before a submit's dispatches, and those of the layer before still need its vectors.
-            self.submit().await?;
-        }
-        let lost = || Error::new(ErrorKind::Internal, "a tile left the GPU while it was needed");
-        let place = self.stream.locate(tile).ok_or_else(lost)?;
-        let len = self.stream.table().tile(tile).len_bytes;
-        self.recorder.copy(place.buffer, place.offset_bytes, &self.buffers.vectors, at, len);
-        Ok(Vectors { pinned: None, base: (at / 4) as u32 })
+/// Copies results back, and ends the sweep with the last of them.
+async fn read_back(
+    executor: &mut Executor,
+    program: &Program,
+    wants: &[Want],
+    is_last: bool,
+) -> Result<Vec<Result<Output>>> {
+    let copies = readback(executor, program).copies(wants);
+    let after = executor.submit_with(copies).await?;
+    if is_last {
+        executor.stream.end_sweep(after.clone());
     }
+    readback(executor, program).finish(&executor.gpu, after, wants).await
+}
+
+fn readback<'a>(executor: &'a Executor, program: &Program) -> Readback<'a> {
+    let common = &program.common;
+    Readback {
+        best: executor.buffer(common.best),
+        logits: executor.buffer(common.logits),
+        hidden: (executor.buffer(common.head_normed), padded(program.hidden)),
+        mapped: executor.buffer(common.readback),
+        vocab: u64::from(program.vocab),
+        hidden_len: u64::from(program.hidden),
+    }
+}
+
+/// The dispatches that each group of states takes.
+fn group_runs(kv: &KvCache, batch: Batch<'_>) -> Vec<GroupRuns> {
+    let rows = || batch.rows.iter().map(|row| (batch.sequences[row.sequence], row.position));
+    let runs = |group| GroupRuns { written: kv.written(group, rows()), read: kv.read(group, batch.spans(), SPAN_PAGES) };
+    (0..kv.layout().groups.len()).map(runs).collect()
 }
 
 async fn open_stream(
     gpu: &Gpu,
     model: &Arc<Model>,
     layout: &ModelLayout,
-    shares: &Shares,
+    memory: &MemoryPlan,
     profile: &Profile,
 ) -> Result<(TileStream, Sections)> {
-    let table = TileTable::new(layout.pieces.clone(), shares.window_bytes);
+    let table = TileTable::new(layout.pieces.clone(), memory.window_bytes);
     let sections = Sections::new(layout, &table);
     let has_experts = layout.layers.iter().any(|layer| !layer.experts.is_empty());
     let options = StreamOptions {
-        window_bytes: shares.window_bytes,
-        windows: shares.windows,
-        readers: shares.readers,
-        pinned_bytes: shares.pinned_bytes,
+        window_bytes: memory.window_bytes,
+        windows: memory.windows,
+        readers: memory.readers,
+        pinned_bytes: memory.pinned_bytes,
         sections: sections.list.clone(),
         // What a router asks for must not wait for what it did not ask for, and half of the readers are left to it.
-        reserved_windows: if has_experts { shares.windows - shares.readers.div_ceil(2) } else { 0 },
+        reserved_windows: if has_experts { memory.windows - memory.readers.div_ceil(2) } else { 0 },
     };
     let source = Arc::new(ModelSource(Arc::clone(model)));
     Ok((TileStream::new(gpu, source, table, options, profile.clone()).await?, sections))

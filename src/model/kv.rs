@@ -1,22 +1,89 @@
-//! The KV cache: pages of 32 positions for all layers, in a few large segments.
+//! What sequences keep: pages of keys and values by group of layers, and slots of recurrent states.
+//!
+//! Layers that keep the same positions form a group: all of them, or those that a window or a chunk still sees. A sequence
+//! has a table of pages in each group. Pages have owners: sequences that begin alike share the pages that they fill alike,
+//! and none writes to a page that it shares.
 
 use super::recurrent::RecurrentStates;
 use crate::gpu::kernels::{KvType, PAGE_TOKENS};
 use crate::gpu::recorder::Bind;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::{LayerSpec, ModelSpec};
+use crate::plan::{AttentionSpec, LayerSpec, ModelSpec, Op};
 use crate::{Error, ErrorKind, Result};
 
-/// Sizes of the cache.
-#[derive(Clone, Debug)]
-pub struct KvGeometry {
-    pub kind: KvType,
+/// Which positions the layers of a group keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    All,
+    /// Those that a query sees, its own included.
+    Window(u32),
+    /// Those from the last multiple of the number on.
+    Chunk(u32),
+}
+
+impl Keeps {
+    fn of(attention: &AttentionSpec) -> Self {
+        match attention.window {
+            None => Self::All,
+            Some(window) if attention.chunked => Self::Chunk(window),
+            Some(window) => Self::Window(window),
+        }
+    }
+
+    /// The first position that a query at `position` sees.
+    pub fn first_position(self, position: u32) -> u32 {
+        match self {
+            Self::All => 0,
+            Self::Window(window) => (position + 1).saturating_sub(window),
+            Self::Chunk(chunk) => position - position % chunk.max(1),
+        }
+    }
+
+    /// Pages that a sequence of `positions` holds at most at once, in sweeps of up to `rows` rows.
+    pub fn pages_for(self, positions: u64, rows: u64) -> u64 {
+        let all = pages_for(positions);
+        match self {
+            Self::All => all,
+            // What the first row of a sweep sees, and the other rows: of the first page and the last, a position may count.
+            Self::Window(seen) | Self::Chunk(seen) => {
+                let span = u64::from(seen).max(1) - 1 + rows.max(1);
+                all.min((span - 1).div_ceil(u64::from(PAGE_TOKENS)) + 1)
+            }
+        }
+    }
+}
+
+/// Pages that hold `positions`.
+pub fn pages_for(positions: u64) -> u64 {
+    positions.div_ceil(u64::from(PAGE_TOKENS))
+}
+
+/// Layers that keep the same positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageGroup {
+    pub keeps: Keeps,
     /// Bytes of one page of each layer: keys and values of [`PAGE_TOKENS`] positions.
     page_bytes: Vec<u64>,
 }
 
-impl KvGeometry {
-    /// The geometry of `spec`'s cache.
+impl PageGroup {
+    /// Bytes of `pages` pages over all layers of the group, alignment included.
+    fn bytes(&self, pages: u64) -> u64 {
+        self.page_bytes.iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum()
+    }
+}
+
+/// The states that a plan asks for.
+#[derive(Clone, Debug)]
+pub struct StateLayout {
+    pub kind: KvType,
+    pub groups: Vec<PageGroup>,
+    /// Group and index in it of each layer that has pages.
+    places: Vec<Option<(usize, usize)>>,
+}
+
+impl StateLayout {
+    /// The states of `spec`'s layers.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where a layer's width does not pack into `kind`.
@@ -26,20 +93,73 @@ impl KvGeometry {
             return Err(Error::new(ErrorKind::Unsupported, "f16 needs an even width of keys and values")
                 .remedy("choose --kv f32"));
         }
-        let width = |layer: &LayerSpec| u64::from(layer.key_width) + u64::from(layer.value_width);
-        let page_bytes = spec.layers.iter().map(|layer| u64::from(PAGE_TOKENS) * width(layer) * kind.bytes()).collect();
-        Ok(Self { kind, page_bytes })
+        let (mut groups, mut places) = (Vec::<PageGroup>::new(), Vec::with_capacity(spec.layers.len()));
+        for layer in &spec.layers {
+            let attention = |op: &Op| if let Op::Attention { attention, .. } = op { Some(*attention) } else { None };
+            let keeps = layer.ops.iter().find_map(attention).map(|attention| Keeps::of(&attention));
+            let width = u64::from(layer.key_width) + u64::from(layer.value_width);
+            let Some(keeps) = keeps.filter(|_| width > 0) else {
+                places.push(None);
+                continue;
+            };
+            let group = groups.iter().position(|group| group.keeps == keeps).unwrap_or_else(|| {
+                groups.push(PageGroup { keeps, page_bytes: Vec::new() });
+                groups.len() - 1
+            });
+            places.push(Some((group, groups[group].page_bytes.len())));
+            groups[group].page_bytes.push(u64::from(PAGE_TOKENS) * width * kind.bytes());
+        }
+        Ok(Self { kind, groups, places })
     }
 
-    /// Pages that hold `positions`.
-    pub fn pages_for(positions: u64) -> u64 {
-        positions.div_ceil(u64::from(PAGE_TOKENS))
+    /// The group of a layer that has pages.
+    pub fn group_of(&self, layer: usize) -> Option<usize> {
+        self.places[layer].map(|(group, _)| group)
     }
 
-    /// Bytes of `pages` pages over all layers, alignment included.
-    pub fn bytes(&self, pages: u64) -> u64 {
-        self.page_bytes.iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum()
+    /// Pages of each group where those that keep all positions have `pages`, for `sequences` and sweeps of `rows` rows.
+    pub fn pages(&self, pages: u64, sequences: u64, rows: u64) -> Vec<u64> {
+        let positions = pages * u64::from(PAGE_TOKENS);
+        let of_group = |group: &PageGroup| pages.min(sequences.max(1) * group.keeps.pages_for(positions, rows));
+        self.groups.iter().map(of_group).collect()
     }
+
+    /// Bytes of so many pages of each group.
+    pub fn bytes(&self, pages: &[u64]) -> u64 {
+        self.groups.iter().zip(pages).map(|(group, pages)| group.bytes(*pages)).sum()
+    }
+}
+
+/// Pages of a sequence in one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageTable {
+    /// The page that `pages` begins with, counted from the start of the text.
+    pub first: u32,
+    pub pages: Vec<u32>,
+    /// Pages that hold nothing yet, the next one last.
+    spare: Vec<u32>,
+}
+
+impl PageTable {
+    fn held(&self) -> u64 {
+        (self.pages.len() + self.spare.len()) as u64
+    }
+
+    /// The page of a position.
+    fn page_of(&self, position: u32) -> Option<u32> {
+        self.pages.get((position / PAGE_TOKENS).checked_sub(self.first)? as usize).copied()
+    }
+}
+
+/// What a sequence keeps: pages by group, how many positions they hold, and how long the text was for which that was done,
+/// for LongRoPE rotates the keys of long texts otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SequenceState {
+    pub tables: Vec<PageTable>,
+    pub len: u32,
+    pub text_len: u32,
+    /// The slot of its recurrent states, in a model that has them.
+    pub slot: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -49,25 +169,46 @@ struct Segment {
     pages: u32,
 }
 
-/// Pages of one sequence, in order of position, how many positions are filled, and how long the text was for which that
-/// was done: LongRoPE turns the keys of long texts otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SequencePages {
-    pub pages: Vec<u32>,
-    pub len: u32,
-    pub text_len: u32,
-    /// The slot of its recurrent states, in a model that has them.
-    pub slot: Option<u32>,
-}
-
-/// All pages, and which are free.
-#[derive(Debug)]
-pub struct KvCache {
-    geometry: KvGeometry,
+/// The pages of a group.
+#[derive(Debug, Default)]
+struct Pool {
     segments: Vec<Segment>,
     /// Highest number first, so that pages are handed out in order.
     free: Vec<u32>,
-    total_pages: u32,
+    /// How many sequences have each page.
+    owners: Vec<u32>,
+}
+
+impl Pool {
+    fn take(&mut self) -> Option<u32> {
+        let page = self.free.pop()?;
+        self.owners[page as usize] = 1;
+        Some(page)
+    }
+
+    fn give_back(&mut self, pages: impl Iterator<Item = u32>) {
+        for page in pages {
+            let owners = &mut self.owners[page as usize];
+            *owners -= 1;
+            if *owners == 0 {
+                self.free.push(page);
+            }
+        }
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+    }
+
+    fn segment_of(&self, page: u32) -> usize {
+        self.segments.partition_point(|segment| segment.first_page <= page).saturating_sub(1)
+    }
+}
+
+/// All states, and which are free.
+#[derive(Debug)]
+pub struct KvCache {
+    layout: StateLayout,
+    pools: Vec<Pool>,
+    /// Rows of a sweep at most.
+    rows: u32,
     recurrent: Option<RecurrentStates>,
 }
 
@@ -79,10 +220,19 @@ pub struct SegmentView<'a> {
     pub pages: u32,
 }
 
+/// A run of pages, counted from the start of a text, and the segment in which a dispatch finds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRun {
+    pub begin: u32,
+    pub end: u32,
+    pub segment: usize,
+}
+
 impl KvCache {
-    /// An empty cache.
-    pub fn new(geometry: KvGeometry) -> Self {
-        Self { geometry, segments: Vec::new(), free: Vec::new(), total_pages: 0, recurrent: None }
+    /// An empty cache, for sweeps of up to `rows` rows.
+    pub fn new(layout: StateLayout, rows: u32) -> Self {
+        let pools = layout.groups.iter().map(|_| Pool::default()).collect();
+        Self { layout, pools, rows, recurrent: None }
     }
 
     /// The same with the states of layers that have no pages.
@@ -101,43 +251,45 @@ impl KvCache {
         self.recurrent.as_mut()
     }
 
-    /// How keys and values are stored.
-    pub fn geometry(&self) -> &KvGeometry {
-        &self.geometry
+    /// Which layers keep what.
+    pub fn layout(&self) -> &StateLayout {
+        &self.layout
     }
 
-    /// Pages that no sequence holds.
-    pub fn free_pages(&self) -> u64 {
-        self.free.len() as u64
+    /// Pages of each group.
+    pub fn pages(&self) -> Vec<u64> {
+        self.pools.iter().map(|pool| pool.owners.len() as u64).collect()
     }
 
-    /// Adds `pages` pages, in as few segments as the adapter's limits allow.
+    /// Adds pages to each group, in as few segments as the adapter's limits allow.
     ///
     /// # Errors
     /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where they do not fit; what was added before stays.
-    pub async fn grow(&mut self, gpu: &Gpu, pages: u64) -> Result<()> {
-        let layer = self.geometry.page_bytes.iter().copied().max().unwrap_or(1).max(1);
-        let all = self.geometry.bytes(1).max(1);
-        let limit = (gpu.largest_binding_bytes() / layer).min(gpu.adapter.limits.max_buffer_size / all).max(1);
-        let mut left = pages;
-        while left > 0 {
-            let count = left.min(limit);
-            let bytes = self.geometry.bytes(count);
-            let buffer = gpu.buffer("kv cache", bytes, wgpu::BufferUsages::STORAGE).await?;
-            let (first_page, pages) = (self.total_pages, count as u32);
-            self.free.splice(0..0, (first_page..first_page + pages).rev());
-            self.total_pages += pages;
-            self.segments.push(Segment { buffer, first_page, pages });
-            left -= count;
+    pub async fn grow(&mut self, gpu: &Gpu, pages: &[u64]) -> Result<()> {
+        for ((group, pool), pages) in self.layout.groups.iter().zip(&mut self.pools).zip(pages) {
+            let layer = group.page_bytes.iter().copied().max().unwrap_or(1).max(1);
+            let most = (gpu.largest_binding_bytes() / layer).min(gpu.adapter.limits.max_buffer_size / group.bytes(1));
+            // Of an even number of pages each layer's part ends where the next may begin.
+            let limit = if most > 2 { most / 2 * 2 } else { most.max(1) };
+            let mut left = *pages;
+            while left > 0 {
+                let count = left.min(limit);
+                let buffer = gpu.buffer("kv cache", group.bytes(count), wgpu::BufferUsages::STORAGE).await?;
+                let (first_page, pages) = (pool.owners.len() as u32, count as u32);
+                pool.free.splice(0..0, (first_page..first_page + pages).rev());
+                pool.owners.resize(pool.owners.len() + count as usize, 0);
+                pool.segments.push(Segment { buffer, first_page, pages });
+                left -= count;
+            }
         }
         Ok(())
     }
 
-    /// Gives `sequence` enough pages for `positions`, and a slot for its recurrent states where the model has them. Returns
+    /// Gives `sequence` pages enough for `positions`, and a slot for its recurrent states where the model has them. Returns
     /// false, with nothing changed, where too few are free.
-    pub fn reserve(&mut self, sequence: &mut SequencePages, positions: u32) -> bool {
-        let wanted = Self::pages_needed(sequence, positions);
-        if wanted > self.free.len() {
+    pub fn reserve(&mut self, sequence: &mut SequenceState, positions: u32) -> bool {
+        let lacking = self.pages_needed(sequence, positions);
+        if lacking.iter().zip(&self.pools).any(|(lacking, pool)| *lacking > pool.free.len() as u64) {
             return false;
         }
         if let (Some(states), None) = (&mut self.recurrent, sequence.slot) {
@@ -146,47 +298,275 @@ impl KvCache {
                 return false;
             }
         }
-        sequence.pages.extend((0..wanted).filter_map(|_| self.free.pop()));
+        sequence.tables.resize_with(self.pools.len(), PageTable::default);
+        for ((table, pool), lacking) in sequence.tables.iter_mut().zip(&mut self.pools).zip(lacking) {
+            table.spare.splice(0..0, (0..lacking).filter_map(|_| pool.take()).collect::<Vec<_>>().into_iter().rev());
+        }
         true
     }
 
-    /// Pages that `sequence` lacks to hold `positions`.
-    pub fn pages_needed(sequence: &SequencePages, positions: u32) -> usize {
-        (KvGeometry::pages_for(u64::from(positions)) as usize).saturating_sub(sequence.pages.len())
+    /// Pages of each group that `sequence` lacks to hold `positions`.
+    pub fn pages_needed(&self, sequence: &SequenceState, positions: u32) -> Vec<u64> {
+        let held = |group: usize| sequence.tables.get(group).map_or(0, PageTable::held);
+        let needed = |group: &PageGroup| group.keeps.pages_for(u64::from(positions), u64::from(self.rows));
+        self.layout.groups.iter().enumerate().map(|(index, group)| needed(group).saturating_sub(held(index))).collect()
     }
 
-    /// Forgets all positions from `len` on, and takes back the pages that held only those. Where the model has recurrent
-    /// states, which cannot be cut back, it is all positions or none.
-    pub fn truncate(&mut self, sequence: &mut SequencePages, len: u32) {
-        let cut = len < sequence.len;
-        sequence.len = if cut && self.recurrent.is_some() { 0 } else { sequence.len.min(len) };
-        if let (Some(states), 0) = (&mut self.recurrent, sequence.len)
+    /// Lets the pages of `sequence` reach to position `end`, for a sweep that goes on from its length: pages that no later
+    /// position sees are filled anew.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where it has not reserved so much.
+    pub fn advance(&self, sequence: &mut SequenceState, end: u32) -> Result<()> {
+        let few = || Error::new(ErrorKind::Argument, format!("a sequence has no pages for {end} positions"));
+        if sequence.tables.len() != self.pools.len() {
+            return Err(few());
+        }
+        for (group, table) in self.layout.groups.iter().zip(&mut sequence.tables) {
+            let first_seen = group.keeps.first_position(sequence.len) / PAGE_TOKENS;
+            while u64::from(table.first) + (table.pages.len() as u64) < pages_for(u64::from(end)) {
+                if table.spare.is_empty() && table.first < first_seen && !table.pages.is_empty() {
+                    table.spare.push(table.pages.remove(0));
+                    table.first += 1;
+                }
+                table.pages.push(table.spare.pop().ok_or_else(few)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all positions from `len` on, and takes back the pages that held only those. What cannot be cut back so far
+    /// starts anew: recurrent states, and windows whose first positions are gone.
+    pub fn truncate(&mut self, sequence: &mut SequenceState, len: u32) {
+        let len = self.cut(sequence, len.min(sequence.len));
+        sequence.len = len;
+        if let (Some(states), 0) = (&mut self.recurrent, len)
             && let Some(slot) = sequence.slot.take()
         {
             states.slots.give_back(slot);
         }
-        let keep = KvGeometry::pages_for(u64::from(sequence.len)) as usize;
-        self.free.extend(sequence.pages.drain(keep.min(sequence.pages.len())..));
-        self.free.sort_unstable_by(|a, b| b.cmp(a));
-    }
-
-    /// Lets a sequence start anew whose recurrent states a failed sweep has spoilt; it keeps its pages.
-    pub fn settle(&self, sequence: &mut SequencePages) {
-        let spoilt =
-            |states: &RecurrentStates| sequence.slot.is_none_or(|slot| !states.slots.holds(slot, sequence.len));
-        if self.recurrent.as_ref().is_some_and(spoilt) {
-            sequence.len = 0;
+        for (table, pool) in sequence.tables.iter_mut().zip(&mut self.pools) {
+            let keep = if len == 0 { 0 } else { pages_for(u64::from(len)) as usize - table.first as usize };
+            let behind = table.pages.drain(keep.min(table.pages.len())..).chain(table.spare.drain(..));
+            pool.give_back(behind);
+            if len == 0 {
+                table.first = 0;
+            }
         }
     }
 
-    /// Layer `layer` of every segment, in page order.
-    pub fn layer(&self, layer: usize) -> impl ExactSizeIterator<Item = SegmentView<'_>> {
-        self.segments.iter().map(move |segment| {
-            let before = &self.geometry.page_bytes[..layer];
-            let pages = u64::from(segment.pages);
-            let offset = before.iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum();
-            let bind = Bind::range(&segment.buffer, offset, self.geometry.page_bytes[layer] * pages);
-            SegmentView { bind, first_page: segment.first_page, pages: segment.pages }
-        })
+    /// How many of the first `len` positions a sequence can be cut back to.
+    fn cut(&self, sequence: &SequenceState, mut len: u32) -> u32 {
+        if len == sequence.len {
+            return len;
+        }
+        if self.recurrent.is_some() {
+            return 0;
+        }
+        loop {
+            let wanted = len;
+            for ((group, table), pool) in self.layout.groups.iter().zip(&sequence.tables).zip(&self.pools) {
+                // A page that others have too is not written to.
+                let shared = |page: u32| !len.is_multiple_of(PAGE_TOKENS) && pool.owners[page as usize] > 1;
+                if table.page_of(len).is_some_and(shared) {
+                    len -= len % PAGE_TOKENS;
+                }
+                if table.first > group.keeps.first_position(len) / PAGE_TOKENS {
+                    len = 0;
+                }
+            }
+            if len == wanted {
+                return len;
+            }
+        }
+    }
+
+    /// A sequence that begins with the first positions of `other`, `len` of them at most, in the same pages: whole pages, as
+    /// far as they are still there. None where that is nothing.
+    pub fn share(&mut self, other: &SequenceState, len: u32) -> Option<SequenceState> {
+        let len = len.min(other.len) / PAGE_TOKENS * PAGE_TOKENS;
+        let gone = |(group, table): (&PageGroup, &PageTable)| table.first > group.keeps.first_position(len) / PAGE_TOKENS;
+        if len == 0 || self.recurrent.is_some() || self.layout.groups.iter().zip(&other.tables).any(gone) {
+            return None;
+        }
+        let mut tables = Vec::with_capacity(other.tables.len());
+        for (table, pool) in other.tables.iter().zip(&mut self.pools) {
+            let count = (len / PAGE_TOKENS - table.first) as usize;
+            let pages = table.pages[..count].to_vec();
+            pages.iter().for_each(|page| pool.owners[*page as usize] += 1);
+            tables.push(PageTable { first: table.first, pages, spare: Vec::new() });
+        }
+        Some(SequenceState { tables, len, text_len: other.text_len, slot: None })
+    }
+
+    /// Lets a sequence start anew whose recurrent states a failed sweep has spoilt; it keeps its pages.
+    pub fn settle(&mut self, sequence: &mut SequenceState) {
+        let spoilt =
+            |states: &RecurrentStates| sequence.slot.is_none_or(|slot| !states.slots.holds(slot, sequence.len));
+        if self.recurrent.as_ref().is_some_and(spoilt) {
+            self.restart(sequence);
+        }
+    }
+
+    /// Lets a sequence start anew with the pages that nobody shares; others it has to reserve again.
+    pub fn restart(&mut self, sequence: &mut SequenceState) {
+        sequence.len = 0;
+        for (table, pool) in sequence.tables.iter_mut().zip(&mut self.pools) {
+            table.first = 0;
+            let (shared, own): (Vec<u32>, _) = table.pages.drain(..).partition(|page| pool.owners[*page as usize] > 1);
+            pool.give_back(shared.into_iter());
+            table.spare.extend(own.into_iter().rev());
+        }
+    }
+
+    /// Segment `segment` as layer `layer` has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where there is none: a fault of the caller.
+    pub fn segment(&self, layer: usize, segment: usize) -> Result<SegmentView<'_>> {
+        let gone = || Error::new(ErrorKind::Internal, format!("layer {layer} has no segment {segment} of the cache"));
+        let (group, index) = self.layout.places[layer].ok_or_else(gone)?;
+        let page_bytes = &self.layout.groups[group].page_bytes;
+        let segment = self.pools[group].segments.get(segment).ok_or_else(gone)?;
+        let pages = u64::from(segment.pages);
+        let offset = page_bytes[..index].iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum();
+        let bind = Bind::range(&segment.buffer, offset, page_bytes[index] * pages);
+        Ok(SegmentView { bind, first_page: segment.first_page, pages: segment.pages })
+    }
+
+    /// The segments to which rows at `positions` of their sequences' pages in a group go.
+    pub fn written<'a>(
+        &self,
+        group: usize,
+        rows: impl Iterator<Item = (&'a SequenceState, u32)>,
+    ) -> Vec<usize> {
+        let pool = &self.pools[group];
+        if pool.segments.len() == 1 {
+            return vec![0];
+        }
+        let page = |(sequence, position): (&SequenceState, u32)| sequence.tables.get(group)?.page_of(position);
+        let mut segments: Vec<_> = rows.filter_map(page).map(|page| pool.segment_of(page)).collect();
+        segments.sort_unstable();
+        segments.dedup();
+        segments
+    }
+
+    /// What attention in a group goes over: for each sequence, whose rows stand at the given positions, all pages that they
+    /// see, in order of position, whatever segments they lie in; no more than `span` pages in a run.
+    pub fn read<'a>(
+        &self,
+        group: usize,
+        sequences: impl Iterator<Item = (&'a SequenceState, std::ops::Range<u32>)>,
+        span: u32,
+    ) -> Vec<PageRun> {
+        let (pool, keeps) = (&self.pools[group], self.layout.groups[group].keeps);
+        let mut parts: Vec<Vec<PageRun>> = Vec::new();
+        for (sequence, rows) in sequences {
+            let Some(table) = sequence.tables.get(group).filter(|_| !rows.is_empty()) else { continue };
+            let (begin, end) = (keeps.first_position(rows.start) / PAGE_TOKENS, (rows.end - 1) / PAGE_TOKENS + 1);
+            if pool.segments.len() == 1 {
+                parts.push(vec![PageRun { begin, end, segment: 0 }]);
+                continue;
+            }
+            let pages = (begin..end).filter_map(|index| {
+                let page = table.pages.get(index.checked_sub(table.first)? as usize)?;
+                Some(PageRun { begin: index, end: index + 1, segment: pool.segment_of(*page) })
+            });
+            parts.push(joined(pages));
+        }
+        in_order(&parts, span)
+    }
+}
+
+/// Runs that follow each other in one segment, as one.
+fn joined(runs: impl Iterator<Item = PageRun>) -> Vec<PageRun> {
+    let mut joined: Vec<PageRun> = Vec::new();
+    for run in runs {
+        match joined.last_mut() {
+            Some(last) if last.segment == run.segment && last.end == run.begin => last.end = run.end,
+            _ => joined.push(run),
+        }
+    }
+    joined
+}
+
+/// The runs of several sequences as dispatches, which all sequences share: each finds its pages in the order of its runs.
+fn in_order(sequences: &[Vec<PageRun>], span: u32) -> Vec<PageRun> {
+    let mut borders: Vec<u32> = sequences.iter().flatten().flat_map(|run| [run.begin, run.end]).collect();
+    borders.sort_unstable();
+    borders.dedup();
+    // From one border to the next each sequence has one segment, or none.
+    let mut stretches: Vec<(u32, u32, Vec<Option<usize>>)> = Vec::new();
+    for pair in borders.windows(2) {
+        let here = |run: &&PageRun| run.begin <= pair[0] && pair[0] < run.end;
+        let segments: Vec<_> =
+            sequences.iter().map(|runs| runs.iter().find(here).map(|run| run.segment)).collect();
+        if segments.iter().all(Option::is_none) {
+            continue;
+        }
+        match stretches.last_mut() {
+            Some((_, end, before)) if *end == pair[0] && agree(before, &segments) => {
+                *end = pair[1];
+                before.iter_mut().zip(segments).for_each(|(before, now)| *before = before.or(now));
+            }
+            _ => stretches.push((pair[0], pair[1], segments)),
+        }
+    }
+    let mut runs = Vec::new();
+    for (begin, end, segments) in stretches {
+        let mut segments: Vec<usize> = segments.into_iter().flatten().collect();
+        segments.sort_unstable();
+        segments.dedup();
+        for begin in (begin..end).step_by(span.max(1) as usize) {
+            let end = end.min(begin + span);
+            runs.extend(segments.iter().map(|segment| PageRun { begin, end, segment: *segment }));
+        }
+    }
+    runs
+}
+
+/// Whether no sequence changes its segment from one stretch to the next.
+fn agree(before: &[Option<usize>], now: &[Option<usize>]) -> bool {
+    before.iter().zip(now).all(|(before, now)| before.is_none() || now.is_none() || before == now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(begin: u32, end: u32, segment: usize) -> PageRun {
+        PageRun { begin, end, segment }
+    }
+
+    #[test]
+    fn sequences_find_their_pages_in_order_whatever_segments_they_lie_in() {
+        // One sequence, and the spans of a long one.
+        assert_eq!(in_order(&[vec![run(0, 3, 0)]], 32), [run(0, 3, 0)]);
+        assert_eq!(in_order(&[vec![run(0, 70, 0)]], 32), [run(0, 32, 0), run(32, 64, 0), run(64, 70, 0)]);
+        // A later page lies in an earlier segment.
+        let ring = [vec![run(4, 6, 1), run(6, 8, 0)]];
+        assert_eq!(in_order(&ring, 32), [run(4, 6, 1), run(6, 8, 0)]);
+        // Several sequences of different lengths share dispatches as long as none changes its segment.
+        let alike = [vec![run(0, 5, 0)], vec![run(0, 9, 0)], vec![run(2, 3, 1)]];
+        assert_eq!(in_order(&alike, 32), [run(0, 9, 0), run(0, 9, 1)]);
+        let apart = [vec![run(0, 2, 0), run(2, 4, 1)], vec![run(0, 4, 1)]];
+        assert_eq!(in_order(&apart, 32), [run(0, 2, 0), run(0, 2, 1), run(2, 4, 1)]);
+        // Nobody sees what lies between.
+        assert_eq!(in_order(&[vec![run(0, 2, 0)], vec![run(90, 91, 0)]], 32), [run(0, 2, 0), run(90, 91, 0)]);
+    }
+
+    #[test]
+    fn a_window_keeps_no_more_pages_than_any_sweep_sees() {
+        for (window, rows) in [(1, 1), (2, 1), (31, 5), (32, 1), (33, 64), (512, 1), (512, 128)] {
+            let keeps = Keeps::Window(window);
+            let most = keeps.pages_for(u64::MAX / 2, u64::from(rows));
+            let worst = (0..2000_u32).map(|len| {
+                let first = keeps.first_position(len) / PAGE_TOKENS;
+                u64::from((len + rows - 1) / PAGE_TOKENS - first + 1)
+            });
+            assert_eq!(worst.max(), Some(most), "a window of {window}, sweeps of {rows}");
+        }
+        assert_eq!(Keeps::Window(512).pages_for(40, 1), 2);
+        assert_eq!(Keeps::All.pages_for(4096, 1), 128);
     }
 }

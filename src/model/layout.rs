@@ -67,12 +67,14 @@ pub fn stacks<'a>(parts: impl Iterator<Item = (&'a MatrixLayout, Option<u32>, u3
 }
 
 /// The vectors of a layer: one piece of one row, and where each vector starts in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct VectorLayout {
     /// Index of the piece; none where the layer has no vectors.
     pub piece: Option<usize>,
     /// Offset of each vector in floats, in the order of [`LayerSpec::vectors`].
     pub offsets: Vec<u32>,
+    /// Bytes of all of them.
+    pub len_bytes: u64,
 }
 
 /// A layer's tensors in the files.
@@ -93,9 +95,9 @@ pub struct ExpertLayout {
 }
 
 impl ExpertLayout {
-    /// Products by some of its matrices, each by its index and where in the output it goes; its vectors lie at `base`.
-    pub fn stacks(&self, parts: &[(usize, u32)], base: u32) -> Vec<Stack> {
-        let bias = |index: usize| self.vectors.offsets.get(index).map(|offset| base + offset);
+    /// Products by some of its matrices, each by its index and where in the output it goes.
+    pub fn stacks(&self, parts: &[(usize, u32)]) -> Vec<Stack> {
+        let bias = |index: usize| self.vectors.offsets.get(index).copied();
         stacks(parts.iter().map(|(index, first)| (&self.matrices[*index], bias(*index), *first)))
     }
 
@@ -120,7 +122,7 @@ pub struct ModelLayout {
     pub layers: Vec<LayerLayout>,
     /// Final norm (one vector) and head (one matrix).
     pub head: LayerLayout,
-    /// Pieces of the layers, which come before those of the head.
+    /// Pieces of the layers and of the head's vectors: every sweep brings them.
     pub layer_pieces: Range<usize>,
     /// The matrix that embeddings are gathered from.
     pub embeddings: StoredTensor,
@@ -145,9 +147,9 @@ impl ModelLayout {
         for (index, layer) in spec.layers.iter().enumerate() {
             layers.push(builder.layer(index, layer)?);
         }
-        let layer_pieces = 0..builder.pieces.len();
         let vectors: Vec<_> = spec.head.vectors.iter().map(|v| (v.name.clone(), u64::from(v.len))).collect();
         let vectors = builder.vectors(&vectors)?;
+        let layer_pieces = 0..builder.pieces.len();
         let name = if spec.head.tied { plan::EMBEDDINGS } else { plan::HEAD };
         let shape = (u64::from(spec.vocab), u64::from(spec.hidden));
         let matrices = vec![builder.matrix(name, shape)?];
@@ -194,16 +196,11 @@ impl ModelLayout {
         self.pieces.iter().map(|piece| piece.stride_bytes).max().unwrap_or(0)
     }
 
-    /// Bytes of a run of vectors.
-    pub fn vectors_bytes(&self, vectors: &VectorLayout) -> u64 {
-        vectors.piece.map_or(0, |piece| self.pieces[piece].stride_bytes)
-    }
-
     /// Bytes of the most vectors that are needed at once: a layer's, with those of one of its experts.
     pub fn largest_vectors_bytes(&self) -> u64 {
-        let of_expert = |expert: &ExpertLayout| self.vectors_bytes(&expert.vectors);
+        let of_expert = |expert: &ExpertLayout| expert.vectors.len_bytes;
         let of_layer = |layer: &LayerLayout| {
-            self.vectors_bytes(&layer.vectors) + layer.experts.iter().map(of_expert).max().unwrap_or(0)
+            layer.vectors.len_bytes + layer.experts.iter().map(of_expert).max().unwrap_or(0)
         };
         self.layers.iter().chain([&self.head]).map(of_layer).max().unwrap_or(0)
     }
@@ -252,7 +249,7 @@ impl Builder<'_> {
             }
             places.push((name, part.file, part.offset_bytes, part.offset_bytes + len * 4));
         }
-        let Some(&(_, file, ..)) = places.first() else { return Ok(VectorLayout { piece: None, offsets: Vec::new() }) };
+        let Some(&(_, file, ..)) = places.first() else { return Ok(VectorLayout::default()) };
         let start = places.iter().map(|place| place.2).min().unwrap_or(0);
         let end = places.iter().map(|place| place.3).max().unwrap_or(0);
         let mut offsets = Vec::with_capacity(places.len());
@@ -265,7 +262,7 @@ impl Builder<'_> {
             return Err(scattered(places[0].0));
         }
         self.pieces.push(Piece { file, offset_bytes: start, rows: 1, stride_bytes: end - start });
-        Ok(VectorLayout { piece: Some(self.pieces.len() - 1), offsets })
+        Ok(VectorLayout { piece: Some(self.pieces.len() - 1), offsets, len_bytes: end - start })
     }
 
     fn matrix(&mut self, name: &str, (rows, columns): (u64, u64)) -> Result<MatrixLayout> {

@@ -1,24 +1,23 @@
-//! Walks the plan over tiles: budget, KV cache, sweeps, sequences.
+//! A model on a GPU: the plan lowered to a program, the memory that it takes, the states of sequences, and sweeps.
 
 mod attention;
 pub mod batch;
-pub mod budget;
-mod buffers;
 mod cancel;
-mod delta;
 pub mod engine;
+mod executor;
 mod experts;
+pub mod inputs;
 pub mod kv;
 pub mod layout;
-mod needed;
-mod ops;
+pub mod lower;
+pub mod memory;
 mod products;
-mod readback;
+pub mod program;
+pub mod readback;
 pub mod recurrent;
-mod run_expert;
+mod routing;
 mod sections;
-pub mod step;
-mod timing;
+mod walk;
 
 pub use cancel::CancelToken;
 pub use engine::Engine;

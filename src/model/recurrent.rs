@@ -3,16 +3,15 @@
 //! A state holds all positions of its sequence so far and none by itself, so it can be carried on but not cut back: a
 //! sequence that changes in its past, or whose sweep failed half-way, starts anew.
 
-use super::budget::align;
-use super::kv::SequencePages;
-use super::step::Row;
+use super::inputs::Row;
+use super::kv::SequenceState;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::plan::{LayerSpec, ModelSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes of one layer's states in `slots` slots.
 fn layer_bytes(layer: &LayerSpec, slots: u64) -> u64 {
-    layer.recurrent.map_or(0, |state| align(slots * u64::from(state.floats()) * 4))
+    layer.recurrent.map_or(0, |state| (slots * u64::from(state.floats()) * 4).next_multiple_of(16))
 }
 
 /// GPU bytes of the states of `slots` sequences.
@@ -93,7 +92,7 @@ impl Slots {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] where rows of a sequence do not stand together, in order, from where its state ends.
-    pub fn begin(&mut self, rows: &[Row], sequences: &[&SequencePages]) -> Result<()> {
+    pub fn begin(&mut self, rows: &[Row<'_>], sequences: &[&SequenceState]) -> Result<()> {
         self.under_way.clear();
         for run in rows.chunk_by(|a, b| a.sequence == b.sequence) {
             let (first, len) = (run[0], run.len() as u32);
@@ -126,16 +125,17 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::inputs::Want;
 
-    fn rows(runs: &[(usize, std::ops::Range<u32>)]) -> Vec<Row> {
-        let row = |sequence, position| Row { sequence, position, token: 0 };
+    fn rows(runs: &[(usize, std::ops::Range<u32>)]) -> Vec<Row<'static>> {
+        let row = |sequence, position| Row::token(sequence, position, 0, Want::Nothing);
         runs.iter().flat_map(|(sequence, run)| run.clone().map(move |position| row(*sequence, position))).collect()
     }
 
     #[test]
     fn a_state_is_carried_on_and_never_cut_back() {
         let mut slots = Slots::new(2);
-        let with_slot = |slot| SequencePages { slot, ..Default::default() };
+        let with_slot = |slot| SequenceState { slot, ..Default::default() };
         let (a, b) = (with_slot(slots.take()), with_slot(slots.take()));
         let (both, none) = ([&a, &b], with_slot(slots.take()));
         assert_eq!(none.slot, None, "there are two");
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_sweep_that_fails_takes_the_state_with_it() {
         let mut slots = Slots::new(1);
-        let sequence = SequencePages { slot: slots.take(), ..Default::default() };
+        let sequence = SequenceState { slot: slots.take(), ..Default::default() };
         slots.begin(&rows(&[(0, 0..2)]), &[&sequence]).expect("begins");
         assert!(!slots.holds(0, 2) && slots.holds(0, 0));
         slots.begin(&rows(&[(0, 0..4)]), &[&sequence]).expect("begins anew");

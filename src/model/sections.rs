@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::layout::ModelLayout;
+use super::layout::{LayerLayout, ModelLayout};
 use crate::stream::{SectionSpec, TileTable};
 
 /// The sections of the stream: what every sweep needs, the head, and each expert by itself.
@@ -11,14 +11,21 @@ pub(super) struct Sections {
     pub list: Vec<SectionSpec>,
     /// Sections that every sweep needs, in order.
     dense: Vec<usize>,
-    head: usize,
+    pub head: usize,
     /// The section of each layer's first expert; the others follow.
     pub experts: Vec<usize>,
+    /// The first piece of each layer, and of the head.
+    pub first_pieces: Vec<usize>,
 }
 
 impl Sections {
     pub fn new(layout: &ModelLayout, table: &TileTable) -> Self {
-        let mut sections = Self::default();
+        let first = |layer: &LayerLayout| {
+            let matrix = layer.matrices.first().map(|matrix| matrix.first_piece);
+            layer.vectors.piece.into_iter().chain(matrix).min().unwrap_or(0)
+        };
+        let first_pieces = layout.layers.iter().chain([&layout.head]).map(first).collect();
+        let mut sections = Self { first_pieces, ..Self::default() };
         let mut start = 0;
         for layer in &layout.layers {
             let mut experts = ModelLayout::expert_pieces(layer).map(|pieces| table.tiles_of(pieces)).peekable();
@@ -45,8 +52,8 @@ impl Sections {
         }
     }
 
-    /// What a sweep needs of them for certain.
-    pub fn of_sweep(&self, with_head: bool) -> Vec<usize> {
-        self.dense.iter().copied().chain(with_head.then_some(self.head)).collect()
+    /// What a sweep needs of them for certain that goes over the head so many times.
+    pub fn of_sweep(&self, heads: usize) -> Vec<usize> {
+        self.dense.iter().copied().chain(std::iter::repeat_n(self.head, heads)).collect()
     }
 }

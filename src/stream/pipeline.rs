@@ -416,6 +416,13 @@ impl TileStream {
         (self.current.as_ref().map_or(self.next_number, |current| current.number), self.sweep)
     }
 
+    /// Ends one pass over a section that the sweep goes over again: what stays is where it stays.
+    pub fn end_pass(&mut self, section: usize) {
+        let section = &mut self.sections[section];
+        section.warm = true;
+        self.homes[section.tiles.clone()].iter_mut().flatten().for_each(|home| home.filled = true);
+    }
+
     /// Ends the sweep; its last commands were submitted as `after`.
     pub fn end_sweep(&mut self, after: wgpu::SubmissionIndex) {
         self.finish_current(after);

@@ -10,8 +10,9 @@ use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::gpu::{Device, Gpu};
 use tilestream::model::Engine;
 use tilestream::model::batch;
-use tilestream::model::budget::{self, Demand};
-use tilestream::model::kv::KvGeometry;
+use tilestream::model::lower::lower;
+use tilestream::model::memory::{self, EngineConfig};
+use tilestream::model::kv::StateLayout;
 use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{self, ModelSpec};
 use tilestream::shard::Model;
@@ -124,14 +125,14 @@ pub async fn split_checkpoint(
     Files { store, spec }
 }
 
-/// The demand of most tests: room for 128 positions, logits of up to 8 rows.
-pub fn demand() -> Demand {
-    Demand {
+/// The config of most tests: room for 128 positions, logits of up to 8 rows.
+pub fn engine_config() -> EngineConfig {
+    EngineConfig {
         budget_bytes: 256 << 20,
         most_pinned_bytes: None,
         kv_pages: 4,
         rows: None,
-        head_rows: 8,
+        sequences: 8,
         direct: true,
         inputs: InputType::F32,
         uniform_inputs: false,
@@ -139,12 +140,13 @@ pub fn demand() -> Demand {
     }
 }
 
-/// The smallest budget for `demand`.
-pub async fn smallest(files: &Files, demand: &Demand) -> u64 {
+/// The smallest budget for `config`.
+pub async fn smallest(files: &Files, config: &EngineConfig) -> u64 {
     let model = Model::open(Arc::clone(&files.store) as Arc<dyn Store>).await.expect("opens");
     let layout = ModelLayout::new(&files.spec, &model).expect("a layout");
-    let geometry = KvGeometry::new(&files.spec, KvType::F32).expect("a geometry");
-    budget::smallest_budget(&files.spec, &layout, &geometry, demand)
+    let states = StateLayout::new(&files.spec, KvType::F32).expect("states");
+    let program = lower(&files.spec, &layout, states, config).expect("a program");
+    memory::smallest_budget(&files.spec, &program, config)
 }
 
 /// The device of this process: opened once, for whoever neither loses it nor looks at its memory.
@@ -165,16 +167,16 @@ pub async fn own_gpu(budget_bytes: u64) -> Gpu {
 }
 
 /// Opens a split model.
-pub async fn open(files: &Files, gpu: Gpu, demand: Demand) -> tilestream::Result<Engine> {
+pub async fn open(files: &Files, gpu: Gpu, config: EngineConfig) -> tilestream::Result<Engine> {
     let model = Arc::new(Model::open(Arc::clone(&files.store) as Arc<dyn Store>).await?);
-    Engine::open(gpu, model, files.spec.clone(), KvType::F32, demand).await
+    Engine::open(gpu, model, files.spec.clone(), KvType::F32, config).await
 }
 
 /// Loads a split model under a budget (or ample), with a prefill chunk (or what the budget allows).
 pub async fn load(files: &Files, budget_bytes: Option<u64>, rows: Option<u32>) -> Engine {
-    let budget_bytes = budget_bytes.unwrap_or(demand().budget_bytes);
-    let demand = Demand { rows, budget_bytes, ..demand() };
-    open(files, gpu(budget_bytes).await, demand).await.expect("loads")
+    let budget_bytes = budget_bytes.unwrap_or(engine_config().budget_bytes);
+    let config = EngineConfig { rows, budget_bytes, ..engine_config() };
+    open(files, gpu(budget_bytes).await, config).await.expect("loads")
 }
 
 /// Logits of every position, one after the other.

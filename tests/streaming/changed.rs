@@ -8,12 +8,12 @@ use std::time::Duration;
 use tilestream::gpu::kernels::KvType;
 use tilestream::model::Engine;
 use tilestream::model::batch;
-use tilestream::model::budget::Demand;
+use tilestream::model::memory::EngineConfig;
 use tilestream::shard::Model;
 use tilestream::store::{FileStore, Store};
 use tilestream::{Error, ErrorKind, Result};
 
-use crate::common::{self, Files, Golden, block_on, demand, split_small};
+use crate::common::{self, Files, Golden, block_on, engine_config, split_small};
 
 const SHARD: &str = "layer-00001.safetensors";
 
@@ -22,10 +22,10 @@ async fn open(files: &Files, folder: &Path) -> Result<Engine> {
     for name in files.store.list().await? {
         fs::write(folder.join(&name), files.store.get(&name).expect("there")).expect("writes");
     }
-    let demand = Demand { most_pinned_bytes: Some(0), rows: Some(1), ..demand() };
-    let gpu = common::gpu(demand.budget_bytes).await;
+    let config = EngineConfig { most_pinned_bytes: Some(0), rows: Some(1), ..engine_config() };
+    let gpu = common::gpu(config.budget_bytes).await;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(folder)?);
-    Engine::open(gpu, Arc::new(Model::open(store).await?), files.spec.clone(), KvType::F32, demand).await
+    Engine::open(gpu, Arc::new(Model::open(store).await?), files.spec.clone(), KvType::F32, config).await
 }
 
 /// The bits of the logits that came before the end or an error; `act` is done after so many tokens.

@@ -157,7 +157,7 @@ impl Side {
     /// Those of loading and of sweeps.
     pub async fn open(files: &ModelFiles, options: &LoadOptions, task: Task) -> Result<Self> {
         let mut model = files.clone().load(options).await?;
-        let (profile, watch, rows) = (model.engine().profile().clone(), model.watch(), model.engine().shares().rows);
+        let (profile, watch, rows) = (model.engine().profile().clone(), model.watch(), model.engine().memory().rows);
         let measured = Measured {
             profile: model.profile(),
             rows,

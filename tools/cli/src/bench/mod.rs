@@ -69,12 +69,12 @@ async fn measured(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<(Report, T
     eprintln!("opening {}, and one pass that does not count", files.model().manifest().name);
     let mut streamed = Side::open(&files, &options, task).await?;
     let ranges = streamed.ranges();
-    let in_flight = streamed.model().engine().shares().readers;
+    let in_flight = streamed.model().engine().memory().readers;
     let reader = Reader::new(&files, &ranges, in_flight, stop);
     let share_in_page_cache = reader.share_in_page_cache();
     let gpu = streamed.model().engine().gpu().clone();
     let adapter = Arc::clone(&gpu.adapter);
-    let (direct, window_bytes) = (gpu.uploads_directly(), streamed.model().engine().shares().window_bytes);
+    let (direct, window_bytes) = (gpu.uploads_directly(), streamed.model().engine().memory().window_bytes);
     drop(gpu);
     let (streamed, resident, interleaved) = passes(args, &files, &options, streamed).await?;
 
@@ -187,7 +187,7 @@ async fn open_resident(files: &ModelFiles, options: &LoadOptions, task: Task) ->
     let mut side = Side::open(files, options, task).await?;
     let profile = side.model().profile();
     // The driver may have given less than was asked for.
-    if side.model().engine().shares().pinned_bytes < profile.model_bytes {
+    if side.model().engine().memory().pinned_bytes < profile.model_bytes {
         let message = format!("the GPU has no {} for everything resident", show_size(options.budget_bytes));
         return Err(Error::new(ErrorKind::GpuMemory, message).remedy("measure without --resident"));
     }

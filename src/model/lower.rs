@@ -1,0 +1,670 @@
+//! From plan and layout to a program: every offset, stride, parameter and kernel that no sweep changes.
+
+use super::kv::{StateLayout, pages_for};
+use super::layout::{ExpertLayout, LayerLayout, MatrixLayout, ModelLayout, Stack, stacks};
+use super::memory::{EngineConfig, padded};
+use super::program::*;
+use crate::gpu::kernels::{
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTORS, GateParams,
+    GatherRowsParams, InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams,
+    NormParams, ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED,
+    VALUES_IN_KEYS, WEIGHT,
+};
+use crate::plan::{
+    self, Activation, AttentionSpec, BufferId, ExpertsSpec, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op,
+    Part, RecurrentSpec, Turn, Up, VectorId, up_first,
+};
+use crate::{Error, ErrorKind, Result};
+
+/// Entries of a page table at most, unless more are reserved: two million positions.
+const MOST_PAGES: u64 = 1 << 16;
+/// Bytes of one argmax result: id, value, count of non-finite logits, unused.
+pub const BEST_BYTES: u64 = 16;
+
+/// Lowers a plan whose tensors lie as `layout` says, with such states.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] where an op lacks what it works on: a fault of the plan.
+pub fn lower(spec: &ModelSpec, layout: &ModelLayout, states: StateLayout, config: &EngineConfig) -> Result<Program> {
+    let (buffers, common) = buffers(spec, layout, &states, config);
+    let mut lowering = Lowering { spec, buffers, common, inputs: config.inputs };
+    let mut layers = Vec::with_capacity(spec.layers.len());
+    for index in 0..spec.layers.len() {
+        layers.push(lowering.layer(index, &layout.layers[index])?);
+    }
+    let (head_norm, head) = lowering.head(&layout.head);
+    let Lowering { buffers, common, .. } = lowering;
+    let angles_stride = angles_before(spec, spec.ropes.len());
+    let (vocab, hidden) = (spec.vocab, spec.hidden);
+    let (pieces, layer_pieces) = (layout.pieces.clone(), layout.layer_pieces.clone());
+    Ok(Program { buffers, common, states, layers, head_norm, head, pieces, layer_pieces, angles_stride, vocab, hidden })
+}
+
+/// The buffers of a sweep.
+fn buffers(
+    spec: &ModelSpec,
+    layout: &ModelLayout,
+    states: &StateLayout,
+    config: &EngineConfig,
+) -> (Vec<BufferPlan>, CommonBuffers) {
+    let mut list = List(Vec::new());
+    for buffer in &spec.buffers {
+        list.rows(buffer.name, padded(buffer.width) * 4);
+    }
+    let hidden = padded(spec.hidden) * 4;
+    let logits = u64::from(spec.vocab) * 4;
+    let angles = list.rows("angles", u64::from(angles_before(spec, spec.ropes.len())) * 4);
+    let indices = list.rows("row indices", 4);
+    let meta: Vec<_> = (0..states.groups.len().max(1)).map(|_| list.rows("row meta", 16)).collect();
+    let page_tables: Vec<_> =
+        page_table_entries(spec, states, config).into_iter().map(|entries| list.fixed("page table", entries * 4)).collect();
+    let sent = [angles, indices].into_iter().chain(meta.iter().copied()).chain(page_tables.iter().copied());
+    let sent: Vec<_> = sent.map(|index| list.0[usize::from(index.0)].clone()).collect();
+    let staging = BufferPlan {
+        // Each part begins on a multiple of 16.
+        row_bytes: sent.iter().map(|part| part.row_bytes).sum::<u64>() + hidden,
+        fixed_bytes: sent.iter().map(|part| part.fixed_bytes + 16).sum(),
+        reached: BufferUse::Staging,
+        ..BufferPlan::new("sweep staging")
+    };
+    let vectors = list.fixed("vectors", layout.largest_vectors_bytes());
+    let attention_state = list.rows("attention state", most_heads(spec) * 8);
+    let common = CommonBuffers {
+        residual: BufferIndex(spec.residual.0),
+        vectors,
+        attention_state,
+        angles,
+        indices,
+        meta,
+        page_tables,
+        head_input: list.outputs("head input", hidden),
+        head_normed: list.outputs("head normed", hidden),
+        logits: list.outputs("logits", logits),
+        best: list.outputs("best ids", BEST_BYTES),
+        readback: list.add(BufferPlan {
+            output_bytes: BEST_BYTES + logits.max(hidden),
+            reached: BufferUse::Readback,
+            ..BufferPlan::new("readback")
+        }),
+        staging: list.add(staging),
+        rounded: rounded_row_bytes(layout, config.inputs).map(|bytes| list.rows("rounded input", bytes)),
+        experts: expert_buffers(spec, &mut list),
+    };
+    (list.0, common)
+}
+
+impl BufferPlan {
+    fn new(name: &'static str) -> Self {
+        let (row_bytes, output_bytes, fixed_bytes) = (0, 0, 0);
+        Self { name, row_bytes, output_bytes, fixed_bytes, product_input: false, reached: BufferUse::Storage }
+    }
+}
+
+/// Buffers as they are planned.
+struct List(Vec<BufferPlan>);
+
+impl List {
+    fn add(&mut self, plan: BufferPlan) -> BufferIndex {
+        self.0.push(plan);
+        BufferIndex(self.0.len() as u16 - 1)
+    }
+
+    fn rows(&mut self, name: &'static str, row_bytes: u64) -> BufferIndex {
+        self.add(BufferPlan { row_bytes, ..BufferPlan::new(name) })
+    }
+
+    fn outputs(&mut self, name: &'static str, output_bytes: u64) -> BufferIndex {
+        self.add(BufferPlan { output_bytes, ..BufferPlan::new(name) })
+    }
+
+    fn fixed(&mut self, name: &'static str, fixed_bytes: u64) -> BufferIndex {
+        self.add(BufferPlan { fixed_bytes, ..BufferPlan::new(name) })
+    }
+}
+
+/// Entries of each group's page table: as many as the sequences can have pages at once, so that a growing cache needs no
+/// other table.
+fn page_table_entries(spec: &ModelSpec, states: &StateLayout, config: &EngineConfig) -> Vec<u64> {
+    let sequences = u64::from(config.sequences.max(1));
+    let all = pages_for(u64::from(spec.max_positions)) * sequences;
+    let rows = config.rows.map_or(super::memory::MOST_ROWS, u64::from);
+    let entries = states.pages(all.min(MOST_PAGES).max(config.kv_pages), sequences, rows);
+    entries.into_iter().map(|entries| entries.max(1)).collect()
+}
+
+/// Bytes of a row of the rounded input of any product. None: no product takes one.
+fn rounded_row_bytes(layout: &ModelLayout, inputs: InputType) -> Option<u64> {
+    let takes = |matrix: &&MatrixLayout| matrix.encoding.input_type(inputs) == InputType::I8;
+    let chunks = layout.matrices().filter(takes).map(|matrix| matrix.columns.div_ceil(32)).max()?;
+    Some(chunks * InputType::I8.chunk_bytes())
+}
+
+/// The most heads that any attention of the plan has.
+fn most_heads(spec: &ModelSpec) -> u64 {
+    let heads = |op: &Op| if let Op::Attention { attention, .. } = op { u64::from(attention.heads) } else { 0 };
+    spec.layers.iter().flat_map(|layer| layer.ops.iter().map(heads)).max().unwrap_or(0)
+}
+
+/// What a router's choice travels through. None: the model has no experts.
+fn expert_buffers(spec: &ModelSpec, list: &mut List) -> Option<ExpertBuffers> {
+    let experts = || spec.layers.iter().filter_map(|layer| layer.experts.as_ref());
+    let uses = experts().map(|experts| u64::from(experts.routing.chosen) * 4).max()?;
+    let scores = experts().map(|experts| padded(experts.count) * 4).max()?;
+    let staging = BufferPlan {
+        row_bytes: 2 * uses,
+        // Both lists begin on a multiple of 16.
+        fixed_bytes: 32,
+        reached: BufferUse::Staging,
+        ..BufferPlan::new("expert staging")
+    };
+    Some(ExpertBuffers {
+        rows: list.rows("expert rows", uses),
+        factors: list.rows("expert factors", uses),
+        scores: list.add(BufferPlan {
+            row_bytes: scores,
+            reached: BufferUse::Readback,
+            ..BufferPlan::new("router scores")
+        }),
+        staging: list.add(staging),
+    })
+}
+
+/// Floats of a row of angles before a table.
+fn angles_before(spec: &ModelSpec, table: usize) -> u32 {
+    spec.ropes[..table].iter().map(|rope| 2 * rope.pairs() as u32).sum()
+}
+
+struct Lowering<'a> {
+    spec: &'a ModelSpec,
+    buffers: Vec<BufferPlan>,
+    common: CommonBuffers,
+    inputs: InputType,
+}
+
+/// What a norm does besides its kind.
+struct NormCall<'a> {
+    input: BufferIndex,
+    output: BufferIndex,
+    groups: &'a NormGroups,
+    accumulate: bool,
+    scale: f32,
+}
+
+impl Lowering<'_> {
+    fn layer(&mut self, index: usize, layout: &LayerLayout) -> Result<Stage> {
+        let mut steps = Vec::new();
+        for (op, kinds) in self.spec.layers[index].ops.iter().enumerate() {
+            steps.extend(self.op(index, kinds, layout)?.into_iter().map(|kind| Step { op, kind }));
+        }
+        Ok(Stage { vectors: layout.vectors.piece, steps })
+    }
+
+    fn op(&mut self, index: usize, op: &Op, layout: &LayerLayout) -> Result<Vec<StepKind>> {
+        let layer = &self.spec.layers[index];
+        let offset = |id: VectorId| layout.vectors.offsets[usize::from(id.0)];
+        Ok(match *op {
+            Op::MatMul { input, output, ref parts, accumulate, scale, groups } => {
+                let part = |part: &Part| (layout.matrix(part.weight), part.bias.map(offset), part.first);
+                let stacks = stacks(parts.iter().map(part));
+                self.products(stacks, (buffer(input), buffer(output)), (accumulate, scale), groups)
+            }
+            Op::MatMulTransposed { input, output, weight, groups, first } => {
+                vec![self.transposed(layout.matrix(weight), (input, output), groups, first)]
+            }
+            Op::Norm { input, output, ref norm, ref groups, accumulate, scale } => {
+                let (input, output) = (buffer(input), buffer(output));
+                vec![self.norm(norm, &NormCall { input, output, groups, accumulate, scale }, &offset)]
+            }
+            Op::Rope { target, first, heads, head_dim, pairs, table } => {
+                vec![self.rope(target, first, &Turn { heads, head_dim, pairs, table })]
+            }
+            Op::Place { input, output, groups, width, first } => {
+                vec![self.place((input, output), groups, (width, first))]
+            }
+            Op::Gate { target, up, width, activation, one_factor } => {
+                vec![StepKind::Dispatch(self.gate(target, up, width, (activation, one_factor, 0.0)))]
+            }
+            Op::Conv { target, weight, first, width } => {
+                vec![self.conv((index, layer), target, offset(weight), (first, width))?]
+            }
+            Op::DeltaRule { .. } => vec![self.delta_rule((index, layer), op, &offset)?],
+            Op::KvWrite { rows, key, value, turn } => vec![self.kv_write((index, layer), rows, (key, value), turn)],
+            Op::Attention { query, output, ref attention } => {
+                vec![self.attention((index, layer), (query, output), attention, &offset)]
+            }
+            Op::Route { scores } => vec![self.route((index, layer), scores)?],
+            Op::Experts { input, output, scale } => vec![self.experts((index, layer), layout, (input, output), scale)?],
+        })
+    }
+
+    /// Floats from one row of a buffer to the next.
+    fn stride(&self, index: BufferIndex) -> u32 {
+        let plan = &self.buffers[usize::from(index.0)];
+        ((plan.row_bytes + plan.output_bytes) / 4) as u32
+    }
+
+    /// Values of a group of a buffer's row.
+    fn group_width(&self, id: BufferId, groups: u32) -> u32 {
+        self.spec.buffers[usize::from(id.0)].width / groups
+    }
+
+    /// The products of one input, rounded once where they take it so. The rows come in `groups` runs, which each meet a group
+    /// of the input.
+    fn products(
+        &mut self,
+        stacks: Vec<Stack>,
+        (input, output): (BufferIndex, BufferIndex),
+        (accumulate, scale): (bool, f32),
+        groups: u32,
+    ) -> Vec<StepKind> {
+        let (mut steps, mut is_rounded) = (Vec::new(), false);
+        for Stack { matrix, bias } in stacks {
+            let mut product = self.product(matrix, (input, output), groups == 1);
+            product.params.scale = scale;
+            product.params.bias_offset = bias.unwrap_or(0);
+            product.params.flags = (u32::from(accumulate) * ACCUMULATE) | (u32::from(bias.is_some()) * BIAS);
+            if groups > 1 {
+                product.form = Form::InGroups;
+                product.params.group_rows = product.matrix.rows as u32 / groups;
+                product.params.input_group = self.spec.buffers[usize::from(input.0)].width / groups / 4;
+            }
+            if product.input_type == InputType::I8 && !is_rounded {
+                steps.extend(self.quantize_rows(&product, input));
+                is_rounded = true;
+            }
+            steps.push(StepKind::Product(product));
+        }
+        steps
+    }
+
+    /// A product with rows of its input, which are `whole`: then they may be taken rounded, and from uniform buffers.
+    fn product(&mut self, matrix: MatrixLayout, (input, output): (BufferIndex, BufferIndex), whole: bool) -> Product {
+        let encoding = matrix.encoding;
+        let wanted = if whole { encoding.input_type(self.inputs) } else { InputType::F32 };
+        let (taken, input_type, input_row_bytes) = match (wanted, self.common.rounded) {
+            (InputType::I8, Some(rounded)) => (rounded, wanted, matrix.columns.div_ceil(32) * wanted.chunk_bytes()),
+            _ => (input, InputType::F32, u64::from(self.stride(input)) * 4),
+        };
+        self.buffers[usize::from(taken.0)].product_input |= whole;
+        let plane = |index: usize| match index < encoding.descriptor().planes.len() {
+            true => (encoding.plane_offset(matrix.columns, index) / 16) as u32,
+            false => 0,
+        };
+        let params = MatMulParams {
+            row_stride: (encoding.row_stride(matrix.columns) / 16) as u32,
+            chunks: matrix.columns.div_ceil(32) as u32,
+            input_stride: (input_row_bytes / 16) as u32,
+            output_stride: self.stride(output),
+            plane1: plane(1),
+            plane2: plane(2),
+            plane3: plane(3),
+            scale: 1.0,
+            ..MatMulParams::default()
+        };
+        Product { input: taken, output, matrix, params, input_type, input_row_bytes, form: Form::Whole }
+    }
+
+    /// Rounds the input of a product.
+    fn quantize_rows(&self, product: &Product, input: BufferIndex) -> Option<StepKind> {
+        let columns = product.matrix.columns as u32;
+        let params = QuantizeRowsParams { rows: 0, columns, input_stride: self.stride(input) / 4 };
+        let slots = [input, self.common.rounded?].map(Slot::Buffer);
+        Some(dispatch(KernelId::QuantizeRows, Params::QuantizeRows(params), slots))
+    }
+
+    fn transposed(
+        &mut self,
+        matrix: &MatrixLayout,
+        (input, output): (BufferId, BufferId),
+        groups: u32,
+        first: u32,
+    ) -> StepKind {
+        let mut product = self.product(matrix.clone(), (buffer(input), buffer(output)), false);
+        let params = &product.params;
+        product.form = Form::Transposed(MatMulTransposedParams {
+            row_stride: params.row_stride,
+            columns: matrix.columns as u32,
+            input_stride: params.input_stride * 4,
+            output_stride: params.output_stride,
+            plane1: params.plane1,
+            plane2: params.plane2,
+            plane3: params.plane3,
+            group_rows: matrix.rows as u32 / groups,
+            first,
+            input_group: self.group_width(input, groups),
+            output_group: self.group_width(output, groups),
+            ..MatMulTransposedParams::default()
+        });
+        StepKind::Product(product)
+    }
+
+    fn norm(&self, norm: &NormSpec, call: &NormCall<'_>, offset: &dyn Fn(VectorId) -> u32) -> StepKind {
+        let groups = call.groups;
+        let flags = [
+            (call.accumulate, ACCUMULATE),
+            (norm.bias.is_some(), BIAS),
+            (norm.weight.is_some(), WEIGHT),
+            (norm.kind == NormKind::Layer, LAYER),
+        ];
+        let params = Params::Norm(NormParams {
+            rows: 0,
+            groups: groups.count,
+            width: groups.width,
+            input_stride: self.stride(call.input),
+            output_stride: self.stride(call.output),
+            weight_offset: norm.weight.map_or(0, offset),
+            bias_offset: norm.bias.map_or(0, offset),
+            weight_stride: if groups.own_weights { groups.width } else { 0 },
+            epsilon: norm.epsilon,
+            scale: call.scale,
+            flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
+            first: groups.first,
+            later: groups.later.map_or(u32::MAX, |(group, _)| group),
+            later_offset: groups.later.map_or(0, |(_, weight)| offset(weight)),
+        });
+        let (input, output) = (Slot::Buffer(call.input), Slot::Buffer(call.output));
+        if input == output {
+            return dispatch(KernelId::NormInPlace, params, [Slot::Vectors, output]);
+        }
+        dispatch(KernelId::Norm, params, [input, Slot::Vectors, output])
+    }
+
+    fn rope(&self, target: BufferId, first: u32, turn: &Turn) -> StepKind {
+        let params = RopeParams {
+            rows: 0,
+            heads: turn.heads,
+            head_dim: turn.head_dim,
+            pairs: turn.pairs,
+            stride: self.stride(buffer(target)),
+            angles_stride: self.stride(self.common.angles),
+            angles_offset: angles_before(self.spec, turn.table),
+            first,
+        };
+        dispatch(KernelId::Rope, Params::Rope(params), [self.common.angles, buffer(target)].map(Slot::Buffer))
+    }
+
+    fn place(&self, (input, output): (BufferId, BufferId), groups: u32, (width, first): (u32, u32)) -> StepKind {
+        let params = PlaceColumnsParams {
+            rows: 0,
+            groups,
+            width,
+            input_stride: self.stride(buffer(input)),
+            input_group: self.group_width(input, groups),
+            output_stride: self.stride(buffer(output)),
+            output_group: self.group_width(output, groups),
+            first,
+        };
+        let slots = [buffer(input), buffer(output)].map(Slot::Buffer);
+        dispatch(KernelId::PlaceColumns, Params::Place(params), slots)
+    }
+
+    fn gate(
+        &self,
+        target: BufferId,
+        up: Up,
+        width: u32,
+        (activation, one_factor, limit): (Activation, bool, f32),
+    ) -> Dispatch {
+        let target = buffer(target);
+        let flags = (u32::from(up == Up::Nothing) * UNGATED) | (u32::from(one_factor) * ONE_FACTOR);
+        let (stride, up_first) = (self.stride(target), if let Up::From(first) = up { first } else { 0 });
+        let mut params = GateParams { rows: 0, width, stride, up_stride: stride, up_first, flags, limit };
+        let (kernel, slots) = match up {
+            Up::In(up) => {
+                params.up_stride = self.stride(buffer(up));
+                (KernelId::Gate(activation), vec![Slot::Buffer(buffer(up)), Slot::Buffer(target)])
+            }
+            _ => (KernelId::GateWithin(activation), vec![Slot::Buffer(target)]),
+        };
+        Dispatch { kernel, params: Params::Gate(params), slots, work_per_row: 0 }
+    }
+
+    fn conv(
+        &self,
+        (index, layer): (usize, &LayerSpec),
+        target: BufferId,
+        weight_offset: u32,
+        (first, width): (u32, u32),
+    ) -> Result<StepKind> {
+        let state = recurrent(index, layer)?;
+        let params = ConvParams {
+            width,
+            stride: self.stride(buffer(target)),
+            first,
+            channels: state.channels(),
+            weight_offset,
+            state_stride: state.floats(),
+        };
+        let (meta, target) = (Slot::Buffer(self.common.meta[0]), Slot::Buffer(buffer(target)));
+        Ok(dispatch(KernelId::Conv, Params::Conv(params), [Slot::Vectors, meta, Slot::States(index), target]))
+    }
+
+    fn delta_rule(
+        &self,
+        (index, layer): (usize, &LayerSpec),
+        op: &Op,
+        offset: &dyn Fn(VectorId) -> u32,
+    ) -> Result<StepKind> {
+        let Op::DeltaRule { query, key, value, decay, beta, rate, bias } = *op else { return Err(no_state(index)) };
+        let state = recurrent(index, layer)?;
+        let [query, key, value, decay, beta] = [query, key, value, decay, beta].map(buffer);
+        let params = DeltaRuleParams {
+            heads: state.heads,
+            key_heads: state.key_heads,
+            key_dim: state.key_dim,
+            value_dim: state.value_dim,
+            query_stride: self.stride(query),
+            key_stride: self.stride(key),
+            value_stride: self.stride(value),
+            decay_stride: self.stride(decay),
+            beta_stride: self.stride(beta),
+            rate_offset: offset(rate),
+            bias_offset: offset(bias),
+            state_offset: state.conv_floats(),
+            state_stride: state.floats(),
+        };
+        let [query, key, value, decay, beta, meta] =
+            [query, key, value, decay, beta, self.common.meta[0]].map(Slot::Buffer);
+        Ok(StepKind::Dispatch(Dispatch {
+            kernel: KernelId::DeltaRule,
+            params: Params::DeltaRule(params),
+            slots: vec![query, key, decay, beta, Slot::Vectors, meta, Slot::States(index), value],
+            // Each value of the state is read twice and multiplied three times.
+            work_per_row: 3 * u64::from(state.key_dim) * u64::from(state.value_width()),
+        }))
+    }
+
+    fn kv_write(
+        &self,
+        (index, layer): (usize, &LayerSpec),
+        rows: BufferId,
+        (key, value): (u32, Option<u32>),
+        turn: Option<Turn>,
+    ) -> StepKind {
+        let params = KvWriteParams {
+            key_width: layer.key_width,
+            value_width: layer.value_width,
+            stride: self.stride(buffer(rows)),
+            key_first: key,
+            value_first: value.unwrap_or(0),
+            heads: turn.map_or(0, |turn| turn.heads),
+            head_dim: turn.map_or(0, |turn| turn.head_dim),
+            pairs: turn.map_or(0, |turn| turn.pairs),
+            angles_stride: turn.map_or(0, |_| self.stride(self.common.angles)),
+            angles_offset: turn.map_or(0, |turn| angles_before(self.spec, turn.table)),
+            ..KvWriteParams::default()
+        };
+        StepKind::KvWrite(KvWrite { layer: index, rows: buffer(rows), params })
+    }
+
+    fn attention(
+        &self,
+        (index, layer): (usize, &LayerSpec),
+        (query, output): (BufferId, BufferId),
+        attention: &AttentionSpec,
+        offset: &dyn Fn(VectorId) -> u32,
+    ) -> StepKind {
+        let flags = [
+            (attention.sinks.is_some(), SINKS),
+            (attention.alibi, ALIBI),
+            (attention.values_in_keys, VALUES_IN_KEYS),
+            (attention.chunked && attention.window.is_some(), CHUNKS),
+        ];
+        let (query, output) = (buffer(query), buffer(output));
+        let params = AttentionParams {
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            head_dim: attention.head_dim,
+            value_dim: attention.value_dim,
+            key_width: layer.key_width,
+            value_width: layer.value_width,
+            scale: attention.scale,
+            window: attention.window.unwrap_or(0),
+            query_stride: self.stride(query),
+            output_stride: self.stride(output),
+            softcap: attention.softcap.unwrap_or(0.0),
+            sinks_offset: attention.sinks.map_or(0, offset),
+            output_group: attention.output_group,
+            flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
+            ..AttentionParams::default()
+        };
+        StepKind::Attention(Attention { layer: index, query, output, params })
+    }
+
+    fn route(&self, (index, layer): (usize, &LayerSpec), scores: BufferId) -> Result<StepKind> {
+        let experts = layer.experts.as_ref().ok_or_else(|| no_experts(index))?;
+        let bias = experts.routing.bias.map(|id| plan::layer_tensor(index, &layer.vectors[usize::from(id.0)].name));
+        let scores = buffer(scores);
+        let stride = u64::from(self.stride(scores));
+        Ok(StepKind::Route(Route { layer: index, scores, stride, count: experts.count, routing: experts.routing, bias }))
+    }
+
+    fn experts(
+        &mut self,
+        (index, layer): (usize, &LayerSpec),
+        layout: &LayerLayout,
+        (input, output): (BufferId, BufferId),
+        scale: f32,
+    ) -> Result<StepKind> {
+        let spec = layer.experts.as_ref().ok_or_else(|| no_experts(index))?;
+        let lists = self.common.experts.ok_or_else(|| no_experts(index))?;
+        let [rows_in, inner, rows_out] = spec.buffers;
+        let mut experts = Vec::with_capacity(layout.experts.len());
+        for expert in &layout.experts {
+            experts.push(self.expert(expert, spec, scale));
+        }
+        Ok(StepKind::Experts(Box::new(Experts {
+            layer: index,
+            gather: self.gather(buffer(input), buffer(rows_in), (lists.rows, lists.factors), spec.factor_on_input),
+            gate: self.gate(inner, Up::From(up_first(spec.width)), spec.width, (spec.activation, false, spec.limit)),
+            scatter: self.scatter(buffer(rows_out), buffer(output), lists, !spec.factor_on_input),
+            // Behind the layer's own, which later ops need.
+            vectors_at_bytes: layout.vectors.len_bytes,
+            experts,
+        })))
+    }
+
+    fn expert(&mut self, expert: &ExpertLayout, spec: &ExpertsSpec, scale: f32) -> Expert {
+        let [rows_in, inner, rows_out] = spec.buffers.map(buffer);
+        let gate_up = expert.stacks(&[(0, 0), (1, up_first(spec.width))]);
+        let gate_up = self.products(gate_up, (rows_in, inner), (false, 1.0), 1);
+        let down = self.products(expert.stacks(&[(2, 0)]), (inner, rows_out), (false, scale), 1);
+        Expert { vectors: expert.vectors.piece, gate_up, down }
+    }
+
+    /// Rows whose numbers stand in a list.
+    fn gather(
+        &self,
+        input: BufferIndex,
+        output: BufferIndex,
+        (indices, factors): (BufferIndex, BufferIndex),
+        with_factors: bool,
+    ) -> Dispatch {
+        let params = GatherRowsParams {
+            rows: 0,
+            width: self.spec.hidden,
+            input_stride: self.stride(input),
+            output_stride: self.stride(output),
+            indices_offset: 0,
+            flags: u32::from(with_factors) * FACTORS,
+        };
+        let slots = [input, indices, factors, output].map(Slot::Buffer).to_vec();
+        Dispatch { kernel: KernelId::GatherRows, params: Params::GatherRows(params), slots, work_per_row: 0 }
+    }
+
+    /// Adds rows to those whose numbers stand in a list.
+    fn scatter(&self, input: BufferIndex, output: BufferIndex, lists: ExpertBuffers, with_factors: bool) -> Dispatch {
+        let params = ScatterRowsParams {
+            rows: 0,
+            width: self.spec.hidden,
+            input_stride: self.stride(input),
+            output_stride: self.stride(output),
+            first: 0,
+            flags: u32::from(with_factors) * FACTORS,
+        };
+        let slots = [input, lists.rows, lists.factors, output].map(Slot::Buffer).to_vec();
+        Dispatch { kernel: KernelId::ScatterRows, params: Params::ScatterRows(params), slots, work_per_row: 0 }
+    }
+
+    /// Gathering and the last norm, and what follows for logits.
+    fn head(&mut self, layout: &LayerLayout) -> (Stage, Vec<Step>) {
+        let (spec, common) = (&self.spec.head, self.common.clone());
+        let offset = |id: VectorId| layout.vectors.offsets[usize::from(id.0)];
+        // Something has to be bound where there are no factors.
+        let lists = (common.indices, common.angles);
+        let gather = StepKind::Dispatch(self.gather(common.residual, common.head_input, lists, false));
+        let norm = NormSpec {
+            kind: spec.norm,
+            epsilon: spec.epsilon,
+            weight: spec.vector(plan::FINAL_NORM),
+            bias: spec.vector(plan::FINAL_NORM_BIAS),
+        };
+        let groups = NormGroups::alike(0, 1, self.spec.hidden);
+        let (input, output) = (common.head_input, common.head_normed);
+        let norm =
+            self.norm(&norm, &NormCall { input, output, groups: &groups, accumulate: false, scale: 1.0 }, &offset);
+        let bias = spec.vector(plan::HEAD_BIAS).map(offset);
+        let stack = Stack { matrix: layout.matrices[0].clone(), bias };
+        let to = (common.head_normed, common.logits);
+        let mut head = self.products(vec![stack], to, (false, 1.0), 1);
+        head.extend(self.bend_logits(spec.vector(plan::HEAD_SCALE).map(offset)));
+        let (vocab, slots) = (self.spec.vocab, [common.logits, common.best].map(Slot::Buffer));
+        let argmax = ArgmaxParams { rows: 0, width: vocab, stride: vocab, result_offset: 0 };
+        head.push(dispatch(KernelId::Argmax, Params::Argmax(argmax), slots));
+        let steps = |kinds: Vec<StepKind>| kinds.into_iter().map(|kind| Step { op: 0, kind }).collect();
+        (Stage { vectors: layout.vectors.piece, steps: steps(vec![gather, norm]) }, steps(head))
+    }
+
+    /// Scale, factors and cap of the logits, where there are any.
+    fn bend_logits(&self, factors: Option<u32>) -> Option<StepKind> {
+        let (scale, cap) = (self.spec.head.logit_scale, self.spec.head.softcap.unwrap_or(0.0));
+        if scale == 1.0 && cap == 0.0 && factors.is_none() {
+            return None;
+        }
+        let (width, flags) = (self.spec.vocab, u32::from(factors.is_some()) * FACTORS);
+        let factors_offset = factors.unwrap_or(0);
+        let params = LogitsParams { rows: 0, width, stride: width, scale, cap, factors_offset, flags };
+        Some(dispatch(KernelId::Logits, Params::Logits(params), [Slot::Vectors, Slot::Buffer(self.common.logits)]))
+    }
+}
+
+/// The activation buffers come first, in the order of the plan.
+fn buffer(id: BufferId) -> BufferIndex {
+    BufferIndex(id.0)
+}
+
+fn dispatch(kernel: KernelId, params: Params, slots: impl Into<Vec<Slot>>) -> StepKind {
+    StepKind::Dispatch(Dispatch { kernel, params, slots: slots.into(), work_per_row: 0 })
+}
+
+fn recurrent(index: usize, layer: &LayerSpec) -> Result<RecurrentSpec> {
+    layer.recurrent.ok_or_else(|| no_state(index))
+}
+
+fn no_state(layer: usize) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("layer {layer} of the plan works on a state that it does not keep"))
+}
+
+fn no_experts(layer: usize) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("layer {layer} of the plan has a router without experts"))
+}
