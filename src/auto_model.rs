@@ -9,8 +9,8 @@
 //!     let mut model = AutoModel::from_pretrained("models/smollm2").budget(64 << 20).load().await?;
 //!     let prompt = model.chat_prompt(&[Message::user("What is a tile?")])?;
 //!     let mut answer = model.generate(prompt, GenerateOptions { max_tokens: 64, ..Default::default() })?;
-//!     while let Some(piece) = answer.next().await? {
-//!         print!("{}", piece.text);
+//!     while let Some(delta) = answer.next().await? {
+//!         print!("{}", delta.text);
 //!     }
 //!     Ok(())
 //! })
@@ -19,10 +19,10 @@
 
 use std::ops::ControlFlow;
 
-use crate::generate::{GenerateOptions, Generation, Request};
+use crate::generate::Generation;
 use crate::gpu::kernels::{InputType, KvType};
 use crate::gpu::{Device, Upload};
-use crate::model::batch::{self, Sequence};
+use crate::model::batch;
 use crate::model::kv::{StateLayout, pages_for};
 use crate::model::layout::ModelLayout;
 use crate::model::lower::lower;
@@ -32,6 +32,7 @@ use crate::model_files::{ModelFiles, ModelText};
 use crate::plan::ModelSpec;
 use crate::platform::now_s;
 use crate::reads::Reads;
+use crate::scheduler::{Event, GenerateOptions, Request, RequestId, Scheduler};
 use crate::shard::OnProgress;
 use crate::shard::split::Tell;
 use crate::source::{self, SourceOptions};
@@ -47,15 +48,45 @@ pub const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
 /// Positions of KV cache that are reserved where the caller does not say; more are added as a text grows.
 const DEFAULT_CONTEXT: u32 = 256;
 
-/// Opens models.
+/// Opens models, and answers.
 pub struct AutoModel {
-    files: ModelFiles,
-    engine: Engine,
-    options: LoadOptions,
-    reads: Reads,
-    /// The last text: what a new prompt shares with it is not computed again.
-    pub(crate) kept: Option<Sequence>,
+    core: Core,
+    scheduler: Scheduler,
     opened_s: f64,
+}
+
+/// What requests are computed with.
+pub(crate) struct Core {
+    pub(crate) files: ModelFiles,
+    pub(crate) engine: Engine,
+    pub(crate) options: LoadOptions,
+    reads: Reads,
+}
+
+impl Core {
+    /// Opens the model again, on another device where its own is lost: see [`AutoModel::reopen`].
+    pub(crate) async fn reopen(&mut self, less_memory: bool) -> Result<()> {
+        let mut options = self.options.clone();
+        if less_memory {
+            let least = self.files.smallest_budget(&options, self.engine.gpu().uploads_directly())?;
+            options.budget_bytes = (options.budget_bytes / 2).max(least);
+        }
+        let device = self.engine.gpu().replacement().await?;
+        (self.engine, self.reads) = self.files.engine_within(&device, &mut options).await?;
+        self.options = options;
+        Ok(())
+    }
+
+    /// Refuses ids that the model does not have, and more of them than it has positions, `more` included.
+    pub(crate) fn check_ids(&self, ids: &[u32], more: usize) -> Result<()> {
+        let spec = self.files.spec();
+        self.options.check_length(spec, ids.len(), more)?;
+        let vocab = spec.vocab;
+        match ids.iter().find(|id| **id >= vocab) {
+            Some(id) => Err(Error::new(ErrorKind::Argument, format!("token {id} is not in the vocabulary of {vocab}"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How to load; made by [`AutoModel::from_pretrained`].
@@ -287,7 +318,8 @@ impl AutoModel {
             None => Device::open(options.adapter.as_deref(), None).await?.with_kept_pipelines(),
         };
         let (engine, reads) = files.engine_within(&device, &mut options).await?;
-        Ok(Self { files, engine, options, reads, kept: None, opened_s })
+        let core = Core { files, engine, options, reads };
+        Ok(Self { core, scheduler: Scheduler::default(), opened_s })
     }
 
     /// Opens the model again after its device failed, or ran out of memory: then with half the budget, if that is enough. A
@@ -297,51 +329,44 @@ impl AutoModel {
     /// # Errors
     /// As [`Loader::load`]. The old budget is given back only then, so a device that goes on needs room for both.
     pub async fn reopen(&mut self, less_memory: bool) -> Result<()> {
-        self.kept = None;
-        let mut options = self.options.clone();
-        if less_memory {
-            let least = self.files.smallest_budget(&options, self.engine.gpu().uploads_directly())?;
-            options.budget_bytes = (options.budget_bytes / 2).max(least);
-        }
-        let device = self.engine.gpu().replacement().await?;
-        (self.engine, self.reads) = self.files.engine_within(&device, &mut options).await?;
-        self.options = options;
+        self.core.reopen(less_memory).await?;
+        self.scheduler.device_changed();
         Ok(())
     }
 
     /// The manifest, plan and files.
     pub fn files(&self) -> &ModelFiles {
-        &self.files
+        &self.core.files
     }
 
     /// Tokenizer, template and stop ids.
     pub fn text(&self) -> &ModelText {
-        self.files.text()
+        self.core.files.text()
     }
 
     /// A view of the stream that can be looked at while the model answers.
     pub fn watch(&self) -> StreamWatch {
-        StreamWatch::new(&self.engine, watch::EVENTS)
+        StreamWatch::new(&self.core.engine, watch::EVENTS)
     }
 
     /// Starts to keep every event, for a [`Trace`].
     pub fn trace(&self) -> Trace {
-        Trace::new(&self.engine)
+        Trace::new(&self.core.engine)
     }
 
     /// How the files are read.
     pub fn reads(&self) -> &Reads {
-        &self.reads
+        &self.core.reads
     }
 
     /// The engine below, for tools and tests.
     pub fn engine(&mut self) -> &mut Engine {
-        &mut self.engine
+        &mut self.core.engine
     }
 
     /// Stops a generation from another task or thread.
     pub fn cancel_token(&self) -> CancelToken {
-        self.engine.cancel_token().clone()
+        self.core.engine.cancel_token().clone()
     }
 
     /// The ids of a chat, ready for the model's answer.
@@ -368,53 +393,71 @@ impl AutoModel {
         Generation::new(self, requests)
     }
 
+    /// Takes a request, which shares the sweeps of those under way; [`AutoModel::next_event`] tells what becomes of it.
+    ///
+    /// # Errors
+    /// As [`AutoModel::generate`]; the others go on.
+    pub fn submit(&mut self, request: Request) -> Result<RequestId> {
+        self.scheduler.submit(&self.core, request)
+    }
+
+    /// Ends a request between two sweeps; nothing more is told of it.
+    pub fn cancel(&mut self, request: RequestId) {
+        self.scheduler.cancel(&mut self.core, request);
+    }
+
+    /// What becomes of any request next. None: all are done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] where the [`CancelToken`] asks to stop; the requests can go on after it was reset.
+    pub async fn next_event(&mut self) -> Result<Option<Event>> {
+        self.scheduler.next(&mut self.core).await
+    }
+
+    /// Whether no request waits or runs.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle()
+    }
+
+    /// How often the device failed and a new one went on.
+    pub fn devices_lost(&self) -> u32 {
+        self.scheduler.devices_lost()
+    }
+
     /// Calls `visit(position, logits)` for each position of `ids`, in order.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] where the model has not so many positions, or an id is not in its vocabulary; those of reads
     /// and of the GPU, and of `visit`.
     pub async fn score(&mut self, ids: &[u32], visit: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
-        self.check_ids(ids, 0)?;
-        if let Some(mut kept) = self.kept.take() {
-            self.engine.kv().truncate(&mut kept.state, 0);
-        }
-        let free = self.engine.kv_pages();
-        let pages = pages_for(ids.len() as u64);
+        self.core.check_ids(ids, 0)?;
+        self.scheduler.forget(&mut self.core);
+        let engine = &mut self.core.engine;
+        let (free, pages) = (engine.kv_pages(), pages_for(ids.len() as u64));
         if free < pages {
-            self.engine.grow_kv(pages - free).await?;
+            engine.grow_kv(pages - free).await?;
         }
-        batch::score(&mut self.engine, ids, visit).await
-    }
-
-    /// Refuses ids that the model does not have, and more of them than it has positions, `more` included.
-    pub(crate) fn check_ids(&self, ids: &[u32], more: usize) -> Result<()> {
-        let spec = self.files.spec();
-        self.options.check_length(spec, ids.len(), more)?;
-        let vocab = spec.vocab;
-        match ids.iter().find(|id| **id >= vocab) {
-            Some(id) => Err(Error::new(ErrorKind::Argument, format!("token {id} is not in the vocabulary of {vocab}"))),
-            None => Ok(()),
-        }
+        batch::score(engine, ids, visit).await
     }
 
     /// Positions that a text may take, prompt and answer.
     pub fn positions(&self) -> u32 {
-        self.options.positions(self.files.spec())
+        self.core.options.positions(self.core.files.spec())
     }
 
     /// Figures since the model was opened.
     pub fn profile(&self) -> ProfileReport {
-        let figures = self.engine.profile().figures();
-        let gpu = self.engine.gpu();
-        let (pinned_bytes, streamed_bytes_per_sweep) = self.engine.residency();
+        let figures = self.core.engine.profile().figures();
+        let gpu = self.core.engine.gpu();
+        let (pinned_bytes, streamed_bytes_per_sweep) = self.core.engine.residency();
         let slack = gpu.reserved_bytes().map_or(0, |held| held.saturating_sub(gpu.buffer_bytes()));
         ProfileReport {
             adapter: gpu.adapter.info.name.clone(),
             budget_bytes: gpu.budget_bytes(),
             peak_gpu_bytes: gpu.accountant().peak_bytes() + slack,
-            model_bytes: self.engine.model_bytes(),
+            model_bytes: self.core.engine.model_bytes(),
             pinned_bytes,
-            ram_bytes: self.engine.ram_bytes(),
+            ram_bytes: self.core.engine.ram_bytes(),
             streamed_bytes_per_sweep,
             sweeps: figures.sweeps,
             bytes_read: figures.bytes_read,

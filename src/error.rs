@@ -1,6 +1,7 @@
 //! The one error type of the library: a kind to match on, and the place it happened at.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// What went wrong, coarse enough to match on. [`ErrorKind::code`] is stable across versions and languages.
 #[non_exhaustive]
@@ -73,17 +74,17 @@ impl ErrorKind {
 /// An error with its place: which file, which tensor, what to do.
 ///
 /// `Display` is one line: `FILE: tensor 'NAME': message; remedy`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     file: Option<String>,
     tensor: Option<String>,
     remedy: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The library's result.
@@ -121,7 +122,7 @@ impl Error {
 
     /// Keeps the cause.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 

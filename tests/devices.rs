@@ -4,15 +4,16 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Files, Golden, all_logits, bits, block_on, demand, smallest, split_small};
+use common::{Files, Golden, all_logits, bits, block_on, engine_config, smallest, split_small};
 use tilestream::encoding::Encoding;
 use tilestream::gpu::kernels::{Kernel, KernelId};
 use tilestream::gpu::tuning::{Shape, Tuning, plain_product};
 use tilestream::gpu::{Device, Gpu};
 use tilestream::model::Engine;
-use tilestream::model::batch::{self, Next, Sequence};
-use tilestream::model::budget::Demand;
-use tilestream::model::engine::Want;
+use tilestream::model::batch::{self, Sequence};
+use tilestream::model::inputs::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::readback::Output;
 use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles};
 
 const MIB: u64 = 1 << 20;
@@ -23,8 +24,8 @@ async fn device(cap_bytes: Option<u64>) -> Device {
 }
 
 async fn engine(files: &Files, gpu: Gpu) -> Engine {
-    let demand = Demand { budget_bytes: gpu.budget_bytes(), ..demand() };
-    common::open(files, gpu, demand).await.expect("loads")
+    let config = EngineConfig { budget_bytes: gpu.budget_bytes(), ..engine_config() };
+    common::open(files, gpu, config).await.expect("loads")
 }
 
 /// The two models of these tests, with what each is asked.
@@ -42,7 +43,7 @@ struct Text {
 impl Text {
     fn new(engine: &mut Engine, ids: &[u32]) -> Self {
         let mut sequence = Sequence::new(ids.to_vec());
-        assert!(engine.kv().reserve(&mut sequence.pages, 64));
+        assert!(engine.kv().reserve(&mut sequence.state, 64));
         Self { sequence, logits: Vec::new() }
     }
 
@@ -50,7 +51,7 @@ impl Text {
         let logits = loop {
             let mut results = batch::sweep(engine, &mut [&mut self.sequence], Want::Logits).await.expect("sweeps");
             // A long prompt takes several sweeps.
-            if let Some(Next::Logits(logits)) = results.pop() {
+            if let Some(Some(Output::Logits(logits))) = results.pop() {
                 break logits;
             }
         };
@@ -67,7 +68,7 @@ impl Text {
 
     /// All ids, and the bits of the logits that they came from; the pages go back to the engine.
     fn end(mut self, engine: &mut Engine) -> (Vec<u32>, Vec<u32>) {
-        engine.kv().truncate(&mut self.sequence.pages, 0);
+        engine.kv().truncate(&mut self.sequence.state, 0);
         (self.sequence.ids, self.logits)
     }
 }
@@ -88,7 +89,7 @@ fn engines_of_a_device_give_what_each_gives_alone() {
         let expected = [alone(&target.0, &target.1).await, alone(&draft.0, &draft.1).await];
         let device = device(Some(256 * MIB)).await;
         // One streams all the time, the other is resident.
-        let least = smallest(&target.0, &demand()).await;
+        let least = smallest(&target.0, &engine_config()).await;
         let mut first = engine(&target.0, device.budget(least).await.expect("fits")).await;
         let mut second = engine(&draft.0, device.budget(128 * MIB).await.expect("fits")).await;
         assert!(first.residency().1 > 0 && second.residency().1 == 0);
@@ -118,7 +119,7 @@ fn an_error_of_one_engine_leaves_the_other_as_it_was() {
     block_on(async {
         let [(files, golden), (other_files, other_golden)] = models().await;
         let device = device(Some(256 * MIB)).await;
-        let least = smallest(&files, &demand()).await;
+        let least = smallest(&files, &engine_config()).await;
         let mut failing = engine(&files, device.budget(least).await.expect("fits")).await;
         let mut other = engine(&other_files, device.budget(128 * MIB).await.expect("fits")).await;
         let expected = bits(&all_logits(&mut failing, &golden.ids).await);
@@ -146,7 +147,7 @@ fn an_error_of_one_engine_leaves_the_other_as_it_was() {
 fn the_driver_never_reserves_more_than_the_cap() {
     block_on(async {
         let [first, second] = models().await;
-        let least = [smallest(&first.0, &demand()).await, smallest(&second.0, &demand()).await];
+        let least = [smallest(&first.0, &engine_config()).await, smallest(&second.0, &engine_config()).await];
         let cap = least[0] + least[1];
         let device = device(Some(cap)).await;
         let open = async |index: usize| {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family};
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
-use tilestream::model::memory::EngineConfig;
 use tilestream::model::inputs::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::readback::Output;
 use tilestream::plan;
 use tilestream::shard::Model;
 use tilestream::shard::synth::{SynthOptions, synth};

@@ -6,16 +6,17 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{
-    Files, Golden, block_on, config, families, gpu, open, relative_error, smallest, split_family_as, split_folder,
+    Files, Golden, block_on, engine_config, families, gpu, open, relative_error, smallest, split_family_as,
+    split_folder,
 };
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
-use tilestream::model::memory::EngineConfig;
 use tilestream::model::inputs::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::readback::Output;
 use tilestream::plan::{self, ModelSpec};
 
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.
@@ -74,7 +75,7 @@ fn means_the_same(config: &std::path::Path, spec: &ModelSpec) -> Result<(), Stri
 }
 
 /// Compares a split model with what the reference said of the checkpoint `name`.
-async fn compare(name: &str, config: &str, files: &Files) -> Result<(), String> {
+async fn compare(name: &str, spelling: &str, files: &Files) -> Result<(), String> {
     let golden = Golden::read_file(&common::data("families").join(name).join("golden.safetensors"));
     let config = EngineConfig { rows: Some(5), ..engine_config() };
     let least = smallest(files, &EngineConfig { direct: false, ..config }).await;
@@ -87,7 +88,7 @@ async fn compare(name: &str, config: &str, files: &Files) -> Result<(), String> 
             Ok(())
         };
         batch::score(&mut model, &golden.ids, compare).await.map_err(|error| error.to_string())?;
-        println!("{name} {config} in {} KiB: {worst:.2e}", budget_bytes >> 10);
+        println!("{name} {spelling} in {} KiB: {worst:.2e}", budget_bytes >> 10);
         if worst.is_nan() || worst >= TOLERANCE {
             return Err(format!("relative error {worst}"));
         }

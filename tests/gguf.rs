@@ -2,11 +2,13 @@
 
 mod common;
 
-use common::{Files, Golden, block_on, data, engine_config, gpu, load, open, relative_error, smallest, split_checkpoint};
+use common::{
+    Files, Golden, block_on, data, engine_config, gpu, load, open, relative_error, smallest, split_checkpoint,
+};
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
-use tilestream::model::memory::EngineConfig;
 use tilestream::model::inputs::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::readback::Output;
 use tilestream::shard::split::SplitOptions;
 use tilestream::store::FileStore;
 use tilestream::text::Tokenizer;

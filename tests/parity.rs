@@ -5,8 +5,8 @@ mod common;
 
 use common::{Golden, block_on, load, relative_error, small_checkpoints, split_small};
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
 use tilestream::model::inputs::Want;
+use tilestream::model::readback::Output;
 
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.
 const TOLERANCE: f64 = 1e-3;

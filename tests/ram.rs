@@ -5,9 +5,9 @@ mod common;
 use common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family, split_small};
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
-use tilestream::model::memory::EngineConfig;
 use tilestream::model::inputs::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::readback::Output;
 
 /// An engine at the smallest budget.
 async fn tight(files: &Files) -> Engine {

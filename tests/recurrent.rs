@@ -6,9 +6,9 @@ mod common;
 use common::{Files, Golden, all_logits, bits, block_on, engine_config, load, relative_error, smallest, split_family};
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
-use tilestream::model::memory::EngineConfig;
 use tilestream::model::inputs::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::readback::Output;
 use tilestream::{ErrorKind, Result};
 
 const NAME: &str = "qwen3-next";

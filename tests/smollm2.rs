@@ -187,8 +187,10 @@ fn a_quarter_of_its_size_gives_the_same_answer_as_resident_and_as_a_batch() {
         assert!(profile.streamed_bytes_per_sweep > bytes / 2, "{profile:?}");
         let mut together = vec![Vec::new(); chats.len()];
         let mut batch = resident.generate_all(requests).expect("begins");
-        while let Some(piece) = batch.next().await.expect("goes on") {
-            together[piece.request].extend(piece.id);
+        let order = batch.requests().to_vec();
+        while let Some(delta) = batch.next().await.expect("goes on") {
+            let index = order.iter().position(|id| *id == delta.request).expect("one of them");
+            together[index].extend(delta.id);
         }
         assert_eq!(together, alone, "the same ids in a batch");
     });

@@ -7,9 +7,9 @@ mod common;
 use common::{Files, Golden, all_logits, bits, block_on, engine_config, load, smallest, split_small};
 use tilestream::gpu::Upload;
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
-use tilestream::model::memory::{EngineConfig, MemoryPlan};
 use tilestream::model::inputs::Want;
+use tilestream::model::memory::{EngineConfig, MemoryPlan};
+use tilestream::model::readback::Output;
 use tilestream::stream::Stage;
 
 async fn smallest_for(files: &Files, rows: Option<u32>) -> u64 {
@@ -46,7 +46,8 @@ fn the_ring_gives_the_same_bits_as_mapped_windows() {
             for budget_bytes in [least, least + 100_000, config.budget_bytes] {
                 let gpu = common::gpu(budget_bytes).await.with_upload(Upload::Copy);
                 assert!(!gpu.uploads_directly());
-                let mut model = common::open(&files, gpu, EngineConfig { budget_bytes, ..config }).await.expect("opens");
+                let mut model =
+                    common::open(&files, gpu, EngineConfig { budget_bytes, ..config }).await.expect("opens");
                 for _ in 0..2 {
                     assert_eq!(bits(&all_logits(&mut model, &golden.ids).await), bits(&expected), "{name}");
                 }
@@ -100,8 +101,8 @@ fn the_budget_holds_and_what_is_left_is_used() {
         let least = smallest_for(&files, None).await;
         for extra in [0, 20_000, 60_000, 200_000] {
             let budget = least + extra;
-            let demand = Demand { budget_bytes: budget, ..demand() };
-            let mut model = common::open(&files, common::own_gpu(budget).await, demand).await.expect("loads");
+            let config = EngineConfig { budget_bytes: budget, ..engine_config() };
+            let mut model = common::open(&files, common::own_gpu(budget).await, config).await.expect("loads");
             all_logits(&mut model, &golden.ids).await;
             let reserved = model.gpu().reserved_bytes().expect("this backend tells");
             let counted = model.gpu().accountant().peak_bytes();

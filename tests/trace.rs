@@ -11,9 +11,9 @@ use tilestream::Trace;
 use tilestream::gpu::timeline::Dispatched;
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
-use tilestream::model::readback::Output;
-use tilestream::model::memory::EngineConfig;
 use tilestream::model::inputs::Want;
+use tilestream::model::memory::EngineConfig;
+use tilestream::model::readback::Output;
 
 const SWEEPS: usize = 3;
 

@@ -105,7 +105,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// Those of the GPU, and [`crate::ErrorKind::Budget`] where the matrix does not fit.
-    pub async fn of_product(&mut self, product: Product, visit: &mut dyn FnMut(Trial)) -> Result<()> {
+    pub async fn of_product(&mut self, product: Product, visit: &mut (dyn FnMut(Trial) + Send)) -> Result<()> {
         for tokens in [1, MANY] {
             self.improve(product, tokens, f64::INFINITY, visit).await?;
         }
@@ -150,7 +150,7 @@ impl<'a> Search<'a> {
         mut of: Product,
         tokens: u32,
         until_s: f64,
-        visit: &mut dyn FnMut(Trial),
+        visit: &mut (dyn FnMut(Trial) + Send),
     ) -> Result<()> {
         // Half of what is free: the buffers that a candidate's recorder makes come on top.
         let spread = SPREAD_BYTES.min(self.gpu.accountant().free_bytes() / 2);

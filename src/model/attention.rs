@@ -25,8 +25,8 @@ impl Executor {
                 ..step.params
             };
             let sources = Sources { buffers: &self.buffers, stream: &self.stream, kv: &self.kv, vectors: self.vectors };
-            let [rows, angles, meta, table] =
-                [step.rows, common.angles, common.meta[group], common.page_tables[group]].map(|index| sources.buffer(index));
+            let [rows, angles, meta, table] = [step.rows, common.angles, common.meta[group], common.page_tables[group]]
+                .map(|index| sources.buffer(index));
             let binds = [rows, angles, meta, table, segment.bind];
             self.recorder.dispatch(&kernel, &binds, &params, grid::kv_write(&params))?;
         }
@@ -64,14 +64,9 @@ impl Executor {
             };
             let sources = Sources { buffers: &self.buffers, stream: &self.stream, kv: &self.kv, vectors: self.vectors };
             let common = &program.common;
-            let [query, meta, table, output, state] = [
-                step.query,
-                common.meta[group],
-                common.page_tables[group],
-                step.output,
-                common.attention_state,
-            ]
-            .map(|index| sources.buffer(index));
+            let [query, meta, table, output, state] =
+                [step.query, common.meta[group], common.page_tables[group], step.output, common.attention_state]
+                    .map(|index| sources.buffer(index));
             let binds = [query, meta, table, segment.bind, sources.bind(Slot::Vectors, vectors)?, output, state];
             self.recorder.dispatch(&kernel, &binds, &params, grid::attention(&params))?;
             let positions = u64::from((run.end - run.begin).min(SPAN_PAGES) * PAGE_TOKENS);

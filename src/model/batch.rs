@@ -144,8 +144,9 @@ async fn score_sequence(
 ) -> Result<()> {
     let len = sequence.ids.len();
     if !engine.kv().reserve(&mut sequence.state, len as u32) {
-        return Err(Error::new(ErrorKind::Budget, format!("the KV cache has no room for {len} ids"))
-            .remedy("raise the budget"));
+        return Err(
+            Error::new(ErrorKind::Budget, format!("the KV cache has no room for {len} ids")).remedy("raise the budget")
+        );
     }
     let mut position = 0;
     while sequence.waiting() > 0 {

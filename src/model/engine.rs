@@ -99,7 +99,16 @@ impl Engine {
             work: 0,
             inputs_wait: false,
         };
-        Ok(Self { spec, model, program: Arc::new(program), executor, sections, kv_pages: config.kv_pages, config, memory })
+        Ok(Self {
+            spec,
+            model,
+            program: Arc::new(program),
+            executor,
+            sections,
+            kv_pages: config.kv_pages,
+            config,
+            memory,
+        })
     }
 
     /// The plan.
@@ -251,8 +260,12 @@ impl Engine {
     /// [`ErrorKind::Budget`] when all tiles are given up and it is still too small.
     pub async fn grow_kv(&mut self, pages: u64) -> Result<()> {
         let total = self.kv_pages + pages;
-        let more: Vec<_> =
-            self.pages_of(total).into_iter().zip(self.executor.kv.pages()).map(|(new, old)| new.saturating_sub(old)).collect();
+        let more: Vec<_> = self
+            .pages_of(total)
+            .into_iter()
+            .zip(self.executor.kv.pages())
+            .map(|(new, old)| new.saturating_sub(old))
+            .collect();
         let table = |index: &BufferIndex| self.executor.buffer(*index).size() / 4;
         let tables = self.program.common.page_tables.iter().map(table);
         if self.pages_of(total).into_iter().zip(tables).any(|(pages, most)| pages > most) {
@@ -392,7 +405,8 @@ fn readback<'a>(executor: &'a Executor, program: &Program) -> Readback<'a> {
 /// The dispatches that each group of states takes.
 fn group_runs(kv: &KvCache, batch: Batch<'_>) -> Vec<GroupRuns> {
     let rows = || batch.rows.iter().map(|row| (batch.sequences[row.sequence], row.position));
-    let runs = |group| GroupRuns { written: kv.written(group, rows()), read: kv.read(group, batch.spans(), SPAN_PAGES) };
+    let runs =
+        |group| GroupRuns { written: kv.written(group, rows()), read: kv.read(group, batch.spans(), SPAN_PAGES) };
     (0..kv.layout().groups.len()).map(runs).collect()
 }
 

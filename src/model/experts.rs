@@ -56,7 +56,9 @@ impl Executor {
                 view.slice(..len).copy_from_slice(bytemuck::cast_slice(&choice.rows));
                 view.slice(second..second + len).copy_from_slice(bytemuck::cast_slice(&choice.factors));
             }
-            Err(error) => return Err(Error::new(ErrorKind::Internal, "the experts' staging is not mapped").source(error)),
+            Err(error) => {
+                return Err(Error::new(ErrorKind::Internal, "the experts' staging is not mapped").source(error));
+            }
         }
         staging.unmap();
         self.recorder.copy(&staging, 0, &rows, 0, len as u64);

@@ -145,7 +145,9 @@ impl Inputs {
         let staging = buffer(common.staging);
         match staging.get_mapped_range_mut(..) {
             Ok(mut view) => view.slice(..self.bytes.len()).copy_from_slice(&self.bytes),
-            Err(error) => return Err(Error::new(ErrorKind::Internal, "the sweep's staging is not mapped").source(error)),
+            Err(error) => {
+                return Err(Error::new(ErrorKind::Internal, "the sweep's staging is not mapped").source(error));
+            }
         }
         staging.unmap();
         for (offset, len, to) in copies.into_iter().filter(|(_, len, _)| *len > 0) {
@@ -186,7 +188,8 @@ impl Inputs {
         let mut values = vec![0.0_f32; columns as usize];
         // Several at a time: each may be a request to a server.
         for tokens in tokens.chunks(GATHERED_AT_ONCE) {
-            let read = |(_, token): &(usize, u32)| embedding(Arc::clone(model), self.readers.as_ref(), *token, row_bytes);
+            let read =
+                |(_, token): &(usize, u32)| embedding(Arc::clone(model), self.readers.as_ref(), *token, row_bytes);
             let read = try_join_all(tokens.iter().map(read)).await?;
             for ((index, _), packed) in tokens.iter().zip(read) {
                 encoding::decode_row(encoding, &packed, columns, &mut values)?;

@@ -385,7 +385,8 @@ impl KvCache {
     /// far as they are still there. None where that is nothing.
     pub fn share(&mut self, other: &SequenceState, len: u32) -> Option<SequenceState> {
         let len = len.min(other.len) / PAGE_TOKENS * PAGE_TOKENS;
-        let gone = |(group, table): (&PageGroup, &PageTable)| table.first > group.keeps.first_position(len) / PAGE_TOKENS;
+        let gone =
+            |(group, table): (&PageGroup, &PageTable)| table.first > group.keeps.first_position(len) / PAGE_TOKENS;
         if len == 0 || self.recurrent.is_some() || self.layout.groups.iter().zip(&other.tables).any(gone) {
             return None;
         }
@@ -435,11 +436,7 @@ impl KvCache {
     }
 
     /// The segments to which rows at `positions` of their sequences' pages in a group go.
-    pub fn written<'a>(
-        &self,
-        group: usize,
-        rows: impl Iterator<Item = (&'a SequenceState, u32)>,
-    ) -> Vec<usize> {
+    pub fn written<'a>(&self, group: usize, rows: impl Iterator<Item = (&'a SequenceState, u32)>) -> Vec<usize> {
         let pool = &self.pools[group];
         if pool.segments.len() == 1 {
             return vec![0];
@@ -499,8 +496,7 @@ fn in_order(sequences: &[Vec<PageRun>], span: u32) -> Vec<PageRun> {
     let mut stretches: Vec<(u32, u32, Vec<Option<usize>>)> = Vec::new();
     for pair in borders.windows(2) {
         let here = |run: &&PageRun| run.begin <= pair[0] && pair[0] < run.end;
-        let segments: Vec<_> =
-            sequences.iter().map(|runs| runs.iter().find(here).map(|run| run.segment)).collect();
+        let segments: Vec<_> = sequences.iter().map(|runs| runs.iter().find(here).map(|run| run.segment)).collect();
         if segments.iter().all(Option::is_none) {
             continue;
         }

@@ -199,9 +199,8 @@ impl ModelLayout {
     /// Bytes of the most vectors that are needed at once: a layer's, with those of one of its experts.
     pub fn largest_vectors_bytes(&self) -> u64 {
         let of_expert = |expert: &ExpertLayout| expert.vectors.len_bytes;
-        let of_layer = |layer: &LayerLayout| {
-            layer.vectors.len_bytes + layer.experts.iter().map(of_expert).max().unwrap_or(0)
-        };
+        let of_layer =
+            |layer: &LayerLayout| layer.vectors.len_bytes + layer.experts.iter().map(of_expert).max().unwrap_or(0);
         self.layers.iter().chain([&self.head]).map(of_layer).max().unwrap_or(0)
     }
 }

@@ -56,8 +56,10 @@ fn buffers(
     let angles = list.rows("angles", u64::from(angles_before(spec, spec.ropes.len())) * 4);
     let indices = list.rows("row indices", 4);
     let meta: Vec<_> = (0..states.groups.len().max(1)).map(|_| list.rows("row meta", 16)).collect();
-    let page_tables: Vec<_> =
-        page_table_entries(spec, states, config).into_iter().map(|entries| list.fixed("page table", entries * 4)).collect();
+    let page_tables: Vec<_> = page_table_entries(spec, states, config)
+        .into_iter()
+        .map(|entries| list.fixed("page table", entries * 4))
+        .collect();
     let sent = [angles, indices].into_iter().chain(meta.iter().copied()).chain(page_tables.iter().copied());
     let sent: Vec<_> = sent.map(|index| list.0[usize::from(index.0)].clone()).collect();
     let staging = BufferPlan {
@@ -233,7 +235,9 @@ impl Lowering<'_> {
                 vec![self.attention((index, layer), (query, output), attention, &offset)]
             }
             Op::Route { scores } => vec![self.route((index, layer), scores)?],
-            Op::Experts { input, output, scale } => vec![self.experts((index, layer), layout, (input, output), scale)?],
+            Op::Experts { input, output, scale } => {
+                vec![self.experts((index, layer), layout, (input, output), scale)?]
+            }
         })
     }
 
@@ -536,7 +540,14 @@ impl Lowering<'_> {
         let bias = experts.routing.bias.map(|id| plan::layer_tensor(index, &layer.vectors[usize::from(id.0)].name));
         let scores = buffer(scores);
         let stride = u64::from(self.stride(scores));
-        Ok(StepKind::Route(Route { layer: index, scores, stride, count: experts.count, routing: experts.routing, bias }))
+        Ok(StepKind::Route(Route {
+            layer: index,
+            scores,
+            stride,
+            count: experts.count,
+            routing: experts.routing,
+            bias,
+        }))
     }
 
     fn experts(

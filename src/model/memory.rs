@@ -2,7 +2,7 @@
 
 use super::program::Program;
 use super::recurrent;
-use crate::gpu::kernels::{InputType, PAGE_TOKENS, KvType};
+use crate::gpu::kernels::{InputType, KvType, PAGE_TOKENS};
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
 use crate::gpu::recorder::RECORDER_BYTES;
 use crate::plan::{CHUNK_COLUMNS, ModelSpec};

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use super::kv::StateLayout;
 use super::layout::MatrixLayout;
 use crate::gpu::kernels::{
-    ArgmaxParams, AttentionParams, BIAS, ConvParams, DeltaRuleParams, FACTORS, GateParams, GatherRowsParams, InputSpace,
-    InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams, MatMulTransposedParams, NormParams,
-    PlaceColumnsParams, QuantizeRowsParams, RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT, grid,
+    ArgmaxParams, AttentionParams, BIAS, ConvParams, DeltaRuleParams, FACTORS, GateParams, GatherRowsParams,
+    InputSpace, InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams, MatMulTransposedParams,
+    NormParams, PlaceColumnsParams, QuantizeRowsParams, RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT,
+    grid,
 };
 use crate::gpu::tuning::product;
 use crate::plan::Routing;

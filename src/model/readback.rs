@@ -106,5 +106,6 @@ impl Readback<'_> {
 }
 
 fn not_finite(what: String) -> Error {
-    Error::new(ErrorKind::NotFinite, what).remedy("run `tilestream verify` on the model; if it is sound, try another adapter")
+    Error::new(ErrorKind::NotFinite, what)
+        .remedy("run `tilestream verify` on the model; if it is sound, try another adapter")
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use minijinja::value::{Kwargs, Rest, StringInput, Tuple, Value, ValueKind, ValueOrKwargs};
+use minijinja::value::{Kwargs, StringInput, Tuple, Value, ValueKind};
 use minijinja::{Error, State, filters};
 use minijinja_contrib::filters::filesizeformat;
 

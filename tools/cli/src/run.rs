@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use tilestream::{Error, ErrorKind, Message, ModelText, Piece, Result, StopReason};
+use tilestream::{Error, ErrorKind, Message, ModelText, Result, StopReason, TextDelta};
 
 use crate::args::{GenerationArgs, RunArgs, ShowReasoning};
 use crate::fetching::Fetching;
@@ -43,23 +43,23 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let mut shown = Shown::new(args.generation.reasoning);
     let mut answer = model.generate(prompt, options)?;
     let stopped = loop {
-        let piece = match answer.next().await {
-            Ok(Some(piece)) => piece,
+        let delta = match answer.next().await {
+            Ok(Some(delta)) => delta,
             Ok(None) => break false,
             Err(error) if error.kind() == ErrorKind::Cancelled => break true,
             Err(error) => return Err(error),
         };
         drop(fetching.take());
-        if let Some(id) = piece.id {
+        if let Some(id) = delta.id {
             watch.token();
             ids.push(id);
         }
-        reason = piece.stop.or(reason);
+        reason = delta.stop.or(reason);
         if !args.json {
-            shown.piece(&piece)?;
+            shown.delta(&delta)?;
         }
-        text += &piece.text;
-        reasoning += &piece.reasoning;
+        text += &delta.text;
+        reasoning += &delta.reasoning;
     };
     drop(answer);
     model::write_trace(trace)?;
@@ -105,22 +105,22 @@ impl Shown {
     }
 
     /// Shows what came out of one token.
-    pub fn piece(&mut self, piece: &Piece) -> Result<()> {
+    pub fn delta(&mut self, delta: &TextDelta) -> Result<()> {
         match self.reasoning {
-            ShowReasoning::Only => return show(&piece.reasoning),
-            ShowReasoning::Show if !piece.reasoning.is_empty() => {
+            ShowReasoning::Only => return show(&delta.reasoning),
+            ShowReasoning::Show if !delta.reasoning.is_empty() => {
                 let dimmed = std::io::stderr().is_terminal();
                 let (on, off) = if dimmed { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-                eprint!("{on}{}{off}", piece.reasoning);
+                eprint!("{on}{}{off}", delta.reasoning);
                 self.thinking = true;
             }
             _ => {}
         }
-        let ends = !piece.text.is_empty() || piece.stop.is_some();
+        let ends = !delta.text.is_empty() || delta.stop.is_some();
         if ends && std::mem::take(&mut self.thinking) {
             eprint!("\n\n");
         }
-        show(&piece.text)
+        show(&delta.text)
     }
 }
 

@@ -192,8 +192,8 @@ impl Side {
             GenerateOptions { max_tokens: self.task.tokens + 1, ignore_eos: true, ..GenerateOptions::default() };
         let mut counters = vec![Counters::now(&self.profile)];
         let mut answer = self.model.generate(prompt, options)?;
-        while let Some(piece) = answer.next().await? {
-            if piece.id.is_some() {
+        while let Some(delta) = answer.next().await? {
+            if delta.id.is_some() {
                 counters.push(Counters::now(&self.profile));
             }
         }

@@ -38,21 +38,21 @@ pub async fn answer(
     loop {
         let next = generation.next().await;
         drop(fetching.take());
-        let piece = match next {
-            Ok(Some(piece)) => piece,
+        let delta = match next {
+            Ok(Some(delta)) => delta,
             Ok(None) => break,
             Err(error) => {
                 failed = Some(error);
                 break;
             }
         };
-        if piece.id.is_some() {
+        if delta.id.is_some() {
             watch.token();
         }
-        reasoning += &piece.reasoning;
-        shown.piece(&piece)?;
-        text += &piece.text;
-        note = cut(piece.stop, most, positions);
+        reasoning += &delta.reasoning;
+        shown.delta(&delta)?;
+        text += &delta.text;
+        note = cut(delta.stop, most, positions);
     }
     let devices_lost = generation.devices_lost();
     drop(generation);

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tilestream::{
-    Error, ErrorKind, GenerateOptions, Generation, LoadOptions, ModelFiles, ModelText, Piece, Request, Result,
-    StopReason,
+    AutoModel, Error, ErrorKind, Event, GenerateOptions, LoadOptions, ModelFiles, ModelText, Request, RequestId,
+    Result, StopReason, TextDelta,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -140,26 +140,34 @@ impl Session {
         let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
         let mut under_way = HashMap::new();
         let mut prompt_tokens = 0;
-        let mut generation = model.generate_all(Vec::new())?;
         for (pending, request) in first {
-            self.begin(&mut generation, &mut under_way, pending, request)?;
+            self.begin(&mut model, &mut under_way, pending, request)?;
         }
         loop {
             while under_way.len() < READ_AHEAD {
                 let wait = if under_way.is_empty() { LONG } else { Duration::ZERO };
                 let Next::Entry(entry) = self.input.next(wait, stop)? else { break };
                 if let Some((pending, request)) = self.request(*entry, &text)? {
-                    self.begin(&mut generation, &mut under_way, pending, request)?;
+                    self.begin(&mut model, &mut under_way, pending, request)?;
                 }
             }
-            let Some(piece) = generation.next().await? else { break };
+            let event = model.next_event().await?;
             drop(fetching.take());
-            if piece.id.is_some() {
-                watch.token();
+            match event {
+                None => break,
+                Some(Event::Delta(delta)) => {
+                    if delta.id.is_some() {
+                        watch.token();
+                    }
+                    prompt_tokens += self.take(&mut under_way, delta)?;
+                }
+                Some(Event::Failed { request, error }) => {
+                    if let Some(pending) = under_way.remove(&request) {
+                        self.fail(pending, error)?;
+                    }
+                }
             }
-            prompt_tokens += self.take(&mut under_way, piece)?;
         }
-        drop(generation);
         model::write_trace(trace)?;
         if args.generation.profile {
             watch.report(&model, prompt_tokens).print();
@@ -200,12 +208,12 @@ impl Session {
 
     fn begin(
         &mut self,
-        generation: &mut Generation<'_>,
-        under_way: &mut HashMap<usize, Pending>,
+        model: &mut AutoModel,
+        under_way: &mut HashMap<RequestId, Pending>,
         pending: Pending,
         request: Request,
     ) -> Result<()> {
-        match generation.add(request) {
+        match model.submit(request) {
             Ok(number) => {
                 under_way.insert(number, pending);
                 Ok(())
@@ -214,23 +222,30 @@ impl Session {
         }
     }
 
-    /// Takes a piece of an answer; gives the tokens of the prompt at its end.
-    fn take(&mut self, under_way: &mut HashMap<usize, Pending>, piece: Piece) -> Result<usize> {
-        let Some(pending) = under_way.get_mut(&piece.request) else { return Ok(0) };
-        pending.ids.extend(piece.id);
-        pending.text += &piece.text;
-        pending.reasoning += &piece.reasoning;
-        let (Some(reason), number) = (piece.stop, piece.request) else { return Ok(0) };
-        let Some(pending) = under_way.remove(&number) else { return Ok(0) };
+    /// Takes a part of an answer; gives the tokens of the prompt at its end.
+    fn take(&mut self, under_way: &mut HashMap<RequestId, Pending>, delta: TextDelta) -> Result<usize> {
+        let Some(pending) = under_way.get_mut(&delta.request) else { return Ok(0) };
+        pending.ids.extend(delta.id);
+        pending.text += &delta.text;
+        pending.reasoning += &delta.reasoning;
+        let Some(reason) = delta.stop else { return Ok(0) };
+        let Some(pending) = under_way.remove(&delta.request) else { return Ok(0) };
         let prompt_tokens = pending.prompt_tokens;
-        if pending.ids.is_empty() && reason == StopReason::ContextFull {
-            let message = format!("the budget has no room for the keys and values of {prompt_tokens} tokens");
-            let error = Error::new(ErrorKind::Budget, message).remedy("raise --budget, or shorten the prompt");
-            self.bad(pending.index, pending.id, error)?;
-        } else {
-            self.answered(pending, reason)?;
-        }
+        self.answered(pending, reason)?;
         Ok(prompt_tokens)
+    }
+
+    /// What failed is that line's error, unless all fail alike: the files of the model, or its device.
+    fn fail(&mut self, pending: Pending, error: Error) -> Result<()> {
+        if error.kind() == ErrorKind::Budget {
+            let message = format!("the budget has no room for the keys and values of {} tokens", pending.prompt_tokens);
+            let error = Error::new(ErrorKind::Budget, message).remedy("raise --budget, or shorten the prompt");
+            return self.bad(pending.index, pending.id, error);
+        }
+        if error.kind() == ErrorKind::NotFinite {
+            return self.bad(pending.index, pending.id, error);
+        }
+        Err(error)
     }
 
     fn answered(&mut self, pending: Pending, reason: StopReason) -> Result<()> {

@@ -1,0 +1,408 @@
+//! Requests that share sweeps: who is let in, who waits, and what comes of each.
+//!
+//! Requests join and leave between two sweeps. Pages of the KV cache are taken as a text grows. Where they run out, texts that
+//! nobody continues are forgotten; then the youngest request gives its pages back, waits, and is computed anew later: its text
+//! is the same. An error belongs to its request, unless the device or the files of the model fail.
+
+use std::collections::VecDeque;
+
+use crate::auto_model::Core;
+use crate::gpu::kernels::PAGE_TOKENS;
+use crate::model::batch::{self, Job, Sequence};
+use crate::model::inputs::Want;
+use crate::model::kv::SequenceState;
+use crate::model::readback::Output;
+use crate::text::{Parts, Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
+use crate::{Error, ErrorKind, Result};
+
+/// New devices in a row that bring no token before the error is passed on.
+const MOST_REOPENED: u32 = 2;
+/// Texts that are kept for prompts that go on with them, at least; as many as share sweeps, if those are more.
+const KEPT_TEXTS: usize = 4;
+
+/// How to continue a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// New tokens at most.
+    pub max_tokens: u32,
+    pub sampler: SamplerOptions,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on after an end-of-turn token.
+    pub ignore_eos: bool,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { max_tokens: 256, sampler: SamplerOptions::default(), stop: Vec::new(), ignore_eos: false }
+    }
+}
+
+/// A prompt and how to continue it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub prompt: Vec<u32>,
+    pub options: GenerateOptions,
+}
+
+/// Names a request of a model; a later one has a larger number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(u64);
+
+/// What came out of one token, or the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextDelta {
+    pub request: RequestId,
+    /// The new token. `None`: only text that was held back comes out.
+    pub id: Option<u32>,
+    /// Text of the answer that is certain now; often empty, never part of a character.
+    pub text: String,
+    /// Text of what the model thinks before it answers, likewise.
+    pub reasoning: String,
+    /// Why the request ended, on its last delta.
+    pub stop: Option<StopReason>,
+}
+
+impl TextDelta {
+    fn new(request: RequestId, id: Option<u32>, parts: Parts, stop: Option<StopReason>) -> Self {
+        Self { request, id, text: parts.answer, reasoning: parts.reasoning, stop }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A token; the last one says why the request ended.
+    Delta(TextDelta),
+    /// It ended without an answer, or in the middle of one. The others go on.
+    Failed { request: RequestId, error: Error },
+}
+
+impl Event {
+    /// The request that it belongs to.
+    pub fn request(&self) -> RequestId {
+        match self {
+            Self::Delta(delta) => delta.request,
+            Self::Failed { request, .. } => *request,
+        }
+    }
+}
+
+/// A request on its way: what it has so far goes on where it waits again.
+#[derive(Debug)]
+struct Running {
+    id: RequestId,
+    sequence: Sequence,
+    options: GenerateOptions,
+    sampler: Sampler,
+    stream: TextStream,
+    new_tokens: u32,
+}
+
+impl Running {
+    fn new(core: &Core, id: RequestId, Request { prompt, options }: Request) -> Result<Self> {
+        if prompt.is_empty() || options.max_tokens == 0 {
+            return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
+        }
+        core.check_ids(&prompt, 1)?;
+        StopTexts::new(options.stop.clone())?;
+        let text = core.files.text();
+        let stop_ids = if options.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
+        let stream = TextStream::new(text.tokenizer.clone(), stop_ids, options.stop.clone())?;
+        let stream = stream.with_reasoning(text.reasoning.as_ref(), &prompt);
+        let mut sampler = Sampler::new(options.sampler.clone())?;
+        sampler.observe(&prompt);
+        Ok(Self { id, sequence: Sequence::new(prompt), options, sampler, stream, new_tokens: 0 })
+    }
+
+    /// What the next sweep does for it.
+    fn job(&mut self) -> Job<'_> {
+        let want = if self.sampler.needs_logits() { Want::Logits } else { Want::Best };
+        Job::next(&mut self.sequence, want)
+    }
+
+    /// Takes what a sweep gave for it. `positions`: as many as a text may have.
+    fn take(&mut self, output: Output, positions: usize) -> Result<Option<TextDelta>> {
+        let id = match output {
+            Output::Best(id) => id,
+            Output::Logits(logits) => self.sampler.sample(&logits)?,
+            Output::Hidden(_) => return Ok(None),
+        };
+        self.sequence.ids.push(id);
+        self.sampler.observe(&[id]);
+        self.new_tokens += 1;
+        let (mut parts, mut stop) = self.stream.push(id);
+        if stop.is_none() {
+            stop = match () {
+                () if self.new_tokens >= self.options.max_tokens => Some(StopReason::MaxTokens),
+                () if self.sequence.ids.len() >= positions => Some(StopReason::ContextFull),
+                () => None,
+            };
+            if stop.is_some() {
+                parts.append(&self.stream.finish());
+            }
+        }
+        Ok(Some(TextDelta::new(self.id, Some(id), parts, stop)))
+    }
+}
+
+/// The requests of a model.
+#[derive(Debug, Default)]
+pub(crate) struct Scheduler {
+    /// The oldest first; those that were let in before stand first.
+    waiting: VecDeque<Running>,
+    /// The oldest first.
+    running: Vec<Running>,
+    /// Texts that ended, the last used last: a prompt that begins like one of them is not computed again so far.
+    kept: VecDeque<Sequence>,
+    events: VecDeque<Event>,
+    next_id: u64,
+    /// New devices since the last token, and in all.
+    reopened: u32,
+    devices_lost: u32,
+}
+
+impl Scheduler {
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for one that can never run; the others go on.
+    pub(crate) fn submit(&mut self, core: &Core, request: Request) -> Result<RequestId> {
+        let id = RequestId(self.next_id);
+        self.waiting.push_back(Running::new(core, id, request)?);
+        self.next_id += 1;
+        Ok(id)
+    }
+
+    /// Ends a request; what it said so far is told no more.
+    pub(crate) fn cancel(&mut self, core: &mut Core, id: RequestId) {
+        self.events.retain(|event| event.request() != id);
+        self.waiting.retain(|running| running.id != id);
+        if let Some(index) = self.running.iter().position(|running| running.id == id) {
+            let running = self.running.remove(index);
+            self.keep(core, running.sequence);
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty() && self.events.is_empty()
+    }
+
+    /// How often the device failed and a new one went on.
+    pub(crate) fn devices_lost(&self) -> u32 {
+        self.devices_lost
+    }
+
+    /// What comes next. None: there is nothing to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] where the model's token asks to stop. The requests are then as they were.
+    pub(crate) async fn next(&mut self, core: &mut Core) -> Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            self.admit(core);
+            self.make_room(core).await;
+            if self.running.is_empty() {
+                if self.events.is_empty() && self.waiting.is_empty() {
+                    return Ok(None);
+                }
+                continue;
+            }
+            match self.step(core).await {
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => self.recover(core, error).await,
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Goes on after a sweep failed: with another device where that helps, and else with other requests.
+    async fn recover(&mut self, core: &mut Core, error: Error) {
+        let less_memory = error.kind() == ErrorKind::GpuMemory;
+        if !(less_memory || error.kind() == ErrorKind::DeviceLost) || self.reopened >= MOST_REOPENED {
+            return self.fail_all(core, &error);
+        }
+        match core.reopen(less_memory).await {
+            Ok(()) => {
+                self.device_changed();
+                self.reopened += 1;
+                self.devices_lost += 1;
+            }
+            // Where it cannot be opened with less either, the first error tells why.
+            Err(_) if less_memory => self.fail_all(core, &error),
+            Err(error) => self.fail_all(core, &error),
+        }
+    }
+
+    /// Forgets the texts that nobody continues, and those of a device that is gone.
+    pub(crate) fn forget(&mut self, core: &mut Core) {
+        for mut sequence in self.kept.drain(..) {
+            core.engine.kv().truncate(&mut sequence.state, 0);
+        }
+    }
+
+    /// The device is gone, and all states with it.
+    pub(crate) fn device_changed(&mut self) {
+        self.kept.clear();
+        self.running.iter_mut().for_each(|running| running.sequence.state = SequenceState::default());
+    }
+
+    /// What ended every request.
+    fn fail_all(&mut self, core: &mut Core, error: &Error) {
+        for mut running in self.running.drain(..).chain(self.waiting.drain(..)) {
+            core.engine.kv().truncate(&mut running.sequence.state, 0);
+            self.events.push_back(Event::Failed { request: running.id, error: error.clone() });
+        }
+    }
+
+    fn fail(&mut self, core: &mut Core, index: usize, error: Error) {
+        let mut running = self.running.remove(index);
+        core.engine.kv().truncate(&mut running.sequence.state, 0);
+        self.events.push_back(Event::Failed { request: running.id, error });
+    }
+
+    /// Lets waiting requests in, the oldest first, while there is room for their texts so far.
+    fn admit(&mut self, core: &mut Core) {
+        while self.running.len() < core.engine.sequences() as usize {
+            let Some(mut running) = self.waiting.pop_front() else { break };
+            self.take_prefix(core, &mut running.sequence);
+            let positions = running.sequence.ids.len() as u32 + 1;
+            // The only one may have the cache grow.
+            if !self.reserve(core, &mut running.sequence, positions) && !self.running.is_empty() {
+                core.engine.kv().truncate(&mut running.sequence.state, 0);
+                self.waiting.push_front(running);
+                break;
+            }
+            let index = self.running.partition_point(|other| other.id < running.id);
+            self.running.insert(index, running);
+        }
+    }
+
+    /// Takes over the states of a text that begins alike: of one that ended, or shared with one that is under way.
+    fn take_prefix(&mut self, core: &mut Core, sequence: &mut Sequence) {
+        let alike = |other: &Sequence| {
+            let known = &other.ids[..other.state.len as usize];
+            known.iter().zip(&sequence.ids).take_while(|(a, b)| a == b).count()
+        };
+        let ended = self.kept.iter().map(&alike).enumerate().max_by_key(|(_, len)| *len);
+        let shared =
+            self.running.iter().map(|running| alike(&running.sequence)).enumerate().max_by_key(|(_, len)| *len);
+        if let Some((index, len)) = shared.filter(|(_, len)| ended.is_none_or(|(_, ended)| *len > ended)) {
+            let len = len.min(sequence.ids.len() - 1) as u32;
+            if let Some(state) = core.engine.kv().share(&self.running[index].sequence.state, len) {
+                sequence.state = state;
+                return;
+            }
+        }
+        if let Some(mut other) = ended.filter(|(_, len)| *len > 0).and_then(|(index, _)| self.kept.remove(index)) {
+            other.replace(core.engine.kv(), std::mem::take(&mut sequence.ids));
+            *sequence = other;
+        }
+    }
+
+    /// Gives a sequence pages for so many positions, forgetting texts that nobody continues.
+    fn reserve(&mut self, core: &mut Core, sequence: &mut Sequence, positions: u32) -> bool {
+        loop {
+            if core.engine.kv().reserve(&mut sequence.state, positions) {
+                return true;
+            }
+            let Some(mut oldest) = self.kept.pop_front() else { return false };
+            core.engine.kv().truncate(&mut oldest.state, 0);
+        }
+    }
+
+    /// Sees to it that every running request has pages for its ids.
+    async fn make_room(&mut self, core: &mut Core) {
+        let mut index = 0;
+        while index < self.running.len() {
+            let spec = core.files.spec().clone();
+            let mut sequence = std::mem::take(&mut self.running[index].sequence);
+            sequence.settle(core.engine.kv(), &spec);
+            let positions = sequence.ids.len() as u32;
+            let fits = self.reserve(core, &mut sequence, positions);
+            self.running[index].sequence = sequence;
+            if fits {
+                index += 1;
+            } else if self.running.len() > 1 {
+                self.preempt_youngest(core);
+            } else if let Err(error) = grow(core, &self.running[index].sequence).await {
+                self.end_without_room(core, index, error);
+            }
+        }
+    }
+
+    /// The youngest request gives its pages back and waits; it is the next to be let in.
+    fn preempt_youngest(&mut self, core: &mut Core) {
+        if let Some(mut youngest) = self.running.pop() {
+            core.engine.kv().truncate(&mut youngest.sequence.state, 0);
+            self.waiting.push_front(youngest);
+        }
+    }
+
+    /// A text for which the budget has no room: what there is of it is the answer.
+    fn end_without_room(&mut self, core: &mut Core, index: usize, error: Error) {
+        if error.kind() != ErrorKind::Budget || self.running[index].new_tokens == 0 {
+            return self.fail(core, index, error);
+        }
+        let mut running = self.running.remove(index);
+        let (parts, stop) = (running.stream.finish(), Some(StopReason::ContextFull));
+        self.events.push_back(Event::Delta(TextDelta::new(running.id, None, parts, stop)));
+        self.keep(core, running.sequence);
+    }
+
+    /// One sweep for all that run.
+    async fn step(&mut self, core: &mut Core) -> Result<()> {
+        let positions = core.options.positions(core.files.spec()) as usize;
+        let mut jobs: Vec<_> = self.running.iter_mut().map(Running::job).collect();
+        let results = batch::sweep_jobs(&mut core.engine, &mut jobs).await?;
+        let mut ended = Vec::new();
+        for (index, (running, outputs)) in self.running.iter_mut().zip(results).enumerate() {
+            let Some(output) = outputs.into_iter().next() else { continue };
+            self.reopened = 0;
+            match output.and_then(|output| running.take(output, positions)) {
+                Ok(Some(delta)) => {
+                    if delta.stop.is_some() {
+                        ended.push((index, None));
+                    }
+                    self.events.push_back(Event::Delta(delta));
+                }
+                Ok(None) => {}
+                Err(error) => ended.push((index, Some(error))),
+            }
+        }
+        for (index, error) in ended.into_iter().rev() {
+            match error {
+                Some(error) => self.fail(core, index, error),
+                None => {
+                    let running = self.running.remove(index);
+                    self.keep(core, running.sequence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the states of a text that ended, for a prompt that goes on with it.
+    fn keep(&mut self, core: &mut Core, sequence: Sequence) {
+        self.kept.push_back(sequence);
+        while self.kept.len() > KEPT_TEXTS.max(core.engine.sequences() as usize) {
+            if let Some(mut oldest) = self.kept.pop_front() {
+                core.engine.kv().truncate(&mut oldest.state, 0);
+            }
+        }
+    }
+}
+
+/// Lets the cache grow for the only text. Growth gives up pinned tiles and starts the read-ahead anew, so it goes in steps.
+async fn grow(core: &mut Core, sequence: &Sequence) -> Result<()> {
+    let positions = sequence.ids.len() as u32;
+    let needed = core.engine.kv().pages_needed(&sequence.state, positions).into_iter().max().unwrap_or(0);
+    let step = needed.max(u64::from(positions / PAGE_TOKENS / 4));
+    match core.engine.grow_kv(step).await {
+        Err(error) if error.kind() == ErrorKind::Budget && step > needed => core.engine.grow_kv(needed).await,
+        other => other,
+    }
+}
