@@ -269,7 +269,11 @@ impl Encoding {
     /// [`ErrorKind::Unsupported`] for a name that is not in the table.
     pub fn from_name(name: &str) -> Result<Self> {
         let found = ENCODINGS.iter().find(|row| row.name == name).map(|row| row.encoding);
-        found.ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("unknown encoding '{name}'")))
+        found.ok_or_else(|| {
+            let known = ENCODINGS.iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
+            Error::new(ErrorKind::Unsupported, format!("unknown encoding '{name}'"))
+                .remedy(format!("known are {known}"))
+        })
     }
 
     /// Columns of a row as stored: rounded up to the block with zero weights.

@@ -76,7 +76,8 @@ pub(super) async fn pick_adapter(name: Option<&str>) -> Result<wgpu::Adapter> {
     match position {
         Some(index) => Ok(adapters.swap_remove(index)),
         None => {
-            let names: Vec<_> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+            // A name may have commas.
+            let names: Vec<_> = adapters.iter().map(|adapter| format!("'{}'", adapter.get_info().name)).collect();
             Err(Error::new(ErrorKind::Argument, format!("no adapter is called '{name}'"))
                 .remedy(format!("choose one of: {}", names.join(", "))))
         }

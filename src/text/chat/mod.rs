@@ -69,6 +69,9 @@ impl Message {
     }
 }
 
+/// What to do about a template that no model can be opened with.
+const UNUSABLE: &str = "mend the template, or take it out and give prompts as they are (`tilestream run --raw`)";
+
 /// How to render a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenderOptions {
@@ -105,9 +108,7 @@ impl ChatTemplate {
         let Some(source) = source(&config["chat_template"])? else { return Ok(None) };
         let source = source::translated(source).and_then(|source| sandbox::check(&source).map(|()| source));
         let source = source.map_err(|error| {
-            Error::new(ErrorKind::Text, what(&error))
-                .file("tokenizer_config.json: chat_template")
-                .remedy("mend the template, or take it out and give prompts as they are (`tilestream run --raw`)")
+            Error::new(ErrorKind::Text, what(&error)).file("tokenizer_config.json: chat_template").remedy(UNUSABLE)
         })?;
         let token = |name: &&str| Some((name.to_string(), json!(token_text(config.get(name)?)?)));
         Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect(), shapes: OnceLock::new() }))
@@ -172,7 +173,7 @@ impl ChatTemplate {
 fn source(value: &Json) -> Result<Option<&str>> {
     let wrong = || {
         let error = Error::new(ErrorKind::Text, "is neither a text nor a list of named texts");
-        error.file(sandbox::NAME).remedy("give the prompt as it is (`tilestream run --raw`)")
+        error.file(sandbox::NAME).remedy(UNUSABLE)
     };
     let entry = match value {
         Json::Null => return Ok(None),
