@@ -6,6 +6,7 @@ mod chat;
 mod devices;
 mod fetching;
 mod inspect;
+mod memory;
 mod model;
 mod prompts;
 mod run;
@@ -24,7 +25,11 @@ use tilestream_split::exit_code;
 
 use args::{Cli, Command};
 
+#[global_allocator]
+static MEMORY: memory::Memory = memory::Memory;
+
 fn main() -> ExitCode {
+    memory::tell_of_aborts();
     quiet_vulkan();
     let cli = Cli::parse();
     start_log(cli.verbose);
