@@ -35,3 +35,8 @@ pub use scheduler::{Event, GenerateOptions, Request, RequestId, TextDelta};
 pub use text::{Content, ContentPart, Message, SamplerOptions, StopReason};
 pub use trace::Trace;
 pub use watch::StreamWatch;
+
+/// The examples of the first page are compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;
