@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, command, display, root, run, without_desktop};
 use crate::setup::toolchain::{self, WASM, Way};
-use crate::{borders, setup};
+use crate::{borders, deny, setup};
 
 /// Sets up what is missing and runs every check; what CI calls.
 ///
 /// The checks, in order: set-up (see `cargo xtask setup --help`); formatting; module borders (see `cargo xtask borders
-/// --help`); lints, where a warning is an error; all tests (unit, integration, parity, shaders, examples in the
-/// documentation); a build of the engine for wasm32; the page and the npm package, and their tests in a browser; a type check for the other hosts (Windows, Apple silicon, Linux)
+/// --help`); licences and sources of dependencies; lints and documentation, where a warning is an error; all tests (unit,
+/// integration, parity, shaders, examples in the documentation); a build of the engine for wasm32; the page and the npm package, and their tests in a browser; a type check for the other hosts (Windows, Apple silicon, Linux)
 /// as far as the toolchain allows.
 ///
 /// Stops at the first failure and says what to do. Nothing is skipped silently: what could not be checked is named in
@@ -28,6 +28,9 @@ pub struct Args {
     /// Run only these checks
     #[arg(long, value_name = "CHECK", num_args = 1.., value_parser = names())]
     only: Vec<String>,
+    /// Look up dependencies in the database of security advisories too, which is fetched
+    #[arg(long)]
+    advisories: bool,
     /// Leave out these checks
     #[arg(long, value_name = "CHECK", num_args = 1.., value_parser = names())]
     skip: Vec<String>,
@@ -38,7 +41,7 @@ struct Check {
     about: &'static str,
     /// What to do when it fails.
     remedy: &'static str,
-    run: fn() -> Result<Report>,
+    run: fn(&Args) -> Result<Report>,
 }
 
 /// What a check has to say in the table.
@@ -49,50 +52,62 @@ const CHECKS: &[Check] = &[
         name: "setup",
         about: "a Vulkan driver, the test model, a wasm toolchain, Node.js, a browser",
         remedy: "follow the message above; `cargo xtask setup` repeats only this",
-        run: || setup::everything().map(|()| Report::new()),
+        run: |_| setup::everything().map(|()| Report::new()),
     },
-    Check { name: "fmt", about: "formatting", remedy: "run `cargo fmt --all`", run: formatting },
+    Check { name: "fmt", about: "formatting", remedy: "run `cargo fmt --all`", run: |_| formatting() },
     Check {
         name: "borders",
-        about: "module borders, file sizes, reasons of lint exceptions",
+        about: "module borders, file sizes, reasons of lint exceptions, links of the pages",
         remedy: "each line names the rule and why it is there; `cargo xtask borders --help` lists them",
-        run: || borders::check(&root()).map(|files| format!("{files} files")),
+        run: |_| borders::check(&root()).map(|files| format!("{files} files")),
+    },
+    Check {
+        name: "deny",
+        about: "licences, sources and bans of dependencies",
+        remedy: "deny.toml has the rules and their reasons; choose another dependency, or give a reason there",
+        run: |args| deny::check(args.advisories),
     },
     Check {
         name: "clippy",
         about: "lints on all targets, warnings are errors",
         remedy: "`cargo clippy --workspace --all-targets --fix` mends some; an exception needs `reason = \"…\"`",
-        run: lints,
+        run: |_| lints(),
+    },
+    Check {
+        name: "doc",
+        about: "the documentation of the library builds without warnings",
+        remedy: "`RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps` repeats only this",
+        run: |_| documentation(),
     },
     Check {
         name: "test",
         about: "unit, integration, parity and documentation tests",
         remedy: "run one alone with `cargo test -p PACKAGE NAME`; where no adapter is found, `cargo xtask setup vulkan`",
-        run: tests,
+        run: |_| tests(),
     },
     Check {
         name: "wasm",
         about: "the engine builds for wasm32-unknown-unknown",
         remedy: "something in the engine or a dependency needs a host that wasm is not; see src/platform",
-        run: wasm,
+        run: |_| wasm(),
     },
     Check {
         name: "web",
         about: "the page and the npm package build, and are small enough to load",
         remedy: "`cargo xtask web` repeats only this",
-        run: || crate::web::build(false),
+        run: |_| crate::web::build(false),
     },
     Check {
         name: "browser",
         about: "the package and the page in a real Chromium, through WebGPU",
         remedy: "web/tests/support.mjs names the variables with which `node --test` runs a single file",
-        run: browser,
+        run: |_| browser(),
     },
     Check {
         name: "hosts",
         about: "the workspace type-checks for the other hosts",
         remedy: "the code is not portable to the named target, or a dependency is not",
-        run: other_hosts,
+        run: |_| other_hosts(),
     },
 ];
 
@@ -110,7 +125,7 @@ pub fn main(args: &Args) -> Result<()> {
     for check in CHECKS.iter().filter(wanted) {
         println!("\n━━ {}: {}", check.name, check.about);
         let started = Instant::now();
-        let result = (check.run)();
+        let result = (check.run)(args);
         if let Err(error) = &result {
             println!("\n{} failed: {error:#}\nwhat to do: {}", check.name, check.remedy);
         }
@@ -162,6 +177,11 @@ fn formatting() -> Result<Report> {
 fn lints() -> Result<Report> {
     let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     run(cargo().args(arguments)).map(|()| Report::new())
+}
+
+fn documentation() -> Result<Report> {
+    let arguments = ["doc", "--workspace", "--no-deps", "--locked"];
+    run(cargo().args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")).map(|()| Report::new())
 }
 
 /// All tests; the counts that each test program closes with are added up.

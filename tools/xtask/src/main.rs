@@ -4,6 +4,7 @@ mod bench;
 mod borders;
 mod checks;
 mod demo;
+mod deny;
 mod fuzz;
 mod golden;
 mod process;

@@ -1,6 +1,7 @@
 //! `cargo xtask borders`: reads the source and holds it to the table of borders.
 
 mod judge;
+mod links;
 mod paths;
 mod rules;
 mod tokens;
@@ -20,7 +21,7 @@ use paths::ReExports;
 use rules::RULES;
 use tokens::TestModule;
 
-/// Checks the borders between modules: who may use what, file sizes, reasons of lint exceptions.
+/// Checks the borders between modules: who may use what, file sizes, reasons of lint exceptions; and the links of the pages.
 ///
 /// Reads the source, not the compiled code, so it takes no time. Comments do not count, and tests may cross borders;
 /// only file sizes and lint exceptions hold for them too. The rules are a table in
@@ -57,7 +58,11 @@ pub fn check(root: &Path) -> Result<usize> {
     for Violation { file, line, what, rule } in &violations {
         println!("{file}:{line}: {what} [{}: {}]", rule.name, rule.why);
     }
-    match violations.len() {
+    let broken = links::broken(root)?;
+    for links::Broken { page, line, what } in &broken {
+        println!("{page}:{line}: {what}");
+    }
+    match violations.len() + broken.len() {
         0 => Ok(sources.len()),
         1 => bail!("a border is crossed"),
         crossed => bail!("borders are crossed in {crossed} places"),
