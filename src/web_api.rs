@@ -82,6 +82,8 @@ struct Description {
     total_bytes: u64,
     layers: usize,
     has_chat_template: bool,
+    /// What is recommended; 0: the best token.
+    temperature: f32,
     notice: Option<String>,
 }
 
@@ -200,6 +202,7 @@ impl WebModel {
             total_bytes: manifest.files.iter().map(|file| file.len_bytes).sum(),
             layers: model.files().spec().layers.len(),
             has_chat_template: model.text().template.is_some(),
+            temperature: model.files().sampling().temperature,
             notice,
         };
         let (watch, cancel) = (RefCell::new(model.watch()), model.cancel_token());

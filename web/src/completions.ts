@@ -15,6 +15,7 @@ export interface ChatCompletionRequest {
   max_completion_tokens?: number;
   temperature?: number;
   top_p?: number;
+  /** The same seed gives the same answer. Default: a new one, which the answer tells. */
   seed?: number;
   stop?: string | string[];
   signal?: AbortSignal;
@@ -26,6 +27,8 @@ export interface ChatCompletionChunk {
   created: number;
   model: string;
   choices: [{ index: 0; delta: { role?: "assistant"; content?: string; reasoning_content?: string }; finish_reason: "stop" | "length" | null }];
+  /** As `Piece.seed`; absent in the first chunk. */
+  seed?: number;
 }
 
 export interface ChatCompletion {
@@ -34,12 +37,16 @@ export interface ChatCompletion {
   created: number;
   model: string;
   choices: [{ index: 0; message: { role: "assistant"; content: string; reasoning_content?: string }; finish_reason: "stop" | "length" }];
+  /** As `Piece.seed`. */
+  seed?: number;
 }
 
 type Generate = (messages: Message[], options: GenerateOptions) => AsyncGenerator<Piece, void, void>;
 
 const finish = (reason: StopReason | undefined): "stop" | "length" =>
   reason === "max_tokens" || reason === "context_full" ? "length" : "stop";
+
+const seedOf = ({ seed }: Piece) => (seed === undefined ? {} : { seed });
 
 export class Completions {
   readonly #model: string;
@@ -60,25 +67,29 @@ export class Completions {
     let content = "";
     let reasoning = "";
     let reason: StopReason | undefined;
+    let drawn: { seed?: number } = {};
     for await (const piece of this.#generate(request.messages, options(request))) {
+      drawn = seedOf(piece);
       content += piece.text;
       reasoning += piece.reasoning ?? "";
       reason = piece.stopReason ?? reason;
     }
     const message = { role: "assistant" as const, content, ...(reasoning && { reasoning_content: reasoning }) };
-    return { ...this.#head(), object: "chat.completion", choices: [{ index: 0, message, finish_reason: finish(reason) }] };
+    return { ...this.#head(), object: "chat.completion", choices: [{ index: 0, message, finish_reason: finish(reason) }], ...drawn };
   }
 
   async *#chunks(request: ChatCompletionRequest): AsyncGenerator<ChatCompletionChunk, void, void> {
     const head = { ...this.#head(), object: "chat.completion.chunk" as const };
     yield { ...head, choices: [{ index: 0, delta: { role: "assistant" }, finish_reason: null }] };
     let reason: StopReason | undefined;
+    let drawn: { seed?: number } = {};
     for await (const piece of this.#generate(request.messages, options(request))) {
+      drawn = seedOf(piece);
       reason = piece.stopReason ?? reason;
-      if (piece.reasoning) yield { ...head, choices: [{ index: 0, delta: { reasoning_content: piece.reasoning }, finish_reason: null }] };
-      if (piece.text) yield { ...head, choices: [{ index: 0, delta: { content: piece.text }, finish_reason: null }] };
+      if (piece.reasoning) yield { ...head, choices: [{ index: 0, delta: { reasoning_content: piece.reasoning }, finish_reason: null }], ...drawn };
+      if (piece.text) yield { ...head, choices: [{ index: 0, delta: { content: piece.text }, finish_reason: null }], ...drawn };
     }
-    yield { ...head, choices: [{ index: 0, delta: {}, finish_reason: finish(reason) }] };
+    yield { ...head, choices: [{ index: 0, delta: {}, finish_reason: finish(reason) }], ...drawn };
   }
 
   #head() {

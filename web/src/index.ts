@@ -16,6 +16,9 @@ export type { Model };
 /** GPU memory where the caller does not say. */
 const DEFAULT_BUDGET = "1GiB";
 
+/** 32 bits are easily typed again. */
+const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
 /** An opened model. Its answers queue: one runs at a time. */
 class Model {
   readonly name: string;
@@ -28,10 +31,13 @@ class Model {
   /** The shape that users of other packages know: `chat.completions.create({ messages, stream: true })`. */
   readonly chat: { readonly completions: Completions };
   readonly #client: Client;
+  /** Where the caller gives none. */
+  readonly #temperature: number;
 
   /** @internal */
   constructor(client: Client, description: Description) {
     this.#client = client;
+    this.#temperature = description.temperature;
     this.name = description.name;
     this.totalBytes = description.totalBytes;
     this.layers = description.layers;
@@ -45,7 +51,9 @@ class Model {
    * answer; an abort throws an error with the code "cancelled".
    */
   async *generate(prompt: Message[] | string | { ids: number[] }, options: GenerateOptions = {}): AsyncGenerator<Piece, void, void> {
-    const { signal, ...plain } = checkGenerate(options);
+    const { signal, ...given } = checkGenerate(options);
+    const plain = { ...given, seed: given.seed ?? newSeed() };
+    const drawn = (given.temperature ?? this.#temperature) > 0 ? { seed: plain.seed } : {};
     if (Array.isArray(prompt)) checkMessages(prompt);
     if (signal?.aborted) throw stopped();
     const pieces: Piece[] = [];
@@ -55,7 +63,7 @@ class Model {
     const both = signal ? AbortSignal.any([signal, leave.signal]) : leave.signal;
     const answer = this.#client
       .ask("generate", { prompt: prompt as Prompt, options: plain }, both, (piece) => {
-        pieces.push(piece);
+        pieces.push({ ...piece, ...drawn });
         wake();
       })
       .finally(() => {

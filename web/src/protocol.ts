@@ -18,6 +18,8 @@ export interface Description {
   totalBytes: number;
   layers: number;
   hasChatTemplate: boolean;
+  /** That of the checkpoint's own sampling; 0: the best token is taken. */
+  temperature: number;
   notice?: string | null;
 }
 

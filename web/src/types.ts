@@ -59,6 +59,7 @@ export interface GenerateOptions {
   topP?: number;
   minP?: number;
   repetitionPenalty?: number;
+  /** The same seed gives the same answer. Default: a new one, which `Piece.seed` tells. */
   seed?: number;
   stop?: string[];
   ignoreEos?: boolean;
@@ -75,6 +76,8 @@ export interface Piece {
   reasoning?: string;
   id?: number;
   stopReason?: StopReason;
+  /** What the answer's tokens are drawn with, on each of its pieces; absent where none is drawn, at temperature 0. */
+  seed?: number;
 }
 
 /** Figures since the model was opened. */

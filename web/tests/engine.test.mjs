@@ -158,6 +158,37 @@ test("errors have a stable code and say what to do", async () => {
   assert.match(codes.small.message, /smallest that works/);
 });
 
+test("a seed that is not given is new, and told with the answer", async () => {
+  const [first, again, other, greedy, completion] = await page.evaluate(async () => {
+    const model = await tilestream.AutoModel.fromPretrained("models/Q8_0/", { budget: "32MiB" });
+    const draw = async (options) => {
+      const [ids, seeds] = [[], new Set()];
+      for await (const piece of model.generate("hello there", { temperature: 1, maxTokens: 12, ignoreEos: true, ...options })) {
+        ids.push(piece.id);
+        seeds.add(piece.seed);
+      }
+      return { ids, seeds: [...seeds] };
+    };
+    const first = await draw({});
+    const results = [first, await draw({ seed: first.seeds[0] }), await draw({}), await draw({ temperature: 0 })];
+    await model.dispose();
+    const chat = await tilestream.AutoModel.fromPretrained("models/smollm2/", { budget: "256MiB" });
+    const request = { messages: [{ role: "user", content: "Hi" }], max_tokens: 4, temperature: 1 };
+    const completion = [await chat.chat.completions.create(request)];
+    completion.push(await chat.chat.completions.create({ ...request, seed: completion[0].seed }));
+    for await (const chunk of await chat.chat.completions.create({ ...request, seed: 5, stream: true })) completion.push(chunk);
+    await chat.dispose();
+    return [...results, completion];
+  });
+  assert.deepEqual(again, first);
+  assert.equal(first.seeds.length, 1);
+  assert.ok(Number.isInteger(first.seeds[0]) && first.seeds[0] !== other.seeds[0], JSON.stringify([first.seeds, other.seeds]));
+  // As JSON says "undefined" in an array.
+  assert.deepEqual(greedy.seeds, [null]);
+  assert.deepEqual(completion[1].choices[0].message, completion[0].choices[0].message);
+  assert.equal(completion.at(-1).seed, 5);
+});
+
 test("chat completions have the shape that others have", async () => {
   const [whole, chunks] = await page.evaluate(async () => {
     const model = await tilestream.AutoModel.fromPretrained("models/smollm2/", { budget: "256MiB" });
