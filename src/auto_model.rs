@@ -382,7 +382,21 @@ impl AutoModel {
     /// # Errors
     /// [`ErrorKind::Argument`] for an empty prompt, one that is too long, or options out of range.
     pub fn generate(&mut self, prompt: Vec<u32>, options: GenerateOptions) -> Result<Generation<'_>> {
-        self.generate_all(vec![Request { prompt, options }])
+        self.generate_all(vec![Request::new(prompt, options)])
+    }
+
+    /// Goes on with an answer to `prompt` that was interrupted after the tokens `answer`; only what is new is given.
+    ///
+    /// # Errors
+    /// As [`AutoModel::generate`].
+    pub fn continue_answer(
+        &mut self,
+        mut prompt: Vec<u32>,
+        answer: &[u32],
+        options: GenerateOptions,
+    ) -> Result<Generation<'_>> {
+        prompt.extend(answer);
+        self.generate_all(vec![Request { answered: answer.len(), ..Request::new(prompt, options) }])
     }
 
     /// Continues many prompts; as many as the KV cache and the load options allow share each sweep.

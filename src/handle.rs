@@ -8,7 +8,7 @@
 //!     let model = AutoModel::from_pretrained("models/smollm2").budget(64 << 20).load().await?.into_handle()?;
 //!     let ask = |text: &str| {
 //!         let prompt = model.files().text().chat_prompt(&[Message::user(text)])?;
-//!         model.submit(Request { prompt, options: GenerateOptions::default() })
+//!         model.submit(Request::new(prompt, GenerateOptions::default()))
 //!     };
 //!     // Both ride the same sweeps.
 //!     let (mut first, mut second) = (ask("What is a tile?")?, ask("What is a sweep?")?);

@@ -42,7 +42,17 @@ impl Default for GenerateOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     pub prompt: Vec<u32>,
+    /// So many of the prompt's last tokens are an answer's own, which goes on as if it had not been interrupted: with the same
+    /// options, to the same text.
+    pub answered: usize,
     pub options: GenerateOptions,
+}
+
+impl Request {
+    /// A prompt whose answer begins.
+    pub fn new(prompt: Vec<u32>, options: GenerateOptions) -> Self {
+        Self { prompt, answered: 0, options }
+    }
 }
 
 /// Names a request of a model; a later one has a larger number.
@@ -100,8 +110,9 @@ struct Running {
 }
 
 impl Running {
-    fn new(core: &Core, id: RequestId, Request { prompt, options }: Request) -> Result<Self> {
-        if prompt.is_empty() || options.max_tokens == 0 {
+    fn new(core: &Core, id: RequestId, request: Request) -> Result<Self> {
+        let Request { prompt, answered, options } = request;
+        if prompt.len() <= answered || options.max_tokens == 0 {
             return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
         }
         core.check_ids(&prompt, 1)?;
@@ -109,9 +120,13 @@ impl Running {
         let text = core.files.text();
         let stop_ids = if options.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
         let stream = TextStream::new(text.tokenizer.clone(), stop_ids, options.stop.clone())?;
-        let stream = stream.with_reasoning(text.reasoning.as_ref(), &prompt);
+        let (asked, written) = prompt.split_at(prompt.len() - answered);
+        let mut stream = stream.with_reasoning(text.reasoning.as_ref(), asked);
+        // What it gave for these is known; what it still holds back of them comes with the first delta.
+        written.iter().for_each(|id| drop(stream.push(*id)));
         let mut sampler = Sampler::new(options.sampler.clone())?;
         sampler.observe(&prompt);
+        sampler.skip(answered);
         Ok(Self { id, sequence: Sequence::new(prompt), options, sampler, stream, new_tokens: 0 })
     }
 

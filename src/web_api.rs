@@ -14,7 +14,7 @@ use crate::shard::CHECKSUM_BLOCK;
 use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
 use crate::store::{HttpStore, PickedFiles, Store};
 use crate::text::{Content, Message, SamplerOptions, StopReason};
-use crate::{AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Result, StreamWatch};
+use crate::{AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Request, Result, StreamWatch};
 
 /// How to load, as the package's `LoadOptions` say it.
 #[derive(Deserialize)]
@@ -41,6 +41,7 @@ struct Generate {
     seed: Option<u64>,
     stop: Vec<String>,
     ignore_eos: bool,
+    continue_final_message: bool,
 }
 
 impl Generate {
@@ -72,6 +73,45 @@ struct Turn {
     role: String,
     content: Content,
     reasoning: Option<String>,
+    /// The tokens of an answer that is to be continued.
+    ids: Option<Vec<u32>>,
+}
+
+impl Turn {
+    fn message(self) -> Message {
+        Message { reasoning: self.reasoning, ..Message::new(self.role, self.content) }
+    }
+}
+
+/// The ids of a prompt, and how many of the last ones are an answer's own.
+fn prompt_ids(model: &AutoModel, prompt: Prompt, continues: bool) -> Result<(Vec<u32>, usize)> {
+    let refused = |message: &str| Err(Error::new(ErrorKind::Argument, message));
+    let ids = match prompt {
+        Prompt::Chat(turns) if continues => return continued(model, turns),
+        _ if continues => return refused("continueFinalMessage is for messages"),
+        Prompt::Ids { ids } => ids,
+        Prompt::Text(text) => model.text().tokenizer()?.encode(&text, true)?,
+        Prompt::Chat(turns) => model.chat_prompt(&turns.into_iter().map(Turn::message).collect::<Vec<_>>())?,
+    };
+    Ok((ids, 0))
+}
+
+/// The same for a chat whose last message goes on.
+fn continued(model: &AutoModel, mut turns: Vec<Turn>) -> Result<(Vec<u32>, usize)> {
+    let refused = |message: &str, remedy: &str| Err(Error::new(ErrorKind::Argument, message).remedy(remedy));
+    let Some(last) = turns.pop().filter(|last| last.role == "assistant") else {
+        return refused("continueFinalMessage, and the last message is not the assistant's", "leave the option out");
+    };
+    let answer = match last.ids {
+        Some(ids) => ids,
+        None if last.reasoning.is_some() => {
+            return refused("the message to continue has reasoning and no ids", "give the ids of its pieces with it");
+        }
+        None => model.text().tokenizer()?.encode(&last.content.text(), false)?,
+    };
+    let mut ids = model.chat_prompt(&turns.into_iter().map(Turn::message).collect::<Vec<_>>())?;
+    ids.extend(&answer);
+    Ok((ids, answer.len()))
 }
 
 /// What a page may want to know of an opened model.
@@ -228,16 +268,9 @@ async fn run(
     on_piece: &Function,
     watch: &RefCell<StreamWatch>,
 ) -> Result<()> {
-    let ids = match prompt {
-        Prompt::Ids { ids } => ids,
-        Prompt::Text(text) => model.text().tokenizer()?.encode(&text, true)?,
-        Prompt::Chat(turns) => {
-            let turn = |turn: Turn| Message { reasoning: turn.reasoning, ..Message::new(turn.role, turn.content) };
-            model.chat_prompt(&turns.into_iter().map(turn).collect::<Vec<_>>())?
-        }
-    };
+    let (ids, answered) = prompt_ids(model, prompt, options.continue_final_message)?;
     let options = options.options(model.files().sampling());
-    let mut answer = model.generate(ids, options)?;
+    let mut answer = model.generate_all(vec![Request { answered, ..Request::new(ids, options) }])?;
     let mut reopened = answer.devices_lost();
     while let Some(piece) = answer.next().await? {
         if answer.devices_lost() != reopened {

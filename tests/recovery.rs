@@ -1,11 +1,13 @@
-//! A device that is lost in the middle of an answer: a new one goes on with it. Of other errors none does.
+//! Answers that were interrupted go on: with a new device after the old one was lost, and from their own tokens. Of other
+//! errors none does.
 
 mod common;
 
 use std::sync::Arc;
 
 use common::{Files, block_on, data, split_folder, split_small};
-use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles};
+use tilestream::text::SamplerOptions;
+use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Request};
 
 async fn load() -> AutoModel {
     open(&split_small("gqa", "config.json").await).await
@@ -106,5 +108,42 @@ fn numbers_that_are_none_are_told_and_not_computed_again() {
         let mut model = open(&broken().await).await;
         assert_eq!(failed_answer(&mut model).await, (ErrorKind::NotFinite, 0));
         model.engine().gpu().check().expect("the device works");
+    });
+}
+
+#[test]
+fn an_answer_goes_on_from_its_own_tokens() {
+    block_on(async {
+        const PROMPT: [u32; 5] = [3, 1, 4, 1, 5];
+        let drawn = SamplerOptions { temperature: 1.0, seed: 7, ..Default::default() };
+        let penalized = SamplerOptions { repetition_penalty: 1.5, ..Default::default() };
+        let mut model = load().await;
+        for sampler in [SamplerOptions::default(), drawn, penalized] {
+            let options = |max_tokens| GenerateOptions {
+                max_tokens,
+                sampler: sampler.clone(),
+                ignore_eos: true,
+                ..Default::default()
+            };
+            let mut whole = Vec::new();
+            let mut generation = model.generate(PROMPT.to_vec(), options(12)).expect("begins");
+            while let Some(piece) = generation.next().await.expect("answers") {
+                whole.extend(piece.id);
+            }
+            drop(generation);
+            for at in [1, 5, 11] {
+                let (before, expected) = whole.split_at(at);
+                let more = options(12 - at as u32);
+                let mut generation = model.continue_answer(PROMPT.to_vec(), before, more).expect("goes on");
+                let mut after = Vec::new();
+                while let Some(piece) = generation.next().await.expect("answers") {
+                    after.extend(piece.id);
+                }
+                assert_eq!(after, expected, "{sampler:?} after {at}");
+            }
+        }
+        let nothing = Request { answered: 3, ..Request::new(vec![1, 2, 3], GenerateOptions::default()) };
+        let error = model.generate_all(vec![nothing]).err().expect("an answer to nothing");
+        assert_eq!(error.kind(), ErrorKind::Argument);
     });
 }

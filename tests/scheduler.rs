@@ -25,7 +25,7 @@ fn request(number: u32, prompt: &[u32], max_tokens: u32) -> Request {
     let temperature = if number.is_multiple_of(2) { 0.0 } else { 1.2 };
     let sampler = SamplerOptions { temperature, seed: u64::from(number), ..Default::default() };
     let options = GenerateOptions { max_tokens, sampler, ignore_eos: true, ..Default::default() };
-    Request { prompt: prompt.to_vec(), options }
+    Request::new(prompt.to_vec(), options)
 }
 
 fn requests() -> Vec<Request> {

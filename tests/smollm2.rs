@@ -179,7 +179,7 @@ fn a_quarter_of_its_size_gives_the_same_answer_as_resident_and_as_a_batch() {
                     .is_none_or(|text| text == chat["text"].as_str().expect("a text").trim())
             );
             let options = GenerateOptions { max_tokens: new.len() as u32, ..Default::default() };
-            requests.push(Request { prompt, options });
+            requests.push(Request::new(prompt, options));
             alone.push(first.0);
         }
         let profile = quarter.profile();

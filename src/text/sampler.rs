@@ -115,6 +115,15 @@ impl Sampler {
         }
     }
 
+    /// Passes over the random numbers of tokens that were drawn before.
+    pub fn skip(&mut self, tokens: usize) {
+        if self.options.temperature > 0.0 {
+            for _ in 0..tokens {
+                self.random.next();
+            }
+        }
+    }
+
     /// Chooses the next token from `logits` (`[vocabulary]`) and remembers it.
     ///
     /// # Errors

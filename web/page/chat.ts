@@ -1,6 +1,6 @@
 /** The chat: sends messages, shows answers as they come, stops and regenerates them, keeps all of it. */
 
-import type { Model, Piece } from "../src/index.js";
+import type { Model, Piece, StopReason } from "../src/index.js";
 import { initChats } from "./chats.js";
 import { Conversation, type Turn } from "./conversation.js";
 import { announce, byId } from "./dom.js";
@@ -24,6 +24,8 @@ const stopButton = byId<HTMLButtonElement>("stop");
 const NEAR_END_PX = 48;
 /** An answer in progress is kept this often. */
 const KEEP_MS = 1000;
+/** How an answer ended that can go on. */
+const CAN_GO_ON: (StopReason | undefined)[] = ["cancelled", "max_tokens"];
 const FULL = "The browser's storage is full, so this chat is not kept. Delete some under “Chats”.";
 
 let model: Model | undefined;
@@ -57,6 +59,7 @@ function keep(): void {
 }
 
 const actions: TurnActions = {
+  goOn: () => void goOn(),
   regenerate: () => void regenerate(),
   edit: (turn, text) => void ask(text, turn),
   remove: (turn) => void remove(turn),
@@ -101,6 +104,8 @@ async function receive(turn: Turn, view: MessageView, pieces: AsyncGenerator<Pie
   let keptMs = performance.now();
   for await (const piece of pieces) {
     if (piece.id !== undefined) {
+      (turn.ids ??= []).push(piece.id);
+      turn.sampling = { ...turn.sampling, seed: piece.seed };
       meter.countToken();
       setAnswerState("writing");
     }
@@ -119,14 +124,25 @@ async function receive(turn: Turn, view: MessageView, pieces: AsyncGenerator<Pie
   }
 }
 
-async function answer(asked: Model, signal: AbortSignal, another: boolean): Promise<void> {
-  const prompt = asked.hasChatTemplate ? conversation.messages(settings().system) : conversation.plainText();
+/** Adds an empty answer to the conversation; `another`: the last message had one already. */
+function emptyAnswer(another: boolean): Turn {
   const { options, note } = another ? anotherAnswer() : { options: generateOptions(), note: undefined };
-  const turn: Turn = { role: "assistant", content: "", unfinished: true, ...(note && { note }) };
+  const { maxTokens, ...sampling } = options;
+  const turn: Turn = { role: "assistant", content: "", sampling, ...(note && { note }) };
   conversation.turns.push(turn);
+  return turn;
+}
+
+/** Writes an answer, from its beginning or from where it was interrupted. */
+async function answer(asked: Model, signal: AbortSignal, turn: Turn): Promise<void> {
+  const goesOn = turn.ids?.length ? turn : undefined;
+  const prompt = asked.hasChatTemplate ? conversation.messages(settings().system, goesOn) : conversation.plainText();
+  const options = { maxTokens: settings().maxTokens, ...turn.sampling, continueFinalMessage: asked.hasChatTemplate && goesOn !== undefined };
+  turn.unfinished = true;
+  delete turn.stopReason;
   const view = addView(turn);
   view.begin();
-  view.setStatus("Reading your message…");
+  view.setStatus(goesOn ? "Reading the answer so far…" : "Reading your message…");
   setAnswerState("reading");
   scrollToEnd();
   announce("The model is answering.");
@@ -139,6 +155,10 @@ async function answer(asked: Model, signal: AbortSignal, another: boolean): Prom
   }
   setAnswerState("none");
   delete turn.unfinished;
+  if (!failure && !CAN_GO_ON.includes(turn.stopReason)) {
+    delete turn.ids;
+    delete turn.sampling;
+  }
   const follow = isAtEnd();
   view.finish();
   if (failure && turn.content === "") {
@@ -151,13 +171,13 @@ async function answer(asked: Model, signal: AbortSignal, another: boolean): Prom
   if (follow) scrollToEnd();
 }
 
-/** `another`: the last message had an answer already. */
-function startAnswer(another = false): void {
+/** Begins an answer, or goes on with one; `another`: the last message had one already. */
+function startAnswer({ another = false, more }: { another?: boolean; more?: Turn } = {}): void {
   if (!model || running) return;
   clearError(errorPlace);
   const controller = new AbortController();
   setAnswering(true);
-  const done = answer(model, controller.signal, another).finally(() => {
+  const done = answer(model, controller.signal, more ?? emptyAnswer(another)).finally(() => {
     running = undefined;
     setAnswering(false);
   });
@@ -214,7 +234,20 @@ async function regenerate(): Promise<void> {
     // The button that was pressed is gone with its answer.
     promptField.focus();
   }
-  if (conversation.turns.length > 0) startAnswer(had !== undefined && !had.unfinished);
+  if (conversation.turns.length > 0) startAnswer({ another: had !== undefined && !had.unfinished });
+}
+
+/** Goes on with the last answer, which did not come to its end. */
+async function goOn(): Promise<void> {
+  await stopAnswer();
+  const more = conversation.lastAnswer();
+  if (!more?.ids?.length) return;
+  // The view is made anew below; the button that was pressed goes with it.
+  turnList.lastElementChild?.remove();
+  promptField.focus();
+  // What a character that was cut in two left; it comes whole.
+  more.content = more.content.replace(/\uFFFD+$/, "");
+  startAnswer({ more });
 }
 
 /** Stops the answer, which stays in the conversation, and waits until the model is free. */

@@ -1,6 +1,6 @@
 /** A conversation: its turns, its keeping, and what of it goes to the model. */
 
-import type { Message, StopReason } from "../src/index.js";
+import type { GenerateOptions, Message, StopReason } from "../src/index.js";
 import { forget, keysWith, load, save } from "./storage.js";
 
 export interface Turn {
@@ -11,6 +11,9 @@ export interface Turn {
   stopReason?: StopReason;
   /** Kept while it was being written; what is kept longer was cut off by the end of the page. */
   unfinished?: boolean;
+  /** Its tokens, and how they were chosen, as long as it can go on: until it came to its end by itself. */
+  ids?: number[];
+  sampling?: GenerateOptions;
   /** How it came about, where that is not as the settings say. */
   note?: string;
 }
@@ -31,6 +34,12 @@ function isTurn(item: unknown): item is Turn {
   return (turn?.role === "user" || turn?.role === "assistant") && typeof turn.content === "string";
 }
 
+/** A kept turn without what cannot be right of it. */
+function cleaned({ ids, sampling, ...turn }: Turn): Turn {
+  if (!Array.isArray(ids) || !ids.every(Number.isInteger)) return turn;
+  return { ...turn, ids, ...(typeof sampling === "object" && { sampling }) };
+}
+
 export class Conversation {
   private constructor(
     readonly id: string,
@@ -48,7 +57,7 @@ export class Conversation {
   static kept(id: string): Conversation | undefined {
     const kept = load<Partial<Kept>>(PREFIX + id);
     if (typeof kept?.source !== "string" || !Array.isArray(kept.turns)) return undefined;
-    return new Conversation(id, kept.source, kept.turns.filter(isTurn), Number(kept.changedMs) || 0);
+    return new Conversation(id, kept.source, kept.turns.filter(isTurn).map(cleaned), Number(kept.changedMs) || 0);
   }
 
   /** The conversations that are kept with a model, the newest first. */
@@ -94,15 +103,16 @@ export class Conversation {
 
   /**
    * The messages for a chat template. Templates want roles to alternate, so an answer that was stopped before its first
-   * word is left out and messages without an answer between them become one.
+   * word is left out and messages without an answer between them become one. Of an answer that goes on, the tokens go along.
    */
-  messages(system: string): Message[] {
+  messages(system: string, goesOn?: Turn): Message[] {
     const messages: (Message & { content: string })[] = system ? [{ role: "system", content: system }] : [];
-    for (const { role, content, reasoning } of this.turns) {
-      if (role === "assistant" && content === "") continue;
+    for (const turn of this.turns) {
+      const { role, content, reasoning } = turn;
+      if (role === "assistant" && content === "" && turn !== goesOn) continue;
       const last = messages.at(-1);
       if (last?.role === role) last.content += `\n\n${content}`;
-      else messages.push({ role, content, ...(reasoning && { reasoning }) });
+      else messages.push({ role, content, ...(reasoning && { reasoning }), ...(turn === goesOn && { ids: turn.ids }) });
     }
     return messages;
   }

@@ -10,7 +10,7 @@ const STOP_NOTES: Partial<Record<StopReason, string>> = {
   max_tokens: "Ended at the number of tokens set in the settings.",
   context_full: "Ended: the conversation fills the model's context. Edit or remove messages, or start a new chat.",
 };
-const INTERRUPTED = "Interrupted: the page was closed while this was written. Regenerate writes it anew.";
+const INTERRUPTED = "Interrupted: the page was closed while this was written. Continue goes on, Regenerate writes it anew.";
 
 async function copyText(text: string, pressed: HTMLButtonElement): Promise<void> {
   let said = "Copied";
@@ -26,6 +26,8 @@ async function copyText(text: string, pressed: HTMLButtonElement): Promise<void>
 
 /** What the reader may do with a turn. */
 export interface TurnActions {
+  /** An answer that did not come to its end goes on. */
+  goOn(): void;
   regenerate(): void;
   /** A question is asked anew, with another text; what came after it goes. */
   edit(turn: Turn, text: string): void;
@@ -40,6 +42,9 @@ export class MessageView {
   private readonly thinking = make("details", { class: "thinking", hidden: true }, make("summary", {}, "Thinking"), this.thoughts);
   private readonly note = make("p", { class: "message-note hint" });
   private readonly actions = make("div", { class: "message-actions" });
+  private readonly more = button("Continue", () => this.can.goOn(), {
+    class: "quiet", "data-action": "continue", "aria-label": "Continue this answer", hidden: true,
+  });
   private readonly markdown = new MarkdownView(this.body);
   private pending = false;
   private lastCostMs = 0;
@@ -55,6 +60,7 @@ export class MessageView {
       });
       this.actions.append(
         copy,
+        this.more,
         button("Regenerate", () => can.regenerate(), { class: "quiet", "data-action": "regenerate", "aria-label": "Regenerate this answer" }),
       );
       this.element.append(this.note, this.actions);
@@ -138,6 +144,7 @@ export class MessageView {
 
   finish(): void {
     this.pending = false;
+    this.more.hidden = !this.turn.ids?.length;
     this.element.dataset.state = "done";
     if (this.turn.stopReason) this.element.dataset.stopReason = this.turn.stopReason;
     this.element.removeAttribute("aria-busy");

@@ -24,6 +24,7 @@ const GENERATE: Record<string, Kind> = {
   seed: "number",
   stop: "strings",
   ignoreEos: "boolean",
+  continueFinalMessage: "boolean",
   signal: "signal",
 };
 const COMPLETION: Record<string, Kind> = {

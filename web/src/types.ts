@@ -43,6 +43,8 @@ export interface Message {
   content: string | ContentPart[];
   /** What an assistant thought before its answer, as `Piece.reasoning` told it. */
   reasoning?: string;
+  /** The tokens of an assistant's message, as `Piece.id` told them, for `continueFinalMessage`. */
+  ids?: number[];
 }
 
 /**
@@ -63,6 +65,12 @@ export interface GenerateOptions {
   seed?: number;
   stop?: string[];
   ignoreEos?: boolean;
+  /**
+   * Goes on with the last message, which is an assistant's that was interrupted; the pieces hold only what is new. With the
+   * message's `ids`, and the same options and seed, it becomes what it would have been. Without them its content is made into
+   * tokens anew.
+   */
+  continueFinalMessage?: boolean;
   signal?: AbortSignal;
 }
 

@@ -116,6 +116,53 @@ test("regenerating gives another answer, and says how", async () => {
   assert.ok(seen.size > 1, [...seen].join());
 });
 
+/** The text of the only answer, as it is kept. */
+const kept = (page) => page.evaluate(() => {
+  const [newest] = Object.keys(localStorage)
+    .filter((key) => key.startsWith("tilestream.conversation."))
+    .map((key) => JSON.parse(localStorage.getItem(key)))
+    .sort((a, b) => b.changedMs - a.changedMs);
+  return newest.turns[1].content;
+});
+
+test("an answer that a reload or a stop interrupted goes on as it would have", async () => {
+  await page.click("#new-chat");
+  await set(page, { maxTokens: 400 });
+  await page.type("#prompt", "Tell me about the sea");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => (document.querySelector(".answer .message-body")?.innerText.length ?? 0) > 20, WAIT);
+  await page.reload();
+  await view(page);
+  const parts = [await kept(page)];
+  assert.match((await texts(page, ".message-note")).join(), /Interrupted.*Continue/);
+  // To the limit of the settings, and once more.
+  for (const maxTokens of [12, 8]) {
+    await set(page, { maxTokens });
+    await page.click("[data-action=continue]");
+    await finished(page, 1);
+    parts.push(await kept(page));
+  }
+  parts.reduce((before, after) => (assert.ok(after.length > before.length && after.startsWith(before), parts.join(" | ")), after));
+  assert.deepEqual((await shown(page)).questions, ["Tell me about the sea"]);
+  assert.doesNotMatch((await texts(page, ".message-note")).join(), /Interrupted/);
+  // The same question at temperature 0, without any interruption.
+  await set(page, { maxTokens: 150 });
+  await page.click(".question [data-action=edit]");
+  await page.click("[data-action=save-edit]");
+  await finished(page, 1);
+  const whole = await kept(page);
+  assert.ok(whole.startsWith(parts.at(-1)), `${parts.at(-1)} | ${whole}`);
+});
+
+test("an answer that came to its end has nothing to go on with", async () => {
+  await page.click("#new-chat");
+  await set(page, { maxTokens: 60 });
+  await ask(page, "Say only the word yes.", 1);
+  const ended = await page.$eval(".answer", (answer) => answer.dataset.stopReason);
+  const hidden = await page.$eval("[data-action=continue]", (button) => button.hidden);
+  assert.equal(hidden, ended === "end_of_turn", ended);
+});
+
 test("an answer under way outlives a reload, and can be written anew", async () => {
   await page.click("#new-chat");
   await set(page, { maxTokens: 400 });

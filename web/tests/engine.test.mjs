@@ -158,6 +158,40 @@ test("errors have a stable code and say what to do", async () => {
   assert.match(codes.small.message, /smallest that works/);
 });
 
+test("an answer that was interrupted goes on as it would have", async () => {
+  const runs = await page.evaluate(async () => {
+    const model = await tilestream.AutoModel.fromPretrained("models/smollm2/", { budget: "256MiB" });
+    const chat = [{ role: "user", content: "Tell me a short story about a fox and an owl." }];
+    const found = [];
+    for (const options of [{}, { temperature: 1, seed: 7 }, { repetitionPenalty: 1.3 }]) {
+      const whole = await answer(model, chat, { ...options, maxTokens: 24 });
+      const pieces = [];
+      for await (const piece of model.generate(chat, { ...options, ignoreEos: true, maxTokens: 40 })) if (pieces.push(piece) === 9) break;
+      const content = pieces.map((piece) => piece.text).join("");
+      const ids = pieces.flatMap((piece) => piece.id ?? []);
+      const more = { ...options, maxTokens: 24 - ids.length, continueFinalMessage: true };
+      const rest = await answer(model, [...chat, { role: "assistant", content, ids }], more);
+      const words = await answer(model, [...chat, { role: "assistant", content }], more);
+      found.push({ whole, joined: { ids: [...ids, ...rest.ids], text: content + rest.text }, words: words.ids.length });
+    }
+    const go = (messages, options) => failure(() => answer(model, messages, { continueFinalMessage: true, ...options }));
+    const refused = [
+      await go(chat),
+      await go([]),
+      await go("a text"),
+      await go([...chat, { role: "assistant", content: "", reasoning: "hm" }]),
+      await go([...chat, { role: "assistant", content: "a", ids: ["b"] }]),
+    ];
+    await model.dispose();
+    return { found, refused };
+  });
+  for (const { whole, joined, words } of runs.found) {
+    assert.deepEqual(joined, whole);
+    assert.equal(words, 24 - 9, "without the ids, from the text");
+  }
+  for (const { code } of runs.refused) assert.equal(code, "argument", JSON.stringify(runs.refused));
+});
+
 test("a seed that is not given is new, and told with the answer", async () => {
   const [first, again, other, greedy, completion] = await page.evaluate(async () => {
     const model = await tilestream.AutoModel.fromPretrained("models/Q8_0/", { budget: "32MiB" });

@@ -194,7 +194,7 @@ impl Session {
         let Entry { index, id, job } = entry;
         let asked = job.and_then(|job| {
             let (key, options) = (job.key.clone(), job.options.clone());
-            Ok((key, Request { prompt: job.prompt(text)?, options }))
+            Ok((key, Request::new(job.prompt(text)?, options)))
         });
         match asked {
             Ok((key, request)) => {
