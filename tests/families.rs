@@ -82,6 +82,10 @@ async fn compare(name: &str, spelling: &str, files: &Files) -> Result<(), String
     for budget_bytes in [least, config.budget_bytes] {
         let config = EngineConfig { budget_bytes, ..config };
         let mut model = open(files, gpu(budget_bytes).await, config).await.map_err(|error| error.to_string())?;
+        let (counted, planned) = model.counted_and_planned_bytes();
+        if counted != planned {
+            return Err(format!("{counted} bytes of buffers, {planned} planned"));
+        }
         let mut worst = 0.0_f64;
         let compare = |position, logits: &[f32]| {
             worst = worst.max(relative_error(logits, golden.logits(position)));

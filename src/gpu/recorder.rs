@@ -20,8 +20,9 @@ const PARAMS_SLOTS: u64 = 256;
 const SUBMITS_AHEAD: usize = 3;
 
 /// GPU bytes that a recorder takes, those included that it takes only while dispatches are timed.
-pub const RECORDER_BYTES: u64 =
-    PARAMS_STRIDE * PARAMS_SLOTS * (SUBMITS_AHEAD as u64 + 1) + timer_bytes(PARAMS_SLOTS) + BLOCKS_BYTES;
+pub const RECORDER_BYTES: u64 = PARAMS_STRIDE * PARAMS_SLOTS * (SUBMITS_AHEAD as u64 + 1) + TIMER_BYTES + BLOCKS_BYTES;
+/// Those of them that it takes only while dispatches are timed.
+pub const TIMER_BYTES: u64 = timer_bytes(PARAMS_SLOTS);
 /// Bytes of the counter of blocks.
 const BLOCKS_BYTES: u64 = 16;
 

@@ -15,13 +15,14 @@ use super::recurrent::RecurrentStates;
 use super::sections::Sections;
 use crate::gpu::Gpu;
 use crate::gpu::kernels::{KvType, SPAN_PAGES, Tuning};
-use crate::gpu::recorder::Recorder;
+use crate::gpu::recorder::{Recorder, TIMER_BYTES};
 use crate::gpu::search::Search;
 use crate::gpu::timeline::Timeline;
 use crate::plan::{BufferId, ModelSpec};
 use crate::platform::BoxFuture;
 use crate::shard::Model;
 use crate::store::Window;
+use crate::stream::pipeline::pipeline_bytes;
 use crate::stream::{Profile, StreamOptions, TileSource, TileStates, TileStream, TileTable};
 use crate::{Error, ErrorKind, Result};
 
@@ -144,6 +145,15 @@ impl Engine {
     /// How the budget was shared out.
     pub fn memory(&self) -> MemoryPlan {
         self.memory
+    }
+
+    /// Bytes of the buffers that there are, and of those that were planned when the model was opened: all but the homes of
+    /// tiles.
+    pub fn counted_and_planned_bytes(&self) -> (u64, u64) {
+        let MemoryPlan { fixed_bytes, window_bytes, windows, .. } = self.memory;
+        let windows = pipeline_bytes(window_bytes, windows, self.config.direct);
+        let homes = self.executor.stream.homes_bytes();
+        (self.executor.gpu.accountant().used_bytes() - homes, fixed_bytes + windows - TIMER_BYTES)
     }
 
     /// Sequences that share sweeps.

@@ -83,10 +83,14 @@ pub(super) async fn make_buffers(
     uniform_inputs: bool,
 ) -> Result<Vec<CountedBuffer>> {
     use wgpu::BufferUsages as Usage;
-    let mut buffers = Vec::with_capacity(program.buffers.len());
-    for plan in &program.buffers {
-        let bytes = plan.bytes(u64::from(rows), u64::from(outputs), uniform_inputs);
-        buffers.push(match plan.reached {
+    let bytes = |index: usize| program.buffers[index].bytes(u64::from(rows), u64::from(outputs), uniform_inputs);
+    let mut order: Vec<usize> = (0..program.buffers.len()).collect();
+    // The allocator cuts small buffers out of blocks: the largest first leave the fewest holes.
+    order.sort_by_key(|index| std::cmp::Reverse(bytes(*index)));
+    let mut buffers = Vec::with_capacity(order.len());
+    for index in order {
+        let (plan, bytes) = (&program.buffers[index], bytes(index));
+        let buffer = match plan.reached {
             BufferUse::Storage => {
                 let uniform = if plan.product_input && uniform_inputs { Usage::UNIFORM } else { Usage::empty() };
                 let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC | uniform;
@@ -94,9 +98,11 @@ pub(super) async fn make_buffers(
             }
             BufferUse::Staging => gpu.mapped_buffer(plan.name, bytes, Usage::MAP_WRITE | Usage::COPY_SRC).await?,
             BufferUse::Readback => gpu.buffer(plan.name, bytes, Usage::MAP_READ | Usage::COPY_DST).await?,
-        });
+        };
+        buffers.push((index, buffer));
     }
-    Ok(buffers)
+    buffers.sort_by_key(|(index, _)| *index);
+    Ok(buffers.into_iter().map(|(_, buffer)| buffer).collect())
 }
 
 impl Executor {

@@ -275,6 +275,11 @@ impl TileStream {
         pinned.map(|(index, _)| self.table.tile(index).len_bytes).sum()
     }
 
+    /// Bytes of the buffers that tiles with a home lie in.
+    pub fn homes_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size()).sum()
+    }
+
     /// Bytes that a warm pass over a section reads; of one that only some sweeps use, what it reads now.
     pub fn streamed_bytes(&self, section: usize) -> u64 {
         let section = &self.sections[section];
