@@ -126,11 +126,11 @@ pub fn share(spec: &ModelSpec, program: &Program, config: &EngineConfig) -> Resu
     while config.rows.is_none() && rows > 1 && of_rows(rows) - of_rows(1) > cap.saturating_sub(least) / 8 {
         rows /= 2;
     }
-    // Scoring wants logits of every row; they may take a 32nd.
+    // Scoring wants logits of every row; they may take a 128th.
     let mut outputs = sequences.min(rows);
     let free = cap.saturating_sub(of_rows(rows) + least_pipeline);
     let with = |outputs: u64| fixed.bytes(rows, outputs, uniform_inputs);
-    while 2 * outputs <= rows.min(MOST_OUTPUTS) && with(2 * outputs) - of_rows(rows) <= free / 32 {
+    while 2 * outputs <= rows.min(MOST_OUTPUTS) && with(2 * outputs) - of_rows(rows) <= free / 128 {
         outputs *= 2;
     }
     let fixed_bytes = with(outputs);
