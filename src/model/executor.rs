@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::cancel::CancelToken;
 use super::inputs::Inputs;
-use super::kv::{KvCache, PageRun};
+use super::kv::KvCache;
+use super::page_runs::PageRun;
 use super::program::{BufferIndex, BufferUse, Dispatch, Program, Slot};
 use super::routing::Choice;
 use crate::gpu::device::Mapping;

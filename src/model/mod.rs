@@ -11,12 +11,14 @@ pub mod kv;
 pub mod layout;
 pub mod lower;
 pub mod memory;
+mod page_runs;
 mod products;
 pub mod program;
 pub mod readback;
 pub mod recurrent;
 mod routing;
 mod sections;
+pub mod states;
 mod walk;
 
 pub use cancel::CancelToken;

@@ -1,23 +1,27 @@
 //! From plan and layout to a program: every offset, stride, parameter and kernel that no sweep changes.
 
-use super::kv::{StateLayout, pages_for};
-use super::layout::{ExpertLayout, LayerLayout, MatrixLayout, ModelLayout, Stack, stacks};
-use super::memory::{EngineConfig, padded};
-use super::program::*;
+mod buffers;
+mod experts;
+
+use self::buffers::buffers;
+use super::layout::{LayerLayout, MatrixLayout, ModelLayout, Stack, stacks};
+use super::memory::EngineConfig;
+use super::program::{
+    Attention, BufferIndex, BufferPlan, CommonBuffers, Dispatch, Form, KvWrite, Params, Product, Program, Slot, Stage,
+    Step, StepKind,
+};
+use super::states::StateLayout;
 use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTORS, GateParams,
-    GatherRowsParams, InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams,
-    NormParams, ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, ScatterRowsParams, UNGATED,
-    VALUES_IN_KEYS, WEIGHT,
+    InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams, NormParams,
+    ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT,
 };
 use crate::plan::{
-    self, Activation, AttentionSpec, BufferId, ExpertsSpec, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op,
-    Part, RecurrentSpec, Turn, Up, VectorId, up_first,
+    self, Activation, AttentionSpec, BufferId, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op, Part,
+    RecurrentSpec, Turn, Up, VectorId,
 };
 use crate::{Error, ErrorKind, Result};
 
-/// Entries of a page table at most, unless more are reserved: two million positions.
-const MOST_PAGES: u64 = 1 << 16;
 /// Bytes of one argmax result: id, value, count of non-finite logits, unused.
 pub const BEST_BYTES: u64 = 16;
 
@@ -38,137 +42,6 @@ pub fn lower(spec: &ModelSpec, layout: &ModelLayout, states: StateLayout, config
     let (vocab, hidden) = (spec.vocab, spec.hidden);
     let (pieces, layer_pieces) = (layout.pieces.clone(), layout.layer_pieces.clone());
     Ok(Program { buffers, common, states, layers, head_norm, head, pieces, layer_pieces, angles_stride, vocab, hidden })
-}
-
-/// The buffers of a sweep.
-fn buffers(
-    spec: &ModelSpec,
-    layout: &ModelLayout,
-    states: &StateLayout,
-    config: &EngineConfig,
-) -> (Vec<BufferPlan>, CommonBuffers) {
-    let mut list = List(Vec::new());
-    for buffer in &spec.buffers {
-        list.rows(buffer.name, padded(buffer.width) * 4);
-    }
-    let hidden = padded(spec.hidden) * 4;
-    let logits = u64::from(spec.vocab) * 4;
-    let angles = list.rows("angles", u64::from(angles_before(spec, spec.ropes.len())) * 4);
-    let indices = list.rows("row indices", 4);
-    let meta: Vec<_> = (0..states.groups.len().max(1)).map(|_| list.rows("row meta", 16)).collect();
-    let page_tables: Vec<_> = page_table_entries(spec, states, config)
-        .into_iter()
-        .map(|entries| list.fixed("page table", entries * 4))
-        .collect();
-    let sent = [angles, indices].into_iter().chain(meta.iter().copied()).chain(page_tables.iter().copied());
-    let sent: Vec<_> = sent.map(|index| list.0[usize::from(index.0)].clone()).collect();
-    let staging = BufferPlan {
-        // Each part begins on a multiple of 16.
-        row_bytes: sent.iter().map(|part| part.row_bytes).sum::<u64>() + hidden,
-        fixed_bytes: sent.iter().map(|part| part.fixed_bytes + 16).sum(),
-        reached: BufferUse::Staging,
-        ..BufferPlan::new("sweep staging")
-    };
-    let vectors = list.fixed("vectors", layout.largest_vectors_bytes());
-    let attention_state = list.rows("attention state", most_heads(spec) * 8);
-    let common = CommonBuffers {
-        residual: BufferIndex(spec.residual.0),
-        vectors,
-        attention_state,
-        angles,
-        indices,
-        meta,
-        page_tables,
-        head_input: list.outputs("head input", hidden),
-        head_normed: list.outputs("head normed", hidden),
-        logits: list.outputs("logits", logits),
-        best: list.outputs("best ids", BEST_BYTES),
-        readback: list.add(BufferPlan {
-            output_bytes: BEST_BYTES + logits.max(hidden),
-            reached: BufferUse::Readback,
-            ..BufferPlan::new("readback")
-        }),
-        staging: list.add(staging),
-        rounded: rounded_row_bytes(layout, config.inputs).map(|bytes| list.rows("rounded input", bytes)),
-        experts: expert_buffers(spec, &mut list),
-    };
-    (list.0, common)
-}
-
-impl BufferPlan {
-    fn new(name: &'static str) -> Self {
-        let (row_bytes, output_bytes, fixed_bytes) = (0, 0, 0);
-        Self { name, row_bytes, output_bytes, fixed_bytes, product_input: false, reached: BufferUse::Storage }
-    }
-}
-
-/// Buffers as they are planned.
-struct List(Vec<BufferPlan>);
-
-impl List {
-    fn add(&mut self, plan: BufferPlan) -> BufferIndex {
-        self.0.push(plan);
-        BufferIndex(self.0.len() as u16 - 1)
-    }
-
-    fn rows(&mut self, name: &'static str, row_bytes: u64) -> BufferIndex {
-        self.add(BufferPlan { row_bytes, ..BufferPlan::new(name) })
-    }
-
-    fn outputs(&mut self, name: &'static str, output_bytes: u64) -> BufferIndex {
-        self.add(BufferPlan { output_bytes, ..BufferPlan::new(name) })
-    }
-
-    fn fixed(&mut self, name: &'static str, fixed_bytes: u64) -> BufferIndex {
-        self.add(BufferPlan { fixed_bytes, ..BufferPlan::new(name) })
-    }
-}
-
-/// Entries of each group's page table: as many as the sequences can have pages at once, so that a growing cache needs no
-/// other table.
-fn page_table_entries(spec: &ModelSpec, states: &StateLayout, config: &EngineConfig) -> Vec<u64> {
-    let sequences = u64::from(config.sequences.max(1));
-    let all = pages_for(u64::from(spec.max_positions)) * sequences;
-    let rows = config.rows.map_or(super::memory::MOST_ROWS, u64::from);
-    let entries = states.pages(all.min(MOST_PAGES).max(config.kv_pages), sequences, rows);
-    entries.into_iter().map(|entries| entries.max(1)).collect()
-}
-
-/// Bytes of a row of the rounded input of any product. None: no product takes one.
-fn rounded_row_bytes(layout: &ModelLayout, inputs: InputType) -> Option<u64> {
-    let takes = |matrix: &&MatrixLayout| matrix.encoding.input_type(inputs) == InputType::I8;
-    let chunks = layout.matrices().filter(takes).map(|matrix| matrix.columns.div_ceil(32)).max()?;
-    Some(chunks * InputType::I8.chunk_bytes())
-}
-
-/// The most heads that any attention of the plan has.
-fn most_heads(spec: &ModelSpec) -> u64 {
-    let heads = |op: &Op| if let Op::Attention { attention, .. } = op { u64::from(attention.heads) } else { 0 };
-    spec.layers.iter().flat_map(|layer| layer.ops.iter().map(heads)).max().unwrap_or(0)
-}
-
-/// What a router's choice travels through. None: the model has no experts.
-fn expert_buffers(spec: &ModelSpec, list: &mut List) -> Option<ExpertBuffers> {
-    let experts = || spec.layers.iter().filter_map(|layer| layer.experts.as_ref());
-    let uses = experts().map(|experts| u64::from(experts.routing.chosen) * 4).max()?;
-    let scores = experts().map(|experts| padded(experts.count) * 4).max()?;
-    let staging = BufferPlan {
-        row_bytes: 2 * uses,
-        // Both lists begin on a multiple of 16.
-        fixed_bytes: 32,
-        reached: BufferUse::Staging,
-        ..BufferPlan::new("expert staging")
-    };
-    Some(ExpertBuffers {
-        rows: list.rows("expert rows", uses),
-        factors: list.rows("expert factors", uses),
-        scores: list.add(BufferPlan {
-            row_bytes: scores,
-            reached: BufferUse::Readback,
-            ..BufferPlan::new("router scores")
-        }),
-        staging: list.add(staging),
-    })
 }
 
 /// Floats of a row of angles before a table.
@@ -533,88 +406,6 @@ impl Lowering<'_> {
             ..AttentionParams::default()
         };
         StepKind::Attention(Attention { layer: index, query, output, params })
-    }
-
-    fn route(&self, (index, layer): (usize, &LayerSpec), scores: BufferId) -> Result<StepKind> {
-        let experts = layer.experts.as_ref().ok_or_else(|| no_experts(index))?;
-        let bias = experts.routing.bias.map(|id| plan::layer_tensor(index, &layer.vectors[usize::from(id.0)].name));
-        let scores = buffer(scores);
-        let stride = u64::from(self.stride(scores));
-        Ok(StepKind::Route(Route {
-            layer: index,
-            scores,
-            stride,
-            count: experts.count,
-            routing: experts.routing,
-            bias,
-        }))
-    }
-
-    fn experts(
-        &mut self,
-        (index, layer): (usize, &LayerSpec),
-        layout: &LayerLayout,
-        (input, output): (BufferId, BufferId),
-        scale: f32,
-    ) -> Result<StepKind> {
-        let spec = layer.experts.as_ref().ok_or_else(|| no_experts(index))?;
-        let lists = self.common.experts.ok_or_else(|| no_experts(index))?;
-        let [rows_in, inner, rows_out] = spec.buffers;
-        let mut experts = Vec::with_capacity(layout.experts.len());
-        for expert in &layout.experts {
-            experts.push(self.expert(expert, spec, scale));
-        }
-        Ok(StepKind::Experts(Box::new(Experts {
-            layer: index,
-            gather: self.gather(buffer(input), buffer(rows_in), (lists.rows, lists.factors), spec.factor_on_input),
-            gate: self.gate(inner, Up::From(up_first(spec.width)), spec.width, (spec.activation, false, spec.limit)),
-            scatter: self.scatter(buffer(rows_out), buffer(output), lists, !spec.factor_on_input),
-            // Behind the layer's own, which later ops need.
-            vectors_at_bytes: layout.vectors.len_bytes,
-            experts,
-        })))
-    }
-
-    fn expert(&mut self, expert: &ExpertLayout, spec: &ExpertsSpec, scale: f32) -> Expert {
-        let [rows_in, inner, rows_out] = spec.buffers.map(buffer);
-        let gate_up = expert.stacks(&[(0, 0), (1, up_first(spec.width))]);
-        let gate_up = self.products(gate_up, (rows_in, inner), (false, 1.0), 1);
-        let down = self.products(expert.stacks(&[(2, 0)]), (inner, rows_out), (false, scale), 1);
-        Expert { vectors: expert.vectors.piece, gate_up, down }
-    }
-
-    /// Rows whose numbers stand in a list.
-    fn gather(
-        &self,
-        input: BufferIndex,
-        output: BufferIndex,
-        (indices, factors): (BufferIndex, BufferIndex),
-        with_factors: bool,
-    ) -> Dispatch {
-        let params = GatherRowsParams {
-            rows: 0,
-            width: self.spec.hidden,
-            input_stride: self.stride(input),
-            output_stride: self.stride(output),
-            indices_offset: 0,
-            flags: u32::from(with_factors) * FACTORS,
-        };
-        let slots = [input, indices, factors, output].map(Slot::Buffer).to_vec();
-        Dispatch { kernel: KernelId::GatherRows, params: Params::GatherRows(params), slots, work_per_row: 0 }
-    }
-
-    /// Adds rows to those whose numbers stand in a list.
-    fn scatter(&self, input: BufferIndex, output: BufferIndex, lists: ExpertBuffers, with_factors: bool) -> Dispatch {
-        let params = ScatterRowsParams {
-            rows: 0,
-            width: self.spec.hidden,
-            input_stride: self.stride(input),
-            output_stride: self.stride(output),
-            first: 0,
-            flags: u32::from(with_factors) * FACTORS,
-        };
-        let slots = [input, lists.rows, lists.factors, output].map(Slot::Buffer).to_vec();
-        Dispatch { kernel: KernelId::ScatterRows, params: Params::ScatterRows(params), slots, work_per_row: 0 }
     }
 
     /// Gathering and the last norm, and what follows for logits.
