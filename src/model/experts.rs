@@ -1,5 +1,7 @@
 //! Experts: a router's scores come back, the chosen ones are fetched, and each is computed once for all of its rows.
 
+use std::collections::hash_map::Entry;
+
 use super::executor::{Executor, Vectors};
 use super::program::{ExpertBuffers, Experts, Program, Route, StepKind};
 use super::routing::{Choice, Group};
@@ -19,9 +21,8 @@ impl Executor {
         first: usize,
     ) -> Result<()> {
         let lists = program.common.experts.ok_or_else(no_lists)?;
-        if !self.chosen.biases.contains_key(&step.layer) {
-            let bias = router_bias(model, step).await?;
-            self.chosen.biases.insert(step.layer, bias);
+        if let Entry::Vacant(unknown) = self.chosen.biases.entry(step.layer) {
+            unknown.insert(router_bias(model, step).await?);
         }
         let bytes = u64::from(rows) * step.stride * 4;
         let from = wgpu::Buffer::clone(self.buffer(step.scores));

@@ -405,7 +405,7 @@ STATEMENTS = r"""
 {%- if true -%} a {%- endif -%} b
 """
 
-# What a translator of expressions could get wrong: precedence, chains, brackets and quotes within each other.
+# Several lines each, so the white space around blocks is compared too.
 LINES = [
     "a\n  {% if true %}\nb\n  {% endif %}\nc\n",
     "a\n\n{% for x in n %}\n  {{ x }}\n{% endfor %}\n\nb",

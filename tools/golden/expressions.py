@@ -1,4 +1,4 @@
-"""Expressions that attack how operators, signs, filters and tests bind to each other: a construct a line."""
+"""What a translator of expressions could get wrong: precedence, chains, brackets and quotes within each other."""
 
 EXPRESSIONS = r"""
 {{ 1 ~ 2 + 3 }}
@@ -180,5 +180,3 @@ EXPRESSIONS = r"""
 {{ 'a\nb\n' | indent(2) ~ '|' }} {{ 'a\n\nb' | indent(2, blank=true) }} {{ '' | indent(2, true) }}| {{ 'a\r\nb' | indent }}
 {{ cycler('a', 'b').next() }} {{ lipsum is callable }} {{ self is none }}
 """
-
-# Several lines each, so the white space around blocks is compared too.
