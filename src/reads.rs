@@ -90,7 +90,9 @@ fn figures(disk: &dyn Disk, files: &[(&str, u64)], options: &LoadOptions) -> Res
     if let Some(known) = name.as_deref().and_then(recall::<Vec<Figure>>).filter(|known| !known.is_empty()) {
         return Ok((known, false));
     }
-    let figures = disk.measure(files, &|| options.cancel.is_cancelled())?;
+    // The options may hold a device, which in a browser is of one thread.
+    let cancel = &options.cancel;
+    let figures = disk.measure(files, &|| cancel.is_cancelled())?;
     if let Some(name) = name.filter(|_| is_steady(&figures)) {
         remember(&name, &figures);
     }

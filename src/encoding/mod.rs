@@ -18,26 +18,26 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// | encoding | planes of a row of P columns (P: columns rounded up to 32) | weight |
 /// | --- | --- | --- |
-/// | F32, F16, BF16 | values [P] | the value |
-/// | Q8_0 | i8 [P] · f16 d [P/32] | `d * q` |
-/// | Q4_0 | u4 [P] · f16 d [P/32] | `d * (q - 8)` |
-/// | Q4_1 | u4 [P] · (f16 d, f16 m) [P/32] | `d * q + m` |
-/// | Q5_0 | u4 [P] · u1 [P] · f16 d [P/32] | `d * (q - 16)`, `q = u4 + 16 u1` |
-/// | Q5_1 | u4 [P] · u1 [P] · (f16 d, f16 m) [P/32] | `d * q + m` |
-/// | Q4_K | u4 [P] · header [P/256] | `d * sc * q - dmin * mn` |
-/// | Q5_K | u4 [P] · u1 [P] · header [P/256] | `d * sc * q - dmin * mn`, `q = u4 + 16 u1` |
-/// | Q6_K | u4 [P] · u2 [P] · i8 sc [P/16] · f16 d [P/256] | `d * sc * (q - 32)`, `q = u4 + 16 u2` |
-/// | Q2_K | u2 [P] · (u4 sc, u4 mn) [P/16] · (f16 d, f16 dmin) [P/256] | `d * sc * q - dmin * mn` |
-/// | Q3_K | u2 [P] · u1 [P] · scales [P/256] · f16 d [P/256] | `d * (sc - 32) * (q - 4)`, `q = u2 + 4 u1` |
-/// | IQ4_NL | u4 [P] · f16 d [P/32] | `d * IQ4[q]` |
-/// | IQ4_XS | u4 [P] · header [P/256] | `d * (sc - 32) * IQ4[q]` |
-/// | TQ1_0 | trits [P/256] · f16 d [P/256] | `d * (t - 1)` |
-/// | TQ2_0 | u2 [P] · f16 d [P/256] | `d * (q - 1)` |
-/// | F8_E4M3 | e4m3 [P] · f32 d [P/128] | `d * f` |
-/// | I8 | i8 [P] · f32 d [1] | `d * q` |
-/// | NF4, FP4 | u4 [P] · f32 d [P/64] | `d * code[q]`, with sixteen numbers from [`codebook`] |
-/// | Q4_Z, Q4_Z128 | u4 [P] · (f16 d, f16 z) [P/32], [P/128] | `d * (q - z)`, z a whole number |
-/// | MXFP4 | u4 [P] · u8 s [P/32] | `fp4(u4) * 2^(s - 127)` |
+/// | F32, F16, BF16 | values \[P\] | the value |
+/// | Q8_0 | i8 \[P\] · f16 d \[P/32\] | `d * q` |
+/// | Q4_0 | u4 \[P\] · f16 d \[P/32\] | `d * (q - 8)` |
+/// | Q4_1 | u4 \[P\] · (f16 d, f16 m) \[P/32\] | `d * q + m` |
+/// | Q5_0 | u4 \[P\] · u1 \[P\] · f16 d \[P/32\] | `d * (q - 16)`, `q = u4 + 16 u1` |
+/// | Q5_1 | u4 \[P\] · u1 \[P\] · (f16 d, f16 m) \[P/32\] | `d * q + m` |
+/// | Q4_K | u4 \[P\] · header \[P/256\] | `d * sc * q - dmin * mn` |
+/// | Q5_K | u4 \[P\] · u1 \[P\] · header \[P/256\] | `d * sc * q - dmin * mn`, `q = u4 + 16 u1` |
+/// | Q6_K | u4 \[P\] · u2 \[P\] · i8 sc \[P/16\] · f16 d \[P/256\] | `d * sc * (q - 32)`, `q = u4 + 16 u2` |
+/// | Q2_K | u2 \[P\] · (u4 sc, u4 mn) \[P/16\] · (f16 d, f16 dmin) \[P/256\] | `d * sc * q - dmin * mn` |
+/// | Q3_K | u2 \[P\] · u1 \[P\] · scales \[P/256\] · f16 d \[P/256\] | `d * (sc - 32) * (q - 4)`, `q = u2 + 4 u1` |
+/// | IQ4_NL | u4 \[P\] · f16 d \[P/32\] | `d * IQ4[q]` |
+/// | IQ4_XS | u4 \[P\] · header \[P/256\] | `d * (sc - 32) * IQ4[q]` |
+/// | TQ1_0 | trits \[P/256\] · f16 d \[P/256\] | `d * (t - 1)` |
+/// | TQ2_0 | u2 \[P\] · f16 d \[P/256\] | `d * (q - 1)` |
+/// | F8_E4M3 | e4m3 \[P\] · f32 d \[P/128\] | `d * f` |
+/// | I8 | i8 \[P\] · f32 d \[1\] | `d * q` |
+/// | NF4, FP4 | u4 \[P\] · f32 d \[P/64\] | `d * code[q]`, with sixteen numbers from [`codebook`] |
+/// | Q4_Z, Q4_Z128 | u4 \[P\] · (f16 d, f16 z) \[P/32\], \[P/128\] | `d * (q - z)`, z a whole number |
+/// | MXFP4 | u4 \[P\] · u8 s \[P/32\] | `fp4(u4) * 2^(s - 127)` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
 /// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256, and so do
