@@ -128,7 +128,7 @@ impl ModelFiles {
     /// Opens the model on a GPU.
     ///
     /// # Errors
-    /// As [`Loader::load`].
+    /// As [`Loader::load`](crate::auto_model::Loader::load).
     pub async fn load(self, options: &LoadOptions) -> Result<AutoModel> {
         AutoModel::open(self, options.clone()).await
     }

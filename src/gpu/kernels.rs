@@ -230,7 +230,7 @@ impl KernelId {
     /// The kernel's row for an adapter's tuning.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] where a part is missing: a fault of this table.
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) where a part is missing: a fault of this table.
     pub fn row(self, tuning: &Tuning) -> Result<KernelRow> {
         let (entry, parts, bindings, params_bytes) = self.parts(tuning);
         let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
