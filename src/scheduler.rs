@@ -333,9 +333,9 @@ impl Scheduler {
     async fn make_room(&mut self, core: &mut Core) {
         let mut index = 0;
         while index < self.running.len() {
-            let spec = core.files.spec().clone();
             let mut sequence = std::mem::take(&mut self.running[index].sequence);
-            sequence.settle(core.engine.kv(), &spec);
+            let (kv, spec) = core.engine.kv_and_spec();
+            sequence.settle(kv, spec);
             let positions = sequence.ids.len() as u32;
             let fits = self.reserve(core, &mut sequence, positions);
             self.running[index].sequence = sequence;

@@ -83,10 +83,10 @@ fn share_rows(waiting: &[usize], most_rows: usize) -> Vec<usize> {
 /// Those of [`Engine::sweep`]; the sequences are then as they were, or (with recurrent states) start anew.
 /// [`ErrorKind::Argument`] where a sequence has not reserved pages for its ids.
 pub async fn sweep_jobs(engine: &mut Engine, jobs: &mut [Job<'_>]) -> Result<Vec<Vec<Result<Output>>>> {
-    let spec = engine.spec().clone();
     let most_rows = engine.memory().rows as usize;
+    let (kv, spec) = engine.kv_and_spec();
     for job in jobs.iter_mut() {
-        job.sequence.settle(engine.kv(), &spec);
+        job.sequence.settle(kv, spec);
     }
     let waiting: Vec<_> = jobs.iter().map(|job| job.sequence.waiting()).collect();
     let shares = share_rows(&waiting, most_rows);

@@ -227,6 +227,11 @@ impl Engine {
         &mut self.executor.kv
     }
 
+    /// The states of sequences, to change, beside the plan.
+    pub fn kv_and_spec(&mut self) -> (&mut KvCache, &ModelSpec) {
+        (&mut self.executor.kv, &self.spec)
+    }
+
     /// One row of an activation buffer as the last sweep left it, for tools and tests: `[width]`.
     ///
     /// # Errors
