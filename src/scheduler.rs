@@ -247,8 +247,7 @@ impl Scheduler {
                 self.devices_lost += 1;
             }
             // Where it cannot be opened with less either, the first error tells why.
-            Err(_) if less_memory => self.fail_all(core, &error),
-            Err(error) => self.fail_all(core, &error),
+            Err(other) => self.fail_all(core, if less_memory { &error } else { &other }),
         }
     }
 

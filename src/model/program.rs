@@ -328,10 +328,6 @@ pub struct Program {
     pub head: Vec<Step>,
     /// What a sweep brings, in order.
     pub pieces: Vec<Piece>,
-    /// The pieces of the layers, and of the head's vectors, which come before those of the head.
-    pub layer_pieces: std::ops::Range<usize>,
-    /// Floats of a row of angles.
-    pub angles_stride: u32,
     pub vocab: u32,
     pub hidden: u32,
 }

@@ -38,10 +38,9 @@ pub fn lower(spec: &ModelSpec, layout: &ModelLayout, states: StateLayout, config
     }
     let (head_norm, head) = lowering.head(&layout.head);
     let Lowering { buffers, common, .. } = lowering;
-    let angles_stride = angles_before(spec, spec.ropes.len());
     let (vocab, hidden) = (spec.vocab, spec.hidden);
-    let (pieces, layer_pieces) = (layout.pieces.clone(), layout.layer_pieces.clone());
-    Ok(Program { buffers, common, states, layers, head_norm, head, pieces, layer_pieces, angles_stride, vocab, hidden })
+    let pieces = layout.pieces.clone();
+    Ok(Program { buffers, common, states, layers, head_norm, head, pieces, vocab, hidden })
 }
 
 /// Floats of a row of angles before a table.

@@ -237,12 +237,12 @@ impl Session {
 
     /// What failed is that line's error, unless all fail alike: the files of the model, or its device.
     fn fail(&mut self, pending: Pending, error: Error) -> Result<()> {
+        if error.kind() == ErrorKind::NotFinite {
+            return self.bad(pending.index, pending.id, error);
+        }
         if error.kind() == ErrorKind::Budget {
             let message = format!("the budget has no room for the keys and values of {} tokens", pending.prompt_tokens);
             let error = Error::new(ErrorKind::Budget, message).remedy("raise --budget, or shorten the prompt");
-            return self.bad(pending.index, pending.id, error);
-        }
-        if error.kind() == ErrorKind::NotFinite {
             return self.bad(pending.index, pending.id, error);
         }
         Err(error)
