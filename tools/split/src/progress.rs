@@ -95,7 +95,7 @@ mod tests {
         for (before_bytes, says) in [
             (0, "1.0 MiB of 2.0 MiB, 512.0 KiB/s, 2 seconds left, f"),
             (512 << 10, "1.0 MiB of 2.0 MiB, 256.0 KiB/s, 4 seconds left, f"),
-            (1 << 20, "1.0 MiB of 2.0 MiB, 0 B/s, f"),
+            (1 << 20, "1.0 MiB of 2.0 MiB, 0 bytes/s, f"),
         ] {
             let line = line("splitting", HALF, before_bytes, Duration::from_secs(2));
             assert_eq!(line, format!("splitting: 50 %, {says}"));
