@@ -1,9 +1,10 @@
 //! Ctrl-C and SIGTERM in every phase: the command ends within two seconds, with exit code 130.
 #![cfg(unix)]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 mod shell;
@@ -12,6 +13,12 @@ use shell::Shell;
 
 /// From the signal to the end; a busy machine starts threads late.
 const MOST: Duration = Duration::from_secs(2);
+/// So each test has the machine to itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a host does once somebody has connected.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +36,9 @@ enum Host {
 }
 
 /// A host on this machine, whose threads end with the process. The channel tells when somebody has asked for something.
-fn host(host: Host) -> (String, std::sync::mpsc::Receiver<()>) {
+fn host(scheme: &str, host: Host) -> (String, std::sync::mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = format!("http://{}/model/", listener.local_addr().expect("bound"));
+    let address = format!("{scheme}://{}/model/", listener.local_addr().expect("bound"));
     let (asked, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         if matches!(host, Host::Deaf) {
@@ -92,19 +99,23 @@ fn end(mut child: Child, signal: &str, what: &str) {
 
 #[test]
 fn waits_for_the_network_end() {
+    let _alone = alone();
     let shell = Shell::new();
     let hosts = [Host::Deaf, Host::Silent, Host::HalfAHead, Host::Trickle, Host::HalfABody];
-    for (index, kind) in hosts.into_iter().enumerate() {
-        let (address, asked) = host(kind);
+    // A host that says nothing to a greeting of TLS leaves the handshake open.
+    let hosts = hosts.map(|kind| ("http", kind)).into_iter().chain([("https", Host::Silent)]);
+    for (index, (scheme, kind)) in hosts.enumerate() {
+        let (address, asked) = host(scheme, kind);
         let child = start(&shell, &["run", &address, "--prompt", "a"]);
         asked.recv_timeout(Duration::from_secs(20)).expect("it connects");
         std::thread::sleep(Duration::from_millis(100));
-        end(child, ["-INT", "-TERM"][index % 2], &format!("{kind:?}"));
+        end(child, ["-INT", "-TERM"][index % 2], &format!("{scheme} {kind:?}"));
     }
 }
 
 #[test]
 fn work_on_this_machine_ends_and_leaves_nothing_half_made_under_a_final_name() {
+    let _alone = alone();
     let shell = Shell::new();
     let out = shell.path("big").display().to_string();
     for signal in ["-INT", "-TERM"] {
@@ -121,6 +132,7 @@ fn work_on_this_machine_ends_and_leaves_nothing_half_made_under_a_final_name() {
 
 #[test]
 fn a_prompt_that_does_not_come_and_an_answer_under_way_end() {
+    let _alone = alone();
     let shell = Shell::new();
     let model = shell.gguf("Q8_0.gguf");
     let waiting = start(&shell, &["run", &model]);
@@ -138,4 +150,61 @@ fn a_prompt_that_does_not_come_and_an_answer_under_way_end() {
         std::thread::sleep(Duration::from_millis(2500));
         end(child, "-INT", "decoding");
     }
+}
+
+#[test]
+fn a_search_for_kernel_shapes_ends() {
+    let _alone = alone();
+    let shell = Shell::new();
+    for signal in ["-INT", "-TERM"] {
+        let mut child = start(&shell, &["devices", "--tune", "q4_1,q8_0,bf16"]);
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        // The adapter, and the first candidates: the search is under way.
+        for _ in 0..3 {
+            lines.next().expect("a line").expect("UTF-8");
+        }
+        std::thread::spawn(move || lines.for_each(drop));
+        end(child, signal, "a search");
+        assert!(remembered(&shell, "shapes").is_empty(), "a search that was stopped tells nothing");
+    }
+}
+
+/// What the command remembers of this machine under names that begin so.
+fn remembered(shell: &Shell, prefix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(shell.path("cache/tilestream/measured")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(prefix)).collect()
+}
+
+/// Where a sweep reads more than 1 GiB, and more than the memory that a budget leaves for the system's cache, the disk is measured
+/// for 1.5 s.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_measurement_of_the_disk_ends() {
+    let _alone = alone();
+    let shell = Shell::new();
+    let config = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 128, "hidden_size": 4096,
+        "intermediate_size": 16384, "num_hidden_layers": 2, "num_attention_heads": 32, "num_key_value_heads": 32,
+        "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": true}"#;
+    let (config, model) = (shell.write("config.json", config), shell.path("model").display().to_string());
+    shell.ok(&["synth", &config, &model]);
+    for signal in ["-INT", "-TERM"] {
+        let child =
+            start(&shell, &["bench", &model, "-v", "--budget", "1000GiB", "--pin", "0", "--prompt-tokens", "4"]);
+        let begun = Instant::now();
+        while bytes_read(&child) < 32 << 20 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the disk is measured");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        end(child, signal, "a measurement");
+        assert!(remembered(&shell, "reads").is_empty(), "what was stopped tells nothing");
+    }
+}
+
+/// Bytes that a process has asked the system for.
+#[cfg(target_os = "linux")]
+fn bytes_read(child: &Child) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.and_then(|number| number.parse().ok()).unwrap_or_default()
 }
