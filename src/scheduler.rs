@@ -10,7 +10,7 @@ use crate::auto_model::Core;
 use crate::gpu::kernels::PAGE_TOKENS;
 use crate::model::batch::{self, Job, Sequence};
 use crate::model::inputs::Want;
-use crate::model::kv::SequenceState;
+use crate::model::kv::{SequenceState, Snapshot};
 use crate::model::readback::Output;
 use crate::text::{Parts, Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
 use crate::{Error, ErrorKind, Result};
@@ -107,6 +107,8 @@ struct Running {
     sampler: Sampler,
     stream: TextStream,
     new_tokens: u32,
+    /// Whether a snapshot of its prompt was tried.
+    was_saved: bool,
 }
 
 impl Running {
@@ -127,7 +129,7 @@ impl Running {
         let mut sampler = Sampler::new(options.sampler.clone())?;
         sampler.observe(&prompt);
         sampler.skip(answered);
-        Ok(Self { id, sequence: Sequence::new(prompt), options, sampler, stream, new_tokens: 0 })
+        Ok(Self { id, sequence: Sequence::new(prompt), options, sampler, stream, new_tokens: 0, was_saved: false })
     }
 
     /// What the next sweep does for it.
@@ -170,6 +172,8 @@ pub(crate) struct Scheduler {
     running: Vec<Running>,
     /// Texts that ended, the last used last: a prompt that begins like one of them is not computed again so far.
     kept: VecDeque<Sequence>,
+    /// Beginnings of prompts, the last used last: what cannot be cut back goes on from there.
+    snapshots: VecDeque<(Vec<u32>, Snapshot)>,
     events: VecDeque<Event>,
     next_id: u64,
     /// New devices since the last token, and in all.
@@ -253,14 +257,25 @@ impl Scheduler {
 
     /// Forgets the texts that nobody continues, and those of a device that is gone.
     pub(crate) fn forget(&mut self, core: &mut Core) {
-        for mut sequence in self.kept.drain(..) {
-            core.engine.kv().truncate(&mut sequence.state, 0);
+        while self.forget_oldest(core) {}
+    }
+
+    /// Gives up the states of a text that nobody continues, or else those of the beginning of one.
+    fn forget_oldest(&mut self, core: &mut Core) -> bool {
+        if let Some(mut oldest) = self.kept.pop_front() {
+            core.engine.kv().truncate(&mut oldest.state, 0);
+        } else if let Some((_, oldest)) = self.snapshots.pop_front() {
+            core.engine.kv().forget(oldest);
+        } else {
+            return false;
         }
+        true
     }
 
     /// The device is gone, and all states with it.
     pub(crate) fn device_changed(&mut self) {
         self.kept.clear();
+        self.snapshots.clear();
         self.running.iter_mut().for_each(|running| running.sequence.state = SequenceState::default());
     }
 
@@ -295,25 +310,71 @@ impl Scheduler {
         }
     }
 
-    /// Takes over the states of a text that begins alike: of one that ended, or shared with one that is under way.
+    /// Takes over the states of a text that begins alike: of one that ended, shared with one that is under way, or from a
+    /// snapshot of its beginning.
     fn take_prefix(&mut self, core: &mut Core, sequence: &mut Sequence) {
-        let alike = |other: &Sequence| {
-            let known = &other.ids[..other.state.len as usize];
-            known.iter().zip(&sequence.ids).take_while(|(a, b)| a == b).count()
-        };
-        let ended = self.kept.iter().map(&alike).enumerate().max_by_key(|(_, len)| *len);
-        let shared =
-            self.running.iter().map(|running| alike(&running.sequence)).enumerate().max_by_key(|(_, len)| *len);
-        if let Some((index, len)) = shared.filter(|(_, len)| ended.is_none_or(|(_, ended)| *len > ended)) {
-            let len = len.min(sequence.ids.len() - 1) as u32;
-            if let Some(state) = core.engine.kv().share(&self.running[index].sequence.state, len) {
-                sequence.state = state;
-                return;
-            }
-        }
-        if let Some(mut other) = ended.filter(|(_, len)| *len > 0).and_then(|(index, _)| self.kept.remove(index)) {
+        let most = sequence.ids.len() - 1;
+        let alike = |ids: &[u32]| ids.iter().zip(&sequence.ids[..most]).take_while(|(a, b)| a == b).count() as u32;
+        let known = |other: &Sequence| alike(&other.ids[..other.state.len as usize]);
+        let kv = core.engine.kv();
+        let longest =
+            |lens: &mut dyn Iterator<Item = u32>| lens.enumerate().max_by_key(|(_, len)| *len).unwrap_or((0, 0));
+        let (ended, ended_len) = longest(&mut self.kept.iter().map(|other| kv.cut(&other.state, known(other))));
+        let shared = |running: &Running| kv.shareable(&running.sequence.state, known(&running.sequence));
+        let (shared, shared_len) = longest(&mut self.running.iter().map(shared));
+        let saved = |(ids, snapshot): &(Vec<u32>, Snapshot)| kv.restorable(snapshot, alike(ids));
+        let (saved, saved_len) = longest(&mut self.snapshots.iter().map(saved));
+        if shared_len > ended_len.max(saved_len)
+            && let Some(state) = kv.share(&self.running[shared].sequence.state, shared_len)
+        {
+            sequence.state = state;
+        } else if saved_len > ended_len {
+            self.go_on_from(core, saved, saved_len, sequence);
+        } else if ended_len > 0
+            && let Some(mut other) = self.kept.remove(ended)
+        {
             other.replace(core.engine.kv(), std::mem::take(&mut sequence.ids));
             *sequence = other;
+        }
+    }
+
+    /// Goes on from a snapshot, whose place in a slot or page a text that nobody continues may have to give.
+    fn go_on_from(&mut self, core: &mut Core, index: usize, len: u32, sequence: &mut Sequence) {
+        let Some((ids, snapshot)) = self.snapshots.remove(index) else { return };
+        let mut state = core.engine.restore(&snapshot, len);
+        while state.is_none()
+            && let Some(mut oldest) = self.kept.pop_front()
+        {
+            core.engine.kv().truncate(&mut oldest.state, 0);
+            state = core.engine.restore(&snapshot, len);
+        }
+        sequence.state = state.unwrap_or_default();
+        self.snapshots.push_back((ids, snapshot));
+    }
+
+    /// Keeps the states of prompts whose last rows the next sweep takes: a text that is edited behind them, or an answer that
+    /// is left out of the next prompt, goes on from there.
+    fn save_prompts(&mut self, core: &mut Core) {
+        let memory = core.engine.memory();
+        for running in self.running.iter_mut().filter(|running| !running.was_saved) {
+            let Sequence { ids, state } = &running.sequence;
+            if running.sequence.waiting() > memory.rows as usize {
+                continue;
+            }
+            running.was_saved = true;
+            let known = &ids[..state.len as usize];
+            let is_there = self.snapshots.iter().any(|(ids, _)| ids == known);
+            if memory.snapshots == 0 || state.len == 0 || is_there {
+                continue;
+            }
+            if self.snapshots.len() >= memory.snapshots as usize
+                && let Some((_, oldest)) = self.snapshots.pop_front()
+            {
+                core.engine.kv().forget(oldest);
+            }
+            if let Some(snapshot) = core.engine.snapshot(state) {
+                self.snapshots.push_back((known.to_vec(), snapshot));
+            }
         }
     }
 
@@ -323,8 +384,9 @@ impl Scheduler {
             if core.engine.kv().reserve(&mut sequence.state, positions) {
                 return true;
             }
-            let Some(mut oldest) = self.kept.pop_front() else { return false };
-            core.engine.kv().truncate(&mut oldest.state, 0);
+            if !self.forget_oldest(core) {
+                return false;
+            }
         }
     }
 
@@ -369,6 +431,7 @@ impl Scheduler {
 
     /// One sweep for all that run.
     async fn step(&mut self, core: &mut Core) -> Result<()> {
+        self.save_prompts(core);
         let positions = core.options.positions(core.files.spec()) as usize;
         let mut jobs: Vec<_> = self.running.iter_mut().map(Running::job).collect();
         let results = batch::sweep_jobs(&mut core.engine, &mut jobs).await?;
@@ -402,10 +465,8 @@ impl Scheduler {
     /// Keeps the states of a text that ended, for a prompt that goes on with it.
     fn keep(&mut self, core: &mut Core, sequence: Sequence) {
         self.kept.push_back(sequence);
-        while self.kept.len() > KEPT_TEXTS.max(core.engine.sequences() as usize) {
-            if let Some(mut oldest) = self.kept.pop_front() {
-                core.engine.kv().truncate(&mut oldest.state, 0);
-            }
+        if self.kept.len() > KEPT_TEXTS.max(core.engine.sequences() as usize) {
+            self.forget_oldest(core);
         }
     }
 }

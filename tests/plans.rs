@@ -107,7 +107,7 @@ fn budgets(text: &mut String, spec: &ModelSpec) {
     };
     let (bf16, q4) = (smallest(Weights::Original), smallest(Weights::Q4));
     let states = StateLayout::new(spec, options.kv).expect("states");
-    let cache = mib(states.bytes(&states.pages(pages_for(u64::from(context)), 1, 1)));
+    let cache = mib(states.bytes(&states.pages(pages_for(u64::from(context)), 1, 1, 0)));
     let _ = writeln!(text, "smallest budget: {bf16} for weights in bf16, {q4} in q4");
     let _ = writeln!(text, "  of which {cache} are keys and values of {context} positions in {:?}", options.kv);
 }

@@ -171,6 +171,58 @@ fn an_edited_text_goes_on_from_what_it_shares_also_behind_a_window() {
     });
 }
 
+#[test]
+fn what_cannot_be_cut_back_goes_on_from_a_snapshot_of_its_prompt() {
+    block_on(async {
+        const NEW: u32 = 18;
+        for family in ["gemma3", "gpt-oss", "qwen3-next"] {
+            let options = LoadOptions {
+                budget_bytes: 32 << 20,
+                sequences: 2,
+                context: Some(256),
+                prefill_chunk: Some(8),
+                ..Default::default()
+            };
+            let files = split_family(family).await.expect("splits");
+            let files = ModelFiles::open(Arc::clone(&files.store) as _).await.expect("opens");
+            let text: Vec<u32> = (0..44).map(|at| (at * 5) % 60).collect();
+            let edited = |end: u32| [&text[..42], &[3, 1, end]].concat();
+            let asked = [text.clone(), edited(4), edited(5), text.clone()].map(|ids| request(0, &ids, NEW));
+            let mut expected = Vec::new();
+            for request in &asked {
+                let mut fresh = files.clone().load(&options).await.expect("loads");
+                let mut ids = vec![(fresh.submit(request.clone()).expect("is taken"), Vec::new())];
+                ids_of(&mut fresh, &mut ids, |_, _| ()).await;
+                expected.push(ids.remove(0).1);
+            }
+            let mut model = files.clone().load(&options).await.expect("loads");
+            assert!(model.engine().memory().snapshots > 0, "{family}");
+            // One after the other: the first 40 positions are computed once, and then each prompt takes one sweep.
+            for (index, (request, expected)) in asked.iter().zip(&expected).enumerate() {
+                let before = model.profile().sweeps;
+                let mut ids = vec![(model.submit(request.clone()).expect("is taken"), Vec::new())];
+                ids_of(&mut model, &mut ids, |_, _| ()).await;
+                assert_eq!(ids[0].1, *expected, "{family}, request {index}");
+                let sweeps = model.profile().sweeps - before;
+                assert_eq!(sweeps, u64::from(NEW) + if index == 0 { 5 } else { 0 }, "{family}, request {index}");
+            }
+            // The text whose snapshot the second goes on from is still under way.
+            let mut model = files.clone().load(&options).await.expect("loads");
+            let mut ids = vec![(model.submit(asked[0].clone()).expect("is taken"), Vec::new())];
+            let mut events = 0;
+            ids_of(&mut model, &mut ids, |model, ids| {
+                events += 1;
+                if events == 5 {
+                    ids.push((model.submit(asked[1].clone()).expect("is taken"), Vec::new()));
+                }
+            })
+            .await;
+            let answers: Vec<_> = ids.into_iter().map(|(_, ids)| ids).collect();
+            assert_eq!(answers, expected[..2], "{family}, side by side");
+        }
+    });
+}
+
 /// Asserted when this is compiled: the model may go to another thread, and handles may be shared.
 const fn is_send<T: Send>() {}
 const fn is_shared<T: Send + Sync>() {}

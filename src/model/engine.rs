@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cancel::CancelToken;
 use super::executor::{Chosen, Executor, GroupRuns, make_buffers};
 use super::inputs::{Batch, Inputs, Want};
-use super::kv::{KvCache, StateLayout};
+use super::kv::{KvCache, SequenceState, Snapshot, StateLayout};
 use super::layout::ModelLayout;
 use super::lower::lower;
 use super::memory::{self, EngineConfig, MemoryPlan, padded};
@@ -75,10 +75,12 @@ impl Engine {
         gpu.keep_pipelines();
         let recorder = Recorder::new(&gpu).await?;
         let buffers = make_buffers(&gpu, &program, (memory.rows, memory.outputs), memory.uniform_inputs).await?;
-        let states = RecurrentStates::new(&gpu, &spec, config.sequences.max(1)).await?;
+        let states = RecurrentStates::new(&gpu, &spec, config.sequences.max(1), memory.snapshots).await?;
         let mut kv = KvCache::new(program.states.clone(), memory.rows).with_recurrent(states);
-        let pages = |pages| program.states.pages(pages, u64::from(config.sequences), u64::from(memory.rows));
-        kv.grow(&gpu, &pages(config.kv_pages)).await?;
+        if memory.snapshots > 0 {
+            kv = kv.with_snapshots(&gpu).await?;
+        }
+        kv.grow(&gpu, &pages_of(&program, &config, &memory, config.kv_pages)).await?;
         let profile = Profile::default();
         let (stream, sections) = open_stream(&gpu, &model, &layout, &memory, &profile).await?;
         let executor = Executor {
@@ -232,6 +234,27 @@ impl Engine {
         (&mut self.executor.kv, &self.spec)
     }
 
+    /// Keeps what a sequence has now, to go on from later. None where the budget has no room for a snapshot, or what there is
+    /// for them is taken.
+    pub fn snapshot(&mut self, sequence: &SequenceState) -> Option<Snapshot> {
+        let mut commands = self.commands();
+        let snapshot = self.executor.kv.snapshot(sequence, &mut commands)?;
+        self.executor.gpu.submit(commands.finish());
+        Some(snapshot)
+    }
+
+    /// A sequence that goes on from the first `len` positions of a snapshot; as [`KvCache::restore`].
+    pub fn restore(&mut self, snapshot: &Snapshot, len: u32) -> Option<SequenceState> {
+        let mut commands = self.commands();
+        let state = self.executor.kv.restore(snapshot, len, &mut commands)?;
+        self.executor.gpu.submit(commands.finish());
+        Some(state)
+    }
+
+    fn commands(&self) -> wgpu::CommandEncoder {
+        self.executor.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
     /// One row of an activation buffer as the last sweep left it, for tools and tests: `[width]`.
     ///
     /// # Errors
@@ -248,7 +271,7 @@ impl Engine {
         let bytes = u64::from(spec.width) * 4;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let copy = gpu.buffer("activation", bytes, usage).await?;
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = self.commands();
         let buffer = self.executor.buffer(BufferIndex(id.0));
         encoder.copy_buffer_to_buffer(buffer, row * padded(spec.width) * 4, &copy, 0, bytes);
         let after = gpu.submit(encoder.finish());
@@ -265,7 +288,7 @@ impl Engine {
 
     /// Pages that each group of states has where layers that keep all positions have `pages`.
     fn pages_of(&self, pages: u64) -> Vec<u64> {
-        self.program.states.pages(pages, u64::from(self.sequences()), u64::from(self.memory.rows))
+        pages_of(&self.program, &self.config, &self.memory, pages)
     }
 
     /// Adds `pages` pages to layers that keep all positions, and to the others what that asks for, giving up pinned tiles where
@@ -283,7 +306,9 @@ impl Engine {
             .collect();
         let table = |index: &BufferIndex| self.executor.buffer(*index).size() / 4;
         let tables = self.program.common.page_tables.iter().map(table);
-        if self.pages_of(total).into_iter().zip(tables).any(|(pages, most)| pages > most) {
+        // Only running sequences are in the tables.
+        let running = pages_of(&self.program, &self.config, &MemoryPlan { snapshots: 0, ..self.memory }, total);
+        if running.into_iter().zip(tables).any(|(pages, most)| pages > most) {
             let message = format!("{total} pages of KV cache pass what the model's positions can fill");
             return Err(Error::new(ErrorKind::Budget, message));
         }
@@ -388,6 +413,11 @@ impl Engine {
             other => other,
         }
     }
+}
+
+/// Pages that each group of states has where layers that keep all positions have `pages`.
+fn pages_of(program: &Program, config: &EngineConfig, memory: &MemoryPlan, pages: u64) -> Vec<u64> {
+    program.states.pages(pages, u64::from(config.sequences), u64::from(memory.rows), u64::from(memory.snapshots))
 }
 
 /// Copies results back, and ends the sweep with the last of them.

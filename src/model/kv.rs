@@ -2,36 +2,18 @@
 //!
 //! Layers that keep the same positions form a group: all of them, or those that a window or a chunk still sees. A sequence
 //! has a table of pages in each group. Pages have owners: sequences that begin alike share the pages that they fill alike,
-//! and none writes to a page that it shares.
+//! and none writes to what another reads. A snapshot holds what a sequence had at one length, so that a text can go on from
+//! there although its states cannot be cut back so far: those of recurrent layers, and of windows that have moved on.
 
 use super::page_runs::{PageRun, in_order, joined};
+pub use super::pages::PageTable;
+use super::pages::{Pool, Segment};
 use super::recurrent::RecurrentStates;
 pub use super::states::{Keeps, PageGroup, StateLayout, pages_for};
 use crate::gpu::kernels::PAGE_TOKENS;
 use crate::gpu::recorder::Bind;
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::{Error, ErrorKind, Result};
-
-/// Pages of a sequence in one group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PageTable {
-    /// The page that `pages` begins with, counted from the start of the text.
-    pub first: u32,
-    pub pages: Vec<u32>,
-    /// Pages that hold nothing yet, the next one last.
-    spare: Vec<u32>,
-}
-
-impl PageTable {
-    fn held(&self) -> u64 {
-        (self.pages.len() + self.spare.len()) as u64
-    }
-
-    /// The page of a position.
-    fn page_of(&self, position: u32) -> Option<u32> {
-        self.pages.get((position / PAGE_TOKENS).checked_sub(self.first)? as usize).copied()
-    }
-}
 
 /// What a sequence keeps: pages by group, how many positions they hold, and how long the text was for which that was done,
 /// for LongRoPE rotates the keys of long texts otherwise.
@@ -44,43 +26,17 @@ pub struct SequenceState {
     pub slot: Option<u32>,
 }
 
+/// What a sequence kept at one length, to go on from later. It is given back by [`KvCache::forget`].
 #[derive(Debug)]
-struct Segment {
-    buffer: CountedBuffer,
-    first_page: u32,
-    pages: u32,
+pub struct Snapshot {
+    /// Its slot is one of those for snapshots.
+    state: SequenceState,
 }
 
-/// The pages of a group.
-#[derive(Debug, Default)]
-struct Pool {
-    segments: Vec<Segment>,
-    /// Highest number first, so that pages are handed out in order.
-    free: Vec<u32>,
-    /// How many sequences have each page.
-    owners: Vec<u32>,
-}
-
-impl Pool {
-    fn take(&mut self) -> Option<u32> {
-        let page = self.free.pop()?;
-        self.owners[page as usize] = 1;
-        Some(page)
-    }
-
-    fn give_back(&mut self, pages: impl Iterator<Item = u32>) {
-        for page in pages {
-            let owners = &mut self.owners[page as usize];
-            *owners -= 1;
-            if *owners == 0 {
-                self.free.push(page);
-            }
-        }
-        self.free.sort_unstable_by(|a, b| b.cmp(a));
-    }
-
-    fn segment_of(&self, page: u32) -> usize {
-        self.segments.partition_point(|segment| segment.first_page <= page).saturating_sub(1)
+impl Snapshot {
+    /// Positions that it holds.
+    pub fn positions(&self) -> u32 {
+        self.state.len
     }
 }
 
@@ -92,7 +48,13 @@ pub struct KvCache {
     /// Rows of a sweep at most.
     rows: u32,
     recurrent: Option<RecurrentStates>,
+    /// A page on its way to another one: no copy has one buffer on both sides.
+    page_copy: Option<CountedBuffer>,
 }
+
+/// Kernels read and write states, and snapshots are copied.
+pub(super) const STATE_USAGES: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 /// A segment as the kernels of one layer see it.
 #[derive(Clone, Copy, Debug)]
@@ -106,13 +68,23 @@ impl KvCache {
     /// An empty cache, for sweeps of up to `rows` rows.
     pub fn new(layout: StateLayout, rows: u32) -> Self {
         let pools = layout.groups.iter().map(|_| Pool::default()).collect();
-        Self { layout, pools, rows, recurrent: None }
+        Self { layout, pools, rows, recurrent: None, page_copy: None }
     }
 
     /// The same with the states of layers that have no pages.
     pub fn with_recurrent(mut self, recurrent: Option<RecurrentStates>) -> Self {
         self.recurrent = recurrent;
         self
+    }
+
+    /// The same, able to make snapshots.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where a page more does not fit.
+    pub async fn with_snapshots(mut self, gpu: &Gpu) -> Result<Self> {
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        self.page_copy = Some(gpu.buffer("copied page", self.layout.largest_page_bytes(), usage).await?);
+        Ok(self)
     }
 
     /// The states of layers that have no pages, where the model has such.
@@ -148,7 +120,7 @@ impl KvCache {
             let mut left = *pages;
             while left > 0 {
                 let count = left.min(limit);
-                let buffer = gpu.buffer("kv cache", group.bytes(count), wgpu::BufferUsages::STORAGE).await?;
+                let buffer = gpu.buffer("kv cache", group.bytes(count), STATE_USAGES).await?;
                 let (first_page, pages) = (pool.owners.len() as u32, count as u32);
                 pool.free.splice(0..0, (first_page..first_page + pages).rev());
                 pool.owners.resize(pool.owners.len() + count as usize, 0);
@@ -181,9 +153,12 @@ impl KvCache {
 
     /// Pages of each group that `sequence` lacks to hold `positions`.
     pub fn pages_needed(&self, sequence: &SequenceState, positions: u32) -> Vec<u64> {
-        let held = |group: usize| sequence.tables.get(group).map_or(0, PageTable::held);
-        let needed = |group: &PageGroup| group.keeps.pages_for(u64::from(positions), u64::from(self.rows));
-        self.layout.groups.iter().enumerate().map(|(index, group)| needed(group).saturating_sub(held(index))).collect()
+        let lacking = |(index, (group, pool)): (usize, (&PageGroup, &Pool))| {
+            let seen = group.keeps.first_position(sequence.len) / PAGE_TOKENS;
+            let held = sequence.tables.get(index).map_or(0, |table| table.held(pool, seen));
+            group.keeps.pages_for(u64::from(positions), u64::from(self.rows)).saturating_sub(held)
+        };
+        self.layout.groups.iter().zip(&self.pools).enumerate().map(lacking).collect()
     }
 
     /// Lets the pages of `sequence` reach to position `end`, for a sweep that goes on from its length: pages that no later
@@ -191,17 +166,22 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] where it has not reserved so much.
-    pub fn advance(&self, sequence: &mut SequenceState, end: u32) -> Result<()> {
+    pub fn advance(&mut self, sequence: &mut SequenceState, end: u32) -> Result<()> {
         let few = || Error::new(ErrorKind::Argument, format!("a sequence has no pages for {end} positions"));
         if sequence.tables.len() != self.pools.len() {
             return Err(few());
         }
-        for (group, table) in self.layout.groups.iter().zip(&mut sequence.tables) {
+        for ((group, table), pool) in self.layout.groups.iter().zip(&mut sequence.tables).zip(&mut self.pools) {
             let first_seen = group.keeps.first_position(sequence.len) / PAGE_TOKENS;
             while u64::from(table.first) + (table.pages.len() as u64) < pages_for(u64::from(end)) {
-                if table.spare.is_empty() && table.first < first_seen && !table.pages.is_empty() {
-                    table.spare.push(table.pages.remove(0));
+                while table.spare.is_empty() && table.first < first_seen && !table.pages.is_empty() {
+                    let page = table.pages.remove(0);
                     table.first += 1;
+                    if pool.is_shared(page) {
+                        pool.give_back(std::iter::once(page));
+                    } else {
+                        table.spare.push(page);
+                    }
                 }
                 table.pages.push(table.spare.pop().ok_or_else(few)?);
             }
@@ -230,7 +210,7 @@ impl KvCache {
     }
 
     /// How many of the first `len` positions a sequence can be cut back to.
-    fn cut(&self, sequence: &SequenceState, mut len: u32) -> u32 {
+    pub fn cut(&self, sequence: &SequenceState, mut len: u32) -> u32 {
         if len == sequence.len {
             return len;
         }
@@ -241,7 +221,7 @@ impl KvCache {
             let wanted = len;
             for ((group, table), pool) in self.layout.groups.iter().zip(&sequence.tables).zip(&self.pools) {
                 // A page that others have too is not written to.
-                let shared = |page: u32| !len.is_multiple_of(PAGE_TOKENS) && pool.owners[page as usize] > 1;
+                let shared = |page: u32| !len.is_multiple_of(PAGE_TOKENS) && pool.is_shared(page);
                 if table.page_of(len).is_some_and(shared) {
                     len -= len % PAGE_TOKENS;
                 }
@@ -255,15 +235,20 @@ impl KvCache {
         }
     }
 
-    /// A sequence that begins with the first positions of `other`, `len` of them at most, in the same pages: whole pages, as
-    /// far as they are still there. None where that is nothing.
-    pub fn share(&mut self, other: &SequenceState, len: u32) -> Option<SequenceState> {
+    /// How many of the first `len` positions of `other` another sequence can share with it: whole pages, as far as they are
+    /// still there.
+    pub fn shareable(&self, other: &SequenceState, len: u32) -> u32 {
         let len = len.min(other.len) / PAGE_TOKENS * PAGE_TOKENS;
         let gone =
             |(group, table): (&PageGroup, &PageTable)| table.first > group.keeps.first_position(len) / PAGE_TOKENS;
-        if len == 0 || self.recurrent.is_some() || self.layout.groups.iter().zip(&other.tables).any(gone) {
-            return None;
-        }
+        let is_gone = self.recurrent.is_some() || self.layout.groups.iter().zip(&other.tables).any(gone);
+        if is_gone { 0 } else { len }
+    }
+
+    /// A sequence that begins with the first positions of `other`, in the same pages; `len` of them at most, as
+    /// [`KvCache::shareable`] says. None where that is nothing.
+    pub fn share(&mut self, other: &SequenceState, len: u32) -> Option<SequenceState> {
+        let len = Some(self.shareable(other, len)).filter(|len| *len > 0)?;
         let mut tables = Vec::with_capacity(other.tables.len());
         for (table, pool) in other.tables.iter().zip(&mut self.pools) {
             let count = (len / PAGE_TOKENS - table.first) as usize;
@@ -272,6 +257,93 @@ impl KvCache {
             tables.push(PageTable { first: table.first, pages, spare: Vec::new() });
         }
         Some(SequenceState { tables, len, text_len: other.text_len, slot: None })
+    }
+
+    /// Keeps what a sequence has now; the sequence goes on. None where no snapshot has room.
+    pub fn snapshot(&mut self, sequence: &SequenceState, commands: &mut wgpu::CommandEncoder) -> Option<Snapshot> {
+        self.page_copy.as_ref()?;
+        let mut state = SequenceState { slot: None, ..sequence.clone() };
+        if let Some(states) = &mut self.recurrent {
+            state.slot = Some(states.save(sequence.slot?, sequence.len, commands)?);
+        }
+        for (table, pool) in state.tables.iter_mut().zip(&mut self.pools) {
+            table.spare.clear();
+            // What the sequence writes later lies behind the positions that are read here.
+            table.pages.truncate(pages_for(u64::from(sequence.len)) as usize - table.first as usize);
+            table.pages.iter().for_each(|page| pool.owners[*page as usize] += 1);
+        }
+        Some(Snapshot { state })
+    }
+
+    /// Gives a snapshot's pages and slot back.
+    pub fn forget(&mut self, snapshot: Snapshot) {
+        let Snapshot { state } = snapshot;
+        if let (Some(states), Some(slot)) = (&mut self.recurrent, state.slot) {
+            states.saved.give_back(slot);
+        }
+        for (table, pool) in state.tables.into_iter().zip(&mut self.pools) {
+            pool.give_back(table.pages.into_iter());
+        }
+    }
+
+    /// How many of the first `len` positions a sequence can have of a snapshot.
+    pub fn restorable(&self, snapshot: &Snapshot, len: u32) -> u32 {
+        let state = &snapshot.state;
+        let len = len.min(state.len);
+        let gone =
+            |(group, table): (&PageGroup, &PageTable)| table.first > group.keeps.first_position(len) / PAGE_TOKENS;
+        let whole = self.recurrent.is_none() || len == state.len;
+        if whole && !self.layout.groups.iter().zip(&state.tables).any(gone) { len } else { 0 }
+    }
+
+    /// A sequence that goes on from the first `len` positions of a snapshot, which stays: it shares whole pages, and has a
+    /// copy of the last one. None where [`KvCache::restorable`] says so, or too little is free.
+    pub fn restore(
+        &mut self,
+        snapshot: &Snapshot,
+        len: u32,
+        commands: &mut wgpu::CommandEncoder,
+    ) -> Option<SequenceState> {
+        let is_partial = !len.is_multiple_of(PAGE_TOKENS);
+        let has_room = !is_partial || self.pools.iter().all(|pool| !pool.free.is_empty());
+        if len == 0 || self.restorable(snapshot, len) != len || !has_room {
+            return None;
+        }
+        let Snapshot { state } = snapshot;
+        let slot = match (&mut self.recurrent, state.slot) {
+            (Some(states), Some(saved)) => Some(states.load(saved, len, commands)?),
+            _ => None,
+        };
+        let mut tables = Vec::with_capacity(state.tables.len());
+        for (group, table) in state.tables.iter().enumerate() {
+            let pool = &mut self.pools[group];
+            let mut pages = table.pages[..(len / PAGE_TOKENS).saturating_sub(table.first) as usize].to_vec();
+            pages.iter().for_each(|page| pool.owners[*page as usize] += 1);
+            if let Some(last) = table.page_of(len).filter(|_| is_partial)
+                && let Some(fresh) = pool.take()
+            {
+                self.copy_page(group, last, fresh, commands);
+                pages.push(fresh);
+            }
+            tables.push(PageTable { first: table.first, pages, spare: Vec::new() });
+        }
+        Some(SequenceState { tables, len, text_len: state.text_len, slot })
+    }
+
+    /// Copies what all layers of a group have in a page.
+    fn copy_page(&self, group: usize, from: u32, to: u32, commands: &mut wgpu::CommandEncoder) {
+        let Some(between) = &self.page_copy else { return };
+        let (pool, layers) = (&self.pools[group], &self.layout.groups[group]);
+        for (layer, bytes) in layers.page_bytes.iter().enumerate() {
+            let place = |page: u32| {
+                let segment = &pool.segments[pool.segment_of(page)];
+                let begin = layers.offset(layer, u64::from(segment.pages));
+                (&segment.buffer, begin + u64::from(page - segment.first_page) * bytes)
+            };
+            let ((source, source_offset), (target, target_offset)) = (place(from), place(to));
+            commands.copy_buffer_to_buffer(source, source_offset, between, 0, *bytes);
+            commands.copy_buffer_to_buffer(between, 0, target, target_offset, *bytes);
+        }
     }
 
     /// Lets a sequence start anew whose recurrent states a failed sweep has spoilt; it keeps its pages.
@@ -288,7 +360,7 @@ impl KvCache {
         sequence.len = 0;
         for (table, pool) in sequence.tables.iter_mut().zip(&mut self.pools) {
             table.first = 0;
-            let (shared, own): (Vec<u32>, _) = table.pages.drain(..).partition(|page| pool.owners[*page as usize] > 1);
+            let (shared, own): (Vec<u32>, _) = table.pages.drain(..).partition(|page| pool.is_shared(*page));
             pool.give_back(shared.into_iter());
             table.spare.extend(own.into_iter().rev());
         }
@@ -301,11 +373,10 @@ impl KvCache {
     pub fn segment(&self, layer: usize, segment: usize) -> Result<SegmentView<'_>> {
         let gone = || Error::new(ErrorKind::Internal, format!("layer {layer} has no segment {segment} of the cache"));
         let (group, index) = self.layout.places[layer].ok_or_else(gone)?;
-        let page_bytes = &self.layout.groups[group].page_bytes;
+        let layers = &self.layout.groups[group];
         let segment = self.pools[group].segments.get(segment).ok_or_else(gone)?;
         let pages = u64::from(segment.pages);
-        let offset = page_bytes[..index].iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum();
-        let bind = Bind::range(&segment.buffer, offset, page_bytes[index] * pages);
+        let bind = Bind::range(&segment.buffer, layers.offset(index, pages), layers.page_bytes[index] * pages);
         Ok(SegmentView { bind, first_page: segment.first_page, pages: segment.pages })
     }
 

@@ -21,6 +21,9 @@ pub(super) const MOST_ROWS: u64 = 128;
 /// Rows whose logits are made at once, at most: a sweep that wants more goes over the head several times.
 const MOST_OUTPUTS: u64 = 32;
 
+/// Snapshots of sequences, where they take little: the beginning of a chat's last turn, and of the one before.
+const MOST_SNAPSHOTS: u64 = 2;
+
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -51,6 +54,8 @@ pub struct MemoryPlan {
     pub rows: u32,
     /// Rows whose logits are made at once.
     pub outputs: u32,
+    /// Snapshots of sequences that there is room for.
+    pub snapshots: u32,
     pub window_bytes: u64,
     pub windows: usize,
     /// Reads at a time.
@@ -76,11 +81,26 @@ struct Fixed<'a> {
 
 impl Fixed<'_> {
     fn bytes(&self, rows: u64, outputs: u64, uniform_inputs: bool) -> u64 {
-        let sequences = u64::from(self.config.sequences.max(1));
         let buffers: u64 = self.program.buffers.iter().map(|plan| plan.bytes(rows, outputs, uniform_inputs)).sum();
-        let states = &self.program.states;
-        let pages = states.bytes(&states.pages(self.config.kv_pages, sequences, rows));
-        buffers + pages + recurrent::state_bytes(self.spec, sequences) + RECORDER_BYTES
+        buffers + self.states(rows, 0) + RECORDER_BYTES
+    }
+
+    fn states(&self, rows: u64, snapshots: u64) -> u64 {
+        let (states, sequences) = (&self.program.states, u64::from(self.config.sequences.max(1)));
+        let pages = states.bytes(&states.pages(self.config.kv_pages, sequences, rows, snapshots));
+        let copy = if snapshots > 0 { states.largest_page_bytes().max(4) } else { 0 };
+        let slots = [sequences, snapshots].map(|slots| recurrent::state_bytes(self.spec, slots));
+        pages + copy + slots.iter().sum::<u64>()
+    }
+
+    /// Snapshots that take a 16th of what is free at most; none where all states can be cut back.
+    fn snapshots(&self, rows: u64, free: u64) -> u64 {
+        let recurs = self.spec.layers.iter().any(|layer| layer.recurrent.is_some());
+        if !recurs && !self.program.states.forgets() {
+            return 0;
+        }
+        let takes = |snapshots: &u64| self.states(rows, *snapshots) - self.states(rows, 0) <= free / 16;
+        (1..=MOST_SNAPSHOTS).rev().find(takes).unwrap_or(0)
     }
 }
 
@@ -133,13 +153,15 @@ pub fn share(spec: &ModelSpec, program: &Program, config: &EngineConfig) -> Resu
     while 2 * outputs <= rows.min(MOST_OUTPUTS) && with(2 * outputs) - of_rows(rows) <= free / 128 {
         outputs *= 2;
     }
-    let fixed_bytes = with(outputs);
+    let snapshots = fixed.snapshots(rows, cap.saturating_sub(with(outputs) + least_pipeline));
+    let fixed_bytes = with(outputs) + fixed.states(rows, snapshots) - fixed.states(rows, 0);
     let free = cap - fixed_bytes;
     let (window_bytes, windows) = windows(free, smallest_window(program), config);
     let left = free - pipeline_bytes(window_bytes, windows, config.direct);
     Ok(MemoryPlan {
         rows: rows as u32,
         outputs: outputs as u32,
+        snapshots: snapshots as u32,
         window_bytes,
         windows,
         readers: windows.min(config.reads.in_flight + 1),
@@ -153,7 +175,7 @@ fn too_small(program: &Program, config: &EngineConfig, smallest: u64) -> Error {
     let (given, needed) = (mib(config.budget_bytes), mib(smallest));
     let mut remedy = format!("the smallest that works with this context is {needed} MiB ({smallest} bytes)");
     let rows = config.rows.map_or(1, u64::from);
-    let pages = program.states.pages(config.kv_pages, u64::from(config.sequences), rows);
+    let pages = program.states.pages(config.kv_pages, u64::from(config.sequences), rows, 0);
     let cache = program.states.bytes(&pages);
     if cache >= smallest / 4 {
         let positions = config.kv_pages * u64::from(PAGE_TOKENS);

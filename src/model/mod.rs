@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lower;
 pub mod memory;
 mod page_runs;
+mod pages;
 mod products;
 pub mod program;
 pub mod readback;

@@ -1,10 +1,10 @@
 //! Recurrent states: what layers without a KV cache keep of each sequence, in a slot of its own.
 //!
 //! A state holds all positions of its sequence so far and none by itself, so it can be carried on but not cut back: a
-//! sequence that changes in its past, or whose sweep failed half-way, starts anew.
+//! sequence that changes in its past, or whose sweep failed half-way, starts anew, or from a state that was saved.
 
 use super::inputs::Row;
-use super::kv::SequenceState;
+use super::kv::{STATE_USAGES, SequenceState};
 use crate::gpu::{CountedBuffer, Gpu};
 use crate::plan::{LayerSpec, ModelSpec};
 use crate::{Error, ErrorKind, Result};
@@ -25,36 +25,85 @@ pub struct RecurrentStates {
     /// `[slots, state]` f32 of each layer that has one.
     layers: Vec<Option<CountedBuffer>>,
     pub slots: Slots,
+    /// The same of snapshots, in buffers of their own: no copy has one buffer on both sides.
+    saved_layers: Vec<Option<CountedBuffer>>,
+    pub saved: Slots,
+    /// Bytes of one slot of each layer.
+    slot_bytes: Vec<u64>,
 }
 
 impl RecurrentStates {
-    /// States of `slots` sequences; none for a model that keeps none.
+    /// States of `slots` sequences and `saved` snapshots; none for a model that keeps none.
     ///
     /// # Errors
     /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where they do not fit.
-    pub async fn new(gpu: &Gpu, spec: &ModelSpec, slots: u32) -> Result<Option<Self>> {
+    pub async fn new(gpu: &Gpu, spec: &ModelSpec, slots: u32, saved: u32) -> Result<Option<Self>> {
         if spec.layers.iter().all(|layer| layer.recurrent.is_none()) {
             return Ok(None);
         }
-        let (mut layers, limit) = (Vec::with_capacity(spec.layers.len()), gpu.largest_binding_bytes());
-        for layer in &spec.layers {
-            let bytes = layer_bytes(layer, u64::from(slots));
-            if bytes > limit {
-                let message = format!("recurrent states of {slots} sequences take {bytes} bytes a layer; {limit} fit");
-                return Err(Error::new(ErrorKind::Budget, message).remedy("let fewer sequences share a sweep"));
-            }
-            layers.push(match bytes {
-                0 => None,
-                _ => Some(gpu.buffer("recurrent states", bytes, wgpu::BufferUsages::STORAGE).await?),
-            });
+        let floats = |layer: &LayerSpec| layer.recurrent.map_or(0, |state| state.floats());
+        Ok(Some(Self {
+            layers: layers_of(gpu, spec, slots).await?,
+            slots: Slots::new(slots),
+            saved_layers: layers_of(gpu, spec, saved).await?,
+            saved: Slots::new(saved),
+            slot_bytes: spec.layers.iter().map(|layer| u64::from(floats(layer)) * 4).collect(),
+        }))
+    }
+
+    /// Copies the state of `slot`, which holds `len` positions, to a free slot of snapshots.
+    pub fn save(&mut self, slot: u32, len: u32, commands: &mut wgpu::CommandEncoder) -> Option<u32> {
+        if !self.slots.holds(slot, len) {
+            return None;
         }
-        Ok(Some(Self { layers, slots: Slots::new(slots) }))
+        let saved = self.saved.take()?;
+        self.copy((&self.layers, slot), (&self.saved_layers, saved), commands);
+        Some(saved)
+    }
+
+    /// Copies what a snapshot has, `len` positions, to a free slot.
+    pub fn load(&mut self, saved: u32, len: u32, commands: &mut wgpu::CommandEncoder) -> Option<u32> {
+        let slot = self.slots.take()?;
+        self.copy((&self.saved_layers, saved), (&self.layers, slot), commands);
+        self.slots.held[slot as usize] = Some(len);
+        Some(slot)
+    }
+
+    fn copy(
+        &self,
+        (from, from_slot): (&[Option<CountedBuffer>], u32),
+        (to, to_slot): (&[Option<CountedBuffer>], u32),
+        commands: &mut wgpu::CommandEncoder,
+    ) {
+        for ((from, to), bytes) in from.iter().zip(to).zip(&self.slot_bytes) {
+            if let (Some(from), Some(to)) = (from, to) {
+                let (source, target) = (u64::from(from_slot) * bytes, u64::from(to_slot) * bytes);
+                commands.copy_buffer_to_buffer(from, source, to, target, *bytes);
+            }
+        }
     }
 
     /// The states of a layer.
     pub fn layer(&self, layer: usize) -> Option<&CountedBuffer> {
         self.layers.get(layer)?.as_ref()
     }
+}
+
+/// `[slots, state]` f32 of each layer that has one.
+async fn layers_of(gpu: &Gpu, spec: &ModelSpec, slots: u32) -> Result<Vec<Option<CountedBuffer>>> {
+    let (mut layers, limit) = (Vec::with_capacity(spec.layers.len()), gpu.largest_binding_bytes());
+    for layer in &spec.layers {
+        let bytes = layer_bytes(layer, u64::from(slots));
+        if bytes > limit {
+            let message = format!("recurrent states of {slots} sequences take {bytes} bytes a layer; {limit} fit");
+            return Err(Error::new(ErrorKind::Budget, message).remedy("let fewer sequences share a sweep"));
+        }
+        layers.push(match bytes {
+            0 => None,
+            _ => Some(gpu.buffer("recurrent states", bytes, STATE_USAGES).await?),
+        });
+    }
+    Ok(layers)
 }
 
 /// Which slots are free, and what the others hold.

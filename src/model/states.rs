@@ -62,7 +62,12 @@ pub struct PageGroup {
 impl PageGroup {
     /// Bytes of `pages` pages over all layers of the group, alignment included.
     pub(super) fn bytes(&self, pages: u64) -> u64 {
-        self.page_bytes.iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum()
+        self.offset(self.page_bytes.len(), pages)
+    }
+
+    /// Where the pages of layer `index` of the group begin, in a buffer with `pages` pages of each.
+    pub(super) fn offset(&self, index: usize, pages: u64) -> u64 {
+        self.page_bytes[..index].iter().map(|bytes| (bytes * pages).next_multiple_of(256)).sum()
     }
 }
 
@@ -110,11 +115,26 @@ impl StateLayout {
         self.places[layer].map(|(group, _)| group)
     }
 
-    /// Pages of each group where those that keep all positions have `pages`, for `sequences` and sweeps of `rows` rows.
-    pub fn pages(&self, pages: u64, sequences: u64, rows: u64) -> Vec<u64> {
+    /// Pages of each group where those that keep all positions have `pages`, for `sequences` and sweeps of `rows` rows, and
+    /// for `snapshots` of them.
+    pub fn pages(&self, pages: u64, sequences: u64, rows: u64, snapshots: u64) -> Vec<u64> {
         let positions = pages * u64::from(PAGE_TOKENS);
-        let of_group = |group: &PageGroup| pages.min(sequences.max(1) * group.keeps.pages_for(positions, rows));
+        let of_group = |group: &PageGroup| {
+            let running = sequences.max(1) * group.keeps.pages_for(positions, rows);
+            // What a snapshot sees, and the last page of a text that goes on from it.
+            pages.min(running + snapshots * (group.keeps.pages_for(positions, 1) + 1))
+        };
         self.groups.iter().map(of_group).collect()
+    }
+
+    /// Whether a text that goes on gives pages back.
+    pub(super) fn forgets(&self) -> bool {
+        self.groups.iter().any(|group| group.keeps != Keeps::All)
+    }
+
+    /// Bytes of the largest page of a layer.
+    pub(super) fn largest_page_bytes(&self) -> u64 {
+        self.groups.iter().flat_map(|group| &group.page_bytes).copied().max().unwrap_or(0)
     }
 
     /// Bytes of so many pages of each group.

@@ -100,7 +100,7 @@ fn page_table_entries(spec: &ModelSpec, states: &StateLayout, config: &EngineCon
     let sequences = u64::from(config.sequences.max(1));
     let all = pages_for(u64::from(spec.max_positions)) * sequences;
     let rows = config.rows.map_or(MOST_ROWS, u64::from);
-    let entries = states.pages(all.min(MOST_PAGES).max(config.kv_pages), sequences, rows);
+    let entries = states.pages(all.min(MOST_PAGES).max(config.kv_pages), sequences, rows, 0);
     entries.into_iter().map(|entries| entries.max(1)).collect()
 }
 

@@ -1,14 +1,15 @@
 //! `cargo xtask test`: every check, timed, with a table at the end.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, command, display, root, run, without_desktop};
-use crate::setup::toolchain::{self, WASM, Way};
+use crate::setup::toolchain::{self, Way};
 use crate::{borders, deny, setup};
 
 /// Sets up what is missing and runs every check; what CI calls.
@@ -111,6 +112,9 @@ const CHECKS: &[Check] = &[
     },
 ];
 
+/// Test programs that a report names, the slowest first.
+const SLOWEST: usize = 8;
+
 /// Targets that must work and that no build on this machine would notice breaking.
 const HOSTS: &[&str] = &["x86_64-unknown-linux-gnu", "x86_64-pc-windows-msvc", "aarch64-apple-darwin"];
 
@@ -187,23 +191,39 @@ fn documentation() -> Result<Report> {
 /// All tests; the counts that each test program closes with are added up.
 fn tests() -> Result<Report> {
     let mut command = cargo();
-    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).stdout(Stdio::piped());
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     without_desktop(&mut command);
     println!("$ {}", display(&command));
     let mut child = command.spawn().context("cannot start cargo")?;
-    let mut counts = Counts::default();
     let output = child.stdout.take().expect("stdout was asked to be piped");
-    for line in BufReader::new(output).split(b'\n') {
-        let line = line.context("cannot read the tests' output")?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        counts.add(&line);
-    }
+    let errors = child.stderr.take().expect("stderr was asked to be piped");
+    // Cargo names a program on one stream, and the program closes on the other.
+    let counts = Mutex::new(Counts::default());
+    let take = |line: &str| counts.lock().unwrap_or_else(PoisonError::into_inner).add(line);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            each_line(errors, |line| {
+                eprintln!("{line}");
+                take(line);
+            });
+        });
+        each_line(output, |line| {
+            println!("{line}");
+            take(line);
+        });
+    });
     let status = child.wait().context("cannot wait for cargo")?;
+    let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !status.success() {
         bail!("{counts}; `{}`: {status}", display(&command));
     }
     Ok(counts.to_string())
+}
+
+fn each_line(stream: impl Read, mut take: impl FnMut(&str)) {
+    for line in BufReader::new(stream).split(b'\n').map_while(std::result::Result::ok) {
+        take(&String::from_utf8_lossy(&line));
+    }
 }
 
 #[derive(Default)]
@@ -211,12 +231,24 @@ struct Counts {
     passed: usize,
     failed: usize,
     ignored: usize,
+    /// The program that runs.
+    program: String,
+    /// Seconds of each program that closed.
+    seconds: Vec<(f64, String)>,
 }
 
 impl Counts {
-    /// Takes a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    /// Takes a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …; finished in 1.50s`, or `Running tests/x.rs (…)`.
     fn add(&mut self, line: &str) {
+        if let Some(program) = line.trim_start().strip_prefix("Running ") {
+            program.split(" (").next().unwrap_or_default().clone_into(&mut self.program);
+        }
         let Some(rest) = line.strip_prefix("test result: ") else { return };
+        if let Some(seconds) =
+            rest.rsplit("finished in ").next().and_then(|time| time.trim_end_matches('s').parse().ok())
+        {
+            self.seconds.push((seconds, self.program.clone()));
+        }
         for part in rest.split([';', '.']) {
             let mut words = part.split_whitespace();
             let (Some(Ok(number)), Some(what)) = (words.next().map(str::parse::<usize>), words.next()) else {
@@ -234,17 +266,18 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tests passed, {} failed, {} ignored", self.passed, self.failed, self.ignored)
+        write!(f, "{} tests passed, {} failed, {} ignored", self.passed, self.failed, self.ignored)?;
+        let mut slowest = self.seconds.clone();
+        slowest.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        for (index, (seconds, program)) in slowest.iter().take(SLOWEST).enumerate() {
+            write!(f, "{} {program} {seconds:.0} s", if index == 0 { "; slowest:" } else { "," })?;
+        }
+        Ok(())
     }
 }
 
 fn wasm() -> Result<Report> {
-    let way = toolchain::set_up_wasm()?;
-    let mut command = cargo();
-    command.args(["build", "--package", "tilestream", "--lib", "--locked"]).args(toolchain::UNOPTIMIZED);
-    way.apply(&mut command, WASM);
-    run(&mut command)?;
-    Ok(way.describe())
+    crate::web::compile_unoptimized().map(|way| way.describe())
 }
 
 /// The tests of web/tests, on what the check before built.
@@ -258,7 +291,8 @@ fn browser() -> Result<Report> {
 /// Builds and sets up what the variables of web/tests/support.mjs name.
 pub fn browser_variables(script: &mut Command) -> Result<()> {
     let chrome = setup::node::browser()?;
-    run(cargo().args(["build", "--package", "tilestream-cli", "--locked"]))?;
+    // The command as the tests use it: a build of this package alone would compile all that it depends on once more.
+    run(cargo().args(["test", "--workspace", "--locked", "--no-run", "--quiet"]))?;
     let tilestream = root().join("target/debug").join(format!("tilestream{}", std::env::consts::EXE_SUFFIX));
     let smollm2 = split(&tilestream, &setup::model::set_up()?, "smollm2")?;
     let gemma3 = split(&tilestream, &setup::model::set_up_gemma3()?, "gemma3")?;
@@ -347,10 +381,14 @@ mod tests {
     #[test]
     fn counts_add_up_over_test_programs() {
         let mut counts = Counts::default();
+        counts.add("     Running unittests src/lib.rs (target/debug/deps/x-1)");
         counts.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s");
-        counts.add("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        counts.add("     Running tests/families.rs (target/debug/deps/families-1)");
         counts.add("test some::name ... ok");
-        assert_eq!(counts.to_string(), "13 tests passed, 2 failed, 1 ignored");
+        counts
+            .add("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 91.60s");
+        let slowest = "; slowest: tests/families.rs 92 s, unittests src/lib.rs 0 s";
+        assert_eq!(counts.to_string(), format!("13 tests passed, 2 failed, 1 ignored{slowest}"));
     }
 
     #[test]

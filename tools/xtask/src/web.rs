@@ -10,7 +10,7 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::process::{cargo, command, root, run};
 use crate::setup::node;
-use crate::setup::toolchain::{self, WASM};
+use crate::setup::toolchain::{self, WASM, Way};
 
 /// Builds the page (web/dist, a folder for any static host) and the npm package (web/package, for `npm pack`).
 ///
@@ -56,16 +56,26 @@ pub fn build(quick: bool) -> Result<String> {
     size(&web.join("dist"))
 }
 
+/// Builds the engine and the table of kernels for wasm32, both by one command: what they depend on is then compiled once.
+///
+/// # Errors
+/// Where it does not compile.
+pub fn compile_unoptimized() -> Result<Way> {
+    let way = toolchain::set_up_wasm()?;
+    let mut cargo = cargo();
+    cargo.args(["build", "--package", "tilestream", "--package", "tilestream-browser-tests", "--lib", "--locked"]);
+    cargo.args(toolchain::UNOPTIMIZED);
+    way.apply(&mut cargo, WASM);
+    run(&mut cargo)?;
+    Ok(way)
+}
+
 /// Builds the table of kernels for a browser, into web/build/kernels; where it lies.
 ///
 /// # Errors
 /// Where it does not compile.
 pub fn kernel_table() -> Result<PathBuf> {
-    let way = toolchain::set_up_wasm()?;
-    let mut cargo = cargo();
-    cargo.args(["build", "--package", "tilestream-browser-tests", "--locked"]).args(toolchain::UNOPTIMIZED);
-    way.apply(&mut cargo, WASM);
-    run(&mut cargo)?;
+    let way = compile_unoptimized()?;
     let out = root().join("web/build/kernels");
     bind(&root().join(way.target_dir()).join(WASM).join("debug/tilestream_browser_tests.wasm"), &out)?;
     bundle(&root().join("web"), &["src/subgroups.ts=subgroups"], &out)?;
