@@ -7,6 +7,8 @@ use common::{Golden, block_on, load, relative_error, small_checkpoints, split_sm
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::inputs::Want;
 use tilestream::model::readback::Output;
+use tilestream::shard::FORMATS;
+use tilestream::{AutoModel, GenerateOptions};
 
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.
 const TOLERANCE: f64 = 1e-3;
@@ -47,6 +49,24 @@ fn greedy_ids_are_those_of_the_reference() {
                 }
                 sequence.ids.push(*expected);
             }
+        });
+    }
+}
+
+/// `tilestream synth tiny.json tests/data/formats/1 --weights q8 --seed 1` made the first, when its format was the newest; the ids
+/// are what the build of that day answered.
+#[test]
+fn a_model_of_every_format_that_is_read_opens_and_answers() {
+    for format in FORMATS {
+        block_on(async {
+            let folder = common::data("formats").join(format.to_string());
+            let mut model = AutoModel::from_pretrained(folder).budget(32 << 20).load().await.expect("opens");
+            let options = GenerateOptions { max_tokens: 12, ignore_eos: true, ..Default::default() };
+            let (mut answer, mut ids) = (model.generate(vec![1, 2, 3], options).expect("begins"), Vec::new());
+            while let Some(delta) = answer.next().await.expect("goes on") {
+                ids.extend(delta.id);
+            }
+            assert_eq!(ids, [57, 74, 26, 87, 68, 84, 33, 57, 74, 26, 94, 28], "format {format}");
         });
     }
 }

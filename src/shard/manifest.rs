@@ -7,7 +7,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::checksum::{hex, sums_name};
-use super::{FORMAT_VERSION, MANIFEST, Manifest, Part, StoredTensor};
+use super::{FORMATS, MANIFEST, Manifest, Part, StoredTensor};
 use crate::encoding::Encoding;
 use crate::store::{Store, check_name};
 use crate::{Error, ErrorKind, Result};
@@ -125,9 +125,7 @@ impl Manifest {
 
     /// Checks everything that parsing types does not.
     fn validate(&self) -> Result<()> {
-        if self.format != FORMAT_VERSION {
-            return Err(wrong_format(u64::from(self.format)));
-        }
+        known_format(u64::from(self.format))?;
         self.validate_files()?;
         // Where each part lies, to find overlaps: (file, start, end, tensor).
         let mut places = Vec::new();
@@ -274,12 +272,18 @@ fn check_format(bytes: &[u8]) -> Result<()> {
         format: u64,
     }
     let Format { format } = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-    if format == u64::from(FORMAT_VERSION) { Ok(()) } else { Err(wrong_format(format)) }
+    known_format(format)
 }
 
-fn wrong_format(format: u64) -> Error {
-    let message = format!("format {format}; this build reads format {FORMAT_VERSION}");
-    Error::new(ErrorKind::Unsupported, message).remedy("split the model again with this build")
+fn known_format(format: u64) -> Result<()> {
+    let (oldest, newest) = (u64::from(*FORMATS.start()), u64::from(*FORMATS.end()));
+    let remedy = match format {
+        _ if (oldest..=newest).contains(&format) => return Ok(()),
+        _ if format > newest => "a newer Tilestream made this model: update this one, or split the model again with it",
+        _ => "split the model again with this build",
+    };
+    let known = if oldest == newest { newest.to_string() } else { format!("{oldest} to {newest}") };
+    Err(Error::new(ErrorKind::Unsupported, format!("format {format}; this build reads format {known}")).remedy(remedy))
 }
 
 fn implausible(message: String) -> Error {

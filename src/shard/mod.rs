@@ -29,8 +29,11 @@ pub use write::JOURNAL;
 
 /// The manifest's name in a model's folder. It is written last: a folder without it is not a model.
 pub const MANIFEST: &str = "manifest.json";
-/// Version of the format; a reader refuses any other.
+/// Version of the format that is written.
 pub const FORMAT_VERSION: u32 = 1;
+/// Versions that are read. A new one keeps reading the old ones, so that nobody splits a large model again for it: each has a
+/// model of its time in tests/data/formats.
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=FORMAT_VERSION;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
