@@ -6,11 +6,15 @@ mod block;
 mod delta;
 mod families;
 mod family;
+mod feed_forward;
 mod fields;
 mod harmless;
+mod mixture;
 mod names;
 mod per_layer;
 mod rope;
+#[cfg(test)]
+mod row_tests;
 mod rows;
 mod shape;
 #[cfg(test)]
@@ -421,6 +425,8 @@ pub struct ModelSpec {
     pub vocab: u32,
     /// Positions the checkpoint was trained for.
     pub max_positions: u32,
+    /// The config's field that keeps texts shorter than that. `None`: nothing does.
+    pub limited_by: Option<&'static str>,
     pub buffers: Vec<BufferSpec>,
     /// The buffer that holds the embedding before the first layer and the residual after the last.
     pub residual: BufferId,
