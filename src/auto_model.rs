@@ -182,7 +182,10 @@ impl LoadOptions {
             let most_of = format!("{most} positions of this context (the model has {})", spec.max_positions);
             (format!("{tokens} tokens pass the {most_of}{room}"), "shorten the text, or raise the context")
         } else {
-            (format!("{tokens} tokens pass the model's {most} positions{room}"), "shorten the text")
+            let limit = spec.limited_by.map_or_else(String::new, |field| {
+                format!(" up to which its attention is known here (its config's '{field}')")
+            });
+            (format!("{tokens} tokens pass the model's {most} positions{limit}{room}"), "shorten the text")
         };
         Err(Error::new(ErrorKind::Argument, message).remedy(remedy))
     }

@@ -55,6 +55,7 @@ tests![
     attention_has_the_same_bits_alone_and_in_any_block,
     attention_goes_over_more_than_one_dispatch_takes,
     gates_match_at_the_ends_of_the_range,
+    learned_curves_match_on_both_sides_of_zero,
     logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,

@@ -192,6 +192,10 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let more = format!("{window}{cap}{sinks}{alibi}");
                 format!("{} = attention({}: {heads}, scale {scale}{more})", name(*output), name(*query))
             }
+            Op::Xielu { target, positive, negative, slope, .. } => {
+                let numbers = [positive, negative, slope].map(|id| &*layer.vectors[usize::from(id.0)].name);
+                format!("{target} = xielu({target}, {})", numbers.join(", "), target = name(*target))
+            }
             Op::Conv { target, weight, first, width } => {
                 let (target, weight) = (name(*target), &layer.vectors[usize::from(weight.0)]);
                 format!("{target} = silu(conv({target}, {} [{}]: {width} from {first}))", weight.name, weight.len)

@@ -92,6 +92,7 @@ sources![
     "parts/sigmoid.wgsl",
     "parts/sigmoid_factor.wgsl",
     "parts/silu.wgsl",
+    "parts/squared_relu.wgsl",
     "parts/strands_1.wgsl",
     "parts/strands_2.wgsl",
     "parts/strands_4.wgsl",
@@ -105,6 +106,7 @@ sources![
     "quantize_rows.wgsl",
     "rope.wgsl",
     "scatter_rows.wgsl",
+    "xielu.wgsl",
 ];
 
 /// A composed shader.

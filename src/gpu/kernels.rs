@@ -23,8 +23,15 @@ pub(super) const TURNS_OF_SUMS: u32 = 40;
 
 impl Activation {
     /// Every one there is.
-    pub const ALL: [Self; 6] =
-        [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Sigmoid, Self::SigmoidFactor, Self::ClampedSwiglu];
+    pub const ALL: [Self; 7] = [
+        Self::Silu,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::SquaredRelu,
+        Self::Sigmoid,
+        Self::SigmoidFactor,
+        Self::ClampedSwiglu,
+    ];
 
     /// The WGSL part that computes it.
     fn part(self) -> &'static str {
@@ -32,6 +39,7 @@ impl Activation {
             Self::Silu => "parts/silu.wgsl",
             Self::Gelu => "parts/gelu.wgsl",
             Self::GeluTanh => "parts/gelu_tanh.wgsl",
+            Self::SquaredRelu => "parts/squared_relu.wgsl",
             Self::Sigmoid => "parts/sigmoid.wgsl",
             Self::SigmoidFactor => "parts/sigmoid_factor.wgsl",
             Self::ClampedSwiglu => "parts/clamped_swiglu.wgsl",
@@ -163,6 +171,8 @@ pub enum KernelId {
     /// Causal convolution along a sequence.
     Conv,
     DeltaRule,
+    /// An activation whose numbers a layer learned.
+    Xielu,
 }
 
 /// What a shader does with a binding.
@@ -199,6 +209,7 @@ impl KernelId {
             Self::Norm,
             Self::NormInPlace,
             Self::Rope,
+            Self::Xielu,
             Self::Logits,
             Self::Argmax,
             Self::GatherRows,
@@ -405,6 +416,7 @@ impl KernelId {
                 &[Write],
                 size::<GateParams>(),
             ),
+            Self::Xielu => ("xielu", own(&["xielu.wgsl"]), &[Read, Write], size::<XieluParams>()),
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
             Self::Copy => ("copy", own(&["copy.wgsl", loads]), &[Read, Write], size::<CopyParams>()),

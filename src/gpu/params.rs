@@ -56,6 +56,10 @@ params! {
     }
     /// `shaders/gate.wgsl`.
     GateParams { rows: u32, width: u32, stride: u32, up_stride: u32, up_first: u32, flags: u32, limit: f32 }
+    /// `shaders/xielu.wgsl`.
+    XieluParams {
+        rows: u32, width: u32, stride: u32, positive_offset: u32, negative_offset: u32, slope_offset: u32,
+    }
     /// `shaders/logits.wgsl`.
     LogitsParams {
         rows: u32, width: u32, stride: u32, scale: f32, cap: f32, factors_offset: u32, flags: u32,
@@ -186,6 +190,11 @@ pub mod grid {
 
     /// An invocation a value.
     pub fn gate(params: &GateParams) -> [u32; 3] {
+        flat(params.rows, params.width)
+    }
+
+    /// An invocation a value.
+    pub fn xielu(params: &XieluParams) -> [u32; 3] {
         flat(params.rows, params.width)
     }
 

@@ -10,7 +10,7 @@ use crate::gpu::kernels::{
     ArgmaxParams, AttentionParams, BIAS, ConvParams, DeltaRuleParams, FACTORS, GateParams, GatherRowsParams,
     InputSpace, InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams, MatMulTransposedParams,
     NormParams, PlaceColumnsParams, QuantizeRowsParams, RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT,
-    grid,
+    XieluParams, grid,
 };
 use crate::gpu::tuning::product;
 use crate::plan::Routing;
@@ -71,6 +71,7 @@ pub enum Params {
     Rope(RopeParams),
     Place(PlaceColumnsParams),
     Gate(GateParams),
+    Xielu(XieluParams),
     Conv(ConvParams),
     DeltaRule(DeltaRuleParams),
     QuantizeRows(QuantizeRowsParams),
@@ -95,6 +96,12 @@ impl Params {
             Self::Rope(params) => params.rows = rows,
             Self::Place(params) => params.rows = rows,
             Self::Gate(params) => params.rows = rows,
+            Self::Xielu(params) => {
+                params.rows = rows;
+                params.positive_offset += vectors;
+                params.negative_offset += vectors;
+                params.slope_offset += vectors;
+            }
             Self::Conv(params) => params.weight_offset += vectors,
             Self::DeltaRule(params) => {
                 params.rate_offset += vectors;
@@ -120,6 +127,7 @@ impl Params {
             Self::Rope(params) => bytes_of(params),
             Self::Place(params) => bytes_of(params),
             Self::Gate(params) => bytes_of(params),
+            Self::Xielu(params) => bytes_of(params),
             Self::Conv(params) => bytes_of(params),
             Self::DeltaRule(params) => bytes_of(params),
             Self::QuantizeRows(params) => bytes_of(params),
@@ -137,6 +145,7 @@ impl Params {
             Self::Rope(params) => grid::rope(params),
             Self::Place(params) => grid::place_columns(params),
             Self::Gate(params) => grid::gate(params),
+            Self::Xielu(params) => grid::xielu(params),
             Self::Conv(params) => grid::conv(params, rows),
             Self::DeltaRule(params) => grid::delta_rule(params, rows),
             Self::QuantizeRows(params) => grid::quantize_rows(params),

@@ -2,7 +2,7 @@
 
 use super::families::{HeadNorm, Rope};
 use super::names::DELTA_NORM;
-use super::shape::{ExpertsShape, Latent, Shape};
+use super::shape::{Latent, Shape};
 use super::*;
 use crate::Result;
 
@@ -18,6 +18,7 @@ pub fn model_spec(config: &serde_json::Value) -> Result<ModelSpec> {
         hidden: shape.hidden,
         vocab: shape.vocab,
         max_positions: shape.max_positions,
+        limited_by: shape.limited_by,
         buffers: buffers(&shape),
         residual: X,
         layers: (0..shape.layers as usize).map(|index| layer(&shape, index)).collect(),
@@ -27,24 +28,24 @@ pub fn model_spec(config: &serde_json::Value) -> Result<ModelSpec> {
     })
 }
 
-const X: BufferId = BufferId(0);
+pub(super) const X: BufferId = BufferId(0);
 const NORMED: BufferId = BufferId(1);
 const Q: BufferId = BufferId(2);
 const K: BufferId = BufferId(3);
 const V: BufferId = BufferId(4);
 const ATTENDED: BufferId = BufferId(5);
 /// What is between the matrices of a feed-forward block: gate and up, or up alone.
-const INNER: BufferId = BufferId(6);
+pub(super) const INNER: BufferId = BufferId(6);
 /// Queries, keys and values of plain attention, one after the other.
 const QKV: BufferId = BufferId(7);
 /// What a block adds to the residual, where a norm comes between.
 const BRANCH: BufferId = BufferId(8);
 /// A score for each expert.
-const SCORES: BufferId = BufferId(9);
+pub(super) const SCORES: BufferId = BufferId(9);
 /// The gate of the shared expert: one value a row.
-const SHARED_GATE: BufferId = BufferId(10);
+pub(super) const SHARED_GATE: BufferId = BufferId(10);
 /// Rows of one expert: input, gate and up, output.
-const EXPERT: [BufferId; 3] = [BufferId(11), BufferId(12), BufferId(13)];
+pub(super) const EXPERT: [BufferId; 3] = [BufferId(11), BufferId(12), BufferId(13)];
 /// Latent rows of queries; queries that meet latent rows, and what they gather of them.
 const Q_LATENT: BufferId = BufferId(14);
 const Q_ABSORBED: BufferId = BufferId(15);
@@ -58,7 +59,8 @@ const BETA: BufferId = BufferId(19);
 /// What a plan may need; a width of 0 is none.
 fn buffers(shape: &Shape) -> Vec<BufferSpec> {
     let norms = shape.family.norms;
-    let branches = norms.after_attention.is_some() || norms.after_mlp.is_some();
+    let apart = shape.parallel && shape.family.parallel_norms;
+    let branches = norms.after_attention.is_some() || norms.after_mlp.is_some() || apart;
     let shared = shape.experts.as_ref().and_then(|experts| experts.shared);
     let experts = shape.experts.as_ref().map_or((0, 0, 0), |experts| (experts.count, experts.width, shape.hidden));
     let wide = shape.intermediate.max(shared.map_or(0, |(width, _)| width));
@@ -70,15 +72,16 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
     let attended = shape.heads * shape.value_dim;
     let gated = if shape.family.output_gate { attended } else { 0 };
     let (keys, values) = (delta(RecurrentSpec::key_width), delta(RecurrentSpec::value_width));
+    let most = (0..shape.layers as usize).map(|layer| shape.kv_heads_of(layer)).max().unwrap_or(shape.kv_heads);
     let widths = [
         ("x", shape.hidden),
         ("normed", shape.hidden),
         ("q", if is_latent { shape.q_width() } else { keys }),
-        ("k", if is_latent { shape.key_width() } else { keys }),
+        ("k", if is_latent { shape.key_width(shape.kv_heads) } else { keys }),
         ("v", values),
         ("attended", attended),
         ("inner", inner),
-        ("qkv", if is_latent { 0 } else { shape.q_width() + shape.key_width() + shape.value_width() }),
+        ("qkv", if is_latent { 0 } else { shape.q_width() + shape.key_width(most) + shape.value_width(most) }),
         ("branch", if branches { shape.hidden } else { 0 }),
         ("scores", experts.0),
         ("shared gate", u32::from(shared.is_some_and(|(_, gated)| gated))),
@@ -86,7 +89,7 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
         ("expert inner", gated_width(experts.1)),
         ("expert output", experts.2),
         ("q latent", latent(|latent| latent.query.unwrap_or(0))),
-        ("q absorbed", if is_latent { shape.heads * shape.key_width() } else { 0 }),
+        ("q absorbed", if is_latent { shape.heads * shape.key_width(shape.kv_heads) } else { 0 }),
         ("attended latent", shape.heads * latent(Latent::padded)),
         ("output gate", gated.max(values)),
         ("decay", delta(|state| state.heads)),
@@ -97,6 +100,9 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
 
 fn head(shape: &Shape) -> HeadSpec {
     let mut vectors = vec![VectorSpec { name: FINAL_NORM.into(), len: shape.hidden }];
+    if !shape.family.norm_weights {
+        vectors.clear();
+    }
     if shape.norm_bias {
         vectors.push(VectorSpec { name: FINAL_NORM_BIAS.into(), len: shape.hidden });
     }
@@ -117,13 +123,15 @@ fn head(shape: &Shape) -> HeadSpec {
 }
 
 /// Collects a layer's tensors while its ops are written down.
-struct Block<'a> {
-    shape: &'a Shape,
-    layer: LayerSpec,
+pub(super) struct Block<'a> {
+    pub shape: &'a Shape,
+    pub layer: LayerSpec,
+    /// A factor on the last product of a block.
+    pub block_scale: f32,
 }
 
 impl Block<'_> {
-    fn vector(&mut self, name: String, len: u32) -> VectorId {
+    pub(super) fn vector(&mut self, name: String, len: u32) -> VectorId {
         self.layer.vectors.push(VectorSpec { name, len });
         VectorId(self.layer.vectors.len() as u16 - 1)
     }
@@ -140,15 +148,22 @@ impl Block<'_> {
     /// A norm of whole rows, from the residual or (`to` being the residual) added to it.
     fn norm(&mut self, name: &str, input: BufferId, output: BufferId) {
         let width = self.shape.hidden;
-        let norm = self.norm_spec(name, width, self.shape.norm_bias);
+        let weighted = self.shape.family.norm_weights;
+        // What adds to the residual comes after a block.
+        let epsilon = if output == X { self.shape.after_epsilon } else { self.shape.epsilon };
+        let norm = match weighted {
+            true => NormSpec { epsilon, ..self.norm_spec(name, width, self.shape.norm_bias) },
+            false => NormSpec { kind: self.shape.family.norm, epsilon, weight: None, bias: None },
+        };
         let (accumulate, scale) = self.added(output);
         let groups = NormGroups::alike(0, 1, width);
         self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale });
     }
 
     /// What goes to the residual is added to it, scaled.
-    fn added(&self, output: BufferId) -> (bool, f32) {
-        if output == X { (true, self.shape.residual_scale) } else { (false, 1.0) }
+    pub(super) fn added(&self, output: BufferId) -> (bool, f32) {
+        let (accumulate, scale) = if output == X { (true, self.shape.residual_scale) } else { (false, 1.0) };
+        (accumulate, scale * self.block_scale)
     }
 
     /// Norms the heads of queries and keys, or the whole of each.
@@ -159,6 +174,10 @@ impl Block<'_> {
             HeadNorm::None | HeadNorm::AfterRope(_) => return,
             HeadNorm::Shared | HeadNorm::SharedIf(_) | HeadNorm::SharedAfterRope => false,
             HeadNorm::EachIf(_) => true,
+            HeadNorm::Weightless => {
+                let norm = NormSpec { kind: NormKind::Rms, epsilon: self.shape.epsilon, weight: None, bias: None };
+                return self.norm_in_place(QKV, NormGroups::alike(0, heads + kv_heads, head_dim), norm, 1.0);
+            }
             HeadNorm::Whole => {
                 for ((name, first), heads) in names.into_iter().zip(first).zip([heads, kv_heads]) {
                     let norm = self.norm_spec(name, heads * head_dim, false);
@@ -184,12 +203,26 @@ impl Block<'_> {
         MatrixId(self.layer.matrices.len() as u16 - 1)
     }
 
-    fn matmul(&mut self, name: &str, bias: bool, (rows, columns): (u32, u32), input: BufferId, output: BufferId) {
+    pub(super) fn matmul(
+        &mut self,
+        name: &str,
+        bias: bool,
+        (rows, columns): (u32, u32),
+        input: BufferId,
+        output: BufferId,
+    ) {
         self.matmuls(&[(name, rows, 0)], bias, columns, input, output);
     }
 
     /// Products of one input, each by name, rows and where in the output it goes.
-    fn matmuls(&mut self, parts: &[(&str, u32, u32)], bias: bool, columns: u32, input: BufferId, output: BufferId) {
+    pub(super) fn matmuls(
+        &mut self,
+        parts: &[(&str, u32, u32)],
+        bias: bool,
+        columns: u32,
+        input: BufferId,
+        output: BufferId,
+    ) {
         let part = |(name, rows, first): &(&str, u32, u32)| {
             let weight = self.matrix(name, (*rows, columns));
             let bias = bias.then(|| self.vector(format!("{name}.bias"), *rows));
@@ -207,15 +240,21 @@ impl Block<'_> {
         }
     }
 
+    pub(super) fn gate(&mut self, target: BufferId, up: Up, width: u32, activation: Activation) {
+        self.layer.ops.push(Op::Gate { target, up, width, activation, one_factor: false });
+    }
+
     fn attention(&mut self, index: usize, input: BufferId, output: BufferId) {
         let shape = self.shape;
         if let Some(delta) = shape.delta.as_ref().filter(|delta| delta.layers[index]) {
             return self.delta_rule(delta.state, input, output);
         }
-        (self.layer.key_width, self.layer.value_width) = (shape.key_width(), shape.value_width());
+        let kv_heads = shape.kv_heads_of(index);
+        (self.layer.key_width, self.layer.value_width) = (shape.key_width(kv_heads), shape.value_width(kv_heads));
+        let sinks = shape.family.sinks || shape.family.sinks_in_windows && shape.windows[index].is_some();
         let plain = AttentionSpec {
             heads: shape.heads,
-            kv_heads: shape.kv_heads,
+            kv_heads,
             head_dim: shape.head_dim,
             value_dim: shape.value_dim,
             values_in_keys: false,
@@ -224,7 +263,7 @@ impl Block<'_> {
             window: shape.windows[index],
             chunked: shape.family.chunked,
             softcap: shape.attention_softcap,
-            sinks: shape.family.sinks.then(|| self.vector("self_attn.sinks".to_owned(), shape.heads)),
+            sinks: sinks.then(|| self.vector("self_attn.sinks".to_owned(), shape.heads)),
             alibi: matches!(shape.family.rope, Rope::Alibi),
         };
         match shape.latent {
@@ -232,7 +271,7 @@ impl Block<'_> {
             None => {
                 let turn = self.queries_keys_values(index, input);
                 let key = shape.q_width();
-                let value = Some(key + shape.key_width());
+                let value = Some(key + shape.key_width(kv_heads));
                 self.layer.ops.push(Op::KvWrite { rows: QKV, key, value, turn });
                 self.layer.ops.push(Op::Attention { query: QKV, output: ATTENDED, attention: plain });
             }
@@ -243,7 +282,10 @@ impl Block<'_> {
             self.gate(OUTPUT_GATE, Up::In(ATTENDED), attended, Activation::Sigmoid);
             gated = OUTPUT_GATE;
         }
+        // A factor on values is one on what attention gives.
+        self.block_scale = shape.value_scale;
         self.matmul("self_attn.o_proj", shape.output_bias, (shape.hidden, attended), gated, output);
+        self.block_scale = 1.0;
     }
 
     /// The gated delta rule (Yang, Kautz and Hatamizadeh, 2024) as Qwen3-Next has it: queries, keys and values go through a
@@ -292,7 +334,8 @@ impl Block<'_> {
     fn queries_keys_values(&mut self, index: usize, input: BufferId) -> Option<Turn> {
         let shape = self.shape;
         let (hidden, bias, table) = (shape.hidden, shape.qkv_bias, shape.rope_tables[index]);
-        let (queries, keys, values) = (shape.q_width(), shape.key_width(), shape.value_width());
+        let kv_heads = shape.kv_heads_of(index);
+        let (queries, keys, values) = (shape.q_width(), shape.key_width(kv_heads), shape.value_width(kv_heads));
         let parts = [
             ("self_attn.q_proj", queries, 0),
             ("self_attn.k_proj", keys, queries),
@@ -356,7 +399,7 @@ impl Block<'_> {
         let place = Op::Place { input, output, groups, width, first };
         let attention = AttentionSpec {
             kv_heads: 1,
-            head_dim: shape.key_width(),
+            head_dim: shape.key_width(shape.kv_heads),
             value_dim: rank,
             values_in_keys: true,
             output_group: latent.padded(),
@@ -379,77 +422,6 @@ impl Block<'_> {
         let norm = NormSpec { epsilon: 1e-6, ..self.norm_spec(name, width, false) };
         self.norm_in_place(target, NormGroups::alike(0, 1, width), norm, 1.0);
     }
-
-    /// The experts that a router chooses, and the one that every token uses.
-    fn experts(&mut self, experts: &ExpertsShape, input: BufferId, output: BufferId) {
-        let (hidden, activation) = (self.shape.hidden, self.shape.activation);
-        self.matmul("mlp.gate", self.shape.family.expert_bias, (experts.count, hidden), input, SCORES);
-        // The chosen ones are on their way while the shared one is computed.
-        self.layer.ops.push(Op::Route { scores: SCORES });
-        if let Some((width, gated)) = experts.shared {
-            let name = if gated { "mlp.shared_expert" } else { "mlp.shared_experts" };
-            if gated {
-                self.matmul("mlp.shared_expert_gate", false, (1, hidden), input, SHARED_GATE);
-            }
-            self.gate_and_up(name, false, (width, hidden), input);
-            if gated {
-                // What a factor does to a product's input it does to the product.
-                let (up, activation) = (Up::In(SHARED_GATE), Activation::SigmoidFactor);
-                self.layer.ops.push(Op::Gate { target: INNER, up, width, activation, one_factor: true });
-            }
-            self.matmul(&format!("{name}.down_proj"), false, (hidden, width), INNER, output);
-        } else if output != X {
-            self.clear(output, input);
-        }
-        let (_, scale) = self.added(output);
-        self.layer.ops.push(Op::Experts { input, output, scale });
-        let (count, width) = (experts.count, experts.width);
-        let bias = experts.bias.then(|| self.vector("mlp.gate.bias".to_owned(), count));
-        let routing = Routing { bias, ..experts.routing };
-        self.layer.experts = Some(ExpertsSpec {
-            count,
-            width,
-            hidden,
-            activation: experts.limit.map_or(activation, |_| Activation::ClampedSwiglu),
-            limit: experts.limit.unwrap_or(0.0),
-            bias: self.shape.family.expert_bias,
-            factor_on_input: self.shape.family.factor_on_input,
-            routing,
-            buffers: EXPERT,
-        });
-    }
-
-    /// Experts add to what is there. Zero times the norm of any row is a row of zeros.
-    fn clear(&mut self, output: BufferId, input: BufferId) {
-        let norm = NormSpec { kind: NormKind::Rms, epsilon: 1.0, weight: None, bias: None };
-        let groups = NormGroups::alike(0, 1, self.shape.hidden);
-        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate: false, scale: 0.0 });
-    }
-
-    /// The gated input of a feed-forward block's last product.
-    fn gate_and_up(&mut self, name: &str, bias: bool, (width, hidden): (u32, u32), input: BufferId) {
-        let (gate, up) = (format!("{name}.gate_proj"), format!("{name}.up_proj"));
-        self.matmuls(&[(&gate, width, 0), (&up, width, up_first(width))], bias, hidden, input, INNER);
-        self.gate(INNER, Up::From(up_first(width)), width, self.shape.activation);
-    }
-
-    fn gate(&mut self, target: BufferId, up: Up, width: u32, activation: Activation) {
-        self.layer.ops.push(Op::Gate { target, up, width, activation, one_factor: false });
-    }
-
-    fn feed_forward(&mut self, index: usize, input: BufferId, output: BufferId) {
-        if let Some(experts) = self.shape.experts.as_ref().filter(|experts| experts.layers[index]) {
-            return self.experts(experts, input, output);
-        }
-        let (width, hidden, bias) = (self.shape.intermediate, self.shape.hidden, self.shape.mlp_bias);
-        if self.shape.family.gated {
-            self.gate_and_up("mlp", bias, (width, hidden), input);
-        } else {
-            self.matmul("mlp.up_proj", bias, (width, hidden), input, INNER);
-            self.gate(INNER, Up::Nothing, width, self.shape.activation);
-        }
-        self.matmul("mlp.down_proj", bias, (hidden, width), INNER, output);
-    }
 }
 
 fn layer(shape: &Shape, index: usize) -> LayerSpec {
@@ -462,9 +434,22 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
         value_width: 0,
         recurrent: None,
     };
-    let mut block = Block { shape, layer };
+    let mut block = Block { shape, layer, block_scale: 1.0 };
+    if let Some(weighted) = shape.family.embedding_norm.filter(|_| index == 0) {
+        let Shape { hidden, epsilon, norm_bias, .. } = *shape;
+        let norm = match weighted {
+            true => block.norm_spec("embedding_norm", hidden, norm_bias),
+            false => NormSpec { kind: shape.family.norm, epsilon, weight: None, bias: None },
+        };
+        block.norm_in_place(X, NormGroups::alike(0, 1, hidden), norm, 1.0);
+    }
     let norms = shape.family.norms;
     let mut normed = X;
+    // What attention gives goes to the residual before the feed-forward block runs, which must not see it.
+    let apart = norms.before_mlp.filter(|_| shape.parallel && shape.family.parallel_norms);
+    if let Some(name) = apart {
+        block.norm(name, X, BRANCH);
+    }
     if let Some(name) = norms.before_attention {
         block.norm(name, X, NORMED);
         normed = NORMED;
@@ -476,12 +461,13 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
         }
         None => block.attention(index, normed, X),
     }
-    // A parallel block reads the norm that attention read.
+    // A parallel block reads the norm that attention read, or its own.
     match norms.before_mlp.filter(|_| !shape.parallel) {
         Some(name) => {
             block.norm(name, X, NORMED);
             normed = NORMED;
         }
+        None if apart.is_some() => normed = BRANCH,
         None if shape.parallel => {}
         None => normed = X,
     }

@@ -78,6 +78,11 @@ pub(super) fn text_family(whole: &families::Whole, text: &Value) -> Result<&'sta
     family(class, text)
 }
 
+/// A text without its quotes, or the JSON of another value.
+pub(super) fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// The row of a class, as far as fields tell rows of one class apart.
 pub(super) fn family(class: &str, config: &Value) -> Result<&'static Family> {
     let value = |field: &str| config.get(field).filter(|value| !value.is_null());
@@ -85,6 +90,7 @@ pub(super) fn family(class: &str, config: &Value) -> Result<&'static Family> {
         When::There => value(field).is_some(),
         When::Absent => value(field).is_none(),
         When::AtLeast(least) => value(field).and_then(Value::as_u64).is_some_and(|number| number >= *least),
+        When::Is(expected) => value(field).is_some_and(|value| text_of(value) == *expected),
     };
     let fits = |row: &&Family| row.class == class && row.when.iter().all(holds);
     families::families().find(fits).ok_or_else(|| {

@@ -6,11 +6,15 @@ mod block;
 mod delta;
 mod families;
 mod family;
+mod feed_forward;
 mod fields;
 mod harmless;
+mod mixture;
 mod names;
 mod per_layer;
 mod rope;
+#[cfg(test)]
+mod row_tests;
 mod rows;
 mod shape;
 #[cfg(test)]
@@ -82,6 +86,8 @@ pub enum Activation {
     Gelu,
     /// The same by a tanh: `gelu_new`, `gelu_pytorch_tanh`.
     GeluTanh,
+    /// `max(x, 0)^2`.
+    SquaredRelu,
     /// `sigmoid(x)`, times up.
     Sigmoid,
     /// `x * sigmoid(up)`.
@@ -236,6 +242,9 @@ pub enum Op {
     /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`. With
     /// `one_factor` the first value of `up` serves the whole row.
     Gate { target: BufferId, up: Up, width: u32, activation: Activation, one_factor: bool },
+    /// `target = a x^2 + b x` for x above 0, and `c (exp(x) - 1 - x) + b x` below: xIELU (Huang and Schlag, 2024), over
+    /// `width` values of a row. `a` is softplus(`positive`) and `c` is `b` + softplus(`negative`); all three are of length 1.
+    Xielu { target: BufferId, width: u32, positive: VectorId, negative: VectorId, slope: VectorId },
     /// Chooses the experts of each row by the `scores` `[rows, experts]`, and has their weights fetched.
     Route { scores: BufferId },
     /// `output += scale * sum over the chosen experts e of factor[e] * down_e(activation(gate_e(input)) * up_e(input))`, each
@@ -416,6 +425,8 @@ pub struct ModelSpec {
     pub vocab: u32,
     /// Positions the checkpoint was trained for.
     pub max_positions: u32,
+    /// The config's field that keeps texts shorter than that. `None`: nothing does.
+    pub limited_by: Option<&'static str>,
     pub buffers: Vec<BufferSpec>,
     /// The buffer that holds the embedding before the first layer and the residual after the last.
     pub residual: BufferId,

@@ -62,9 +62,6 @@ impl TensorNames {
     pub fn places(&self, name: &str, shape: &[u64], plain: bool) -> Result<Vec<Place>> {
         let row_count = shape.first().copied().unwrap_or(1);
         let family = self.shape.family;
-        if family.unused.iter().any(|prefix| name.starts_with(prefix)) {
-            return Ok(Vec::new());
-        }
         let in_text;
         let name = match self.shape.whole {
             None => name,
@@ -74,10 +71,20 @@ impl TensorNames {
                 &*in_text
             }
         };
-        let (layer, rest) = match name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.')) {
-            Some((layer, rest)) if layer.parse::<u32>().is_ok() => (Some(layer), rest),
-            _ => (None, name),
+        let name = name.strip_prefix(family.prefix).unwrap_or(name);
+        let inside = name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.'));
+        let (layer, rest) = match inside.and_then(|(layer, rest)| Some((layer.parse::<u32>().ok()?, rest))) {
+            Some((layer, rest)) => (Some(layer), rest),
+            None => (None, name),
         };
+        let passed_by = &self.shape.passed_by;
+        if layer.is_some_and(|layer| passed_by.contains(&layer)) {
+            return Ok(Vec::new());
+        }
+        let layer = layer.map(|layer| layer - passed_by.partition_point(|other| *other < layer) as u32);
+        if family.unused.iter().any(|prefix| rest.starts_with(prefix)) {
+            return Ok(Vec::new());
+        }
         let (stem, suffix) = match rest.rsplit_once('.') {
             Some((stem, suffix @ ("weight" | "bias"))) => (stem, suffix),
             _ => (rest, ""),
@@ -91,8 +98,12 @@ impl TensorNames {
         };
         let place = |(ours, part): (&str, Part)| {
             let (row_count, rows) = self.rows(part, row_count);
+            // Rows past the vocabulary stand for what is no text.
+            let past = !passed_by.is_empty() && ours == "model.embed_tokens";
+            let row_count = if past { row_count.min(u64::from(self.shape.vocab)) } else { row_count };
             let rows = if layer.is_some() { self.in_halves(ours, rows, row_count) } else { rows };
-            let around_0 = family.unit_offset && ours.ends_with("norm") && ours != DELTA_NORM;
+            let plain = ours == DELTA_NORM || family.plain_final_norm && ours == "model.norm";
+            let around_0 = family.unit_offset && suffix != "bias" && ours.ends_with("norm") && !plain;
             let plus = if around_0 { 1.0 } else { 0.0 };
             let name = full(ours);
             Place { name, row_count, rows, plus, inverse_lengths: false, slab: None, transposed: false, part: None }
@@ -169,7 +180,7 @@ impl TensorNames {
     fn rows(&self, part: Part, all: u64) -> (u64, RowMap) {
         let Shape { head_dim, heads, kv_heads, .. } = self.shape;
         let (head, q) = (u64::from(head_dim), u64::from(self.shape.q_width()));
-        let kv = u64::from(self.shape.key_width());
+        let kv = u64::from(self.shape.key_width(kv_heads));
         let latent = |number: fn(&Latent) -> u32| u64::from(self.shape.latent.as_ref().map_or(0, number));
         let (rank, plain) = (latent(|latent| latent.key_value), latent(|latent| latent.plain_dim));
         let (value, rotary) = (u64::from(self.shape.value_dim), u64::from(self.shape.rotary_dim));

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::delta::Delta;
-use super::families::{self, Family, Flag, HeadNorm, Rope, Shared};
-use super::family::{class, family, text_family, text_part};
+use super::families::{self, Family, Flag, HeadNorm, Rope};
+use super::family::{class, family, text_family, text_of, text_part};
 use super::fields::Fields;
 use super::harmless::{BOOKKEEPING, GENERATION};
 use super::rope::{RopeContext, base_grows, rope_specs};
@@ -26,9 +26,6 @@ pub(super) const MOST_LAYERS: u32 = 10_000;
 const MOST_VOCAB: u32 = 1 << 24;
 /// What attention keeps of a head.
 pub(super) const MOST_HEAD_DIM: u32 = 576;
-const MOST_EXPERTS: u32 = 4096;
-/// Each is a name and a place in memory before a byte of it is read.
-const MOST_EXPERTS_OF_ALL: u64 = 1 << 18;
 
 /// Everything that the ops of a model depend on.
 #[derive(Clone, Debug)]
@@ -37,8 +34,12 @@ pub(super) struct Shape {
     /// What the family is the text part of.
     pub whole: Option<&'static families::Whole>,
     pub layers: u32,
+    /// Layers of the checkpoint that text passes by, in order: they are not among `layers`.
+    pub passed_by: Vec<u32>,
     pub vocab: u32,
     pub max_positions: u32,
+    /// The field that makes them fewer than were trained.
+    pub limited_by: Option<&'static str>,
     pub hidden: u32,
     pub intermediate: u32,
     pub heads: u32,
@@ -46,11 +47,15 @@ pub(super) struct Shape {
     pub head_dim: u32,
     /// Values of a value's head.
     pub value_dim: u32,
+    /// A factor on what attention gives.
+    pub value_scale: f32,
     pub latent: Option<Latent>,
     pub delta: Option<Delta>,
     /// Values of a head that rotate; 0 where positions enter otherwise.
     pub rotary_dim: u32,
     pub epsilon: f32,
+    /// Of the norms after blocks.
+    pub after_epsilon: f32,
     pub activation: Activation,
     pub qkv_bias: bool,
     pub output_bias: bool,
@@ -103,6 +108,8 @@ pub(super) struct ExpertsShape {
     pub shared: Option<(u32, bool)>,
     /// Whether the choice has a bias.
     pub bias: bool,
+    /// A factor on what the block gives.
+    pub scale: f32,
     /// Of [`Activation::ClampedSwiglu`], where the experts have that.
     pub limit: Option<f32>,
     pub routing: Routing,
@@ -138,6 +145,7 @@ impl Shape {
         for (name, values) in common.chain(family.only) {
             reader.only(name, values)?;
         }
+        reader.note_nested()?;
         // Where the text part has no config of its own, the whole's fields are among its.
         let beside = whole.map_or(&[][..], families::Whole::harmless);
         fields.note_others(&[BOOKKEEPING, GENERATION, family.harmless, beside]);
@@ -150,14 +158,19 @@ impl Shape {
         self.heads * self.head_dim
     }
 
-    /// Values of all keys of a row, as the cache holds them.
-    pub fn key_width(&self) -> u32 {
-        self.latent.map_or(self.kv_heads * self.head_dim, |latent| latent.key_value + self.rotary_dim)
+    /// Heads of keys of a layer.
+    pub fn kv_heads_of(&self, layer: usize) -> u32 {
+        self.kv_heads * self.windows[layer].map_or(1, |_| self.family.kv_heads_in_windows)
     }
 
-    /// Values of all values of a row, as the cache holds them beside the keys.
-    pub fn value_width(&self) -> u32 {
-        if self.latent.is_some() { 0 } else { self.kv_heads * self.value_dim }
+    /// Values of all keys of a row with so many heads of them, as the cache holds them.
+    pub fn key_width(&self, kv_heads: u32) -> u32 {
+        self.latent.map_or(kv_heads * self.head_dim, |latent| latent.key_value + self.rotary_dim)
+    }
+
+    /// Values of all values of such a row, as the cache holds them beside the keys.
+    pub fn value_width(&self, kv_heads: u32) -> u32 {
+        if self.latent.is_some() { 0 } else { kv_heads * self.value_dim }
     }
 }
 
@@ -169,14 +182,23 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     fn shape(&self) -> Result<Shape> {
         let (fields, family) = (self.fields, self.family);
+        if let Some(name) = family.needs.iter().find(|name| fields.get(name).is_none()) {
+            return Err(fields.missing(name));
+        }
         let hidden = fields.needed_count("hidden_size", MOST_WIDTH)?;
-        let both = fields.needed_count("intermediate_size", MOST_WIDTH)?;
+        let both = match (fields.count("intermediate_size", MOST_WIDTH)?, family.intermediate_times) {
+            (Some(width), _) => width,
+            (None, Some(times)) => hidden * times,
+            (None, None) => return Err(fields.missing("intermediate_size")),
+        };
         let latent = if family.latent { Some(self.latent()?) } else { None };
         let (heads, kv_heads, head_dim, value_dim) = match &latent {
             Some(latent) => self.latent_heads(latent)?,
             None => self.heads(hidden)?,
         };
-        let layers = fields.needed_count("num_hidden_layers", MOST_LAYERS)?;
+        let all_layers = fields.needed_count("num_hidden_layers", MOST_LAYERS)?;
+        let passed_by = self.passed_by(all_layers)?;
+        let layers = all_layers - passed_by.len() as u32;
         let max_positions = fields.needed_count("max_position_embeddings", u32::MAX)?;
         let rotary_dim = match &latent {
             Some(latent) => head_dim - latent.plain_dim,
@@ -189,27 +211,37 @@ impl Reader<'_> {
             (ropes.len() - 1, rotating)
         });
         let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
-        let grow = if family.embeddings_grow { f64::from(hidden).sqrt() } else { 1.0 };
+        let most = match family.most_positions {
+            Some(field) => Some(fields.needed_count(field, u32::MAX)?),
+            None => None,
+        };
+        let grow = if self.flag(family.embeddings_grow)? { f64::from(hidden).sqrt() } else { 1.0 };
+        let epsilon = fields.needed_positive("rms_norm_eps")?;
         Ok(Shape {
             family,
             whole: None,
             layers,
+            passed_by,
             vocab: fields.needed_count("vocab_size", MOST_VOCAB)?,
             // Command-R names its longest text beside the positions for which its reference once made a table.
-            max_positions: match self.count("model_max_length")? {
-                Some(named) if !base_grows(fields) => named.max(max_positions),
+            max_positions: match (most, self.count("model_max_length")?) {
+                (Some(most), _) => most.min(max_positions),
+                (None, Some(named)) if !base_grows(fields) => named.max(max_positions),
                 _ => max_positions,
             },
+            limited_by: family.most_positions.filter(|_| most.is_some_and(|most| most < max_positions)),
             hidden,
             intermediate: if family.intermediate_is_both { both / 2 } else { both },
             heads,
             kv_heads,
             head_dim,
             value_dim,
+            value_scale: self.number("attention_value_scale")?.unwrap_or(1.0) as f32,
             latent,
             delta: if family.delta_rule { Some(Delta::read(fields, layers)?) } else { None },
             rotary_dim,
-            epsilon: fields.needed_positive("rms_norm_eps")? as f32,
+            epsilon: epsilon as f32,
+            after_epsilon: self.number("post_norm_eps")?.unwrap_or(epsilon) as f32,
             activation: self.activation()?,
             qkv_bias: self.flag(family.qkv_bias)?,
             output_bias: self.flag(family.output_bias)?,
@@ -232,6 +264,7 @@ impl Reader<'_> {
             windows,
             ropes,
             attention_scale: (self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt())
+                * self.number("qk_scale_factor")?.unwrap_or(1.0)
                 * self.attention_growth()) as f32,
             attention_softcap: self.number("attn_logit_softcapping")?.map(|cap| cap as f32),
             residual_scale: self.number("residual_multiplier")?.unwrap_or(1.0) as f32,
@@ -247,6 +280,17 @@ impl Reader<'_> {
                 None => None,
             },
         })
+    }
+
+    fn passed_by(&self, layers: u32) -> Result<Vec<u32>> {
+        let Some(field) = self.family.passed_by else { return Ok(Vec::new()) };
+        let wrong =
+            || self.fields.wrong(field, format_args!("must list some of {layers} layers, each once and in order"));
+        let list = self.fields.get(field).ok_or_else(|| self.fields.missing(field))?;
+        let number =
+            |value: &Value| value.as_u64().filter(|layer| *layer < u64::from(layers)).map(|layer| layer as u32);
+        let list = list.as_array().and_then(|list| list.iter().map(number).collect::<Option<Vec<_>>>());
+        list.filter(|list| list.is_sorted_by(|a, b| a < b) && list.len() < layers as usize).ok_or_else(wrong)
     }
 
     fn heads(&self, hidden: u32) -> Result<(u32, u32, u32, u32)> {
@@ -269,7 +313,20 @@ impl Reader<'_> {
             let message = format_args!("comes to {head_dim}; an even number up to {MOST_HEAD_DIM} is needed");
             return Err(fields.wrong("head_dim", message));
         }
-        Ok((heads, kv_heads, head_dim, head_dim))
+        let value_dim = match self.count("v_head_dim")? {
+            Some(value_dim) if value_dim > MOST_HEAD_DIM => {
+                return Err(
+                    fields.wrong("v_head_dim", format_args!("is {value_dim}; at most {MOST_HEAD_DIM} are known"))
+                );
+            }
+            Some(value_dim) => value_dim,
+            None => head_dim,
+        };
+        let all = kv_heads.saturating_mul(self.family.kv_heads_in_windows);
+        if !heads.is_multiple_of(all) {
+            return Err(fields.wrong("num_key_value_heads", format_args!("makes {all} in layers with a window")));
+        }
+        Ok((heads, kv_heads, head_dim, value_dim))
     }
 
     fn latent(&self) -> Result<Latent> {
@@ -314,81 +371,14 @@ impl Reader<'_> {
         }
     }
 
-    fn experts(&self, experts: families::Experts, layers: u32) -> Result<ExpertsShape> {
-        let fields = self.fields;
-        // transformers 5 writes this name for families that publish another.
-        let field = fields.get("num_local_experts").map_or(experts.count, |_| "num_local_experts");
-        let count = fields.needed_count(field, MOST_EXPERTS)?;
-        if u64::from(count) * u64::from(layers) > MOST_EXPERTS_OF_ALL {
-            let message = format_args!("is {count}, which {layers} layers make too many to be a model");
-            return Err(fields.wrong(field, message));
-        }
-        let chosen = fields.needed_count("num_experts_per_tok", count)?;
-        let width = fields.needed_count(experts.width, MOST_WIDTH)?;
-        let shared = match experts.shared {
-            Shared::None => None,
-            Shared::Gated(field) => Some((fields.needed_count(field, MOST_WIDTH)?, true)),
-            Shared::Several(field) => {
-                fields.count(field, MOST_EXPERTS)?.map(|count| (count.saturating_mul(width), false))
-            }
-            Shared::Wide(field) => fields.count(field, MOST_WIDTH)?.map(|width| (width, false)),
-            Shared::One => Some((width, false)),
-        };
-        let step = fields.count("decoder_sparse_step", MOST_LAYERS)?.unwrap_or(1);
-        let first = fields.number("first_k_dense_replace")?.unwrap_or(0.0);
-        let last = if self.reads("last_sparse_layer") { fields.number("last_sparse_layer")? } else { None };
-        // A negative one counts from the end.
-        let last = last.filter(|last| *last >= 0.0).unwrap_or(f64::INFINITY);
-        let dense = fields.get("mlp_only_layers").and_then(Value::as_array);
-        let is_dense = |layer: u32| dense.is_some_and(|list| list.iter().any(|entry| entry == layer));
-        let listed = if self.reads("moe_layers") { fields.get("moe_layers").and_then(Value::as_array) } else { None };
-        let kinds = if self.reads("mlp_layer_types") { fields.layer_list("mlp_layer_types", layers)? } else { None };
-        let other = |kind: &&Value| !matches!(kind.as_str(), Some("sparse" | "dense"));
-        if let Some(kind) = kinds.and_then(|kinds| kinds.iter().find(other)) {
-            return Err(fields.wrong("mlp_layer_types", format_args!("holds {kind}")));
-        }
-        let sparse = |layer: u32| match listed {
-            None if kinds.is_some() => kinds.is_some_and(|kinds| kinds[layer as usize] == "sparse"),
-            Some(list) => list.iter().any(|entry| entry == layer),
-            None => (layer + 1).is_multiple_of(step) && !is_dense(layer) && (first..=last).contains(&f64::from(layer)),
-        };
-        let sigmoid = fields.text("scoring_func")? == Some("sigmoid");
-        Ok(ExpertsShape {
-            count,
-            width,
-            shared,
-            bias: self.family.choice_bias.unwrap_or(sigmoid),
-            limit: match self.family.swiglu_limit {
-                Some(field) => Some(fields.needed_positive(field)? as f32),
-                None => None,
-            },
-            routing: Routing {
-                chosen,
-                normalize: self.flag(experts.normalize)?,
-                sigmoid,
-                scale: fields.positive("routed_scaling_factor")?.unwrap_or(1.0) as f32,
-                groups: self.expert_groups(count)?,
-                bias: None,
-            },
-            layers: (0..layers).map(sparse).collect(),
-        })
-    }
-
-    fn expert_groups(&self, count: u32) -> Result<Option<(u32, u32)>> {
-        let groups = self.fields.count("n_group", count)?.unwrap_or(1);
-        let kept = self.fields.count("topk_group", groups)?.unwrap_or(groups);
-        if !count.is_multiple_of(groups) {
-            let message = format_args!("is {groups}, which does not divide {count} experts");
-            return Err(self.fields.wrong("n_group", message));
-        }
-        Ok((groups > 1).then_some((groups, kept)))
-    }
-
     fn rotary_dim(&self, head_dim: u32) -> Result<u32> {
         if matches!(self.family.rope, Rope::Alibi) {
             return Ok(0);
         }
-        let nested = self.fields.get("rope_parameters").and_then(|value| value.get("partial_rotary_factor"));
+        let nested = self.fields.get("rope_parameters").and_then(|value| {
+            // Where kinds of layers have their own, all have the same.
+            value.get("full_attention").unwrap_or(value).get("partial_rotary_factor")
+        });
         let own = match self.count("rotary_dim")? {
             Some(rotary_dim) => Some(f64::from(rotary_dim) / f64::from(head_dim)),
             None => self.fields.positive("partial_rotary_factor")?,
@@ -407,7 +397,14 @@ impl Reader<'_> {
         let theta = self.fields.positive("rope_theta")?.unwrap_or(10_000.0) * ratio;
         let local = self.number("rope_local_base_freq")?;
         let context = RopeContext { rotary_dim, max_positions, theta, local_theta: local };
-        if rotary_dim == 0 { Ok(Vec::new()) } else { rope_specs(self.fields, context, self.reads_original()) }
+        if rotary_dim == 0 {
+            return Ok(Vec::new());
+        }
+        let mut ropes = rope_specs(self.fields, context, self.reads_original())?;
+        if self.family.rope_backwards {
+            ropes.iter_mut().flat_map(|rope| &mut rope.inverse_frequencies).for_each(|frequency| *frequency *= -1.0);
+        }
+        Ok(ropes)
     }
 
     /// Whether the family keeps the trained positions beside its rope scaling, not in it.
@@ -416,6 +413,11 @@ impl Reader<'_> {
     }
 
     fn activation(&self) -> Result<Activation> {
+        if self.family.learned_curve {
+            self.only("hidden_act", &["xielu"])?;
+            // No op has it: see `Op::Xielu`.
+            return Ok(Activation::Silu);
+        }
         // A null means the family's own here: the reference takes it for "not said".
         let own = self.fields.default("hidden_act").and_then(Value::as_str);
         let name = self.fields.text("hidden_act")?.or(own).unwrap_or("silu");
@@ -423,8 +425,9 @@ impl Reader<'_> {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+            "relu2" => Ok(Activation::SquaredRelu),
             other => {
-                let known = "silu, swish, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh";
+                let known = "silu, swish, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu2";
                 let field = self.fields.spelled("hidden_act");
                 Err(Error::new(ErrorKind::Unsupported, format!("field '{field}' is '{other}'; known are: {known}"))
                     .file("config.json"))
@@ -445,7 +448,7 @@ impl Reader<'_> {
         if self.reads(name) { self.fields.count(name, u32::MAX) } else { Ok(None) }
     }
 
-    fn flag(&self, flag: Flag) -> Result<bool> {
+    pub(super) fn flag(&self, flag: Flag) -> Result<bool> {
         match flag {
             Flag::No => Ok(false),
             Flag::Yes => Ok(true),
@@ -453,13 +456,32 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses any value of a field but those that mean what the plan does.
-    fn only(&self, name: &str, values: &[&str]) -> Result<()> {
-        let Some(value) = self.fields.get(name) else { return Ok(()) };
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        if values.contains(&text.as_str()) {
-            return Ok(());
+    /// Notes the fields of objects within the config that the row does not name, as `object.field`.
+    fn note_nested(&self) -> Result<()> {
+        let named = || self.family.only.iter().map(|(name, _)| *name).chain(self.family.harmless.iter().copied());
+        let mut objects: Vec<_> = named().filter_map(|name| Some(name.split_once('.')?.0)).collect();
+        objects.dedup();
+        for object in objects {
+            let Some(value) = self.fields.get(object) else { continue };
+            let inner = named().filter_map(|name| name.strip_prefix(object)?.strip_prefix('.'));
+            self.fields.inside(value, object)?.note_others(&[BOOKKEEPING, GENERATION, &inner.collect::<Vec<_>>()]);
         }
+        Ok(())
+    }
+
+    /// Refuses any value of a field but those that mean what the plan does. Of a list each entry may be one of them.
+    fn only(&self, name: &str, values: &[&str]) -> Result<()> {
+        let value = match name.split_once('.') {
+            None => self.fields.get(name),
+            Some((object, inner)) => self.fields.get(object).and_then(|object| object.get(inner)),
+        };
+        let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(()) };
+        let known = |value: &Value| values.contains(&text_of(value).as_str());
+        let other = match value.as_array() {
+            Some(list) if !known(value) => list.iter().find(|entry| !known(entry)),
+            _ => Some(value).filter(|value| !known(value)),
+        };
+        let Some(text) = other.map(text_of) else { return Ok(()) };
         let message = format!("field '{name}' is '{text}'; only {} is known", values.join(" or "));
         Err(Error::new(ErrorKind::Unsupported, message).file("config.json"))
     }

@@ -91,6 +91,7 @@ pub fn gate(activation: Activation, limit: f32, gate: &[f32], up: &[f32]) -> Vec
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let value = |x: f64, up: f64| match activation {
         Activation::Silu => x * sigmoid(x) * up,
+        Activation::SquaredRelu => x.max(0.0).powi(2) * up,
         Activation::Sigmoid => sigmoid(x) * up,
         Activation::SigmoidFactor => x * sigmoid(up),
         Activation::Gelu => x * normal_distribution(x) * up,
@@ -116,6 +117,15 @@ fn normal_distribution(x: f64) -> f64 {
     let inner: f64 =
         (1..steps).map(|i| density(start + width * f64::from(i)) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
     (density(start) + inner + density(x)) * width / 3.0
+}
+
+/// Twin of `shaders/xielu.wgsl`.
+pub fn xielu(values: &[f32], positive: f32, negative: f32, slope: f32) -> Vec<f64> {
+    let softplus = |x: f32| f64::from(x).exp().ln_1p();
+    let (above, slope) = (softplus(positive), f64::from(slope));
+    let below = slope + softplus(negative);
+    let value = |x: f64| if x > 0.0 { above * x * x } else { below * (x.exp_m1() - x) } + slope * x;
+    values.iter().map(|x| value(f64::from(*x))).collect()
 }
 
 /// Twin of `shaders/logits.wgsl`, for one row.

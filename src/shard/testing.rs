@@ -35,6 +35,7 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
         hidden: 64,
         vocab: 50,
         max_positions: 128,
+        limited_by: None,
         buffers: vec![BufferSpec { name: "x", width: 64 }],
         residual: BufferId(0),
         layers: vec![layer.clone(), layer],

@@ -78,6 +78,7 @@ cases![
     attention_has_the_same_bits_alone_and_in_any_block,
     attention_goes_over_more_than_one_dispatch_takes,
     gates_match_at_the_ends_of_the_range,
+    learned_curves_match_on_both_sides_of_zero,
     logits_are_scaled_and_capped,
     argmax_takes_the_lowest_of_equals_and_counts_what_is_not_finite,
     rows_are_gathered,
@@ -394,6 +395,32 @@ async fn gates_match_at_the_ends_of_the_range() {
                 let distance = (f64::from(*actual) - expected).abs() / expected.abs().max(0.1);
                 assert!(distance < 2e-6, "{activation:?}({}) * {}: {actual}", gate[index], factors[index]);
             }
+        }
+    }
+}
+
+async fn learned_curves_match_on_both_sides_of_zero() {
+    let mut bench = Bench::new(true).await;
+    let mut values: Vec<f32> = Random(9).floats(3 * 70).iter().map(|x| x * 8.0).collect();
+    values[..10].copy_from_slice(&[0.0, -1e-6, 1e-6, -1e-3, -0.39, -0.41, -100.0, -1e4, 1e4, 30.0]);
+    let rows = || values.chunks(70).map(|row| row.split_at(67));
+    for [positive, negative, slope] in [[0.2, -1.05, 0.5], [-6.0, 9.0, 0.25], [3.0, -20.0, 1.5]] {
+        let vectors = bench.buffer(&[7.0, positive, 8.0, negative, slope]).await;
+        let target = bench.buffer(&values).await;
+        let params =
+            XieluParams { rows: 3, width: 67, stride: 70, positive_offset: 1, negative_offset: 3, slope_offset: 4 };
+        bench.run(KernelId::Xielu, &[&vectors, &target], &params, grid::xielu(&params)).await;
+        let expected: Vec<f64> = rows()
+            .flat_map(|(row, rest)| {
+                let bent = reference::xielu(row, positive, negative, slope);
+                bent.into_iter().chain(rest.iter().map(|x| f64::from(*x)))
+            })
+            .collect();
+        for ((actual, expected), x) in bench.read::<f32>(&target).await.iter().zip(&expected).zip(&values) {
+            // Both terms may be far larger than their sum.
+            let size = expected.abs().max(f64::from((slope * x).abs())).max(1e-6);
+            let distance = (f64::from(*actual) - expected).abs() / size;
+            assert!(distance < 3e-6, "{x} by {positive}, {negative}, {slope}: {actual} instead of {expected}");
         }
     }
 }

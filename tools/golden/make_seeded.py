@@ -20,6 +20,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
+import families_late
 import families_seeded
 import seeded
 from reference import asked_for, describe, golden_logits, logits_of, save_tensors
@@ -27,7 +28,7 @@ from reference import asked_for, describe, golden_logits, logits_of, save_tensor
 TOKENS = 20
 STEPS = 16
 FIRST_ID = 3
-FAMILIES = families_seeded.FAMILIES
+FAMILIES = families_seeded.FAMILIES | families_late.FAMILIES
 GREEDY_MARGIN = 0.005
 DISTINCT = 4  # of the new ids, at least
 CHOICE_MARGIN = 4e-4
@@ -43,7 +44,7 @@ def recipe(name, shape, case):
     for ending, (mean, std) in case.get("spread", {}).items():
         if name.endswith(ending):
             return mean, std * root3
-    if "norm" in name.lower():
+    if "norm" in name.lower() or ".ln_" in name:
         if name.endswith(".bias"):
             return 0.0, 0.5
         offset = case.get("unit_offset", False) and ".linear_attn." not in name
@@ -85,7 +86,7 @@ def model_class(config):
 def read(folder, config):
     """The model as the reference reads it from `folder`, with every tensor used and every weight given."""
     model, info = model_class(config).from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
+        folder, config=AutoConfig.from_pretrained(folder), dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
         output_loading_info=True,
     )  # fmt: skip
     assert not any(info.values()), info

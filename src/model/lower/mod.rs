@@ -15,6 +15,7 @@ use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTORS, GateParams,
     InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams, NormParams,
     ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT,
+    XieluParams,
 };
 use crate::plan::{
     self, Activation, AttentionSpec, BufferId, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op, Part,
@@ -97,6 +98,9 @@ impl Lowering<'_> {
             }
             Op::Gate { target, up, width, activation, one_factor } => {
                 vec![StepKind::Dispatch(self.gate(target, up, width, (activation, one_factor, 0.0)))]
+            }
+            Op::Xielu { target, width, positive, negative, slope } => {
+                vec![self.xielu(target, width, [positive, negative, slope].map(offset))]
             }
             Op::Conv { target, weight, first, width } => {
                 vec![self.conv((index, layer), target, offset(weight), (first, width))?]
@@ -293,6 +297,14 @@ impl Lowering<'_> {
             _ => (KernelId::GateWithin(activation), vec![Slot::Buffer(target)]),
         };
         Dispatch { kernel, params: Params::Gate(params), slots, work_per_row: 0 }
+    }
+
+    fn xielu(&self, target: BufferId, width: u32, offsets: [u32; 3]) -> StepKind {
+        let target = buffer(target);
+        let [positive_offset, negative_offset, slope_offset] = offsets;
+        let stride = self.stride(target);
+        let params = XieluParams { rows: 0, width, stride, positive_offset, negative_offset, slope_offset };
+        dispatch(KernelId::Xielu, Params::Xielu(params), [Slot::Vectors, Slot::Buffer(target)])
     }
 
     fn conv(

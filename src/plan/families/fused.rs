@@ -72,6 +72,29 @@ pub(super) const DEEPSEEK: Family = Family {
     ..LLAMA
 };
 
+// https://huggingface.co/deepseek-ai/DeepSeek-V3/blob/main/config.json
+pub(super) const DEEPSEEK_V3: Family = Family {
+    class: "DeepseekV3ForCausalLM",
+    name: "deepseek_v3",
+    defaults: r#"{"max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "hidden_act": "silu", "n_group": 8,
+        "topk_group": 4, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "first_k_dense_replace": 3,
+        "num_experts_per_tok": 8, "n_routed_experts": 256, "n_shared_experts": 1,
+        "moe_intermediate_size": 2048, "norm_topk_prob": true}"#,
+    only: &[
+        ("attention_bias", &["false"]),
+        ("mlp_bias", &["false"]),
+        ("moe_layer_freq", &["1"]),
+        ("rope_interleave", &["true"]),
+        ("scoring_func", &["sigmoid"]),
+        ("topk_method", &["noaux_tc"]),
+    ],
+    experts: match DEEPSEEK.experts {
+        Some(experts) => Some(Experts { normalize: Flag::Field("norm_topk_prob"), ..experts }),
+        None => None,
+    },
+    ..DEEPSEEK
+};
+
 /// The rows.
 pub(super) const ROWS: &[Family] = &[
     // https://huggingface.co/THUDM/glm-4-9b-hf/blob/main/config.json
@@ -309,26 +332,5 @@ pub(super) const ROWS: &[Family] = &[
         ..LLAMA
     },
     DEEPSEEK,
-    // https://huggingface.co/deepseek-ai/DeepSeek-V3/blob/main/config.json
-    Family {
-        class: "DeepseekV3ForCausalLM",
-        name: "deepseek_v3",
-        defaults: r#"{"max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "hidden_act": "silu", "n_group": 8,
-            "topk_group": 4, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "first_k_dense_replace": 3,
-            "num_experts_per_tok": 8, "n_routed_experts": 256, "n_shared_experts": 1,
-            "moe_intermediate_size": 2048, "norm_topk_prob": true}"#,
-        only: &[
-            ("attention_bias", &["false"]),
-            ("mlp_bias", &["false"]),
-            ("moe_layer_freq", &["1"]),
-            ("rope_interleave", &["true"]),
-            ("scoring_func", &["sigmoid"]),
-            ("topk_method", &["noaux_tc"]),
-        ],
-        experts: match DEEPSEEK.experts {
-            Some(experts) => Some(Experts { normalize: Flag::Field("norm_topk_prob"), ..experts }),
-            None => None,
-        },
-        ..DEEPSEEK
-    },
+    DEEPSEEK_V3,
 ];

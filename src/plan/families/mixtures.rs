@@ -3,7 +3,7 @@
 use super::fused::DEEPSEEK;
 use super::plain::{LLAMA, OLMO_NORMS, QWEN_EXPERTS, QWEN3, ROUTER_TRAINING};
 use super::recent::{EXAONE4, HUNYUAN, QWEN3_5};
-use super::{Experts, Family, Flag, HeadNorm, Part, Rope, Rule, Shared};
+use super::{Experts, FUSED_QKV, Family, Flag, HeadNorm, Part, Rope, Rule, Shared, When};
 
 /// Experts by the names of DeepSeek-V3.
 const EXPERTS: Experts = Experts {
@@ -14,7 +14,8 @@ const EXPERTS: Experts = Experts {
     names: ("mlp.experts.", ["gate_proj", "up_proj", "down_proj"]),
 };
 
-const CHOICE_BIAS: Rule = Rule { theirs: "mlp.gate.e_score_correction_bias", ours: &[("mlp.gate.bias", Part::All)] };
+pub(super) const CHOICE_BIAS: Rule =
+    Rule { theirs: "mlp.gate.e_score_correction_bias", ours: &[("mlp.gate.bias", Part::All)] };
 
 /// What training reads, and layers that guess further tokens.
 const BESIDE: &[&str] = &[
@@ -45,8 +46,72 @@ const GLM4_MOE: Family = Family {
     ..LLAMA
 };
 
+// https://huggingface.co/sarvamai/sarvam-30b/blob/main/config.json
+const SARVAM_MOE: Family = Family {
+    class: "SarvamMoEForCausalLM",
+    name: "sarvam_moe",
+    renamed: &[
+        ("attention_bias", "use_qkv_bias"),
+        ("n_routed_experts", "num_experts"),
+        ("n_shared_experts", "num_shared_experts"),
+    ],
+    defaults: r#"{"num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
+        "hidden_act": "silu", "rope_theta": 8000000.0, "attention_bias": false, "scoring_func": "sigmoid",
+        "moe_intermediate_size": 1024, "num_experts_per_tok": 6, "n_shared_experts": 1, "n_routed_experts": 128,
+        "routed_scaling_factor": 2.5, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
+        "norm_topk_prob": true, "use_qk_norm": true}"#,
+    harmless: BESIDE,
+    only: &[
+        ("moe_router_enable_expert_bias", &["true"]),
+        ("score_function", &["sigmoid"]),
+        ("scoring_func", &["sigmoid"]),
+    ],
+    tensors: &[
+        Rule { theirs: "attention.query_key_value", ours: FUSED_QKV },
+        Rule { theirs: "attention.dense", ours: &[("self_attn.o_proj", Part::All)] },
+        Rule { theirs: "attention.query_layernorm", ours: &[("self_attn.q_norm", Part::All)] },
+        Rule { theirs: "attention.key_layernorm", ours: &[("self_attn.k_norm", Part::All)] },
+        Rule { theirs: "mlp.gate.expert_bias", ours: &[("mlp.gate.bias", Part::All)] },
+        Rule { theirs: "model.word_embeddings", ours: &[("model.embed_tokens", Part::All)] },
+    ],
+    ..GLM4_MOE
+};
+
 /// The rows.
 pub(super) const ROWS: &[Family] = &[
+    SARVAM_MOE,
+    // As transformers writes it: under another class, with some fields by their later names.
+    Family {
+        class: "Glm4MoeForCausalLM",
+        when: &[("model_type", When::Is("sarvam_moe")), ("n_routed_experts", When::There)],
+        renamed: &[],
+        ..SARVAM_MOE
+    },
+    Family { class: "Glm4MoeForCausalLM", when: &[("model_type", When::Is("sarvam_moe"))], ..SARVAM_MOE },
+    // https://huggingface.co/JetBrains/Mellum2-12B-A2.5B-Base/blob/main/config.json
+    Family {
+        class: "MellumForCausalLM",
+        name: "mellum",
+        defaults: r#"{"num_key_value_heads": 4, "head_dim": 128, "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-6, "hidden_act": "silu", "sliding_window": 1024, "sliding_window_pattern": 1,
+            "num_experts": 64,
+            "num_experts_per_tok": 8, "norm_topk_prob": true, "moe_intermediate_size": 896,
+            "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 500000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}}"#,
+        // A file without a list of kinds has no windows: every layer is the last of a pattern of one.
+        reads: &["sliding_window", "sliding_window_pattern", "layer_types", "mlp_layer_types"],
+        harmless: &[
+            "mtp_layer_types",
+            "mtp_mlp_layer_types",
+            "num_mtp_layers",
+            "num_nextn_predict_layers",
+            "output_router_logits",
+            "router_aux_loss_coef",
+        ],
+        experts: Some(QWEN_EXPERTS),
+        unused: &["mtp."],
+        ..QWEN3
+    },
     // https://huggingface.co/Qwen/Qwen3.6-35B-A3B/blob/main/config.json, its text_config
     Family {
         class: "Qwen3_5MoeForCausalLM",

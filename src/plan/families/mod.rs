@@ -6,7 +6,10 @@
 use super::NormKind;
 use super::delta::DeltaPart;
 
+mod classic;
 mod fused;
+mod late;
+mod latent;
 mod mixtures;
 mod plain;
 mod recent;
@@ -29,17 +32,27 @@ pub(super) struct Family {
     pub defaults: &'static str,
     /// Fields that change the numbers of this family, besides those of every family.
     pub reads: &'static [&'static str],
+    /// Fields that a file must have: without them the reference takes what depends on the layers.
+    pub needs: &'static [&'static str],
     /// Fields that never do, besides those of every family.
     pub harmless: &'static [&'static str],
     /// Fields that may only have one of the values for which the plan is right.
     pub only: &'static [(&'static str, &'static [&'static str])],
     pub norm: NormKind,
     pub norm_bias: Flag,
+    /// Whether the norms of whole rows have weights.
+    pub norm_weights: bool,
     /// Norm weights are stored around 0 and meant around 1.
     pub unit_offset: bool,
+    /// But for those of the norm before the head.
+    pub plain_final_norm: bool,
+    /// Embeddings are normed before the first layer; whether with weights (`embedding_norm`). `None`: they are not.
+    pub embedding_norm: Option<bool>,
     pub norms: Norms,
-    /// Attention and feed-forward read the same norm, and both add to the residual.
+    /// Attention and feed-forward read the residual as it was before both, and both add to it.
     pub parallel: Flag,
+    /// The feed-forward block of a parallel layer has a norm of its own; else it reads that of attention.
+    pub parallel_norms: bool,
     pub qkv_bias: Flag,
     pub output_bias: Flag,
     pub mlp_bias: Flag,
@@ -52,12 +65,18 @@ pub(super) struct Family {
     /// Some layers have a gated delta rule in place of attention.
     pub delta_rule: bool,
     pub rope: Rope,
+    /// Pairs rotate the other way round.
+    pub rope_backwards: bool,
     /// Whether the feed-forward block has a gate.
     pub gated: bool,
+    /// The feed-forward block has no gate, and bends by a curve that each layer learned (xIELU).
+    pub learned_curve: bool,
+    /// Where no field says how wide the feed-forward block is, it is so many times `hidden_size`.
+    pub intermediate_times: Option<u32>,
     /// `intermediate_size` counts gate and up together.
     pub intermediate_is_both: bool,
     /// Embeddings are multiplied with the root of `hidden_size`.
-    pub embeddings_grow: bool,
+    pub embeddings_grow: Flag,
     /// Rows of the head are brought to length 1.
     pub normalized_head: bool,
     pub experts: Option<Experts>,
@@ -73,13 +92,23 @@ pub(super) struct Family {
     pub factor_on_input: bool,
     /// Each softmax of attention has a term that no value belongs to.
     pub sinks: bool,
+    /// That of layers with a window has.
+    pub sinks_in_windows: bool,
+    /// Heads of keys that a layer with a window has for each one of the others.
+    pub kv_heads_in_windows: u32,
     /// What other families have as a window is a chunk: none sees beyond its own.
     pub chunked: bool,
+    /// Field with a list of layers that text passes by: they attend to what other parts give.
+    pub passed_by: Option<&'static str>,
+    /// What may stand before every name, or not: some files have it, some do not.
+    pub prefix: &'static str,
     /// What stands before the number of a layer in the names of its tensors.
     pub layers: &'static str,
     pub tensors: &'static [Rule],
-    /// What the names of tensors begin with that the plan does without.
+    /// What the names of tensors begin with that the plan does without, those of layers without what stands before.
     pub unused: &'static [&'static str],
+    /// Field with the positions up to which attention sees all of them, where more are not known. `None`: it always does.
+    pub most_positions: Option<&'static str>,
 }
 
 /// What holds of a field.
@@ -88,6 +117,8 @@ pub(super) enum When {
     There,
     Absent,
     AtLeast(u64),
+    /// The text, or the JSON, of its value.
+    Is(&'static str),
 }
 
 /// Whether something is there.
@@ -122,6 +153,8 @@ pub(super) enum HeadNorm {
     EachIf(&'static str),
     /// All heads normalized as one row.
     Whole,
+    /// Each head alone, without a weight.
+    Weightless,
     /// Without a weight, where the field is true and heads have been rotated.
     AfterRope(&'static str),
 }
@@ -240,5 +273,7 @@ pub(super) const EXPERT_SLABS: &[Rule] = &[
 
 /// Every row.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    plain::ROWS.iter().chain(fused::ROWS).chain(slabs::ROWS).chain(recent::ROWS).chain(mixtures::ROWS)
+    let files =
+        [plain::ROWS, fused::ROWS, slabs::ROWS, recent::ROWS, mixtures::ROWS, latent::ROWS, late::ROWS, classic::ROWS];
+    files.into_iter().flatten()
 }

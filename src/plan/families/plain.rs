@@ -12,14 +12,14 @@ const LLAMA_NORMS: Norms = Norms {
 };
 
 /// Norms on both sides of each block.
-const SANDWICH: Norms = Norms {
+pub(super) const SANDWICH: Norms = Norms {
     before_attention: Some("input_layernorm"),
     after_attention: Some("post_attention_layernorm"),
     before_mlp: Some("pre_feedforward_layernorm"),
     after_mlp: Some("post_feedforward_layernorm"),
 };
 
-const PARALLEL: Norms = Norms { before_mlp: None, ..LLAMA_NORMS };
+pub(super) const PARALLEL: Norms = Norms { before_mlp: None, ..LLAMA_NORMS };
 
 const WINDOWS_BY_LAYER: &[&str] = &["sliding_window", "use_sliding_window", "max_window_layers", "layer_types"];
 
@@ -31,13 +31,18 @@ pub(super) const LLAMA: Family = Family {
     renamed: &[],
     defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu"}"#,
     reads: &[],
+    needs: &[],
     harmless: &[],
     only: &[],
     norm: NormKind::Rms,
     norm_bias: Flag::No,
+    norm_weights: true,
     unit_offset: false,
+    plain_final_norm: false,
+    embedding_norm: None,
     norms: LLAMA_NORMS,
     parallel: Flag::No,
+    parallel_norms: false,
     qkv_bias: Flag::Field("attention_bias"),
     output_bias: Flag::Field("attention_bias"),
     mlp_bias: Flag::Field("mlp_bias"),
@@ -47,9 +52,12 @@ pub(super) const LLAMA: Family = Family {
     output_gate: false,
     delta_rule: false,
     rope: Rope::Halves,
+    rope_backwards: false,
     gated: true,
+    learned_curve: false,
+    intermediate_times: None,
     intermediate_is_both: false,
-    embeddings_grow: false,
+    embeddings_grow: Flag::No,
     normalized_head: false,
     experts: None,
     choice_bias: None,
@@ -58,10 +66,15 @@ pub(super) const LLAMA: Family = Family {
     swiglu_limit: None,
     factor_on_input: false,
     sinks: false,
+    sinks_in_windows: false,
+    kv_heads_in_windows: 1,
     chunked: false,
+    passed_by: None,
+    prefix: "",
     layers: "model.layers.",
     tensors: &[],
     unused: &[],
+    most_positions: None,
 };
 
 // https://huggingface.co/Qwen/Qwen2.5-7B/blob/main/config.json
@@ -157,7 +170,7 @@ const GEMMA: Family = Family {
         "hidden_act": "gelu_pytorch_tanh", "tie_word_embeddings": true}"#,
     harmless: &["hidden_act"],
     unit_offset: true,
-    embeddings_grow: true,
+    embeddings_grow: Flag::Yes,
     mlp_bias: Flag::No,
     ..LLAMA
 };

@@ -1,7 +1,8 @@
 //! Dense families of 2025 and 2026 that recombine what is there.
 
-use super::plain::{GEMMA2, LLAMA, OLMO_NORMS, QWEN3_NEXT};
-use super::{DeltaPart, Family, Flag, HeadNorm, Norms, Part, Rope, Rule};
+use super::plain::{GEMMA2, GRANITE, LLAMA, OLMO_NORMS, QWEN3_NEXT};
+use super::{DeltaPart, FUSED_GATE_UP, Family, Flag, HeadNorm, Norms, Part, Rope, Rule, When};
+use crate::plan::NormKind;
 
 // https://huggingface.co/Qwen/Qwen3.5-27B/blob/main/config.json, its text_config
 pub(super) const QWEN3_5: Family = Family {
@@ -120,6 +121,19 @@ pub(super) const HUNYUAN: Family = Family {
     ..LLAMA
 };
 
+// https://huggingface.co/naver-hyperclovax/HyperCLOVAX-SEED-Think-14B/blob/main/config.json, without norms after blocks.
+const HYPERCLOVAX: Family = Family {
+    class: "HyperCLOVAXForCausalLM",
+    when: &[("use_post_norm", When::Is("false"))],
+    name: "hyperclovax",
+    // A factor here, not a divisor.
+    renamed: &[("logit_scale", "logits_scaling")],
+    defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu"}"#,
+    reads: &["attention_multiplier", "residual_multiplier", "embedding_multiplier", "logit_scale"],
+    harmless: &["attn_pdrop", "embd_pdrop", "end_token_id", "resid_pdrop", "use_post_norm"],
+    ..LLAMA
+};
+
 /// The rows.
 pub(super) const ROWS: &[Family] = &[
     QWEN3_5,
@@ -197,5 +211,109 @@ pub(super) const ROWS: &[Family] = &[
         name: "vaultgemma",
         norms: Norms { before_mlp: Some("pre_feedforward_layernorm"), ..LLAMA.norms },
         ..GEMMA2
+    },
+    // https://huggingface.co/ibm-granite/granite-4.0-micro/blob/main/config.json: those without Mamba layers.
+    Family {
+        class: "GraniteMoeHybridForCausalLM",
+        name: "granitemoehybrid",
+        renamed: &[("intermediate_size", "shared_intermediate_size")],
+        // A file that is silent of these has experts, no rotation and Mamba layers.
+        defaults: r#"{"max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "hidden_act": "silu",
+            "intermediate_size": 1024, "attention_multiplier": 1.0, "residual_multiplier": 1.0,
+            "embedding_multiplier": 1.0, "logits_scaling": 1.0, "num_local_experts": 8,
+            "position_embedding_type": "none", "layer_types": ["mamba"]}"#,
+        harmless: &[
+            "init_method",
+            // The reference has only one width, that of the expert all tokens use.
+            "intermediate_size",
+            "layers_block_type",
+            "mamba_chunk_size",
+            "mamba_conv_bias",
+            "mamba_d_conv",
+            "mamba_d_head",
+            "mamba_d_state",
+            "mamba_expand",
+            "mamba_n_groups",
+            "mamba_n_heads",
+            "mamba_proj_bias",
+            "num_experts_per_tok",
+            "output_router_logits",
+            "router_aux_loss_coef",
+            "time_step_limit",
+        ],
+        only: &[
+            ("layer_types", &["attention", "full_attention"]),
+            ("normalization_function", &["rmsnorm"]),
+            ("num_local_experts", &["0"]),
+            ("position_embedding_type", &["rope"]),
+        ],
+        mlp_bias: Flag::No,
+        tensors: &[
+            Rule { theirs: "shared_mlp.input_linear", ours: FUSED_GATE_UP },
+            Rule { theirs: "shared_mlp.output_linear", ours: &[("mlp.down_proj", Part::All)] },
+        ],
+        ..GRANITE
+    },
+    // https://huggingface.co/naver-hyperclovax/HyperCLOVAX-SEED-Think-14B/blob/main/config.json
+    HYPERCLOVAX,
+    Family {
+        when: &[],
+        harmless: &["attn_pdrop", "embd_pdrop", "end_token_id", "resid_pdrop"],
+        only: &[("use_post_norm", &["true"])],
+        norms: Norms { after_attention: Some("post_norm1"), after_mlp: Some("post_norm2"), ..LLAMA.norms },
+        ..HYPERCLOVAX
+    },
+    // https://huggingface.co/arcee-ai/AFM-4.5B/blob/main/config.json
+    Family {
+        class: "ArceeForCausalLM",
+        name: "arcee",
+        defaults: r#"{"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "hidden_act": "relu2"}"#,
+        gated: false,
+        ..LLAMA
+    },
+    // https://huggingface.co/nvidia/Minitron-8B-Base/blob/main/config.json
+    Family {
+        class: "NemotronForCausalLM",
+        name: "nemotron",
+        renamed: &[("rms_norm_eps", "norm_eps")],
+        defaults: r#"{"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "hidden_act": "relu2",
+            "partial_rotary_factor": 0.5}"#,
+        norm: NormKind::Layer,
+        norm_bias: Flag::Yes,
+        unit_offset: true,
+        gated: false,
+        ..LLAMA
+    },
+    // https://huggingface.co/inceptionai/Jais-2-8B-Chat/blob/main/config.json
+    Family {
+        class: "Jais2ForCausalLM",
+        name: "jais2",
+        renamed: &[("rms_norm_eps", "layer_norm_eps")],
+        defaults: r#"{"max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "hidden_act": "relu2",
+            "attention_bias": true, "mlp_bias": true}"#,
+        norm: NormKind::Layer,
+        norm_bias: Flag::Yes,
+        gated: false,
+        ..LLAMA
+    },
+    // https://huggingface.co/swiss-ai/Apertus-8B-Instruct-2509/blob/main/config.json
+    Family {
+        class: "ApertusForCausalLM",
+        name: "apertus",
+        defaults: r#"{"max_position_embeddings": 65536, "rms_norm_eps": 1e-5, "hidden_act": "xielu",
+            "rope_theta": 12000000.0, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
+            "original_max_position_embeddings": 8192, "low_freq_factor": 1.0, "high_freq_factor": 4.0}}"#,
+        only: &[("mlp_bias", &["false"]), ("post_norm", &["false"]), ("qk_norm", &["true"])],
+        mlp_bias: Flag::No,
+        head_norm: HeadNorm::Shared,
+        gated: false,
+        learned_curve: true,
+        tensors: &[
+            Rule { theirs: "attention_layernorm", ours: &[("input_layernorm", Part::All)] },
+            Rule { theirs: "feedforward_layernorm", ours: &[("post_attention_layernorm", Part::All)] },
+        ],
+        // A bound so near to 0 that no digit of an f32 depends on it.
+        unused: &["mlp.act_fn.eps"],
+        ..LLAMA
     },
 ];

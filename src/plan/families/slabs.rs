@@ -73,8 +73,16 @@ const LLAMA4: Family = Family {
     ..LLAMA
 };
 
+/// Granite's shared expert.
+pub(super) const SHARED_IN: Rule = Rule {
+    theirs: "shared_mlp.input_linear",
+    ours: &[("mlp.shared_experts.gate_proj", Part::First), ("mlp.shared_experts.up_proj", Part::Second)],
+};
+pub(super) const SHARED_OUT: Rule =
+    Rule { theirs: "shared_mlp.output_linear", ours: &[("mlp.shared_experts.down_proj", Part::All)] };
+
 // https://huggingface.co/ibm-granite/granite-3.1-3b-a800m-base/blob/main/config.json
-const GRANITE_MOE: Family = Family {
+pub(super) const GRANITE_MOE: Family = Family {
     class: "GraniteMoeForCausalLM",
     name: "granitemoe",
     harmless: &["output_router_logits", "router_aux_loss_coef"],
@@ -96,11 +104,8 @@ const GRANITE_MOE: Family = Family {
             ],
         },
         Rule { theirs: "block_sparse_moe.output_linear", ours: &[("mlp.experts.*.down_proj", Part::Slab(Cut::All))] },
-        Rule {
-            theirs: "shared_mlp.input_linear",
-            ours: &[("mlp.shared_experts.gate_proj", Part::First), ("mlp.shared_experts.up_proj", Part::Second)],
-        },
-        Rule { theirs: "shared_mlp.output_linear", ours: &[("mlp.shared_experts.down_proj", Part::All)] },
+        SHARED_IN,
+        SHARED_OUT,
     ],
     ..GRANITE
 };

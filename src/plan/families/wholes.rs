@@ -73,6 +73,30 @@ const WHOLES: &[Whole] = &[
     // https://huggingface.co/moonshotai/Kimi-K2.5/blob/main/config.json
     plain("Kimi_K25ForConditionalGeneration", "DeepseekV3ForCausalLM"),
     plain("KimiK25ForConditionalGeneration", "DeepseekV3ForCausalLM"),
+    // https://huggingface.co/CohereLabs/command-a-vision-07-2025/blob/main/config.json: transformers 5.24 leaves the text
+    // part's `logit_scale` out, which is a fault of it; it is used here.
+    plain("Cohere2VisionForConditionalGeneration", "Cohere2ForCausalLM"),
+    // https://huggingface.co/CohereLabs/aya-vision-8b/blob/main/config.json: the same.
+    plain("AyaVisionForConditionalGeneration", "Cohere2ForCausalLM"),
+    // https://huggingface.co/LGAI-EXAONE/EXAONE-4.5-33B/blob/main/config.json
+    plain("Exaone4_5_ForConditionalGeneration", "Exaone4ForCausalLM"),
+    // https://huggingface.co/openbmb/MiniCPM-V-4.6/blob/main/config.json
+    plain("MiniCPMV4_6ForConditionalGeneration", "Qwen3_5ForCausalLM"),
+    // https://huggingface.co/openbmb/MiniCPM-V-4.7-1B/blob/main/config.json
+    plain("MiniCPMV4_7ForConditionalGeneration", "Qwen3_5ForCausalLM"),
+    // https://huggingface.co/meta-models/Muse-Glimmer-30B/blob/main/config.json
+    plain("MuseGlimmerForConditionalGeneration", "MuseGlimmerForCausalLM"),
+    // https://huggingface.co/meta-llama/Llama-3.2-11B-Vision/blob/main/config.json
+    plain("MllamaForConditionalGeneration", "MllamaForCausalLM"),
+    // https://huggingface.co/lkhl/VideoLLaMA3-2B-Image-HF/blob/main/config.json
+    plain("VideoLlama3ForConditionalGeneration", "Qwen2ForCausalLM"),
+    // https://huggingface.co/microsoft/Phi-4-multimodal-instruct/blob/refs%2Fpr%2F70/config.json
+    Whole {
+        class: "Phi4MultimodalForCausalLM",
+        text: "Phi3ForCausalLM",
+        defaults: r#"{"num_key_value_heads": 8, "max_position_embeddings": 131072,
+            "original_max_position_embeddings": 4096}"#,
+    },
 ];
 
 /// Classes of text parts by their `model_type`, where that is not the name of a row.
@@ -88,6 +112,8 @@ const TEXT_TYPES: &[(&str, &str)] = &[
     ("glm4v_text", "Glm4ForCausalLM"),
     ("glm4v_moe_text", "Glm4MoeForCausalLM"),
     ("kimi_k2", "DeepseekV3ForCausalLM"),
+    ("exaone4_5_text", "Exaone4ForCausalLM"),
+    ("phi4_multimodal", "Phi3ForCausalLM"),
 ];
 
 /// How names of the text part's tensors begin, and how they do in a model of text alone.
@@ -108,37 +134,62 @@ pub(in crate::plan) const OTHER_PARTS: &[&str] = &[
     "model.mm_projector.",
     "model.image_newline",
     "model.multi_modal_projector.",
+    "model.vision_adapter.",
     "model.vision_model.",
+    "model.vision_projection.",
     "model.vision_tower.",
     "model.visual.",
     "multi_modal_projector.",
     "vision_model.",
     "vision_tower.",
     "visual.",
+    "merger.",
+    "model.embed_tokens_extend.",
+    "model.merger.",
+    "model.projector.",
+    "model.vpm.",
+    "vpm.",
 ];
 
 /// Fields beside the text part's: they say nothing of text.
 pub(super) const HARMLESS: &[&str] = &[
+    "adapter_layer_norm_eps",
+    "alignment_intermediate_size",
     "audio_config",
     "auto_map",
     "boi_token_index",
+    "downsample_factor",
+    "downsample_mode",
     "downsample_ratio",
+    "drop_vision_last_layer",
     "eoi_token_index",
     "ignore_index",
-    "image_grid_pinpoints",
+    "image_end_id",
     "image_end_token_id",
+    "image_grid_pinpoints",
     "image_seq_length",
+    "image_size",
+    "image_start_id",
     "image_start_token_id",
     "image_token_id",
     "image_token_index",
+    "insert_layer_id",
     "media_placeholder_token_id",
+    "merge_kernel_size",
+    "merger_times",
     "mm_tokens_per_image",
     "multimodal_projector_bias",
-    "projector_hidden_act",
+    "newline_id",
+    "patch_size",
     "projection_hidden_size",
     "projection_layer_norm_eps",
+    "out_hidden_size",
+    "projector_hidden_act",
+    "projector_hidden_size",
     "projector_layernorm_eps",
     "scale_factor",
+    "slice_end_id",
+    "slice_start_id",
     "spatial_merge_size",
     "tie_word_embeddings",
     "use_image_newline_parameter",
