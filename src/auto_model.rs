@@ -18,6 +18,7 @@
 //! ```
 
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 use crate::generate::Generation;
 use crate::gpu::kernels::{InputType, KvType};
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) engine: Engine,
     pub(crate) options: LoadOptions,
     reads: Reads,
+    /// Whoever watches, whatever device is in use.
+    watch: OnceLock<StreamWatch>,
 }
 
 impl Core {
@@ -74,6 +77,9 @@ impl Core {
         let device = self.engine.gpu().replacement().await?;
         (self.engine, self.reads) = self.files.engine_within(&device, &mut options).await?;
         self.options = options;
+        if let Some(watch) = self.watch.get() {
+            watch.follow(&self.engine);
+        }
         Ok(())
     }
 
@@ -158,7 +164,12 @@ impl LoadOptions {
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind) where the plan's keys do not pack into this kind of cache.
     pub fn smallest_budget(&self, spec: &ModelSpec, layout: &ModelLayout, direct: bool) -> Result<u64> {
-        let config = EngineConfig { rows: Some(1), direct, ..self.engine_config(spec) };
+        self.smallest_for(spec, layout, direct, 1)
+    }
+
+    /// The same for sweeps of so many rows.
+    pub(crate) fn smallest_for(&self, spec: &ModelSpec, layout: &ModelLayout, direct: bool, rows: u32) -> Result<u64> {
+        let config = EngineConfig { rows: Some(rows), direct, ..self.engine_config(spec) };
         let program = lower(spec, layout, StateLayout::new(spec, self.kv)?, &config)?;
         Ok(memory::smallest_budget(spec, &program, &config))
     }
@@ -321,7 +332,7 @@ impl AutoModel {
             None => Device::open(options.adapter.as_deref(), None).await?.with_kept_pipelines(),
         };
         let (engine, reads) = files.engine_within(&device, &mut options).await?;
-        let core = Core { files, engine, options, reads };
+        let core = Core { files, engine, options, reads, watch: OnceLock::new() };
         Ok(Self { core, scheduler: Scheduler::default(), opened_s })
     }
 
@@ -347,9 +358,9 @@ impl AutoModel {
         self.core.files.text()
     }
 
-    /// A view of the stream that can be looked at while the model answers.
+    /// A view of the stream that can be looked at while the model answers. It follows the model to another device.
     pub fn watch(&self) -> StreamWatch {
-        StreamWatch::new(&self.core.engine, watch::EVENTS)
+        self.core.watch.get_or_init(|| StreamWatch::new(&self.core.engine, watch::EVENTS)).clone()
     }
 
     /// Starts to keep every event, for a [`Trace`].

@@ -81,6 +81,8 @@ pub struct ModelHandle {
 pub struct Answer {
     ticket: Ticket,
     deltas: mpsc::UnboundedReceiver<Result<TextDelta>>,
+    /// Its last delta came, or an error.
+    ended: bool,
     handle: ModelHandle,
 }
 
@@ -119,7 +121,7 @@ impl ModelHandle {
             ticket
         };
         self.send(Command::Submit(ticket, request, sender))?;
-        Ok(Answer { ticket, deltas, handle: self.clone() })
+        Ok(Answer { ticket, deltas, ended: false, handle: self.clone() })
     }
 
     /// Does something with the model between two sweeps, such as asking for its [`AutoModel::profile`].
@@ -179,9 +181,16 @@ impl Answer {
     /// What comes next. None: the answer is at its end, as its last delta said.
     ///
     /// # Errors
-    /// Why the request failed; [`ErrorKind::Cancelled`] after [`Answer::cancel`].
+    /// Why the request failed; [`ErrorKind::Cancelled`] after [`Answer::cancel`], or where the model is gone.
     pub async fn next(&mut self) -> Result<Option<TextDelta>> {
-        self.deltas.next().await.transpose()
+        let next = self.deltas.next().await.transpose();
+        match &next {
+            Ok(None) if !self.ended => return Err(gone()),
+            Ok(None) => {}
+            Ok(Some(delta)) => self.ended = delta.stop.is_some(),
+            Err(_) => self.ended = true,
+        }
+        next
     }
 
     /// Ends the request: at once where nobody else waits for the sweep under way, else before the next one.
@@ -306,5 +315,8 @@ fn end(open: &mut HashMap<RequestId, Open>, shared: &Shared, id: RequestId, erro
 fn close(shared: &Shared, ticket: Ticket) {
     let mut tickets = shared.tickets();
     tickets.open.remove(&ticket);
-    tickets.cancelled.remove(&ticket);
+    // It came to its end before the sweep that it was to stop.
+    if tickets.cancelled.remove(&ticket) && tickets.cancelled.is_empty() {
+        shared.cancel.reset();
+    }
 }

@@ -125,6 +125,27 @@ impl ModelFiles {
         options.smallest_budget(&self.spec, &layout, direct)
     }
 
+    /// The options for as many sequences as they ask for, or for fewer where the budget is small: what more than one take is at most
+    /// an eighth of what one leaves for weights. `direct` is as for [`ModelFiles::smallest_budget`].
+    ///
+    /// # Errors
+    /// Those of a model whose tensors do not fit its config.
+    pub fn with_fewer_sequences(&self, mut options: LoadOptions, direct: bool) -> Result<LoadOptions> {
+        let layout = ModelLayout::new(&self.spec, &self.model)?;
+        let one = LoadOptions { sequences: 1, ..options.clone() };
+        let bytes = |options: &LoadOptions, rows| options.smallest_for(&self.spec, &layout, direct, rows);
+        let left = options.budget_bytes.saturating_sub(bytes(&one, 1)?);
+        // Each sequence's next token comes of a row of its own.
+        while options.sequences > 1 {
+            let more = bytes(&options, options.sequences)?.saturating_sub(bytes(&one, options.sequences)?);
+            if more <= left / 8 {
+                break;
+            }
+            options.sequences -= 1;
+        }
+        Ok(options)
+    }
+
     /// Opens the model on a GPU.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! Requests that share sweeps: who is let in, who waits, and what comes of each.
 //!
 //! Requests join and leave between two sweeps. Pages of the KV cache are taken as a text grows. Where they run out, texts that
-//! nobody continues are forgotten; then the youngest request gives its pages back, waits, and is computed anew later: its text
-//! is the same. An error belongs to its request, unless the device or the files of the model fail.
+//! nobody continues are forgotten; then the cache grows, if that costs less than sweeps that are not shared; then the youngest
+//! request gives its pages back, waits, and is computed anew later: its text is the same. An error belongs to its request, unless
+//! the device or the files of the model fail.
 
 use std::collections::VecDeque;
 
@@ -12,6 +13,7 @@ use crate::model::batch::{self, Job, Sequence};
 use crate::model::inputs::Want;
 use crate::model::kv::{SequenceState, Snapshot};
 use crate::model::readback::Output;
+use crate::model_files::ModelText;
 use crate::text::{Parts, Sampler, SamplerOptions, StopReason, StopTexts, TextStream};
 use crate::{Error, ErrorKind, Result};
 
@@ -19,6 +21,10 @@ use crate::{Error, ErrorKind, Result};
 const MOST_REOPENED: u32 = 2;
 /// Texts that are kept for prompts that go on with them, at least; as many as share sweeps, if those are more.
 const KEPT_TEXTS: usize = 4;
+
+/// Tiles that stay make room for a crowd's pages as long as they are at most this part of what a sweep streams: so much longer is
+/// each sweep then, and one request more rides it.
+const UNPINNED_PART: u64 = 8;
 
 /// How to continue a prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +41,18 @@ pub struct GenerateOptions {
 impl Default for GenerateOptions {
     fn default() -> Self {
         Self { max_tokens: 256, sampler: SamplerOptions::default(), stop: Vec::new(), ignore_eos: false }
+    }
+}
+
+impl GenerateOptions {
+    /// What makes text of the tokens that continue a prompt.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for texts that cannot end an answer.
+    pub fn text_stream(&self, text: &ModelText, prompt: &[u32]) -> Result<TextStream> {
+        let stop_ids = if self.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
+        let stream = TextStream::new(text.tokenizer.clone(), stop_ids, self.stop.clone())?;
+        Ok(stream.with_reasoning(text.reasoning.as_ref(), prompt))
     }
 }
 
@@ -119,11 +137,8 @@ impl Running {
         }
         core.check_ids(&prompt, 1)?;
         StopTexts::new(options.stop.clone())?;
-        let text = core.files.text();
-        let stop_ids = if options.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
-        let stream = TextStream::new(text.tokenizer.clone(), stop_ids, options.stop.clone())?;
         let (asked, written) = prompt.split_at(prompt.len() - answered);
-        let mut stream = stream.with_reasoning(text.reasoning.as_ref(), asked);
+        let mut stream = options.text_stream(core.files.text(), asked)?;
         // What it gave for these is known; what it still holds back of them comes with the first delta.
         written.iter().for_each(|id| drop(stream.push(*id)));
         let mut sampler = Sampler::new(options.sampler.clone())?;
@@ -222,7 +237,7 @@ impl Scheduler {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
-            self.admit(core);
+            self.admit(core).await;
             self.make_room(core).await;
             if self.running.is_empty() {
                 if self.events.is_empty() && self.waiting.is_empty() {
@@ -294,13 +309,16 @@ impl Scheduler {
     }
 
     /// Lets waiting requests in, the oldest first, while there is room for their texts so far.
-    fn admit(&mut self, core: &mut Core) {
+    async fn admit(&mut self, core: &mut Core) {
         while self.running.len() < core.engine.sequences() as usize {
             let Some(mut running) = self.waiting.pop_front() else { break };
             self.take_prefix(core, &mut running.sequence);
             let positions = running.sequence.ids.len() as u32 + 1;
-            // The only one may have the cache grow.
-            if !self.reserve(core, &mut running.sequence, positions) && !self.running.is_empty() {
+            // The only one may have the cache grow in any case.
+            if !self.reserve(core, &mut running.sequence, positions)
+                && !self.running.is_empty()
+                && !reserve_in_company(core, &mut running.sequence, positions).await
+            {
                 core.engine.kv().truncate(&mut running.sequence.state, 0);
                 self.waiting.push_front(running);
                 break;
@@ -398,11 +416,13 @@ impl Scheduler {
             let (kv, spec) = core.engine.kv_and_spec();
             sequence.settle(kv, spec);
             let positions = sequence.ids.len() as u32;
-            let fits = self.reserve(core, &mut sequence, positions);
+            let crowd = self.running.len() > 1;
+            let fits = self.reserve(core, &mut sequence, positions)
+                || crowd && reserve_in_company(core, &mut sequence, positions).await;
             self.running[index].sequence = sequence;
             if fits {
                 index += 1;
-            } else if self.running.len() > 1 {
+            } else if crowd {
                 self.preempt_youngest(core);
             } else if let Err(error) = grow(core, &self.running[index].sequence).await {
                 self.end_without_room(core, index, error);
@@ -469,6 +489,21 @@ impl Scheduler {
             self.forget_oldest(core);
         }
     }
+}
+
+/// Gives a sequence pages for so many positions, letting the cache grow where others share its sweeps. False where that costs too
+/// much, or fails.
+async fn reserve_in_company(core: &mut Core, sequence: &mut Sequence, positions: u32) -> bool {
+    let needed = core.engine.kv().pages_needed(&sequence.state, positions).into_iter().max().unwrap_or(0);
+    let (pinned, streamed) = core.engine.residency();
+    // Others will want more too; where they cannot have it, it is this one's turn.
+    for pages in [needed.max(core.engine.kv_pages() / 4), needed] {
+        let unpinned = core.engine.growth_unpins(pages);
+        if unpinned <= pinned.min(streamed / UNPINNED_PART) && core.engine.grow_kv(pages).await.is_ok() {
+            return core.engine.kv().reserve(&mut sequence.state, positions);
+        }
+    }
+    false
 }
 
 /// Lets the cache grow for the only text. Growth gives up pinned tiles and starts the read-ahead anew, so it goes in steps.

@@ -1,8 +1,8 @@
 //! Looking at the stream while it runs: where each tile is, and what the last sweeps did when.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::gpu::Device;
 use crate::model::Engine;
@@ -47,10 +47,19 @@ impl Interval {
     }
 }
 
-/// A view of a model's stream. It stays valid while the model answers, and shows the last state after it is gone.
+/// A view of a model's stream. It stays valid while the model answers, and shows the last state after it is gone. Clones are the
+/// same view.
 #[derive(Clone)]
 pub struct StreamWatch {
     model: Arc<Model>,
+    /// Of the engine that answers now.
+    seen: Arc<Mutex<Seen>>,
+    /// Events to keep.
+    events: usize,
+}
+
+/// What is seen of an engine.
+struct Seen {
     table: Arc<TileTable>,
     states: TileStates,
     layers: Vec<usize>,
@@ -59,13 +68,11 @@ pub struct StreamWatch {
     device: Device,
 }
 
-impl StreamWatch {
-    /// Keeps the newest `events`.
-    pub(crate) fn new(engine: &Engine, events: usize) -> Self {
+impl Seen {
+    fn new(engine: &Engine, events: usize) -> Self {
         let (table, states) = engine.tiles();
         engine.profile().keep_events(events);
         Self {
-            model: Arc::clone(engine.model()),
             table: Arc::clone(table),
             states: TileStates::clone(states),
             layers: engine.layer_tiles(),
@@ -74,55 +81,79 @@ impl StreamWatch {
         }
     }
 
-    /// Where each tile is now, in the order of the sweep.
-    pub fn places(&self) -> Vec<Place> {
-        let place = |(index, state): (usize, &std::sync::atomic::AtomicU8)| match state.load(Ordering::Relaxed) {
-            PINNED => Place::Pinned,
-            IN_RING => Place::Ring,
-            IN_RAM => Place::Ram,
-            _ => {
-                let tile = self.table.tile(index);
-                let here = self.model.verified().is_here(tile.file, tile.offset_bytes, tile.len_bytes);
-                if here { Place::Disk } else { Place::Network }
-            }
-        };
-        self.states.iter().enumerate().map(place).collect()
-    }
-
-    /// The first tile of each layer, and of the head at the end.
-    pub fn layers(&self) -> &[usize] {
-        &self.layers
-    }
-
-    /// What the last sweeps did, each interval as it ended. Those of uploads and of computing follow each other: one
-    /// queue does both.
-    pub fn intervals(&self) -> Vec<Interval> {
-        self.profile.events().into_iter().filter_map(Interval::of).collect()
-    }
-
-    /// The same, and what is under way as if it ended now: who waits for the GPU may know that it is done before the profile.
-    pub(crate) fn intervals_until_now(&self) -> Vec<Interval> {
-        let open = self.profile.open_until_now().into_iter().filter_map(Interval::of);
-        self.intervals().into_iter().chain(open).collect()
-    }
-
-    /// What a load brought: `layer 3, tiles 12 to 15`, and its bytes.
-    pub(crate) fn brought(&self) -> HashMap<u64, (String, u64)> {
-        let name = |brought: &Brought| self.tiles_name(brought.first_tile, brought.tiles);
-        self.profile.loads().iter().map(|(load, brought)| (*load, (name(brought), brought.len_bytes))).collect()
-    }
-
     /// `count` tiles from `first` on, for people: `layer 3, tiles 12 to 15`.
-    pub(crate) fn tiles_name(&self, first: usize, count: usize) -> String {
+    fn tiles_name(&self, first: usize, count: usize) -> String {
         let after = self.layers.partition_point(|begin| *begin <= first);
         let (last, layers) = (first + count - 1, self.layers.len());
         let place = if after == layers { "head".to_owned() } else { format!("layer {}", after.saturating_sub(1)) };
         format!("{place}, tiles {first} to {last}")
     }
+}
+
+impl StreamWatch {
+    /// Keeps the newest `events`.
+    pub(crate) fn new(engine: &Engine, events: usize) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::new(engine, events)));
+        Self { model: Arc::clone(engine.model()), seen, events }
+    }
+
+    /// Looks at the engine that takes the place of another, on another device: what it kept of that one is gone.
+    pub(crate) fn follow(&self, engine: &Engine) {
+        *self.seen() = Seen::new(engine, self.events);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where each tile is now, in the order of the sweep.
+    pub fn places(&self) -> Vec<Place> {
+        let seen = self.seen();
+        let place = |(index, state): (usize, &std::sync::atomic::AtomicU8)| match state.load(Ordering::Relaxed) {
+            PINNED => Place::Pinned,
+            IN_RING => Place::Ring,
+            IN_RAM => Place::Ram,
+            _ => {
+                let tile = seen.table.tile(index);
+                let here = self.model.verified().is_here(tile.file, tile.offset_bytes, tile.len_bytes);
+                if here { Place::Disk } else { Place::Network }
+            }
+        };
+        seen.states.iter().enumerate().map(place).collect()
+    }
+
+    /// The first tile of each layer, and of the head at the end.
+    pub fn layers(&self) -> Vec<usize> {
+        self.seen().layers.clone()
+    }
+
+    /// What the last sweeps did, each interval as it ended. Those of uploads and of computing follow each other: one
+    /// queue does both.
+    pub fn intervals(&self) -> Vec<Interval> {
+        self.seen().profile.events().into_iter().filter_map(Interval::of).collect()
+    }
+
+    /// The same, and what is under way as if it ended now: who waits for the GPU may know that it is done before the profile.
+    pub(crate) fn intervals_until_now(&self) -> Vec<Interval> {
+        let open: Vec<_> = self.seen().profile.open_until_now().into_iter().filter_map(Interval::of).collect();
+        self.intervals().into_iter().chain(open).collect()
+    }
+
+    /// What a load brought: `layer 3, tiles 12 to 15`, and its bytes.
+    pub(crate) fn brought(&self) -> HashMap<u64, (String, u64)> {
+        let seen = self.seen();
+        let name = |brought: &Brought| seen.tiles_name(brought.first_tile, brought.tiles);
+        seen.profile.loads().iter().map(|(load, brought)| (*load, (name(brought), brought.len_bytes))).collect()
+    }
+
+    /// `count` tiles from `first` on, for people: `layer 3, tiles 12 to 15`.
+    pub(crate) fn tiles_name(&self, first: usize, count: usize) -> String {
+        self.seen().tiles_name(first, count)
+    }
 
     /// Destroys the device, for all that are on it, as a driver that restarts does: to try out how a program copes.
     pub fn lose_device(&self) {
-        self.device.lose();
+        self.seen().device.lose();
     }
 
     /// The opened model.

@@ -2,19 +2,25 @@
 #![cfg(target_arch = "wasm32")]
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::future::{AbortHandle, Abortable};
 use js_sys::{Array, Float64Array, Function, Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::gpu::kernels::{InputType, KvType};
-use crate::model::CancelToken;
 use crate::shard::CHECKSUM_BLOCK;
 use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
 use crate::store::{HttpStore, PickedFiles, Store};
 use crate::text::{Content, Message, SamplerOptions, StopReason};
-use crate::{AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Request, Result, StreamWatch};
+use crate::{
+    Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, ModelText, Request, Result, StreamWatch,
+};
+
+/// Answers that share sweeps where the page does not say, and at most.
+const SEQUENCES: (u32, u32) = (4, 64);
 
 /// How to load, as the package's `LoadOptions` say it.
 #[derive(Deserialize)]
@@ -22,6 +28,7 @@ use crate::{AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFile
 struct Load {
     budget_bytes: u64,
     context: Option<u32>,
+    sequences: Option<u32>,
     kv: Option<String>,
     activations: Option<String>,
     /// `2026-11-30`, for templates that tell the date.
@@ -84,20 +91,20 @@ impl Turn {
 }
 
 /// The ids of a prompt, and how many of the last ones are an answer's own.
-fn prompt_ids(model: &AutoModel, prompt: Prompt, continues: bool) -> Result<(Vec<u32>, usize)> {
+fn prompt_ids(text: &ModelText, prompt: Prompt, continues: bool) -> Result<(Vec<u32>, usize)> {
     let refused = |message: &str| Err(Error::new(ErrorKind::Argument, message));
     let ids = match prompt {
-        Prompt::Chat(turns) if continues => return continued(model, turns),
+        Prompt::Chat(turns) if continues => return continued(text, turns),
         _ if continues => return refused("continueFinalMessage is for messages"),
         Prompt::Ids { ids } => ids,
-        Prompt::Text(text) => model.text().tokenizer()?.encode(&text, true)?,
-        Prompt::Chat(turns) => model.chat_prompt(&turns.into_iter().map(Turn::message).collect::<Vec<_>>())?,
+        Prompt::Text(plain) => text.tokenizer()?.encode(&plain, true)?,
+        Prompt::Chat(turns) => text.chat_prompt(&turns.into_iter().map(Turn::message).collect::<Vec<_>>())?,
     };
     Ok((ids, 0))
 }
 
 /// The same for a chat whose last message goes on.
-fn continued(model: &AutoModel, mut turns: Vec<Turn>) -> Result<(Vec<u32>, usize)> {
+fn continued(text: &ModelText, mut turns: Vec<Turn>) -> Result<(Vec<u32>, usize)> {
     let refused = |message: &str, remedy: &str| Err(Error::new(ErrorKind::Argument, message).remedy(remedy));
     let Some(last) = turns.pop().filter(|last| last.role == "assistant") else {
         return refused("continueFinalMessage, and the last message is not the assistant's", "leave the option out");
@@ -107,9 +114,9 @@ fn continued(model: &AutoModel, mut turns: Vec<Turn>) -> Result<(Vec<u32>, usize
         None if last.reasoning.is_some() => {
             return refused("the message to continue has reasoning and no ids", "give the ids of its pieces with it");
         }
-        None => model.text().tokenizer()?.encode(&last.content.text(), false)?,
+        None => text.tokenizer()?.encode(&last.content.text(), false)?,
     };
-    let mut ids = model.chat_prompt(&turns.into_iter().map(Turn::message).collect::<Vec<_>>())?;
+    let mut ids = text.chat_prompt(&turns.into_iter().map(Turn::message).collect::<Vec<_>>())?;
     ids.extend(&answer);
     Ok((ids, answer.len()))
 }
@@ -122,6 +129,8 @@ struct Description {
     total_bytes: u64,
     layers: usize,
     has_chat_template: bool,
+    /// Answers that share sweeps.
+    sequences: u32,
     /// What is recommended; 0: the best token.
     temperature: f32,
     notice: Option<String>,
@@ -130,10 +139,10 @@ struct Description {
 /// An opened model in a worker.
 #[wasm_bindgen]
 pub struct WebModel {
-    /// Away while an answer is under way.
-    model: RefCell<Option<AutoModel>>,
-    watch: RefCell<StreamWatch>,
-    cancel: CancelToken,
+    handle: ModelHandle,
+    watch: StreamWatch,
+    /// Those under way, by the page's number.
+    answers: RefCell<HashMap<u32, AbortHandle>>,
     http: Option<Arc<HttpStore>>,
     description: Description,
 }
@@ -230,9 +239,16 @@ impl WebModel {
         let kv = one_of("kv", options.kv.as_deref(), [("f32", KvType::F32), ("f16", KvType::F16)])?;
         let activations = options.activations.as_deref();
         let inputs = one_of("activations", activations, [("f32", InputType::F32), ("i8", InputType::I8)])?;
+        let (usual, most) = SEQUENCES;
+        let sequences = options.sequences.unwrap_or(usual);
+        if !(1..=most).contains(&sequences) {
+            return Err(Error::new(ErrorKind::Argument, format!("sequences {sequences} is not between 1 and {most}")));
+        }
         let (budget_bytes, context) = (options.budget_bytes, options.context);
         let files = files.with_date(options.date.as_deref().map(str::parse).transpose()?);
-        let model = files.load(&LoadOptions { budget_bytes, context, kv, inputs, ..LoadOptions::default() }).await?;
+        let load = LoadOptions { budget_bytes, context, sequences, kv, inputs, ..LoadOptions::default() };
+        let load = files.with_fewer_sequences(load, false)?;
+        let model = files.load(&load).await?;
         let used = model.profile().budget_bytes;
         let lower = || format!("The GPU has no memory for {}: {} are used.", mib(budget_bytes), mib(used));
         let notice = notice.or_else(|| (used < budget_bytes).then(lower));
@@ -242,49 +258,29 @@ impl WebModel {
             total_bytes: manifest.files.iter().map(|file| file.len_bytes).sum(),
             layers: model.files().spec().layers.len(),
             has_chat_template: model.text().template.is_some(),
+            sequences: load.sequences,
             temperature: model.files().sampling().temperature,
             notice,
         };
-        let (watch, cancel) = (RefCell::new(model.watch()), model.cancel_token());
-        Ok(Self { model: RefCell::new(Some(model)), watch, cancel, http, description })
+        let watch = model.watch();
+        Ok(Self { handle: model.into_handle()?, watch, answers: RefCell::default(), http, description })
     }
 
     async fn answer(&self, prompt: &str, options: &str, on_piece: &Function) -> Result<()> {
         let (prompt, options): (Prompt, Generate) = (parse(prompt)?, parse(options)?);
-        let busy = || Error::new(ErrorKind::Argument, "the model answers another prompt");
-        let mut model = self.model.borrow_mut().take().ok_or_else(busy)?;
-        self.cancel.reset();
-        let result = run(&mut model, prompt, options, on_piece, &self.watch).await;
-        self.watch.replace(model.watch());
-        self.model.replace(Some(model));
-        result
-    }
-}
-
-async fn run(
-    model: &mut AutoModel,
-    prompt: Prompt,
-    options: Generate,
-    on_piece: &Function,
-    watch: &RefCell<StreamWatch>,
-) -> Result<()> {
-    let (ids, answered) = prompt_ids(model, prompt, options.continue_final_message)?;
-    let options = options.options(model.files().sampling());
-    let mut answer = model.generate_all(vec![Request { answered, ..Request::new(ids, options) }])?;
-    let mut reopened = answer.devices_lost();
-    while let Some(piece) = answer.next().await? {
-        if answer.devices_lost() != reopened {
-            // The new device has a stream of its own.
-            reopened = answer.devices_lost();
-            watch.replace(answer.model().watch());
+        let files = self.handle.files();
+        let (ids, answered) = prompt_ids(files.text(), prompt, options.continue_final_message)?;
+        let options = options.options(files.sampling());
+        let mut answer = self.handle.submit(Request { answered, ..Request::new(ids, options) })?;
+        while let Some(piece) = answer.next().await? {
+            let id = piece.id.map_or(JsValue::UNDEFINED, JsValue::from);
+            let stop = piece.stop.map_or(JsValue::UNDEFINED, |reason: StopReason| reason.as_str().into());
+            on_piece.call4(&JsValue::NULL, &piece.text.into(), &id, &stop, &piece.reasoning.into()).map_err(
+                |error| Error::new(ErrorKind::Argument, format!("the caller of the answer failed: {error:?}")),
+            )?;
         }
-        let id = piece.id.map_or(JsValue::UNDEFINED, JsValue::from);
-        let stop = piece.stop.map_or(JsValue::UNDEFINED, |reason: StopReason| reason.as_str().into());
-        on_piece
-            .call4(&JsValue::NULL, &piece.text.into(), &id, &stop, &piece.reasoning.into())
-            .map_err(|error| Error::new(ErrorKind::Argument, format!("the caller of the answer failed: {error:?}")))?;
+        Ok(())
     }
-    Ok(())
 }
 
 #[wasm_bindgen]
@@ -294,21 +290,34 @@ impl WebModel {
         json(&self.description).map_err(to_js)
     }
 
-    /// Answers a prompt (JSON: turns, text, or ids) and calls `on_piece(text, id, stop_reason, reasoning)`.
-    pub async fn generate(&self, prompt: String, options: String, on_piece: Function) -> Result<(), JsValue> {
-        self.answer(&prompt, &options, &on_piece).await.map_err(to_js)
+    /// Answers a prompt (JSON: turns, text, or ids) and calls `on_piece(text, id, stop_reason, reasoning)`. Answers that are under
+    /// way together share sweeps; `answer` is a number of this one's own.
+    pub async fn generate(
+        &self,
+        answer: u32,
+        prompt: String,
+        options: String,
+        on_piece: Function,
+    ) -> Result<(), JsValue> {
+        let (handle, aborted) = AbortHandle::new_pair();
+        self.answers.borrow_mut().insert(answer, handle);
+        let result = Abortable::new(self.answer(&prompt, &options, &on_piece), aborted).await;
+        self.answers.borrow_mut().remove(&answer);
+        let stopped = |_| Error::new(ErrorKind::Cancelled, "stopped on request");
+        result.map_err(stopped).flatten().map_err(to_js)
     }
 
-    /// Ends the answer under way between two tiles.
-    pub fn cancel(&self) {
-        self.cancel.cancel();
+    /// Ends an answer. A sweep that others wait for goes on; else it ends between two tiles.
+    pub fn cancel(&self, answer: u32) {
+        if let Some(handle) = self.answers.borrow().get(&answer) {
+            handle.abort();
+        }
     }
 
     /// Bytes of the model that are here, or were fetched so far.
     #[wasm_bindgen(js_name = loadedBytes)]
     pub fn loaded_bytes(&self) -> f64 {
-        let watch = self.watch.borrow();
-        match (watch.model().verified().cache(), &self.http) {
+        match (self.watch.model().verified().cache(), &self.http) {
             (Some(cache), _) if cache.failure().is_none() => cache.kept_bytes() as f64,
             (_, Some(http)) => http.counters().bytes_received.min(self.description.total_bytes) as f64,
             (_, None) => self.description.total_bytes as f64,
@@ -318,30 +327,30 @@ impl WebModel {
     /// Why the model is no longer stored, where that is so.
     #[wasm_bindgen(js_name = cacheFailure)]
     pub fn cache_failure(&self) -> Option<String> {
-        self.watch.borrow().model().verified().cache().and_then(|cache| cache.failure())
+        self.watch.model().verified().cache().and_then(|cache| cache.failure())
     }
 
-    /// Figures as JSON; none while an answer is under way.
-    pub fn profile(&self) -> Result<Option<String>, JsValue> {
-        let model = self.model.borrow();
-        model.as_ref().map(|model| json(&model.profile())).transpose().map_err(to_js)
+    /// Figures as JSON, after the sweep under way.
+    pub async fn profile(&self) -> Result<String, JsValue> {
+        let report = self.handle.with_model(|model| model.profile()).await;
+        report.and_then(|report| json(&report)).map_err(to_js)
     }
 
     /// Where each tile is: an index into the package's `PLACES`.
     pub fn tiles(&self) -> Uint8Array {
-        let places: Vec<u8> = self.watch.borrow().places().into_iter().map(|place| place as u8).collect();
+        let places: Vec<u8> = self.watch.places().into_iter().map(|place| place as u8).collect();
         Uint8Array::from(&places[..])
     }
 
     /// The first tile of each layer, and of the head.
     pub fn layers(&self) -> Uint32Array {
-        let layers: Vec<u32> = self.watch.borrow().layers().iter().map(|tile| *tile as u32).collect();
+        let layers: Vec<u32> = self.watch.layers().iter().map(|tile| *tile as u32).collect();
         Uint32Array::from(&layers[..])
     }
 
     /// The last intervals, flat: stage, sweep, load, begin and end in seconds.
     pub fn intervals(&self) -> Float64Array {
-        let intervals = self.watch.borrow().intervals();
+        let intervals = self.watch.intervals();
         let numbers = |of: &crate::watch::Interval| {
             [f64::from(of.stage as u8), of.sweep as f64, of.load as f64, of.begin_s, of.end_s]
         };
@@ -351,7 +360,7 @@ impl WebModel {
     /// Destroys the GPU device, as a driver that restarts does: to try out how a page copes.
     #[wasm_bindgen(js_name = loseDevice)]
     pub fn lose_device(&self) {
-        self.watch.borrow().lose_device();
+        self.watch.lose_device();
     }
 }
 

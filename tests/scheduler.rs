@@ -71,15 +71,26 @@ fn a_request_has_the_same_ids_alone_in_a_crowd_and_after_it_was_preempted() {
     block_on(async {
         let requests = requests();
         let expected = alone(&requests).await;
-        // Room for all; for two of the long ones; and for one, so that every other one has to give its pages back.
-        for (sequences, context) in [(5, 5 * 64), (4, 4 * PAGE_TOKENS), (5, 2 * PAGE_TOKENS)] {
+        // Room for all; for two of the long ones; and for one, so that every other one has to give its pages back, unless the
+        // cache may grow.
+        let mut sweeps = Vec::new();
+        for (sequences, context, grows) in
+            [(5, 5 * 64, false), (4, 4 * PAGE_TOKENS, false), (5, 2 * PAGE_TOKENS, false), (5, 2 * PAGE_TOKENS, true)]
+        {
             let mut model = load(sequences, context).await;
+            let gpu = model.engine().gpu();
+            let free = if grows { 16 } else { gpu.accountant().free_bytes() / 4 * 4 };
+            let taken = gpu.buffer("what is free", free, wgpu::BufferUsages::STORAGE).await.expect("is free");
             let submit = |request: &Request| (model.submit(request.clone()).expect("is taken"), Vec::new());
             let mut ids: Vec<_> = requests.iter().map(submit).collect();
             assert!(ids_of(&mut model, &mut ids, |_, _| ()).await.is_empty());
             let answers: Vec<_> = ids.into_iter().map(|(_, ids)| ids).collect();
             assert_eq!(answers, expected, "{sequences} sequences in {context} positions");
+            sweeps.push(model.profile().sweeps);
+            drop(taken);
         }
+        assert!(sweeps[0] < sweeps[1] && sweeps[1] < sweeps[2], "{sweeps:?}");
+        assert_eq!(sweeps[3], sweeps[0]);
     });
 }
 
@@ -277,4 +288,20 @@ fn a_handle_is_asked_by_many_threads_and_each_gets_its_own_answer() {
         assert_eq!(count, 3);
         assert!(handle.with_model(|model| model.profile().sweeps).await.expect("is there") > 3);
     });
+}
+
+#[test]
+fn an_answer_cancelled_at_its_very_end_stops_no_other() {
+    let handle = block_on(load(2, 2 * 64)).into_handle().expect("starts");
+    for turn in 0..60 {
+        block_on(async {
+            let mut ends = handle.submit(request(0, &[1, 2], 1)).expect("is taken");
+            // Now before its sweep, now in it, now after it.
+            std::thread::sleep(std::time::Duration::from_micros(100 * turn));
+            ends.cancel();
+            let _ = ends.next().await;
+            let mut next = handle.submit(request(0, &[3], 2)).expect("is taken");
+            while next.next().await.expect("goes on").is_some() {}
+        });
+    }
 }

@@ -291,6 +291,18 @@ impl Engine {
         pages_of(&self.program, &self.config, &self.memory, pages)
     }
 
+    /// Pages that each group lacks where layers that keep all positions have `pages` more.
+    fn pages_more(&self, pages: u64) -> Vec<u64> {
+        let new = self.pages_of(self.kv_pages + pages).into_iter();
+        new.zip(self.executor.kv.pages()).map(|(new, old)| new.saturating_sub(old)).collect()
+    }
+
+    /// Bytes of tiles that [`Engine::grow_kv`] gives up for so many pages, if there are so many.
+    pub fn growth_unpins(&self, pages: u64) -> u64 {
+        let bytes = self.program.states.bytes(&self.pages_more(pages));
+        bytes.saturating_sub(self.executor.gpu.accountant().free_bytes())
+    }
+
     /// Adds `pages` pages to layers that keep all positions, and to the others what that asks for, giving up pinned tiles where
     /// the budget has no room for them.
     ///
@@ -298,12 +310,7 @@ impl Engine {
     /// [`ErrorKind::Budget`] when all tiles are given up and it is still too small.
     pub async fn grow_kv(&mut self, pages: u64) -> Result<()> {
         let total = self.kv_pages + pages;
-        let more: Vec<_> = self
-            .pages_of(total)
-            .into_iter()
-            .zip(self.executor.kv.pages())
-            .map(|(new, old)| new.saturating_sub(old))
-            .collect();
+        let more = self.pages_more(pages);
         let table = |index: &BufferIndex| self.executor.buffer(*index).size() / 4;
         let tables = self.program.common.page_tables.iter().map(table);
         // Only running sequences are in the tables.

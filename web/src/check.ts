@@ -7,6 +7,7 @@ type Kind = "number" | "string" | "boolean" | "function" | "strings" | "size" | 
 const LOAD: Record<string, Kind> = {
   budget: "size",
   context: "number",
+  sequences: "number",
   kv: "string",
   activations: "string",
   date: "string",

@@ -19,13 +19,15 @@ const DEFAULT_BUDGET = "1GiB";
 /** 32 bits are easily typed again. */
 const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-/** An opened model. Its answers queue: one runs at a time. */
+/** An opened model. Answers that are asked for at once share sweeps, and each is what it would be alone. */
 class Model {
   readonly name: string;
   /** Bytes of all its files. */
   readonly totalBytes: number;
   readonly layers: number;
   readonly hasChatTemplate: boolean;
+  /** So many answers share sweeps; others wait for one of them to end. */
+  readonly sequences: number;
   /** What the user may want to know: why nothing is stored, or that another tab stores it. */
   notice?: string;
   /** The shape that users of other packages know: `chat.completions.create({ messages, stream: true })`. */
@@ -42,6 +44,7 @@ class Model {
     this.totalBytes = description.totalBytes;
     this.layers = description.layers;
     this.hasChatTemplate = description.hasChatTemplate;
+    this.sequences = description.sequences;
     this.notice = description.notice ?? undefined;
     this.chat = { completions: new Completions(this.name, (messages, options) => this.generate(messages, options)) };
   }
@@ -84,7 +87,7 @@ class Model {
     }
   }
 
-  /** Figures since the model was opened; while an answer is under way, those from before it. */
+  /** Figures since the model was opened, or since its device was replaced. While answers are under way they come after the next sweep. */
   profile(): Promise<Profile> {
     return this.#client.ask("profile", {});
   }

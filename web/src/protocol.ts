@@ -18,6 +18,7 @@ export interface Description {
   totalBytes: number;
   layers: number;
   hasChatTemplate: boolean;
+  sequences: number;
   /** That of the checkpoint's own sampling; 0: the best token is taken. */
   temperature: number;
   notice?: string | null;
@@ -38,7 +39,7 @@ export type Kind = keyof Requests;
 export type Ask<K extends Kind> = Requests[K]["ask"];
 export type Answer<K extends Kind> = Requests[K]["answer"];
 
-/** From the page to the worker. `cancel` has no answer of its own: the request it names ends early. */
+/** From the page to the worker. `cancel` has no answer of its own: the `generate` that it names ends early, and no other. */
 export type ToWorker = { [K in Kind]: { id: number; kind: K } & Ask<K> }[Kind] | { id: number; kind: "cancel" };
 
 /** From the worker to the page; `id` is that of the request. */

@@ -15,8 +15,10 @@ export interface Progress {
 export interface LoadOptions {
   /** GPU memory for everything: a number of bytes, or a size such as "512MiB". Default "1GiB". */
   budget?: number | string;
-  /** Positions of KV cache to reserve; more are added as a text grows. */
+  /** Positions of KV cache to reserve, for all answers that share sweeps; more are added as a text grows. */
   context?: number;
+  /** Answers that share sweeps at most, 64 or fewer; a small budget lets fewer (see `Model.sequences`). Default 4. */
+  sequences?: number;
   /** Storage of keys and values. */
   kv?: "f32" | "f16";
   /** What matrices are multiplied with: "i8" rounds activations to 8 bits where the weights are whole numbers, which is

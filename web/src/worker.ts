@@ -31,14 +31,8 @@ const ready = init({ module_or_path: wasm }).catch((error: unknown) => {
 ready.catch(() => {});
 let model: WebModel | undefined;
 let description: Description | undefined;
-/** The last figures: while an answer is under way there are no newer ones. */
-let figures: Profile | undefined;
 /** wgpu tells no name in a browser. */
 let adapterName = "";
-/** Answers come one after the other. */
-let turn: Promise<unknown> = Promise.resolve();
-const cancelled = new Set<number>();
-let running = 0;
 
 const post = (message: FromWorker, transfer: Transferable[] = []) => scope.postMessage(message, transfer);
 
@@ -92,27 +86,11 @@ function report(opened: WebModel, { totalBytes }: Description) {
   tell();
 }
 
-async function generate(id: number, { prompt, options }: Ask<"generate">): Promise<void> {
-  const opened = current();
-  const mine = turn.then(async () => {
-    if (cancelled.delete(id)) throw new Failure("stopped on request", "cancelled");
-    running = id;
-    try {
-      await opened.generate(JSON.stringify(prompt), JSON.stringify(options), (text: string, token?: number, stopReason?: string, reasoning?: string) =>
-        post({ id, kind: "piece", text, reasoning: reasoning || undefined, token, stopReason: stopReason as never }),
-      );
-    } finally {
-      running = 0;
-      cancelled.delete(id);
-    }
-  });
-  turn = mine.catch(() => {});
-  return mine;
-}
-
-function cancel(id: number) {
-  if (id === running) model?.cancel();
-  else cancelled.add(id);
+/** Answers that are under way together share sweeps; the request's number names each. */
+function generate(id: number, { prompt, options }: Ask<"generate">): Promise<void> {
+  return current().generate(id, JSON.stringify(prompt), JSON.stringify(options), (text: string, token?: number, stopReason?: string, reasoning?: string) =>
+    post({ id, kind: "piece", text, reasoning: reasoning || undefined, token, stopReason: stopReason as never }),
+  );
 }
 
 function current(): WebModel {
@@ -127,11 +105,9 @@ function camel(report: unknown): unknown {
   return Object.fromEntries(Object.entries(report).map(([name, value]) => [rename(name), camel(value)]));
 }
 
-function profile(): Profile {
-  const text = current().profile();
-  if (text) figures = { ...(camel(JSON.parse(text)) as Profile), adapter: adapterName };
-  if (!figures) throw new Failure("there are no figures before the first answer", "argument");
-  return figures;
+async function profile(): Promise<Profile> {
+  const figures = camel(JSON.parse(await current().profile())) as Profile;
+  return { ...figures, adapter: adapterName };
 }
 
 function stream(): StreamState {
@@ -165,7 +141,7 @@ async function handle(message: ToWorker): Promise<unknown> {
     case "cacheDelete":
       return deleteCached(message.source);
     case "cancel":
-      return cancel(message.id);
+      return model?.cancel(message.id);
   }
 }
 

@@ -104,7 +104,7 @@ test("a device that is lost in mid-answer changes nothing of it", async () => {
   assert.deepEqual(lost, calm);
 });
 
-test("answers stop at once, queue, and leave the model usable", async () => {
+test("answers stop at once and leave the model usable", async () => {
   const result = await page.evaluate(async () => {
     const model = await tilestream.AutoModel.fromPretrained("models/smollm2/", { budget: "64MiB" });
     const abort = new AbortController();

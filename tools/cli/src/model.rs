@@ -10,7 +10,8 @@ use tilestream::gpu::kernels::{InputType, KvType};
 use tilestream::model::CancelToken;
 use tilestream::store::ReadMode;
 use tilestream::{
-    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Result, SamplerOptions, Trace, source,
+    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, SamplerOptions,
+    Trace, source,
 };
 use tilestream_split::Reporter;
 
@@ -212,7 +213,7 @@ pub fn write_trace(trace: Option<(Trace, &Path)>) -> Result<()> {
 #[derive(serde::Serialize)]
 pub struct RunProfile {
     #[serde(flatten)]
-    pub model: tilestream::ProfileReport,
+    pub model: ProfileReport,
     pub prompt_tokens: usize,
     pub new_tokens: usize,
     pub time_to_first_token_s: f64,
@@ -241,12 +242,12 @@ impl Stopwatch {
     }
 
     /// The report: decoding is timed from the first token on.
-    pub fn report(&self, model: &AutoModel, prompt_tokens: usize) -> RunProfile {
+    pub fn report(&self, model: ProfileReport, prompt_tokens: usize) -> RunProfile {
         let first = self.first_s.unwrap_or(0.0);
         let seconds = self.last_s - first;
         let decode = if seconds > 0.0 { (self.tokens - 1) as f64 / seconds } else { 0.0 };
         RunProfile {
-            model: model.profile(),
+            model,
             prompt_tokens,
             new_tokens: self.tokens,
             time_to_first_token_s: first,

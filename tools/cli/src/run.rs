@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
-use tilestream::{Error, ErrorKind, Message, ModelText, Result, StopReason, TextDelta};
+use tilestream::{Error, ErrorKind, Message, ModelText, Request, Result, StopReason, TextDelta};
 
 use crate::args::{GenerationArgs, RunArgs, ShowReasoning};
 use crate::fetching::Fetching;
@@ -37,11 +37,12 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     load.check_length(files.spec(), prompt_tokens, 1)?;
     let mut fetching = Fetching::show(&files);
     let mut watch = Stopwatch::start();
-    let mut model = model::load(files, &load, stop).await?;
+    let model = model::load(files, &load, stop).await?;
     let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
     let (mut ids, mut text, mut reasoning, mut reason) = (Vec::new(), String::new(), String::new(), None);
     let mut shown = Shown::new(args.generation.reasoning);
-    let mut answer = model.generate(prompt, options)?;
+    let (positions, handle) = (model.positions(), model.into_handle()?);
+    let mut answer = handle.submit(Request::new(prompt, options))?;
     let stopped = loop {
         let delta = match answer.next().await {
             Ok(Some(delta)) => delta,
@@ -61,9 +62,8 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         text += &delta.text;
         reasoning += &delta.reasoning;
     };
-    drop(answer);
+    let report = watch.report(handle.with_model(|model| model.profile()).await?, prompt_tokens);
     model::write_trace(trace)?;
-    let report = watch.report(&model, prompt_tokens);
     let seed = (sampler.temperature > 0.0).then_some(sampler.seed);
     if args.json {
         let reason = if stopped { "cancelled" } else { reason.map_or("max_tokens", |reason| reason.as_str()) };
@@ -74,7 +74,7 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     } else {
         show("\n")?;
     }
-    if let Some(why) = cut(reason, args.generation.max_tokens, model.positions()) {
+    if let Some(why) = cut(reason, args.generation.max_tokens, positions) {
         eprintln!("({why})");
     }
     if args.generation.profile && !args.json {

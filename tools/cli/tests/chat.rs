@@ -135,6 +135,31 @@ fn the_oldest_messages_give_way_and_another_seed_gives_another_answer() {
 }
 
 #[test]
+fn an_answer_that_was_cut_goes_on_as_if_it_had_not_been() {
+    let shell = Shell::new();
+    let model = shell.gguf(MODEL);
+    for options in [&[][..], &["--temperature", "1.5", "--seed", "7"], &["--repetition-penalty", "1.4"]] {
+        let whole = ["run", &model, "--prompt", "hello", "--max-tokens", "12", "--ignore-eos", "--json"];
+        let whole = shell.json(&[&whole[..], options].concat());
+        let typed = "/continue\nhello\n/continue\n/continue\n/save a.json\n/undo\n/continue\n";
+        let (_, told) = chat(&shell, &model, &[&["--max-tokens", "4"], options].concat(), typed);
+        let cut = "(cut at --max-tokens 4)";
+        in_order(
+            &told,
+            &["no answer that was stopped", cut, cut, cut, "saved", "taken back", "no answer that was stopped"],
+        );
+        let talk = saved(&shell, "a.json");
+        assert_eq!((talk.len(), &talk[1]["content"]), (2, &whole["text"]), "{options:?}");
+    }
+    // What fills the context, and what was loaded, cannot go on.
+    let turn = |role: &str| json!({ "role": role, "content": "a" });
+    shell.write("b.json", &json!({ "messages": [turn("user"), turn("assistant")] }).to_string());
+    let typed = "hello\n/continue\n/load b.json\n/continue\n";
+    let (_, told) = chat(&shell, &model, &["--max-tokens", "100"], typed);
+    in_order(&told, &["context of 64 tokens is full", "not sent", "loaded", "no answer that was stopped"]);
+}
+
+#[test]
 fn an_answer_that_fails_leaves_the_conversation() {
     let shell = Shell::new();
     let model = shell.gguf(MODEL);

@@ -1,6 +1,6 @@
 //! One answer, shown as it comes.
 
-use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, Message, Result};
+use tilestream::{Error, ErrorKind, Message, ModelHandle, Request, Result, StopReason};
 
 use crate::args::ShowReasoning;
 use crate::fetching::Fetching;
@@ -10,33 +10,33 @@ use crate::run::{Shown, cut, show};
 /// What came, and how it ended.
 pub struct Answer {
     pub message: Message,
+    pub ids: Vec<u32>,
+    pub stop: Option<StopReason>,
     /// Why it did not come to its end: [`ErrorKind::Cancelled`] where the user stopped it.
     pub failed: Option<Error>,
 }
 
-/// Answers a prompt. What goes wrong with the answer is part of it; only what cannot be shown is an error.
+/// Answers a prompt, which with its answer has `positions` at most. What goes wrong with the answer is part of it; only what
+/// cannot be shown is an error.
 ///
 /// # Errors
 /// Those of the standard output.
 pub async fn answer(
-    model: &mut AutoModel,
-    prompt: Vec<u32>,
-    options: GenerateOptions,
+    model: &ModelHandle,
+    request: Request,
+    positions: u32,
     profile: bool,
     show_reasoning: ShowReasoning,
 ) -> Result<Answer> {
-    let (prompt_tokens, most) = (prompt.len(), options.max_tokens);
-    let positions = model.positions();
+    let (prompt_tokens, most) = (request.prompt.len(), request.options.max_tokens);
     let mut watch = Stopwatch::start();
     let (mut text, mut reasoning, mut shown) = (String::new(), String::new(), Shown::new(show_reasoning));
-    let (mut failed, mut note) = (None, None);
+    let (mut ids, mut stop, mut failed) = (Vec::new(), None, None);
     let mut fetching = Fetching::show(model.files());
-    let mut generation = match model.generate(prompt, options) {
-        Ok(generation) => generation,
-        Err(error) => return Ok(Answer { message: Message::assistant(""), failed: Some(error) }),
-    };
+    let lost_before = model.with_model(|model| model.devices_lost()).await?;
+    let mut deltas = model.submit(request)?;
     loop {
-        let next = generation.next().await;
+        let next = deltas.next().await;
         drop(fetching.take());
         let delta = match next {
             Ok(Some(delta)) => delta,
@@ -46,31 +46,29 @@ pub async fn answer(
                 break;
             }
         };
-        if delta.id.is_some() {
+        if let Some(id) = delta.id {
             watch.token();
+            ids.push(id);
         }
         reasoning += &delta.reasoning;
         shown.delta(&delta)?;
         text += &delta.text;
-        note = cut(delta.stop, most, positions);
+        stop = delta.stop;
     }
-    let devices_lost = generation.devices_lost();
-    drop(generation);
     if failed.as_ref().is_none_or(|_| !text.is_empty()) {
         show("\n")?;
     }
-    if failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
-        note = Some("stopped".into());
-    }
-    if let Some(note) = note {
+    let stopped = failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled);
+    if let Some(note) = if stopped { Some("stopped".into()) } else { cut(stop, most, positions) } {
         eprintln!("({note})");
     }
-    if devices_lost > 0 {
+    let (report, lost) = model.with_model(|model| (model.profile(), model.devices_lost())).await?;
+    if lost > lost_before {
         eprintln!("(the GPU failed; the answer went on with a new device)");
     }
     if profile {
-        watch.report(model, prompt_tokens).print();
+        watch.report(report, prompt_tokens).print();
     }
     let message = Message { reasoning: (!reasoning.is_empty()).then_some(reasoning), ..Message::assistant(text) };
-    Ok(Answer { message, failed })
+    Ok(Answer { message, ids, stop, failed })
 }

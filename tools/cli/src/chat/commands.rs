@@ -8,6 +8,7 @@ pub enum Command {
     New,
     Undo,
     Retry,
+    Continue,
     /// `None`: shows it. An empty one takes it away.
     System(Option<String>),
     Save(PathBuf),
@@ -31,6 +32,7 @@ pub const HELP: &str = "\
 /new           forget the conversation, keep the system prompt
 /undo          take the last message and its answer back
 /retry         another answer to the last message
+/continue      go on with an answer that was stopped, or cut by a limit
 /system TEXT   set the system prompt (/system - takes it away, /system shows it)
 /save FILE     write the conversation as JSON: {\"messages\": […]}
 /load FILE     go on with a saved one
@@ -40,7 +42,8 @@ pub const HELP: &str = "\
 //…            a message that begins with one slash
 \"\"\"            begins a message of several lines, which ends with \"\"\"";
 
-const NAMES: [&str; 9] = ["/new", "/undo", "/retry", "/system", "/save", "/load", "/tokens", "/help", "/exit"];
+const NAMES: [&str; 10] =
+    ["/new", "/undo", "/retry", "/continue", "/system", "/save", "/load", "/tokens", "/help", "/exit"];
 /// Names that are as near as this to a known one are meant to be it.
 const NEAR: usize = 3;
 
@@ -71,6 +74,7 @@ impl Typed {
             ("/new", _) => Command::New,
             ("/undo", _) => Command::Undo,
             ("/retry", _) => Command::Retry,
+            ("/continue", _) => Command::Continue,
             ("/tokens", _) => Command::Tokens,
             ("/exit", _) => Command::Exit,
             _ => Command::Help,
@@ -106,6 +110,7 @@ mod tests {
             ("/new ", Typed::Command(Command::New)),
             ("/undo", Typed::Command(Command::Undo)),
             ("/retry", Typed::Command(Command::Retry)),
+            ("/continue", Typed::Command(Command::Continue)),
             ("/tokens", Typed::Command(Command::Tokens)),
             ("/help", Typed::Command(Command::Help)),
             ("/exit", Typed::Command(Command::Exit)),

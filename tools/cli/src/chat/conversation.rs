@@ -13,8 +13,19 @@ use crate::turns::Turn;
 pub struct Exchange {
     pub asked: Content,
     pub answer: Message,
-    /// Whether the answer came to its end.
+    /// Whether the answer came to its end, or to that of a limit.
     pub whole: bool,
+    /// What the answer can go on from. `None`: it came to its end, or is of another chat.
+    pub begun: Option<Begun>,
+}
+
+/// An answer that was stopped or cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// What they were drawn with.
+    pub seed: u64,
 }
 
 /// A conversation.
@@ -112,7 +123,9 @@ impl Conversation {
             match (message.role.as_str(), loaded.unanswered.take()) {
                 ("system" | "developer", None) if index == 0 => loaded.system = Some(message.content),
                 ("user", None) => loaded.unanswered = Some(message.content),
-                ("assistant", Some(asked)) => loaded.push(Exchange { asked, answer: message, whole: true }),
+                ("assistant", Some(asked)) => {
+                    loaded.push(Exchange { asked, answer: message, whole: true, begun: None })
+                }
                 (role, _) => {
                     return Err(wrong(format!("message {number} is of the {role}, out of turn"))
                         .remedy("after a system message, user and assistant take turns"));
@@ -138,7 +151,8 @@ mod tests {
     use super::*;
 
     fn exchange(n: u32) -> Exchange {
-        Exchange { asked: format!("q{n}").into(), answer: Message::assistant(format!("a{n}")), whole: true }
+        let answer = Message::assistant(format!("a{n}"));
+        Exchange { asked: format!("q{n}").into(), answer, whole: true, begun: None }
     }
 
     fn conversation(count: u32) -> Conversation {

@@ -10,14 +10,17 @@ mod input;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tilestream::{AutoModel, Content, Error, ErrorKind, GenerateOptions, Message, Result};
+use tilestream::text::Parts;
+use tilestream::{
+    Content, Error, ErrorKind, GenerateOptions, Message, ModelHandle, ModelText, Request, Result, StopReason,
+};
 
 use crate::args::{ChatArgs, ShowReasoning, WhenFull};
 use crate::model;
 use crate::signals::INTERRUPTED;
 use answer::{Answer, answer};
 use commands::{Command, HELP, Typed};
-use conversation::{Conversation, Exchange};
+use conversation::{Begun, Conversation, Exchange};
 use input::Input;
 
 /// Runs the command.
@@ -39,8 +42,10 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     // The line editor installs a handler of its own when it is made, so this one comes after it.
     watch_interrupts(input.is_terminal(), &answering, stop);
     let conversation = Conversation::new(args.generation.system.clone().map(Content::from));
+    let (positions, cancel) = (model.positions(), model.cancel_token());
     let mut chat = Chat {
-        model,
+        model: model.into_handle()?,
+        positions,
         options,
         conversation,
         retries: 0,
@@ -50,7 +55,7 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     };
     while let Some(text) = input.next()? {
         stop.store(false, Ordering::Relaxed);
-        chat.model.cancel_token().reset();
+        cancel.reset();
         answering.store(true, Ordering::Relaxed);
         let goes_on = chat.take(Typed::parse(&text))?;
         answering.store(false, Ordering::Relaxed);
@@ -76,7 +81,9 @@ fn watch_interrupts(terminal: bool, answering: &Arc<AtomicBool>, stop: &Arc<Atom
 }
 
 struct Chat {
-    model: AutoModel,
+    model: ModelHandle,
+    /// Positions that a prompt and its answer may take.
+    positions: u32,
     options: GenerateOptions,
     conversation: Conversation,
     /// Each takes another seed.
@@ -90,10 +97,11 @@ impl Chat {
     /// Does what was typed; false ends the chat.
     fn take(&mut self, typed: Typed) -> Result<bool> {
         match typed {
-            Typed::Message(text) => drop(self.ask(&text.into())?),
+            Typed::Message(text) => drop(self.ask(&text.into(), None)?),
             Typed::Refused(why) => eprintln!("{why}"),
             Typed::Command(Command::Exit) => return Ok(false),
             Typed::Command(Command::Retry) => self.retry()?,
+            Typed::Command(Command::Continue) => self.go_on()?,
             Typed::Command(command) => {
                 if let Err(error) = self.obey(command) {
                     eprintln!("{error}");
@@ -127,7 +135,7 @@ impl Chat {
             Command::Tokens => self.tell_tokens()?,
             Command::Help => eprintln!("{HELP}"),
             // These end the chat or answer, and are done elsewhere.
-            Command::Exit | Command::Retry => {}
+            Command::Exit | Command::Retry | Command::Continue => {}
         }
         Ok(())
     }
@@ -138,7 +146,7 @@ impl Chat {
             &mut self.conversation.system,
             Some(text).filter(|text| !text.is_empty()).map(Content::from),
         );
-        if let Err(error) = self.fit(&"".into()) {
+        if let Err(error) = self.fit(&"".into(), &[]) {
             self.conversation.system = old;
             return Err(error);
         }
@@ -148,7 +156,7 @@ impl Chat {
 
     fn load(&mut self, loaded: Conversation) -> Result<()> {
         let old = std::mem::replace(&mut self.conversation, loaded);
-        if let Err(error) = self.fit(&"".into()) {
+        if let Err(error) = self.fit(&"".into(), &[]) {
             self.conversation = old;
             return Err(error);
         }
@@ -161,8 +169,7 @@ impl Chat {
     }
 
     fn tell_tokens(&self) -> Result<()> {
-        let (tokens, most) =
-            (self.model.chat_prompt(&self.conversation.messages(&"".into()))?.len(), self.model.positions());
+        let (tokens, most) = (self.prompt(&"".into())?.len(), self.positions);
         eprintln!("{tokens} of {most} tokens are taken, {} are left", (most as usize).saturating_sub(tokens));
         if self.conversation.left_out() > 0 {
             eprintln!("the {} oldest messages and their answers are left out", self.conversation.left_out());
@@ -173,7 +180,7 @@ impl Chat {
     /// Another answer to the last message.
     fn retry(&mut self) -> Result<()> {
         if let Some(asked) = self.conversation.unanswered.clone() {
-            return self.ask(&asked).map(|_| ());
+            return self.ask(&asked, None).map(|_| ());
         }
         match self.conversation.last() {
             None => eprintln!("there is no message to answer again"),
@@ -184,7 +191,7 @@ impl Chat {
                 let before = last.clone();
                 self.conversation.pop();
                 self.retries += 1;
-                if !self.ask(&before.asked)? {
+                if !self.ask(&before.asked, None)? {
                     self.conversation.push(before);
                 }
             }
@@ -192,52 +199,79 @@ impl Chat {
         Ok(())
     }
 
-    /// Answers a message, if that can be; otherwise it is kept for `/retry`, and the conversation is as it was.
-    fn ask(&mut self, asked: &Content) -> Result<bool> {
+    /// Goes on with the last answer, if that did not come to its end.
+    fn go_on(&mut self) -> Result<()> {
+        let last = self.conversation.last().filter(|_| self.conversation.unanswered.is_none()).cloned();
+        let Some((last, begun)) = last.and_then(|last| Some((last.clone(), last.begun?))) else {
+            eprintln!("there is no answer that was stopped or cut");
+            return Ok(());
+        };
+        self.conversation.pop();
+        if !self.ask(&last.asked, Some(begun))? {
+            self.conversation.push(last);
+        }
+        Ok(())
+    }
+
+    /// Answers a message, if that can be, or goes on with its answer; otherwise it is kept for `/retry`, and the conversation is
+    /// as it was.
+    fn ask(&mut self, asked: &Content, begun: Option<Begun>) -> Result<bool> {
+        let seed = self.options.sampler.seed.wrapping_add(self.retries);
+        let Begun { mut ids, seed } = begun.unwrap_or(Begun { ids: Vec::new(), seed });
         let mut options = self.options.clone();
-        options.sampler.seed = options.sampler.seed.wrapping_add(self.retries);
-        let Answer { message, failed } = loop {
-            let prompt = match self.fit(asked) {
+        options.sampler.seed = seed;
+        let (said, Answer { message, ids: new, stop, failed }) = loop {
+            let prompt = match self.fit(asked, &ids) {
                 Ok(prompt) => prompt,
                 Err(error) => {
                     eprintln!("not sent: {error}");
                     return Ok(false);
                 }
             };
-            let answer =
-                pollster::block_on(answer(&mut self.model, prompt, options.clone(), self.profile, self.reasoning))?;
-            let nothing = answer.message.content.is_empty() && answer.message.reasoning.is_none();
+            let said = certain(self.model.files().text(), &options, prompt.split_at(prompt.len() - ids.len()))?;
+            let request = Request { answered: ids.len(), ..Request::new(prompt, options.clone()) };
+            let answer = answer(&self.model, request, self.positions, self.profile, self.reasoning);
+            let answer = pollster::block_on(answer)?;
             let too_large = answer.failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Budget);
-            let again = nothing && too_large && self.when_full == WhenFull::DropOldest;
+            let again = answer.ids.is_empty() && too_large && self.when_full == WhenFull::DropOldest;
             if !(again && self.conversation.leave_out_oldest()) {
-                break answer;
+                break (said, answer);
             }
         };
-        let stopped = failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled);
-        let (whole, answered) = (failed.is_none(), failed.is_none() || !message.content.is_empty());
+        ids.extend(new);
+        let message = joined(said, &message);
+        let answered = failed.is_none() || !message.content.is_empty();
         if answered {
-            self.conversation.push(Exchange { asked: asked.clone(), answer: message, whole });
+            let cut = matches!(stop, None | Some(StopReason::MaxTokens | StopReason::ContextFull));
+            let (whole, begun) = (failed.is_none(), cut.then_some(Begun { ids, seed }));
+            self.conversation.push(Exchange { asked: asked.clone(), answer: message, whole, begun });
         } else {
             self.conversation.unanswered = Some(asked.clone());
         }
-        if let Some(error) = failed.filter(|_| !stopped) {
+        if let Some(error) = failed.filter(|error| error.kind() != ErrorKind::Cancelled) {
             eprintln!("the answer failed: {error}");
             eprintln!("(the conversation is kept; /retry asks again)");
         }
         Ok(answered)
     }
 
-    /// The prompt of the next message, with as much of the conversation as there is room for, or as it is.
-    fn fit(&mut self, asked: &Content) -> Result<Vec<u32>> {
+    /// The ids of a chat with the next message.
+    fn prompt(&self, asked: &Content) -> Result<Vec<u32>> {
+        self.model.files().text().chat_prompt(&self.conversation.messages(asked))
+    }
+
+    /// The prompt of the next message with its answer so far, and as much of the conversation as there is room for, or as it is.
+    fn fit(&mut self, asked: &Content, answered: &[u32]) -> Result<Vec<u32>> {
         let before = self.conversation.clone();
-        let most = self.model.positions() as usize;
+        let most = self.positions as usize;
         let answer = match self.when_full {
             WhenFull::Refuse => 1,
             // Not for a few words only.
             WhenFull::DropOldest => (self.options.max_tokens as usize).min(most / 4).max(1),
         };
         let prompt = loop {
-            let prompt = self.model.chat_prompt(&self.conversation.messages(asked))?;
+            let mut prompt = self.prompt(asked)?;
+            prompt.extend(answered);
             let full = prompt.len() + answer > most && self.when_full == WhenFull::DropOldest;
             if !(full && self.conversation.leave_out_oldest()) {
                 break prompt;
@@ -257,6 +291,21 @@ impl Chat {
             "shorten it, take something back with /undo, or start anew with /new (or with --when-full drop-oldest)",
         ))
     }
+}
+
+/// What the tokens of an answer to a prompt say for certain. An answer that a limit cut shows more: what may have become a part of
+/// a character, or of a text that ends it.
+fn certain(text: &ModelText, options: &GenerateOptions, (prompt, ids): (&[u32], &[u32])) -> Result<Parts> {
+    let (mut stream, mut said) = (options.text_stream(text, prompt)?, Parts::default());
+    ids.iter().for_each(|id| said.append(&stream.push(*id).0));
+    Ok(said)
+}
+
+/// An answer of what it said before, and what it went on with.
+fn joined(said: Parts, more: &Message) -> Message {
+    let reasoning = said.reasoning + more.reasoning.as_deref().unwrap_or_default();
+    let text = said.answer + &more.content.text();
+    Message { reasoning: (!reasoning.is_empty()).then_some(reasoning), ..Message::assistant(text) }
 }
 
 /// The first words of a text.

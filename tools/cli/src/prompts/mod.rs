@@ -170,7 +170,7 @@ impl Session {
         }
         model::write_trace(trace)?;
         if args.generation.profile {
-            watch.report(&model, prompt_tokens).print();
+            watch.report(model.profile(), prompt_tokens).print();
         }
         Ok(())
     }
