@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// Page, worker, JavaScript and wasm together, gzipped, may have this many bytes.
-const MOST_GZIPPED_BYTES: u64 = 1_550_000;
+const MOST_GZIPPED_BYTES: u64 = 1_500_000;
 const WASM_NAME: &str = "tilestream_bg.wasm";
 
 pub fn main(args: &Args) -> Result<()> {
@@ -101,7 +101,8 @@ fn shrink(wasm: &Path) -> Result<()> {
     let features =
         ["bulk-memory", "multivalue", "mutable-globals", "nontrapping-float-to-int", "reference-types", "sign-ext"];
     optimize.arg(tool).arg(wasm).args(features.map(|feature| format!("--enable-{feature}")));
-    optimize.args(["-Os", "-o"]).arg(&small);
+    // Stronger passes make fewer bytes that pack worse: -Os has 4 % less here, and 5 % more once it is gzipped.
+    optimize.args(["-O1", "--duplicate-function-elimination", "-o"]).arg(&small);
     run(&mut optimize)?;
     fs::rename(&small, wasm)?;
     println!("web: wasm {before} -> {} bytes", fs::metadata(wasm)?.len());
