@@ -30,9 +30,10 @@ use crate::model::lower::lower;
 use crate::model::memory::{self, EngineConfig};
 use crate::model::{CancelToken, Engine};
 use crate::model_files::{ModelFiles, ModelText};
+use crate::monitor::{self, TileMonitor};
 use crate::plan::ModelSpec;
 use crate::platform::now_s;
-use crate::reads::Reads;
+use crate::reads::ReadStrategy;
 use crate::scheduler::{Event, GenerateOptions, Request, RequestId, Scheduler};
 use crate::shard::OnProgress;
 use crate::shard::split::Tell;
@@ -41,7 +42,6 @@ use crate::store::{ReadMode, ReadPlan};
 use crate::stream::Uses;
 use crate::text::Message;
 use crate::trace::Trace;
-use crate::watch::{self, StreamWatch};
 use crate::{Error, ErrorKind, Result};
 
 /// GPU bytes that a model may use where the caller does not say: what a small GPU has free.
@@ -61,9 +61,9 @@ pub(crate) struct Core {
     pub(crate) files: ModelFiles,
     pub(crate) engine: Engine,
     pub(crate) options: LoadOptions,
-    reads: Reads,
-    /// Whoever watches, whatever device is in use.
-    watch: OnceLock<StreamWatch>,
+    reads: ReadStrategy,
+    /// Shared by all who look, whatever device is in use.
+    monitor: OnceLock<TileMonitor>,
 }
 
 impl Core {
@@ -77,8 +77,8 @@ impl Core {
         let device = self.engine.gpu().replacement().await?;
         (self.engine, self.reads) = self.files.engine_within(&device, &mut options).await?;
         self.options = options;
-        if let Some(watch) = self.watch.get() {
-            watch.follow(&self.engine);
+        if let Some(monitor) = self.monitor.get() {
+            monitor.follow(&self.engine);
         }
         Ok(())
     }
@@ -332,7 +332,7 @@ impl AutoModel {
             None => Device::open(options.adapter.as_deref(), None).await?.with_kept_pipelines(),
         };
         let (engine, reads) = files.engine_within(&device, &mut options).await?;
-        let core = Core { files, engine, options, reads, watch: OnceLock::new() };
+        let core = Core { files, engine, options, reads, monitor: OnceLock::new() };
         Ok(Self { core, scheduler: Scheduler::default(), opened_s })
     }
 
@@ -359,8 +359,8 @@ impl AutoModel {
     }
 
     /// A view of the stream that can be looked at while the model answers. It follows the model to another device.
-    pub fn watch(&self) -> StreamWatch {
-        self.core.watch.get_or_init(|| StreamWatch::new(&self.core.engine, watch::EVENTS)).clone()
+    pub fn monitor(&self) -> TileMonitor {
+        self.core.monitor.get_or_init(|| TileMonitor::new(&self.core.engine, monitor::EVENTS)).clone()
     }
 
     /// Starts to keep every event, for a [`Trace`].
@@ -369,7 +369,7 @@ impl AutoModel {
     }
 
     /// How the files are read.
-    pub fn reads(&self) -> &Reads {
+    pub fn reads(&self) -> &ReadStrategy {
         &self.core.reads
     }
 
@@ -490,7 +490,7 @@ impl AutoModel {
             sweeps: figures.sweeps,
             bytes_read: figures.bytes_read,
             bytes_from_ram: figures.bytes_from_ram,
-            experts: ExpertsReport::new(figures.by_use),
+            experts: ExpertsReport::new(figures.expert_uses),
             read_busy_s: figures.read_busy_s,
             upload_busy_s: figures.upload_busy_s,
             compute_busy_s: figures.compute_busy_s,

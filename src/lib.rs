@@ -11,6 +11,7 @@ pub mod gpu;
 pub mod handle;
 pub mod model;
 pub mod model_files;
+pub mod monitor;
 pub mod plan;
 pub mod platform;
 pub mod reads;
@@ -22,7 +23,6 @@ pub mod store;
 pub mod stream;
 pub mod text;
 pub mod trace;
-pub mod watch;
 mod web_api;
 
 pub use auto_model::{AutoModel, ExpertsReport, LoadOptions, ProfileReport};
@@ -30,11 +30,11 @@ pub use error::{Error, ErrorKind, Result};
 pub use generate::Generation;
 pub use handle::{Answer, ModelHandle};
 pub use model_files::{ModelFiles, ModelText};
-pub use reads::Reads;
+pub use monitor::TileMonitor;
+pub use reads::ReadStrategy;
 pub use scheduler::{Event, GenerateOptions, Request, RequestId, TextDelta};
 pub use text::{Content, ContentPart, Message, SamplerOptions, StopReason};
 pub use trace::Trace;
-pub use watch::StreamWatch;
 
 /// The examples of the first page are compiled with those of the documentation.
 #[cfg(doctest)]

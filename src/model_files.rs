@@ -6,7 +6,7 @@ use crate::auto_model::{AutoModel, LoadOptions};
 use crate::gpu::Device;
 use crate::model::{Engine, layout::ModelLayout, memory::EngineConfig};
 use crate::plan::{self, ModelSpec};
-use crate::reads::{Reads, Sizes};
+use crate::reads::{ReadStrategy, SweepFootprint};
 use crate::shard::Model;
 use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
@@ -155,7 +155,11 @@ impl ModelFiles {
     }
 
     /// Opens an engine on a device; with half the budget for as long as the driver has no memory for more.
-    pub(crate) async fn engine_within(&self, device: &Device, options: &mut LoadOptions) -> Result<(Engine, Reads)> {
+    pub(crate) async fn engine_within(
+        &self,
+        device: &Device,
+        options: &mut LoadOptions,
+    ) -> Result<(Engine, ReadStrategy)> {
         let mut device = device.clone();
         loop {
             let error = match self.engine(&device, options).await {
@@ -173,13 +177,13 @@ impl ModelFiles {
         }
     }
 
-    async fn engine(&self, device: &Device, options: &LoadOptions) -> Result<(Engine, Reads)> {
+    async fn engine(&self, device: &Device, options: &LoadOptions) -> Result<(Engine, ReadStrategy)> {
         let gpu = device.budget(options.budget_bytes).await?.with_upload(options.upload);
         let gpu = if options.tune { gpu.with_search() } else { gpu };
         let (model, spec) = (Arc::clone(&self.model), self.spec.clone());
         let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(Piece::len_bytes).sum();
-        let sizes = Sizes::new(tile_bytes, gpu.budget_bytes(), gpu.uploads_directly(), options);
-        let reads = Reads::choose(&model, sizes, options)?;
+        let sizes = SweepFootprint::new(tile_bytes, gpu.budget_bytes(), gpu.uploads_directly(), options);
+        let reads = ReadStrategy::choose(&model, sizes, options)?;
         let config = EngineConfig { reads: reads.plan, ..options.engine_config(&self.spec) };
         let engine = Engine::open(gpu, model, spec, options.kv, config).await?;
         let mut engine = engine.with_cancel_token(options.cancel.clone());

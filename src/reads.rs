@@ -16,7 +16,7 @@ const VERSION: u32 = 2;
 
 /// How a model's files are read, and why.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reads {
+pub struct ReadStrategy {
     pub plan: ReadPlan,
     /// What the choice was made from; empty where it needed no figures.
     pub figures: Vec<Figure>,
@@ -26,14 +26,14 @@ pub struct Reads {
 
 /// What the choice depends on, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+pub struct SweepFootprint {
     /// What a sweep reads.
     pub streamed: u64,
     /// Memory for the system's cache; none where nobody knows.
     pub cache: Option<u64>,
 }
 
-impl Sizes {
+impl SweepFootprint {
     /// Of a model with so many bytes of tiles; the GPU's memory may be the host's (`shared`).
     pub(crate) fn new(tile_bytes: u64, budget_bytes: u64, shared: bool, options: &LoadOptions) -> Self {
         let taken = options.ram_bytes.saturating_add(if shared { budget_bytes } else { 0 });
@@ -49,13 +49,13 @@ impl Sizes {
     }
 }
 
-impl Reads {
+impl ReadStrategy {
     /// Chooses, measuring where nothing is known, and has the model's store read so.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`] for reads past the cache of a model that lies elsewhere; [`ErrorKind::Cancelled`]; those of
     /// reads.
-    pub fn choose(model: &Model, sizes: Sizes, options: &LoadOptions) -> Result<Self> {
+    pub fn choose(model: &Model, sizes: SweepFootprint, options: &LoadOptions) -> Result<Self> {
         let manifest = model.manifest();
         let largest = manifest.files.iter().max_by_key(|file| file.len_bytes).map(|file| file.name.as_str());
         let (Some(disk), Some(largest)) = (model.store().disk(), largest) else {
@@ -99,7 +99,7 @@ fn figures(disk: &dyn Disk, files: &[(&str, u64)], options: &LoadOptions) -> Res
     Ok((figures, true))
 }
 
-impl fmt::Display for Reads {
+impl fmt::Display for ReadStrategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let show =
             |plan: ReadPlan| format!("{}, {} MiB, {} in flight", plan.mode, plan.read_bytes >> 20, plan.in_flight);
@@ -125,7 +125,11 @@ mod tests {
             [(None, 0, 40), (None, 30, 10), (Some(0), 0, 100), (Some(0), 30, 70), (Some(50), 0, 50), (Some(70), 50, 0)]
         {
             let options = LoadOptions { most_pinned_bytes, ram_bytes, ..LoadOptions::default() };
-            assert_eq!(Sizes::new(100, 60, false, &options).streamed, streamed, "{most_pinned_bytes:?}, {ram_bytes}");
+            assert_eq!(
+                SweepFootprint::new(100, 60, false, &options).streamed,
+                streamed,
+                "{most_pinned_bytes:?}, {ram_bytes}"
+            );
         }
     }
 }

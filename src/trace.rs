@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::gpu::timeline::{Dispatched, Timeline};
 use crate::model::Engine;
+use crate::monitor::{Interval, TileMonitor};
 use crate::plan::{LayerSpec, MatrixId, Op};
 use crate::stream::Stage;
-use crate::watch::{Interval, StreamWatch};
 
 /// Events kept: hours of a small model, some sweeps of the largest; a few hundred MiB where all are used.
 const EVENTS: usize = 4 << 20;
@@ -27,7 +27,7 @@ const READS: usize = 4;
 
 /// Keeps what a model's stream does, from its making on, and its dispatches from the next sweep on.
 pub struct Trace {
-    watch: StreamWatch,
+    watch: TileMonitor,
     timeline: Timeline,
     /// What each op of each layer does.
     ops: Vec<Vec<String>>,
@@ -50,7 +50,7 @@ impl Trace {
         timeline.keep(DISPATCHES);
         let ops = |layer: &LayerSpec| layer.ops.iter().map(|op| name_of(op, layer)).collect();
         let ops = engine.spec().layers.iter().map(ops).collect();
-        Self { watch: StreamWatch::new(engine, EVENTS), timeline, ops }
+        Self { watch: TileMonitor::new(engine, EVENTS), timeline, ops }
     }
 
     /// Why dispatches are not in the trace, where they are not.

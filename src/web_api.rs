@@ -16,7 +16,7 @@ use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
 use crate::store::{HttpStore, PickedFiles, Store};
 use crate::text::{Content, Message, SamplerOptions, StopReason};
 use crate::{
-    Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, ModelText, Request, Result, StreamWatch,
+    Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, ModelText, Request, Result, TileMonitor,
 };
 
 /// Answers that share sweeps where the page does not say, and at most.
@@ -140,7 +140,7 @@ struct Description {
 #[wasm_bindgen]
 pub struct WebModel {
     handle: ModelHandle,
-    watch: StreamWatch,
+    watch: TileMonitor,
     /// Those under way, by the page's number.
     answers: RefCell<HashMap<u32, AbortHandle>>,
     http: Option<Arc<HttpStore>>,
@@ -262,7 +262,7 @@ impl WebModel {
             temperature: model.files().sampling().temperature,
             notice,
         };
-        let watch = model.watch();
+        let watch = model.monitor();
         Ok(Self { handle: model.into_handle()?, watch, answers: RefCell::default(), http, description })
     }
 
@@ -351,7 +351,7 @@ impl WebModel {
     /// The last intervals, flat: stage, sweep, load, begin and end in seconds.
     pub fn intervals(&self) -> Float64Array {
         let intervals = self.watch.intervals();
-        let numbers = |of: &crate::watch::Interval| {
+        let numbers = |of: &crate::monitor::Interval| {
             [f64::from(of.stage as u8), of.sweep as f64, of.load as f64, of.begin_s, of.end_s]
         };
         Float64Array::from(&intervals.iter().flat_map(numbers).collect::<Vec<_>>()[..])

@@ -115,7 +115,7 @@ async fn answer(files: &Files, golden: &Golden, config: EngineConfig) -> Answer 
             ids.push(id);
         }
     }
-    Answer { ids, uses: engine.profile().figures().by_use, kept_bytes: engine.residency().0 }
+    Answer { ids, uses: engine.profile().figures().expert_uses, kept_bytes: engine.residency().0 }
 }
 
 #[test]

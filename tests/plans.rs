@@ -9,7 +9,7 @@ use tilestream::model::kv::{StateLayout, pages_for};
 use tilestream::model::layout::ModelLayout;
 use tilestream::plan::{
     self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, Part, RecurrentSpec,
-    Temperature, Turn, Up, VectorId,
+    Rotation, Temperature, Up, VectorId,
 };
 use tilestream::shard::split::Weights;
 use tilestream::shard::synth::{self, SynthOptions};
@@ -164,16 +164,17 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             Op::Place { input, output, groups, width, first } => {
                 format!("{}[{groups} x {first}..] = {}[{width}]", name(*output), name(*input))
             }
-            Op::KvWrite { rows, key, value, turn } => {
+            Op::KvWrite { rows, key, value, rotation } => {
                 let (rows, widths) = (name(*rows), format!("{} + {}", layer.key_width, layer.value_width));
                 let value = value.map_or(String::new(), |value| format!(", {rows}{}", at(value)));
-                let rope = |turn: &Turn| {
-                    let Turn { heads, head_dim, pairs, table } = turn;
+                let rope = |rotation: &Rotation| {
+                    let Rotation { heads, head_dim, pairs, table } = rotation;
                     let table = if *table == 0 { String::new() } else { format!(", table {table}") };
                     format!("rope({rows}: {heads} x {head_dim}, {pairs} pairs{table})\n    and ")
                 };
-                let (before, turned) = (turn.as_ref().map_or(String::new(), rope), turn.map_or("", |_| "turned "));
-                format!("{before}cache({turned}{rows}{}{value}: {widths})", at(*key))
+                let (before, rotated) =
+                    (rotation.as_ref().map_or(String::new(), rope), rotation.map_or("", |_| "rotated "));
+                format!("{before}cache({rotated}{rows}{}{value}: {widths})", at(*key))
             }
             Op::Attention { query, output, attention } => {
                 let AttentionSpec { heads, kv_heads, head_dim, value_dim, scale, window, softcap, .. } = attention;

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use common::{block_on, split_small};
 use tilestream::platform::BoxFuture;
-use tilestream::reads::Sizes;
+use tilestream::reads::SweepFootprint;
 use tilestream::shard::Model;
 use tilestream::store::{Disk, Figure, MemoryStore, ReadMode, ReadPlan, Stop, Store};
-use tilestream::{Error, ErrorKind, LoadOptions, Reads, Result};
+use tilestream::{Error, ErrorKind, LoadOptions, ReadStrategy, Result};
 
 const GIB: u64 = 1 << 30;
 const DEEP: ReadPlan = ReadPlan { mode: ReadMode::Direct, read_bytes: 4 << 20, in_flight: 7 };
@@ -99,8 +99,8 @@ impl OnDisk {
     }
 
     /// What is chosen, and how often the disk was measured so far.
-    fn choose(&self, streamed: u64, cache: Option<u64>, options: &LoadOptions) -> (Reads, usize) {
-        let reads = Reads::choose(&self.model, Sizes { streamed, cache }, options).expect("chooses");
+    fn choose(&self, streamed: u64, cache: Option<u64>, options: &LoadOptions) -> (ReadStrategy, usize) {
+        let reads = ReadStrategy::choose(&self.model, SweepFootprint { streamed, cache }, options).expect("chooses");
         assert_eq!(reads.plan.mode, *self.mode.lock().expect("no panic"), "the store reads so");
         (reads, self.measured.load(Ordering::Relaxed))
     }
@@ -128,7 +128,7 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
         ("the cache holds it", 8 * GIB, Some(8 * GIB)),
         ("nobody knows what the cache holds", 8 * GIB, None),
     ] {
-        assert_eq!(on_disk.choose(streamed, cache, &auto), (Reads::default(), 0), "{why}");
+        assert_eq!(on_disk.choose(streamed, cache, &auto), (ReadStrategy::default(), 0), "{why}");
     }
     for mode in [ReadMode::Direct, ReadMode::Uring, ReadMode::Buffered] {
         let said = LoadOptions { io: Some(mode), ..LoadOptions::default() };
@@ -138,8 +138,8 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
 
     let stopped = LoadOptions::default();
     stopped.cancel.cancel();
-    let large = Sizes { streamed: 8 * GIB, cache: Some(8 * GIB - 1) };
-    let error = Reads::choose(&on_disk.model, large, &stopped).expect_err("stopped");
+    let large = SweepFootprint { streamed: 8 * GIB, cache: Some(8 * GIB - 1) };
+    let error = ReadStrategy::choose(&on_disk.model, large, &stopped).expect_err("stopped");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 
     let (first, measured) = on_disk.choose(large.streamed, large.cache, &auto);
@@ -148,7 +148,7 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
                  4 MiB, 7 in flight 2.50 to 2.50 GB/s)";
     assert_eq!(first.to_string(), shown);
     let (again, measured) = on_disk.choose(GIB, Some(GIB - 1), &stopped);
-    assert_eq!((again, measured), (Reads { measured: false, ..first }, 1), "remembered");
+    assert_eq!((again, measured), (ReadStrategy { measured: false, ..first }, 1), "remembered");
     *on_disk.file_system.lock().expect("no panic") = "second";
     assert_eq!(on_disk.choose(GIB, Some(0), &auto).1, 2, "another file system is measured");
 
@@ -168,7 +168,7 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
 
     let elsewhere = block_on(Model::open(Arc::clone(&on_disk.objects) as Arc<dyn Store>)).expect("opens");
     let direct = LoadOptions { io: Some(ReadMode::Direct), ..LoadOptions::default() };
-    assert_eq!(Reads::choose(&elsewhere, large, &auto).expect("chooses"), Reads::default());
-    let error = Reads::choose(&elsewhere, large, &direct).expect_err("no disk");
+    assert_eq!(ReadStrategy::choose(&elsewhere, large, &auto).expect("chooses"), ReadStrategy::default());
+    let error = ReadStrategy::choose(&elsewhere, large, &direct).expect_err("no disk");
     assert_eq!(error.kind(), ErrorKind::Argument);
 }

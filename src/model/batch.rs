@@ -29,7 +29,7 @@ impl Sequence {
     /// or keys of so long a text are rotated otherwise, and all of them must agree.
     pub fn settle(&mut self, kv: &mut KvCache, spec: &ModelSpec) {
         let text_len = self.ids.len() as u32;
-        if !spec.turns_alike(self.state.text_len, text_len) {
+        if !spec.rotates_alike(self.state.text_len, text_len) {
             kv.restart(&mut self.state);
         }
         self.state.text_len = text_len;

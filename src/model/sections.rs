@@ -35,20 +35,20 @@ impl Sections {
             sections.experts.push(sections.list.len());
             for tiles in experts {
                 start = tiles.end;
-                sections.list.push(SectionSpec { tiles, by_use: true });
+                sections.list.push(SectionSpec { tiles, lfu: true });
             }
         }
         let end = table.tiles_of(layout.layer_pieces.clone()).end;
         sections.push_dense(start..end);
         sections.head = sections.list.len();
-        sections.list.push(SectionSpec { tiles: end..table.len(), by_use: false });
+        sections.list.push(SectionSpec { tiles: end..table.len(), lfu: false });
         sections
     }
 
     fn push_dense(&mut self, tiles: Range<usize>) {
         if !tiles.is_empty() {
             self.dense.push(self.list.len());
-            self.list.push(SectionSpec { tiles, by_use: false });
+            self.list.push(SectionSpec { tiles, lfu: false });
         }
     }
 

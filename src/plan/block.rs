@@ -269,10 +269,10 @@ impl Block<'_> {
         match shape.latent {
             Some(latent) => self.latent(latent, index, input, plain),
             None => {
-                let turn = self.queries_keys_values(index, input);
+                let rotation = self.queries_keys_values(index, input);
                 let key = shape.q_width();
                 let value = Some(key + shape.key_width(kv_heads));
-                self.layer.ops.push(Op::KvWrite { rows: QKV, key, value, turn });
+                self.layer.ops.push(Op::KvWrite { rows: QKV, key, value, rotation });
                 self.layer.ops.push(Op::Attention { query: QKV, output: ATTENDED, attention: plain });
             }
         }
@@ -331,7 +331,7 @@ impl Block<'_> {
     }
 
     /// Rows of queries, keys and values, and the rotation that they lack.
-    fn queries_keys_values(&mut self, index: usize, input: BufferId) -> Option<Turn> {
+    fn queries_keys_values(&mut self, index: usize, input: BufferId) -> Option<Rotation> {
         let shape = self.shape;
         let (hidden, bias, table) = (shape.hidden, shape.qkv_bias, shape.rope_tables[index]);
         let kv_heads = shape.kv_heads_of(index);
@@ -361,7 +361,7 @@ impl Block<'_> {
             return None;
         }
         self.temper(QKV, table.is_some());
-        table.map(|table| Turn { heads, head_dim, pairs: shape.rotary_dim / 2, table })
+        table.map(|table| Rotation { heads, head_dim, pairs: shape.rotary_dim / 2, table })
     }
 
     /// Multiplies queries with a factor that grows with the position, where this layer has one.
@@ -408,7 +408,7 @@ impl Block<'_> {
         self.layer.ops.extend([
             absorb,
             place,
-            Op::KvWrite { rows: K, key: 0, value: None, turn: None },
+            Op::KvWrite { rows: K, key: 0, value: None, rotation: None },
             Op::Attention { query: Q_ABSORBED, output: ATTENDED_LATENT, attention },
         ]);
         let weight = self.matrix("self_attn.v_b_proj", (heads * shape.value_dim, rank));

@@ -190,7 +190,7 @@ pub enum Up {
 
 /// The rotation of queries, which begin the rows, and of keys: see [`Op::Rope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct Rotation {
     /// Heads of queries.
     pub heads: u32,
     pub head_dim: u32,
@@ -236,7 +236,7 @@ pub enum Op {
     /// Appends the rows' keys and values to the KV cache of this layer. They begin at the values `key` and `value` of a row
     /// of `rows`; without `value`, keys hold the values. With `turn`, keys are rotated on their way, and queries where they
     /// are.
-    KvWrite { rows: BufferId, key: u32, value: Option<u32>, turn: Option<Turn> },
+    KvWrite { rows: BufferId, key: u32, value: Option<u32>, rotation: Option<Rotation> },
     /// Causal grouped attention of `query` over this layer's KV cache.
     Attention { query: BufferId, output: BufferId, attention: AttentionSpec },
     /// `target = activation(target) * up`, over `width` values of a row; without `up`, `activation(target)`. With
@@ -440,7 +440,7 @@ pub struct ModelSpec {
 
 impl ModelSpec {
     /// Whether texts of so many positions turn their keys by the same angles.
-    pub fn turns_alike(&self, one: u32, other: u32) -> bool {
+    pub fn rotates_alike(&self, one: u32, other: u32) -> bool {
         let alike = |(from, _): &(u32, Vec<f32>)| (one > *from) == (other > *from);
         self.ropes.iter().all(|rope| rope.long.as_ref().is_none_or(alike))
     }

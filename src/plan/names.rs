@@ -144,7 +144,7 @@ impl TensorNames {
             [slabs, values] if slabs == count => (values, false),
             // A square may be either.
             [slabs, rows, columns] if slabs == count && plain && own == (columns, rows) => {
-                (columns, self.shape.family.slabs_turned || own != (rows, columns))
+                (columns, self.shape.family.slabs_transposed || own != (rows, columns))
             }
             [slabs, rows, columns] if slabs == count && (!plain || own == (rows, columns)) => (rows, false),
             _ => {

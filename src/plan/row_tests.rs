@@ -96,9 +96,9 @@ fn bases_by_layer_are_none_or_the_models_own() {
         model_spec(&with(dense("GraniteSWAForCausalLM"), &fields))
     };
     let spec = granite(json!([0, 5000])).expect("a plan");
-    let turns =
-        spec.layers.iter().map(|layer| layer.ops.iter().any(|op| matches!(op, Op::KvWrite { turn: Some(_), .. })));
-    assert_eq!(turns.collect::<Vec<_>>(), [false, true]);
+    let rotations =
+        spec.layers.iter().map(|layer| layer.ops.iter().any(|op| matches!(op, Op::KvWrite { rotation: Some(_), .. })));
+    assert_eq!(rotations.collect::<Vec<_>>(), [false, true]);
     let error = granite(json!([10_000.0, 5000.0])).expect_err("refused");
     assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("layer_rope_theta"), "{error}");
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Op, Place, TensorNames, Turn, model_spec};
+use super::{Op, Place, Rotation, TensorNames, model_spec};
 use crate::ErrorKind;
 
 fn llama() -> Value {
@@ -218,9 +218,9 @@ fn longrope_chooses_its_frequencies_by_the_length_of_the_text() {
     let cos = |angle: f64| (angle.cos() * f64::from(spec.ropes[0].attention_factor)) as f32;
     assert_eq!(angle(2, 64), cos(2.0));
     assert_eq!(angle(2, 65), cos(0.5), "also where the position itself was trained");
-    assert!(spec.turns_alike(1, 64) && spec.turns_alike(65, 512) && !spec.turns_alike(64, 65));
+    assert!(spec.rotates_alike(1, 64) && spec.rotates_alike(65, 512) && !spec.rotates_alike(64, 65));
     let plain = model_spec(&llama()).expect("a plan");
-    assert!(plain.turns_alike(1, 512));
+    assert!(plain.rotates_alike(1, 512));
 }
 
 /// Any JSON, with the names that configs use.
@@ -364,7 +364,7 @@ fn llama_4_warms_queries_that_do_not_rotate() {
         let spec = spec.expect("a plan");
         let tables = |layer: usize| {
             let table = |op: &Op| match op {
-                Op::Rope { table, .. } | Op::KvWrite { turn: Some(Turn { table, .. }), .. } => Some(*table),
+                Op::Rope { table, .. } | Op::KvWrite { rotation: Some(Rotation { table, .. }), .. } => Some(*table),
                 _ => None,
             };
             spec.layers[layer].ops.iter().filter_map(table).collect::<Vec<_>>()

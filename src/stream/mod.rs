@@ -1,7 +1,7 @@
 //! When bytes arrive and leave: the tile table, which tiles stay, and the pipeline that brings the others in time.
 //! Knows byte ranges and windows; no architectures, no file formats, no shaders.
 
-pub mod by_use;
+pub mod lfu;
 pub mod pipeline;
 pub mod profile;
 pub mod tiles;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use futures::channel::oneshot;
 
 use self::ram::Ram;
-use super::by_use::UseCache;
+use super::lfu::LfuCache;
 use super::profile::{Profile, Stage};
 use super::tiles::{Load, TileTable, group_loads};
 use crate::gpu::device::Mapping;
@@ -57,7 +57,7 @@ pub struct StreamOptions {
 pub struct SectionSpec {
     pub tiles: Range<usize>,
     /// Only some sweeps use it: its tiles stay as long as it is used more than others.
-    pub by_use: bool,
+    pub lfu: bool,
 }
 
 /// Where a tile lies now.
@@ -81,7 +81,7 @@ pub const IN_RAM: u8 = 3;
 #[derive(Debug)]
 struct Section {
     tiles: Range<usize>,
-    by_use: bool,
+    lfu: bool,
     all: Vec<Load>,
     streamed: Vec<Load>,
     /// Whether the tiles that stay are in their homes.
@@ -138,10 +138,10 @@ pub struct TileStream {
     segments: Vec<CountedBuffer>,
     /// Segment and offset of each slot, in order of the segments; the cache says which tile has which.
     slots: Vec<(usize, u64)>,
-    cache: UseCache,
+    cache: LfuCache,
     /// Tiles in the host's memory, and which of those that only some sweeps use.
     ram: Arc<Ram>,
-    ram_cache: UseCache,
+    ram_cache: LfuCache,
     windows: Vec<CountedBuffer>,
     window_bytes: u64,
     ring: Option<CountedBuffer>,
@@ -208,9 +208,9 @@ impl TileStream {
             section_of: Vec::new(),
             segments: Vec::new(),
             slots: Vec::new(),
-            cache: UseCache::default(),
+            cache: LfuCache::default(),
             ram: Arc::default(),
-            ram_cache: UseCache::default(),
+            ram_cache: LfuCache::default(),
             idle: Vec::new(),
             windows,
             window_bytes: options.window_bytes,
@@ -238,13 +238,13 @@ impl TileStream {
         Ok(stream)
     }
 
-    fn section(&self, SectionSpec { tiles, by_use }: SectionSpec) -> Section {
-        let loads = |wanted: &dyn Fn(usize) -> bool| match by_use {
+    fn section(&self, SectionSpec { tiles, lfu }: SectionSpec) -> Section {
+        let loads = |wanted: &dyn Fn(usize) -> bool| match lfu {
             true => Vec::new(),
             false => group_loads(&self.table, tiles.clone(), self.window_bytes, wanted),
         };
         let (all, streamed) = (loads(&|_| true), loads(&|tile| self.homes[tile].is_none()));
-        Section { tiles, by_use, all, streamed, warm: false }
+        Section { tiles, lfu, all, streamed, warm: false }
     }
 
     /// The table of tiles.
@@ -283,7 +283,7 @@ impl TileStream {
     /// Bytes that a warm pass over a section reads; of one that only some sweeps use, what it reads now.
     pub fn streamed_bytes(&self, section: usize) -> u64 {
         let section = &self.sections[section];
-        match section.by_use {
+        match section.lfu {
             true => self.missing(section).map(|tile| self.table.tile(tile).len_bytes).sum(),
             false => section.streamed.iter().map(|load| load.len_bytes).sum(),
         }
@@ -369,7 +369,7 @@ impl TileStream {
                 encoder.copy_buffer_to_buffer(window, from, segment, home.offset_bytes, tile.len_bytes);
                 copies = true;
                 // Other sections are read by plan, which holds to the end of the sweep.
-                home.filled |= self.sections[self.section_of[index] as usize].by_use;
+                home.filled |= self.sections[self.section_of[index] as usize].lfu;
             }
         }
         let mut base_bytes = 0;

@@ -65,7 +65,7 @@ pub struct Figures {
     pub submits: u64,
     pub sweeps: u64,
     /// Of tiles that only some sweeps use.
-    pub by_use: Uses,
+    pub expert_uses: Uses,
 }
 
 /// Bytes of tiles of which a sweep uses those that it chooses.
@@ -233,7 +233,7 @@ impl Profile {
     /// A sweep chose among tiles.
     pub fn add_uses(&self, uses: Uses) {
         self.with(|inner| {
-            let sum = &mut inner.figures.by_use;
+            let sum = &mut inner.figures.expert_uses;
             sum.used_bytes += uses.used_bytes;
             sum.read_bytes += uses.read_bytes;
             sum.of_bytes += uses.of_bytes;

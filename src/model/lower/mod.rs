@@ -19,7 +19,7 @@ use crate::gpu::kernels::{
 };
 use crate::plan::{
     self, Activation, AttentionSpec, BufferId, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op, Part,
-    RecurrentSpec, Turn, Up, VectorId,
+    RecurrentSpec, Rotation, Up, VectorId,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -91,7 +91,7 @@ impl Lowering<'_> {
                 vec![self.norm(norm, &NormCall { input, output, groups, accumulate, scale }, &offset)]
             }
             Op::Rope { target, first, heads, head_dim, pairs, table } => {
-                vec![self.rope(target, first, &Turn { heads, head_dim, pairs, table })]
+                vec![self.rope(target, first, &Rotation { heads, head_dim, pairs, table })]
             }
             Op::Place { input, output, groups, width, first } => {
                 vec![self.place((input, output), groups, (width, first))]
@@ -106,7 +106,9 @@ impl Lowering<'_> {
                 vec![self.conv((index, layer), target, offset(weight), (first, width))?]
             }
             Op::DeltaRule { .. } => vec![self.delta_rule((index, layer), op, &offset)?],
-            Op::KvWrite { rows, key, value, turn } => vec![self.kv_write((index, layer), rows, (key, value), turn)],
+            Op::KvWrite { rows, key, value, rotation } => {
+                vec![self.kv_write((index, layer), rows, (key, value), rotation)]
+            }
             Op::Attention { query, output, ref attention } => {
                 vec![self.attention((index, layer), (query, output), attention, &offset)]
             }
@@ -249,15 +251,15 @@ impl Lowering<'_> {
         dispatch(KernelId::Norm, params, [input, Slot::Vectors, output])
     }
 
-    fn rope(&self, target: BufferId, first: u32, turn: &Turn) -> StepKind {
+    fn rope(&self, target: BufferId, first: u32, rotation: &Rotation) -> StepKind {
         let params = RopeParams {
             rows: 0,
-            heads: turn.heads,
-            head_dim: turn.head_dim,
-            pairs: turn.pairs,
+            heads: rotation.heads,
+            head_dim: rotation.head_dim,
+            pairs: rotation.pairs,
             stride: self.stride(buffer(target)),
             angles_stride: self.stride(self.common.angles),
-            angles_offset: angles_before(self.spec, turn.table),
+            angles_offset: angles_before(self.spec, rotation.table),
             first,
         };
         dispatch(KernelId::Rope, Params::Rope(params), [self.common.angles, buffer(target)].map(Slot::Buffer))
@@ -367,7 +369,7 @@ impl Lowering<'_> {
         (index, layer): (usize, &LayerSpec),
         rows: BufferId,
         (key, value): (u32, Option<u32>),
-        turn: Option<Turn>,
+        rotation: Option<Rotation>,
     ) -> StepKind {
         let params = KvWriteParams {
             key_width: layer.key_width,
@@ -375,11 +377,11 @@ impl Lowering<'_> {
             stride: self.stride(buffer(rows)),
             key_first: key,
             value_first: value.unwrap_or(0),
-            heads: turn.map_or(0, |turn| turn.heads),
-            head_dim: turn.map_or(0, |turn| turn.head_dim),
-            pairs: turn.map_or(0, |turn| turn.pairs),
-            angles_stride: turn.map_or(0, |_| self.stride(self.common.angles)),
-            angles_offset: turn.map_or(0, |turn| angles_before(self.spec, turn.table)),
+            heads: rotation.map_or(0, |rotation| rotation.heads),
+            head_dim: rotation.map_or(0, |rotation| rotation.head_dim),
+            pairs: rotation.map_or(0, |rotation| rotation.pairs),
+            angles_stride: rotation.map_or(0, |_| self.stride(self.common.angles)),
+            angles_offset: rotation.map_or(0, |rotation| angles_before(self.spec, rotation.table)),
             ..KvWriteParams::default()
         };
         StepKind::KvWrite(KvWrite { layer: index, rows: buffer(rows), params })

@@ -83,7 +83,7 @@ pub(super) struct Family {
     /// Whether the choice of experts has a bias of its own (`mlp.gate.bias`). `None`: where scores are sigmoids.
     pub choice_bias: Option<bool>,
     /// Slabs of experts are transposed, where their shape does not tell.
-    pub slabs_turned: bool,
+    pub slabs_transposed: bool,
     /// Whether the router and each expert's matrices have biases.
     pub expert_bias: bool,
     /// Field with the bound of the experts' clamped SwiGLU, where they have that.

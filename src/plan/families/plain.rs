@@ -61,7 +61,7 @@ pub(super) const LLAMA: Family = Family {
     normalized_head: false,
     experts: None,
     choice_bias: None,
-    slabs_turned: false,
+    slabs_transposed: false,
     expert_bias: false,
     swiglu_limit: None,
     factor_on_input: false,

@@ -47,7 +47,7 @@ const LLAMA4: Family = Family {
     }),
     // Nothing but the scores makes the choice.
     choice_bias: Some(false),
-    slabs_turned: true,
+    slabs_transposed: true,
     factor_on_input: true,
     chunked: true,
     tensors: &[
@@ -133,7 +133,7 @@ pub(super) const ROWS: &[Family] = &[
             normalize: Flag::Yes,
             ..QWEN_EXPERTS
         }),
-        slabs_turned: true,
+        slabs_transposed: true,
         expert_bias: true,
         swiglu_limit: Some("swiglu_limit"),
         sinks: true,

@@ -4,24 +4,24 @@ use std::sync::atomic::Ordering;
 
 use super::{AWAY, Home, Section, SectionSpec, TileStream};
 use crate::Result;
-use crate::stream::by_use::UseCache;
+use crate::stream::lfu::LfuCache;
 use crate::stream::tiles::pin_evenly;
 
 impl TileStream {
     /// Shares out the memory for tiles that stay: all, if all fit; else those first that every sweep uses.
     pub(super) async fn give_homes(&mut self, sections: &[SectionSpec], pinned_bytes: u64) -> Result<()> {
-        self.cache = UseCache::new(sections.len(), 0);
+        self.cache = LfuCache::new(sections.len(), 0);
         let bytes = |tiles: &mut dyn Iterator<Item = usize>| -> u64 { tiles.map(|tile| self.home_bytes(tile)).sum() };
         let all = bytes(&mut (0..self.table.len()));
-        let by_use: Vec<usize> = sections.iter().filter(|s| s.by_use).flat_map(|s| s.tiles.clone()).collect();
-        if by_use.is_empty() || pinned_bytes >= all {
+        let lfu: Vec<usize> = sections.iter().filter(|s| s.lfu).flat_map(|s| s.tiles.clone()).collect();
+        if lfu.is_empty() || pinned_bytes >= all {
             return self.pin(pinned_bytes, |_| true).await;
         }
-        let always = all - bytes(&mut by_use.iter().copied());
+        let always = all - bytes(&mut lfu.iter().copied());
         let mut used_always = vec![true; self.table.len()];
-        by_use.iter().for_each(|tile| used_always[*tile] = false);
+        lfu.iter().for_each(|tile| used_always[*tile] = false);
         self.pin(pinned_bytes, |tile| used_always[tile]).await?;
-        let slot_bytes = by_use.iter().map(|tile| self.home_bytes(*tile)).max().unwrap_or(0);
+        let slot_bytes = lfu.iter().map(|tile| self.home_bytes(*tile)).max().unwrap_or(0);
         self.add_slots(sections.len(), slot_bytes, pinned_bytes.saturating_sub(always)).await
     }
 
@@ -65,7 +65,7 @@ impl TileStream {
         let first = self.segments.len();
         self.slots =
             (0..count).map(|slot| (first + (slot / in_segment) as usize, slot % in_segment * slot_bytes)).collect();
-        self.cache = UseCache::new(sections, self.slots.len());
+        self.cache = LfuCache::new(sections, self.slots.len());
         self.add_segments(sizes).await
     }
 
@@ -109,8 +109,8 @@ impl TileStream {
                 }
             }
         }
-        let specs = self.sections.iter().map(|section| (section.tiles.clone(), section.by_use, section.warm));
-        let renewed = |(tiles, by_use, warm)| Section { warm, ..self.section(SectionSpec { tiles, by_use }) };
+        let specs = self.sections.iter().map(|section| (section.tiles.clone(), section.lfu, section.warm));
+        let renewed = |(tiles, lfu, warm)| Section { warm, ..self.section(SectionSpec { tiles, lfu }) };
         self.sections = specs.map(renewed).collect();
         freed
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{AWAY, Load, TileSource, TileStream};
 use crate::Result;
 use crate::store::Window;
-use crate::stream::by_use::UseCache;
+use crate::stream::lfu::LfuCache;
 use crate::stream::tiles::{TileTable, pin_evenly};
 
 /// Tiles in memory, shared with the readers.
@@ -101,14 +101,14 @@ impl Ram {
 impl TileStream {
     /// Keeps up to `bytes` of the tiles that have no home on the GPU in the host's memory, from when they are next read.
     pub fn keep_in_ram(&mut self, bytes: u64) {
-        let by_use = |tile: usize| self.sections[self.section_of[tile] as usize].by_use;
-        let streamed = |tile: usize| self.homes[tile].is_none() && !by_use(tile);
+        let lfu = |tile: usize| self.sections[self.section_of[tile] as usize].lfu;
+        let streamed = |tile: usize| self.homes[tile].is_none() && !lfu(tile);
         let wanted = pin_evenly(&self.table, bytes, streamed);
         let len = |tile: usize| self.table.tile(tile).len_bytes;
         let fixed: u64 = (0..wanted.len()).filter(|tile| wanted[*tile]).map(len).sum();
-        let largest = (0..wanted.len()).filter(|tile| by_use(*tile)).map(len).max();
+        let largest = (0..wanted.len()).filter(|tile| lfu(*tile)).map(len).max();
         let slots = largest.map_or(0, |largest| bytes.saturating_sub(fixed) / largest);
-        self.ram_cache = UseCache::new(self.sections.len(), slots as usize);
+        self.ram_cache = LfuCache::new(self.sections.len(), slots as usize);
         *self.ram.kept() = Kept { wanted, tiles: HashMap::new() };
     }
 

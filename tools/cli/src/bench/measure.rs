@@ -1,10 +1,10 @@
 //! One side of a measurement: a model on a GPU, passes of a prompt and some tokens, and what each pass took.
 
+use tilestream::monitor::Interval;
 use tilestream::platform::{cpu_s, disk_read_bytes, now_s, peak_memory_bytes};
 use tilestream::stream::{Profile, Stage, Tile};
-use tilestream::watch::Interval;
 use tilestream::{
-    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, StreamWatch,
+    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, TileMonitor,
 };
 
 use super::disk::Range;
@@ -144,7 +144,7 @@ impl Measured {
 pub struct Side {
     model: AutoModel,
     profile: Profile,
-    watch: StreamWatch,
+    watch: TileMonitor,
     task: Task,
     passes: u64,
     measured: Measured,
@@ -157,7 +157,7 @@ impl Side {
     /// Those of loading and of sweeps.
     pub async fn open(files: &ModelFiles, options: &LoadOptions, task: Task) -> Result<Self> {
         let mut model = files.clone().load(options).await?;
-        let (profile, watch, rows) = (model.engine().profile().clone(), model.watch(), model.engine().memory().rows);
+        let (profile, watch, rows) = (model.engine().profile().clone(), model.monitor(), model.engine().memory().rows);
         let measured = Measured {
             profile: model.profile(),
             rows,

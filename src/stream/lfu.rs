@@ -21,7 +21,7 @@ pub struct Change {
 
 /// Slots of one tile each, and the uses of sections.
 #[derive(Clone, Debug, Default)]
-pub struct UseCache {
+pub struct LfuCache {
     free: Vec<usize>,
     /// (tile, slot) of each section.
     held: Vec<Vec<(usize, usize)>>,
@@ -31,7 +31,7 @@ pub struct UseCache {
     one_use: f64,
 }
 
-impl UseCache {
+impl LfuCache {
     /// An empty cache for `sections` sections.
     pub fn new(sections: usize, slots: usize) -> Self {
         Self {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     /// Share of hits in the second half of `tokens` tokens, one tile a section.
-    fn hit_rate(cache: &mut UseCache, dice: &mut Dice, favourites: [usize; LAYERS], tokens: usize) -> (f64, f64) {
+    fn hit_rate(cache: &mut LfuCache, dice: &mut Dice, favourites: [usize; LAYERS], tokens: usize) -> (f64, f64) {
         let mut resident = [false; LAYERS * EXPERTS];
         cache.held.iter().flatten().for_each(|(tile, _)| resident[*tile] = true);
         let mut counts = [0_usize; LAYERS * EXPERTS];
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_used_most_stays_even_when_a_sweep_needs_more_than_there_is_room() {
         // Twelve slots, and a token uses 24.
-        let (mut cache, mut dice) = (UseCache::new(LAYERS * EXPERTS, 12), Dice(1));
+        let (mut cache, mut dice) = (LfuCache::new(LAYERS * EXPERTS, 12), Dice(1));
         let (rate, best) = hit_rate(&mut cache, &mut dice, [0, 5, 10, 15, 20, 25], 2000);
         assert!(best > 0.25, "the best fixed choice: {best}");
         assert!(rate > 0.9 * best, "{rate} of {best}");
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn sections_in_use_and_those_used_as_much_keep_their_slots() {
-        let mut cache = UseCache::new(4, 3);
+        let mut cache = LfuCache::new(4, 3);
         cache.used(0, 1);
         let three = |section: usize| vec![10 * section, 10 * section + 1];
         let change = |tile, slot, evicted| Change { tile, slot, evicted };
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn counts_stay_finite() {
-        let mut cache = UseCache::new(2, 1);
+        let mut cache = LfuCache::new(2, 1);
         for _ in 0..10_000 {
             cache.used(0, 128);
             cache.begin_sweep(128);

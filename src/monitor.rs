@@ -50,7 +50,7 @@ impl Interval {
 /// A view of a model's stream. It stays valid while the model answers, and shows the last state after it is gone. Clones are the
 /// same view.
 #[derive(Clone)]
-pub struct StreamWatch {
+pub struct TileMonitor {
     model: Arc<Model>,
     /// Of the engine that answers now.
     seen: Arc<Mutex<Seen>>,
@@ -90,7 +90,7 @@ impl Seen {
     }
 }
 
-impl StreamWatch {
+impl TileMonitor {
     /// Keeps the newest `events`.
     pub(crate) fn new(engine: &Engine, events: usize) -> Self {
         let seen = Arc::new(Mutex::new(Seen::new(engine, events)));
