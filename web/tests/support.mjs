@@ -135,8 +135,16 @@ export async function scripted(models, more = {}) {
   return Object.assign(state, { address: `http://127.0.0.1:${server.address().port}/`, stop });
 }
 
-/** A Chromium with WebGPU in software; `profile` keeps its storage from one start to the next. */
+/**
+ * A Chromium with WebGPU in software; `profile` keeps its storage from one start to the next. Where the variable FIREFOX names a
+ * Firefox, that instead: it takes what Vulkan driver there is.
+ */
 export async function browser({ profile = temporary(), webgpu = true } = {}) {
+  if (process.env.FIREFOX) {
+    const extraPrefsFirefox = { "dom.webgpu.enabled": webgpu, "gfx.webgpu.ignore-blocklist": true };
+    const executablePath = needed("FIREFOX", "a Firefox");
+    return puppeteer.launch({ browser: "firefox", executablePath, headless: true, userDataDir: profile, protocolTimeout: 900_000, extraPrefsFirefox });
+  }
   const quiet = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
   const args = webgpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-features=WebGPU", "--disable-gpu"];
   const executablePath = needed("CHROME", "a Chromium");
@@ -149,7 +157,7 @@ export async function browser({ profile = temporary(), webgpu = true } = {}) {
  */
 export async function open(chromium, address, { bypassCsp = false } = {}) {
   const page = await chromium.newPage();
-  await page.setBypassCSP(bypassCsp);
+  if (bypassCsp) await page.setBypassCSP(true);
   await page.goto(new URL("package/", address).href).catch(() => {});
   await page.goto(address);
   await page.evaluate(async () => {
