@@ -1,0 +1,95 @@
+//! What is asked of a model, and what comes of it.
+
+use crate::model_files::ModelText;
+use crate::text::{Parts, SamplerOptions, StopReason, TextStream};
+use crate::{Error, Result};
+
+/// How to continue a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// New tokens at most.
+    pub max_tokens: u32,
+    pub sampler: SamplerOptions,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on after an end-of-turn token.
+    pub ignore_eos: bool,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self { max_tokens: 256, sampler: SamplerOptions::default(), stop: Vec::new(), ignore_eos: false }
+    }
+}
+
+impl GenerateOptions {
+    /// What makes text of the tokens that continue a prompt.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) for texts that cannot end an answer.
+    pub fn text_stream(&self, text: &ModelText, prompt: &[u32]) -> Result<TextStream> {
+        let stop_ids = if self.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
+        let stream = TextStream::new(text.tokenizer.clone(), stop_ids, self.stop.clone())?;
+        Ok(stream.with_reasoning(text.reasoning.as_ref(), prompt))
+    }
+}
+
+/// A prompt and how to continue it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub prompt: Vec<u32>,
+    /// So many of the prompt's last tokens are an answer's own, which goes on as if it had not been interrupted: with the same
+    /// options, to the same text.
+    pub answered: usize,
+    pub options: GenerateOptions,
+}
+
+impl Request {
+    /// A prompt whose answer begins.
+    pub fn new(prompt: Vec<u32>, options: GenerateOptions) -> Self {
+        Self { prompt, answered: 0, options }
+    }
+}
+
+/// Names a request of a model; a later one has a larger number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(super) u64);
+
+/// What came out of one token, or the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextDelta {
+    pub request: RequestId,
+    /// The new token. `None`: only text that was held back comes out.
+    pub id: Option<u32>,
+    /// Text of the answer that is certain now; often empty, never part of a character.
+    pub text: String,
+    /// Text of what the model thinks before it answers, likewise.
+    pub reasoning: String,
+    /// Why the request ended, on its last delta.
+    pub stop: Option<StopReason>,
+}
+
+impl TextDelta {
+    pub(super) fn new(request: RequestId, id: Option<u32>, parts: Parts, stop: Option<StopReason>) -> Self {
+        Self { request, id, text: parts.answer, reasoning: parts.reasoning, stop }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A token; the last one says why the request ended.
+    Delta(TextDelta),
+    /// It ended without an answer, or in the middle of one. The others go on.
+    Failed { request: RequestId, error: Error },
+}
+
+impl Event {
+    /// The request that it belongs to.
+    pub fn request(&self) -> RequestId {
+        match self {
+            Self::Delta(delta) => delta.request,
+            Self::Failed { request, .. } => *request,
+        }
+    }
+}
