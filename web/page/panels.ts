@@ -5,7 +5,7 @@ import { speedOfLastAnswer } from "./chat.js";
 import { byId, make } from "./dom.js";
 import { formatBytes, formatShare, formatShortTime } from "./format.js";
 import { drawTilePicture } from "./tile-picture.js";
-import { drawTimeline, forgetTimeline } from "./timeline.js";
+import { drawTimeline } from "./timeline.js";
 
 const NAMES = ["stream", "figures"] as const;
 type PanelName = (typeof NAMES)[number];
@@ -97,7 +97,6 @@ export function closePanel(): boolean {
 
 export function setPanelModel(opened: Model | undefined): void {
   model = opened;
-  forgetTimeline();
 }
 
 export function initPanels(): void {

@@ -25,8 +25,6 @@ interface Interval {
   end: number;
 }
 
-let drawn: Interval[] = [];
-
 const canvas = byId<HTMLCanvasElement>("timeline");
 const text = byId("timeline-text");
 
@@ -85,28 +83,18 @@ function drawSweepLines(context: CanvasRenderingContext2D, intervals: Interval[]
   for (const begin of begins.values()) context.fillRect(LABEL_WIDTH + (begin - from) * scale, 0, 1, height);
 }
 
-/** Why there is no timeline. */
-function whyEmpty({ tiles }: StreamState): string {
-  const resident = tiles.length > 0 && tiles.every((place) => PLACES[place] === "pinned");
-  return resident
-    ? "The whole model is pinned on the GPU, so nothing has to be streamed."
-    : "Nothing is streamed just now: the timeline shows an answer while it is written.";
-}
-
-/** Forgets what was drawn, for another model. */
-export function forgetTimeline(): void {
-  drawn = [];
-}
+const isResident = ({ tiles }: StreamState): boolean => tiles.length > 0 && tiles.every((place) => PLACES[place] === "pinned");
 
 export function drawTimeline(state: StreamState): void {
   const width = canvas.parentElement?.clientWidth ?? 0;
   if (width === 0) return;
-  const newest = lastSweeps(state.intervals);
-  // The engine forgets its intervals when an answer ends; the picture of them stays.
-  const intervals = drawn = newest.length > 0 ? newest : drawn;
+  // Of a model that is all on the GPU there is nothing to see but one lane.
+  const intervals = isResident(state) ? [] : lastSweeps(state.intervals);
   canvas.hidden = intervals.length === 0;
   if (canvas.hidden) {
-    text.textContent = whyEmpty(state);
+    text.textContent = isResident(state)
+      ? "The whole model is pinned on the GPU, so nothing has to be streamed."
+      : "Nothing is streamed just now: the timeline shows an answer while it is written.";
     return;
   }
   const laneHeight = hasWidePanel() ? LANE_HEIGHT.wide : LANE_HEIGHT.narrow;
