@@ -2,7 +2,7 @@
 //!
 //! Requests join and leave between two sweeps. Pages of the KV cache are taken as a text grows. Where they run out, texts that
 //! nobody continues are forgotten; then the cache grows, if that costs less than sweeps that are not shared; then the youngest
-//! request gives its pages back, waits, and is computed anew later: its text is the same. An error belongs to its request, unless
+//! request gives its pages back and waits. It is computed anew later, to the same text. An error belongs to its request, unless
 //! the device or the files of the model fail.
 
 use std::collections::VecDeque;

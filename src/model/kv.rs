@@ -235,14 +235,17 @@ impl KvCache {
         }
     }
 
+    /// Whether a sequence still has every page that its position `len` sees.
+    fn still_sees(&self, sequence: &SequenceState, len: u32) -> bool {
+        let mut groups = self.layout.groups.iter().zip(&sequence.tables);
+        groups.all(|(group, table)| table.first <= group.keeps.first_position(len) / PAGE_TOKENS)
+    }
+
     /// How many of the first `len` positions of `other` another sequence can share with it: whole pages, as far as they are
     /// still there.
     pub fn shareable(&self, other: &SequenceState, len: u32) -> u32 {
         let len = len.min(other.len) / PAGE_TOKENS * PAGE_TOKENS;
-        let gone =
-            |(group, table): (&PageGroup, &PageTable)| table.first > group.keeps.first_position(len) / PAGE_TOKENS;
-        let is_gone = self.recurrent.is_some() || self.layout.groups.iter().zip(&other.tables).any(gone);
-        if is_gone { 0 } else { len }
+        if self.recurrent.is_none() && self.still_sees(other, len) { len } else { 0 }
     }
 
     /// A sequence that begins with the first positions of `other`, in the same pages; `len` of them at most, as
@@ -290,10 +293,8 @@ impl KvCache {
     pub fn restorable(&self, snapshot: &Snapshot, len: u32) -> u32 {
         let state = &snapshot.state;
         let len = len.min(state.len);
-        let gone =
-            |(group, table): (&PageGroup, &PageTable)| table.first > group.keeps.first_position(len) / PAGE_TOKENS;
         let whole = self.recurrent.is_none() || len == state.len;
-        if whole && !self.layout.groups.iter().zip(&state.tables).any(gone) { len } else { 0 }
+        if whole && self.still_sees(state, len) { len } else { 0 }
     }
 
     /// A sequence that goes on from the first `len` positions of a snapshot, which stays: it shares whole pages, and has a

@@ -14,7 +14,7 @@ pub struct PageTable {
 }
 
 impl PageTable {
-    /// Pages that it holds of which those before page `seen` of the text may be filled anew: not where others have them too.
+    /// Pages that the sequence can use. A page before page `seen` of the text can be filled anew, unless others have it too.
     pub(super) fn held(&self, pool: &Pool, seen: u32) -> u64 {
         let behind = self.pages.iter().take(seen.saturating_sub(self.first) as usize);
         let shared = behind.filter(|page| pool.is_shared(**page)).count();

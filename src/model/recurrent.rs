@@ -1,7 +1,7 @@
 //! Recurrent states: what layers without a KV cache keep of each sequence, in a slot of its own.
 //!
 //! A state holds all positions of its sequence so far and none by itself, so it can be carried on but not cut back: a
-//! sequence that changes in its past, or whose sweep failed half-way, starts anew, or from a state that was saved.
+//! sequence that changes in its past, or whose sweep failed half-way, starts from a saved state, or anew.
 
 use super::inputs::Row;
 use super::kv::{STATE_USAGES, SequenceState};
