@@ -1,10 +1,8 @@
 //! Several engines on one device, each in a budget of its own.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Files, Golden, all_logits, bits, block_on, engine_config, smallest, split_small};
+use crate::common::{self, Files, Golden, all_logits, bits, block_on, engine_config, smallest, split_small};
 use tilestream::encoding::Encoding;
 use tilestream::gpu::kernels::{Kernel, KernelId};
 use tilestream::gpu::tuning::{Shape, Tuning, plain_product};

@@ -1,11 +1,9 @@
 //! Mixtures of experts: what a token costs.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family};
+use crate::common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family};
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::inputs::Want;
 use tilestream::model::memory::EngineConfig;

@@ -1,12 +1,10 @@
 //! A small random checkpoint of each family against the logits of its reference implementation, at the smallest budget
 //! and resident.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{
-    Files, Golden, block_on, engine_config, families, gpu, open, relative_error, smallest, split_family_as,
+use crate::common::{
+    self, Files, Golden, block_on, engine_config, families, gpu, open, relative_error, smallest, split_family_as,
     split_folder,
 };
 use safetensors::SafeTensors;
@@ -22,40 +20,57 @@ use tilestream::plan::{self, ModelSpec};
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.
 const TOLERANCE: f64 = 1e-4;
 
-/// Checkpoints whose family is not supported yet, and what the refusal names.
-const REFUSED: &[(&str, &str)] = &[];
-
-/// Names of checkpoints to try: those in TILESTREAM_FAMILIES, or all.
-fn wanted() -> Vec<String> {
-    let only = std::env::var("TILESTREAM_FAMILIES").unwrap_or_default();
-    let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
-    families().into_iter().filter(|name| only.is_empty() || only.contains(&name.as_str())).collect()
+/// Compares one checkpoint in each spelling of its config.
+fn gives_the_logits_and_ids_of_its_reference(name: &str) {
+    let outcome = block_on(async {
+        let spec = check(name, "config.json").await?;
+        // As transformers 5 writes it, where it writes one.
+        let (new, folder) = ("config.rope_parameters.json", common::data("families").join(name));
+        match (folder.join(new).is_file(), folder.join("tensors.json").is_file()) {
+            (false, _) => Ok(()),
+            (true, false) => check(name, new).await.map(drop),
+            (true, true) => means_the_same(&folder.join(new), &spec),
+        }
+    });
+    assert_eq!(outcome, Ok(()));
 }
 
-#[test]
-fn each_family_gives_the_logits_and_ids_of_its_reference() {
-    let mut wrong = Vec::new();
-    for name in wanted() {
-        let outcome = block_on(async {
-            let spec = check(&name, "config.json").await?;
-            // As transformers 5 writes it, where it writes one.
-            let (new, folder) = ("config.rope_parameters.json", common::data("families").join(&name));
-            match (folder.join(new).is_file(), folder.join("tensors.json").is_file()) {
-                (false, _) => Ok(()),
-                (true, false) => check(&name, new).await.map(drop),
-                (true, true) => means_the_same(&folder.join(new), &spec),
-            }
-        });
-        let good = match REFUSED.iter().find(|(refused, _)| *refused == name) {
-            None => outcome.is_ok(),
-            Some((_, says)) => outcome.as_ref().is_err_and(|message| message.contains(says)),
-        };
-        if !good {
-            println!("{name}: {outcome:?}");
-            wrong.push(name);
+/// Each checkpoint is a test of its own, so that cargo names the one that fails and uses all cores.
+macro_rules! checkpoints {
+    ($($name:ident)*) => {
+        /// `_` stands for the `-` of a folder's name.
+        mod each {
+            $(#[test]
+            fn $name() {
+                super::gives_the_logits_and_ids_of_its_reference(&stringify!($name).replace('_', "-"));
+            })*
         }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join(", "));
+
+        #[test]
+        fn no_checkpoint_is_left_out() {
+            let here = [$(stringify!($name).replace('_', "-")),*];
+            assert_eq!(here.as_slice(), families());
+        }
+    };
+}
+
+checkpoints! {
+    afmoe apertus arcee aya_vision baichuan_13b baichuan_7b baichuan2_13b baichuan2_7b bloom chatglm3 chatglm4
+    cohere cohere_qk_norm cohere2 cohere2_moe cohere2_moe_rms cohere2_vision cwm deepseek_v2 deepseek_v2_even
+    deepseek_v2_lite deepseek_v3 deepseek_v3_fp8 deepseek_v32 dots1 ernie4_5 ernie4_5_moe exaone_moe exaone4
+    exaone4_5 exaone4_small falcon falcon_11b falcon_40b flex_olmo gemma gemma2 gemma3 gemma3_layer_types
+    gemma3_vision glm glm4 glm4_32b glm4_moe glm4_moe_air glm4_moe_lite glm4v glm4v_moe glm5 gpt_neox
+    gpt_neox_serial gpt_oss gpt_oss_limit gpt_oss_mxfp4 gptj granite granite_swa granite4 granitemoe granitemoe_swa
+    granitemoeshared helium hunyuan_dense hunyuan_moe hy_v3 hyperclovax hyperclovax_plain idefics3 internlm
+    internlm2 internlm3 internvl internvl_qwen3 jais2 kimi_k25 llama_airllm_4bit llama_airllm_8bit llama_awq
+    llama_fp4 llama_fp8 llama_fp8_rows llama_gptq llama_gptq_8bit llama_gptq_act_order llama_int8 llama_nf4
+    llama_w8a8 llama4_published llama4_text llava llava_next llava_onevision mellum mimo_v2_flash minicpm_v_4_6
+    minicpm_v_4_7 minimax_m2 ministral ministral3 mistral3 mistral3_ministral3 mistral3_mistral4 mistral4 mixtral
+    mllama mpt muse_glimmer nanochat nemotron olmo olmo2 olmo3 olmoe phi_1_5 phi_2 phi3 phi3_longrope_long
+    phi3_longrope_short phi4_mini phi4_multimodal qwen qwen2 qwen2_5_vl qwen2_moe qwen2_vl qwen2_window qwen3
+    qwen3_5 qwen3_5_moe qwen3_5_moe_fused qwen3_5_moe_text qwen3_5_text qwen3_5_tied qwen3_bias qwen3_moe
+    qwen3_moe_dense_layers qwen3_next qwen3_vl qwen3_vl_moe qwen3_vl_tied sarvam_moe seed_oss smollm3 smolvlm
+    solar_open stablelm stablelm_2_12b starcoder2 vaultgemma video_llama3 yi youtu
 }
 
 async fn check(name: &str, config: &str) -> Result<ModelSpec, String> {

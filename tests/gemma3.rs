@@ -1,11 +1,9 @@
 //! Gemma 3 270M, the real thing: ids of SentencePiece, and what the reference finds most likely on the same weights.
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{block_on, data};
+use crate::common::{self, block_on, data};
 use serde_json::Value;
 use tilestream::shard::split::{SplitOptions, split};
 use tilestream::store::{FileStore, FolderSink, Store};

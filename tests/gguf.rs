@@ -1,8 +1,6 @@
 //! Small GGUF files of every block type against the logits of the reference implementation.
 
-mod common;
-
-use common::{
+use crate::common::{
     Files, Golden, block_on, data, engine_config, gpu, load, open, relative_error, smallest, split_checkpoint,
 };
 use tilestream::model::batch::{self, Sequence};

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use tilestream::gpu::Device;
 
+#[path = "kernel_table/mod.rs"]
 mod kernel_table;
 
 /// The device of all cases.

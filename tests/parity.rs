@@ -1,9 +1,7 @@
 //! Small random checkpoints against the logits of their reference implementation, through the whole engine: split,
 //! streamed at the smallest budget and resident, in other chunks and in a batch.
 
-mod common;
-
-use common::{Golden, block_on, load, relative_error, small_checkpoints, split_small};
+use crate::common::{self, Golden, block_on, load, relative_error, small_checkpoints, split_small};
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::inputs::Want;
 use tilestream::model::readback::Output;

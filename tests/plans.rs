@@ -1,7 +1,6 @@
-//! Plans of published shapes against snapshots: `UPDATE_EXPECT=1 cargo test --test plans` writes them anew.
+//! Plans of published shapes against snapshots: `UPDATE_EXPECT=1 cargo test --test engine plans` writes them anew.
 
-mod common;
-
+use crate::common;
 use std::fmt::Write;
 
 use expect_test::expect_file;

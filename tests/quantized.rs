@@ -1,11 +1,9 @@
 //! Checkpoints that other tools quantized: the numbers of their rows, what `--weights` makes of them, and what is refused.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{Files, Golden, block_on, data, engine_config, families, gpu, layers_of, relative_error};
+use crate::common::{self, Files, Golden, block_on, data, engine_config, families, gpu, layers_of, relative_error};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tilestream::checkpoint::{self, Checkpoint, Source};

@@ -1,8 +1,6 @@
 //! Tiles that stay in the host's memory: the same bits, and as much less to read.
 
-mod common;
-
-use common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family, split_small};
+use crate::common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family, split_small};
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::inputs::Want;

@@ -1,11 +1,9 @@
 //! Answers that were interrupted go on: with a new device after the old one was lost, and from their own tokens. Of other
 //! errors none does.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Files, block_on, data, split_folder, split_small};
+use crate::common::{Files, block_on, data, split_folder, split_small};
 use tilestream::text::SamplerOptions;
 use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Request};
 

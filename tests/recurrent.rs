@@ -1,9 +1,9 @@
 //! Layers that keep a recurrent state of a sequence: it is carried over chunks and sweeps, belongs to its sequence alone,
 //! and starts anew where it would have to be cut back.
 
-mod common;
-
-use common::{Files, Golden, all_logits, bits, block_on, engine_config, load, relative_error, smallest, split_family};
+use crate::common::{
+    self, Files, Golden, all_logits, bits, block_on, engine_config, load, relative_error, smallest, split_family,
+};
 use tilestream::model::Engine;
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::inputs::Want;

@@ -1,8 +1,8 @@
 //! Activations rounded to eight bits: the same bits wherever tiles are, near the reference, and only where it was asked for.
 
-mod common;
-
-use common::{Files, Golden, block_on, data, engine_config, gpu, open, relative_error, smallest, split_checkpoint};
+use crate::common::{
+    Files, Golden, block_on, data, engine_config, gpu, open, relative_error, smallest, split_checkpoint,
+};
 use tilestream::checkpoint;
 use tilestream::gpu::kernels::InputType;
 use tilestream::model::batch;

@@ -1,10 +1,8 @@
 //! Requests that share a model: whatever company one has, its ids and texts are those that it has alone.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{block_on, split_family, split_small};
+use crate::common::{self, block_on, split_family, split_small};
 use tilestream::gpu::kernels::PAGE_TOKENS;
 use tilestream::{
     AutoModel, ErrorKind, Event, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, Request, RequestId,

@@ -1,13 +1,12 @@
 //! SmolLM2-135M-Instruct, the real thing: ids, logits and texts of the reference implementation on the same weights.
 
-mod common;
 #[path = "../examples/generate.rs"]
 mod example;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{block_on, data};
+use crate::common::{self, block_on, data};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tilestream::gpu::kernels::InputType;

@@ -1,10 +1,8 @@
 //! What streaming must not change, and what it must do: bits, budget, overlap.
 
-#[path = "streaming/changed.rs"]
 mod changed;
-mod common;
 
-use common::{Files, Golden, all_logits, bits, block_on, engine_config, load, smallest, split_small};
+use crate::common::{self, Files, Golden, all_logits, bits, block_on, engine_config, load, smallest, split_small};
 use tilestream::gpu::Upload;
 use tilestream::model::batch::{self, Sequence};
 use tilestream::model::inputs::Want;

@@ -1,8 +1,6 @@
 //! Tokenizers of checkpoints that ship SentencePiece, tiktoken or GPT-2 files: ids and texts as of those libraries.
 
-mod common;
-
-use common::{block_on, data};
+use crate::common::{block_on, data};
 use serde_json::Value;
 use tilestream::checkpoint::{self, Checkpoint};
 use tilestream::store::MemoryStore;

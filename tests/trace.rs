@@ -1,11 +1,9 @@
 //! Traces: every read, upload, wait and dispatch, with its tiles, in a form that viewers open.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use common::{Files, block_on, engine_config, gpu, open, smallest, split_family, split_small};
+use crate::common::{Files, block_on, engine_config, gpu, open, smallest, split_family, split_small};
 use serde_json::Value;
 use tilestream::Trace;
 use tilestream::gpu::timeline::Dispatched;

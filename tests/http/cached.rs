@@ -9,8 +9,8 @@ use tilestream::shard::Model;
 use tilestream::store::cache::FolderCache;
 use tilestream::store::{HttpStore, Store, Window};
 
+use super::server::{Act, Server};
 use crate::common::split_small;
-use crate::server::{Act, Server};
 
 /// A server with a small model, and a folder to keep it in.
 fn stage() -> (Server, tempfile::TempDir) {

@@ -12,9 +12,9 @@ use tilestream::store::cache::{CHECKSUMS, FolderCache, JOURNAL};
 use tilestream::store::{FileStore, HttpStore, MemoryStore, Store, Window};
 use tilestream::{ErrorKind, Result, checkpoint, plan, text};
 
+use super::hasty;
+use super::server::{Act, Server};
 use crate::common::{data, split_checkpoint};
-use crate::hasty;
-use crate::server::{Act, Server};
 
 const TOKENIZER: &str = "tokenizer.json";
 

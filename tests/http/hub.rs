@@ -6,8 +6,8 @@ use tilestream::shard::split::{SplitOptions, split};
 use tilestream::store::{HubRepo, HubStore, HubToken, MemoryStore, Store, conformance};
 use tilestream::{ErrorKind, Result};
 
-use crate::hasty;
-use crate::hub_server::{Hub, REPO};
+use super::hasty;
+use super::hub_server::{Hub, REPO};
 
 fn open(hub: &Hub, name: &str, token: Option<&str>) -> Result<HubStore> {
     let token = token.map(HubToken::new).transpose()?;
@@ -156,8 +156,8 @@ fn refusals_say_what_to_do_and_show_no_token() {
 
 #[test]
 fn a_host_that_is_no_hub_says_so() {
-    let server = crate::server::Server::new([]);
-    server.usually(crate::server::Act::Whole);
+    let server = super::server::Server::new([]);
+    server.usually(super::server::Act::Whole);
     let repo = HubRepo::parse(REPO).expect("a name");
     let opened = |endpoint: &str| block_on(HubStore::open(Some(endpoint), &repo, None, hasty()));
     assert!(opened(&server.url()).expect_err("an empty host").to_string().contains("no such model"));
@@ -235,7 +235,7 @@ fn a_split_fetches_a_large_tensor_by_one_request() {
         let read = |store: &MemoryStore| block_on(store.read_small(name, 1 << 30)).expect("reads");
         assert!(read(&got) == read(&expected), "{name}");
     }
-    let large = |seen: &crate::hub_server::Seen| seen.range.is_some_and(|(first, end)| end - first > 1 << 20);
+    let large = |seen: &super::hub_server::Seen| seen.range.is_some_and(|(first, end)| end - first > 1 << 20);
     assert_eq!(hub.take_stored().iter().filter(|seen| large(seen)).count(), 1);
 }
 

@@ -7,10 +7,10 @@ use tilestream::shard::Model;
 use tilestream::store::cache::FolderCache;
 use tilestream::store::{HttpStore, HubRepo, HubStore, Store, Window};
 
-use crate::hasty;
-use crate::healing::wide;
-use crate::hub_server::{Hub, REPO};
-use crate::server::{Act, Server};
+use super::hasty;
+use super::healing::wide;
+use super::hub_server::{Hub, REPO};
+use super::server::{Act, Server};
 
 /// What a read of a header, or of a first answer that is not wanted, may cost for each file.
 const SMALL_BYTES: u64 = 64 << 10;

@@ -8,7 +8,7 @@ use pollster::block_on;
 use tilestream::source::{SourceOptions, open, split_folder};
 use tilestream::{AutoModel, ErrorKind, ModelFiles, Result};
 
-use crate::server::Server;
+use super::server::Server;
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)

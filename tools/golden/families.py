@@ -372,7 +372,7 @@ FAMILIES = {
         use_bidirectional_attention=False,
     ),
     # microsoft/phi-1_5: num_key_value_heads is null.
-    "phi-1.5": more(PHI, {"num_key_value_heads": 4}, hidden_size=64, num_key_value_heads=None,
+    "phi-1-5": more(PHI, {"num_key_value_heads": 4}, hidden_size=64, num_key_value_heads=None,
                     partial_rotary_factor=0.5, intermediate_size=124),
     "phi-2": PHI,
     "phi3": PHI3,

@@ -5,9 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-mod shell;
-
-use shell::Shell;
+use crate::shell::Shell;
 
 /// The model of these tests has 64 positions; the first message takes 19 of them, a second one about 30 more.
 const MODEL: &str = "Q8_0.gguf";

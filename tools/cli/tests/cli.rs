@@ -4,9 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-mod shell;
-
-use shell::Shell;
+use crate::shell::Shell;
 
 #[test]
 fn a_prompt_is_answered_and_reported() {

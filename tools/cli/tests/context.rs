@@ -2,9 +2,7 @@
 
 use serde_json::Value;
 
-mod shell;
-
-use shell::Shell;
+use crate::shell::Shell;
 
 /// Positions of the small models.
 const POSITIONS: usize = 64;

@@ -5,9 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-mod shell;
-
-use shell::Shell;
+use crate::shell::Shell;
 
 fn piped(shell: &Shell, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tilestream"));

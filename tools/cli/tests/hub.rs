@@ -1,14 +1,12 @@
 //! Models of a hub, run and split by the real command.
 
-#[path = "../../../tests/http/hub_server.rs"]
-mod hub_server;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use hub_server::{Hub, REPO, Seen};
 use serde_json::Value;
+
+use crate::hub_server::{Hub, REPO, Seen};
 
 struct Shell {
     folder: tempfile::TempDir,

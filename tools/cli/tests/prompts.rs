@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-mod shell;
-
-use shell::Shell;
+use crate::shell::Shell;
 
 /// The lines of a file of answers by index, of which no two may be of one line.
 fn answers(path: &Path) -> BTreeMap<u64, Value> {

@@ -6,11 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-#[path = "../../../tests/http/server.rs"]
-#[allow(dead_code, reason = "the store's own tests use the rest")]
-mod server;
-
-use server::{Act, Server};
+use crate::server::{Act, Server};
 
 struct Site {
     folder: tempfile::TempDir,

@@ -83,7 +83,7 @@ const CHECKS: &[Check] = &[
     Check {
         name: "test",
         about: "unit, integration, parity and documentation tests",
-        remedy: "run one alone with `cargo test -p PACKAGE NAME`; where no adapter is found, `cargo xtask setup vulkan`",
+        remedy: "run one alone with `cargo test --workspace --test engine PATH`; where no adapter is found, `cargo xtask setup vulkan`",
         run: |_| tests(),
     },
     Check {
@@ -283,7 +283,7 @@ fn wasm() -> Result<Report> {
 /// The tests of web/tests, on what the check before built.
 fn browser() -> Result<Report> {
     let mut tests = command(setup::node::node()?);
-    tests.args(["--test", "--test-concurrency=1"]).args(web_tests()?).current_dir(root().join("web"));
+    tests.args(["--test", "--test-concurrency=2"]).args(web_tests()?).current_dir(root().join("web"));
     browser_variables(&mut tests)?;
     run(without_desktop(&mut tests)).map(|()| Report::new())
 }
@@ -383,11 +383,11 @@ mod tests {
         let mut counts = Counts::default();
         counts.add("     Running unittests src/lib.rs (target/debug/deps/x-1)");
         counts.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s");
-        counts.add("     Running tests/families.rs (target/debug/deps/families-1)");
+        counts.add("     Running tests/main.rs (target/debug/deps/engine-1)");
         counts.add("test some::name ... ok");
         counts
             .add("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 91.60s");
-        let slowest = "; slowest: tests/families.rs 92 s, unittests src/lib.rs 0 s";
+        let slowest = "; slowest: tests/main.rs 92 s, unittests src/lib.rs 0 s";
         assert_eq!(counts.to_string(), format!("13 tests passed, 2 failed, 1 ignored{slowest}"));
     }
 

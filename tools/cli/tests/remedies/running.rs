@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
-use super::hub_server::{Hub, REPO};
 use super::{Place, Step, data, told};
+use crate::hub_server::{Hub, REPO};
 
 /// `tilestream serve`, until it is dropped.
 struct Serving {

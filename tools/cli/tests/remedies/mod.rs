@@ -9,8 +9,6 @@ use std::process::{Command, Output};
 
 mod cases;
 mod flags;
-#[path = "../../../../tests/http/hub_server.rs"]
-mod hub_server;
 mod running;
 #[allow(dead_code, reason = "of the reader of Rust source only the strings are of use here")]
 #[path = "../../../xtask/src/borders/tokens.rs"]

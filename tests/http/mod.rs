@@ -1,8 +1,6 @@
 //! The store of a web server, against a real server that misbehaves.
 
 mod cached;
-#[path = "../common/mod.rs"]
-mod common;
 mod healing;
 mod hub;
 mod hub_server;
@@ -14,9 +12,10 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use pollster::block_on;
-use server::{Act, Server};
 use tilestream::store::{HttpOptions, HttpStore, Store, conformance};
 use tilestream::{Error, ErrorKind};
+
+use self::server::{Act, Server};
 
 /// Limits that let tests end soon.
 fn hasty() -> HttpOptions {

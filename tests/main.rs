@@ -1,0 +1,26 @@
+//! The tests of the whole engine, as one program: they share a device and both cores. `huge` and `reads` are programs of
+//! their own, because they look at what belongs to a process: its memory, its environment.
+
+mod checkpoints;
+mod common;
+mod devices;
+mod experts;
+mod families;
+mod fuzz_corpus;
+mod gemma3;
+mod gguf;
+mod http;
+mod kernels;
+mod parity;
+mod plans;
+mod quantized;
+mod ram;
+mod recovery;
+mod recurrent;
+mod rounded;
+mod scheduler;
+mod shaders;
+mod smollm2;
+mod streaming;
+mod tokenizers;
+mod trace;
