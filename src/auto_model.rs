@@ -48,7 +48,7 @@ mod report;
 pub use report::{ExpertsReport, ProfileReport};
 
 /// GPU bytes that a model may use where the caller does not say: what a small GPU has free.
-pub const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
+pub(crate) const DEFAULT_BUDGET_BYTES: u64 = 4 << 30;
 /// Positions of KV cache that are reserved where the caller does not say; more are added as a text grows.
 const DEFAULT_CONTEXT: u32 = 256;
 
@@ -118,6 +118,7 @@ pub struct LoadOptions {
     pub context: Option<u32>,
     /// Positions that a text may take, prompt and answer. `None`: as many as the model has.
     pub context_limit: Option<u32>,
+    /// How keys and values are stored.
     pub kv: KvType,
     /// What numbers matrices are multiplied with. [`InputType::I8`] is faster and rounds activations: where the matrices'
     /// encodings have whole numbers too.
@@ -126,6 +127,7 @@ pub struct LoadOptions {
     pub sequences: u32,
     /// Rows of a sweep at most; what the budget allows where none.
     pub prefill_chunk: Option<u32>,
+    /// How weights reach the GPU.
     pub upload: Upload,
     /// How the files of a model in a folder are read. Where none is said: through the system's cache where it can hold what a
     /// sweep reads; else as the disk was measured to be fastest, for which up to 1.6 GB of a large model are read. Steady

@@ -29,6 +29,7 @@ pub struct ModelFiles {
 pub struct ModelText {
     /// None for synthetic models.
     pub tokenizer: Option<Arc<Tokenizer>>,
+    /// Renders the messages of a chat. None: the model has none.
     pub template: Option<Arc<ChatTemplate>>,
     /// What templates that tell the date are told. None: the day on which a chat is rendered, in UTC.
     pub date: Option<Date>,

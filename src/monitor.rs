@@ -31,11 +31,15 @@ pub enum Place {
 /// A stage's work on one load, in seconds of [`crate::platform::now_s`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// What was done.
     pub stage: Stage,
+    /// Number of the sweep since the model was opened.
     pub sweep: u64,
     /// Number of the load since the model was opened.
     pub load: u64,
+    /// When it began.
     pub begin_s: f64,
+    /// When it ended.
     pub end_s: f64,
 }
 

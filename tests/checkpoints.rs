@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use tilestream::checkpoint::{Checkpoint, Source, Tensor, open};
-use tilestream::encoding::{Encoding, decode_row, gguf, plain};
-use tilestream::plan::model_spec;
-use tilestream::shard::split::{SplitOptions, split};
+use tilestream::internals::checkpoint::{Checkpoint, Source, Tensor, open};
+use tilestream::internals::encoding::{Encoding, decode_row, gguf, plain};
+use tilestream::internals::plan::model_spec;
+use tilestream::internals::shard::split::{SplitOptions, split};
 use tilestream::store::{FileStore, MemoryStore, Store};
 use tilestream::{Error, ErrorKind};
 
@@ -86,7 +86,7 @@ fn gguf_rows_are_those_of_the_reference() {
         assert_eq!(tokenizer.tokens.len() as u64, checkpoint.config["vocab_size"].as_u64().expect("a number"));
     }
     let known = |encoding: &Encoding| gguf::block(*encoding).is_some() || encoding.descriptor().plain.is_some();
-    let known = tilestream::encoding::ENCODINGS.iter().filter(|row| known(&row.encoding)).count();
+    let known = tilestream::internals::encoding::ENCODINGS.iter().filter(|row| known(&row.encoding)).count();
     assert_eq!(encodings.len(), known, "{encodings:?}");
 }
 
@@ -96,7 +96,8 @@ fn safetensors_folders_open() {
     for entry in std::fs::read_dir(data("small")).expect("tests/data/small") {
         let folder = entry.expect("an entry").path();
         let checkpoint = opened(&folder, None);
-        let embeddings = checkpoint.tensors.iter().find(|tensor| tensor.name == tilestream::plan::EMBEDDINGS);
+        let embeddings =
+            checkpoint.tensors.iter().find(|tensor| tensor.name == tilestream::internals::plan::EMBEDDINGS);
         let vocab = embeddings.expect("embeddings").shape[0];
         assert_eq!(checkpoint.config["vocab_size"], vocab, "{}", folder.display());
         let sharded = folder.ends_with("sharded");
@@ -120,7 +121,7 @@ fn split_model(store: &MemoryStore) -> BTreeMap<String, Vec<u8>> {
         let (sink, options) = (MemoryStore::new(), SplitOptions { name: "tiny".into(), ..SplitOptions::default() });
         split(&checkpoint, &spec, store, &sink, &options, &mut |_| ControlFlow::Continue(())).await.expect("splits");
         let names = sink.list().await.expect("lists");
-        let names = names.into_iter().filter(|name| name != tilestream::shard::MANIFEST);
+        let names = names.into_iter().filter(|name| name != tilestream::internals::shard::MANIFEST);
         names.map(|name| (name.clone(), sink.get(&name).expect("listed"))).collect()
     })
 }
@@ -142,7 +143,8 @@ fn pytorch_files_give_the_model_that_safetensors_give() {
     // The comparison can fail: the last byte of the embeddings.
     let store = pytorch(&["pytorch_model.bin"]);
     let checkpoint = pollster::block_on(open(&store, None)).expect("opens");
-    let tensor = checkpoint.tensors.iter().find(|tensor| tensor.name == tilestream::plan::EMBEDDINGS).expect("there");
+    let tensor =
+        checkpoint.tensors.iter().find(|tensor| tensor.name == tilestream::internals::plan::EMBEDDINGS).expect("there");
     let mut bytes = store.get("pytorch_model.bin").expect("there");
     bytes[(tensor.offset_bytes + tensor.len_bytes - 1) as usize] ^= 1;
     let config = store.get("config.json").expect("there");
@@ -157,7 +159,7 @@ fn tied_pytorch_tensors_share_their_bytes() {
         let tensor = checkpoint.tensors.iter().find(|tensor| tensor.name == name).expect(name);
         (tensor.offset_bytes, tensor.len_bytes)
     };
-    assert_eq!(place(tilestream::plan::HEAD), place(tilestream::plan::EMBEDDINGS));
+    assert_eq!(place(tilestream::internals::plan::HEAD), place(tilestream::internals::plan::EMBEDDINGS));
     // Views of one storage, one behind the other.
     let (q, k) = (place("model.layers.0.self_attn.q_proj.weight"), place("model.layers.0.self_attn.k_proj.weight"));
     assert_eq!(q.0 + q.1, k.0);

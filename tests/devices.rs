@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use crate::common::{self, Files, Golden, all_logits, bits, block_on, engine_config, smallest, split_small};
-use tilestream::encoding::Encoding;
-use tilestream::gpu::kernels::{Kernel, KernelId};
-use tilestream::gpu::tuning::{Shape, Tuning, plain_product};
-use tilestream::gpu::{Device, Gpu};
-use tilestream::model::Engine;
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::model::readback::Output;
+use tilestream::internals::encoding::Encoding;
+use tilestream::internals::gpu::kernels::{Kernel, KernelId};
+use tilestream::internals::gpu::tuning::{Shape, Tuning, plain_product};
+use tilestream::internals::gpu::{Device, Gpu};
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::model::readback::Output;
 use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles};
 
 const MIB: u64 = 1 << 20;

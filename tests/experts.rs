@@ -4,15 +4,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family};
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::model::readback::Output;
-use tilestream::plan;
-use tilestream::shard::Model;
-use tilestream::shard::synth::{SynthOptions, synth};
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::model::readback::Output;
+use tilestream::internals::plan;
+use tilestream::internals::shard::Model;
+use tilestream::internals::shard::synth::{SynthOptions, synth};
+use tilestream::internals::stream::Uses;
 use tilestream::store::MemoryStore;
-use tilestream::stream::Uses;
 
 /// Bytes of a tensor's rows in the model's files.
 fn bytes(model: &Model, name: &str) -> u64 {
@@ -139,7 +139,7 @@ async fn same_bits(changes: &[(&str, u32)]) {
     let mut config: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
     changes.iter().for_each(|(field, number)| config[*field] = (*number).into());
     let (spec, store) = (plan::model_spec(&config).expect("a plan"), Arc::new(MemoryStore::new()));
-    let go_on = &mut |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
+    let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| ControlFlow::Continue(());
     synth(&config, &spec, &*store, &SynthOptions::default(), go_on).await.expect("is written");
     let files = Files { store, spec };
     let config = EngineConfig { kv_pages: 1, rows: Some(2), ..engine_config() };

@@ -10,12 +10,12 @@ use crate::common::{
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
-use tilestream::model::Engine;
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::model::readback::Output;
-use tilestream::plan::{self, ModelSpec};
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::model::readback::Output;
+use tilestream::internals::plan::{self, ModelSpec};
 
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.
 const TOLERANCE: f64 = 1e-4;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::common::{self, block_on, data};
 use serde_json::Value;
-use tilestream::shard::split::{SplitOptions, split};
+use tilestream::internals::shard::split::{SplitOptions, split};
+use tilestream::internals::{checkpoint, plan, text};
 use tilestream::store::{FileStore, FolderSink, Store};
-use tilestream::{LoadOptions, ModelFiles, checkpoint, plan, text};
+use tilestream::{LoadOptions, ModelFiles};
 
 const GGUF: &str = "gemma-3-270m-q4_k_m.gguf";
 
@@ -37,7 +38,7 @@ fn ids_and_best_tokens_are_those_of_the_reference() {
         checkpoint.tokenizer = Some(text::tokenizer_json(fields).expect("made"));
         let spec = plan::model_spec(&checkpoint.config).expect("a plan");
         let sink = FolderSink::create(folder.path()).expect("a sink");
-        let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+        let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
         split(&checkpoint, &spec, &source, &sink, &SplitOptions::default(), go_on).await.expect("splits");
     });
     let store: Arc<dyn Store> = Arc::new(FileStore::open(folder.path()).expect("opens"));

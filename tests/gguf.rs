@@ -3,14 +3,14 @@
 use crate::common::{
     Files, Golden, block_on, data, engine_config, gpu, load, open, relative_error, smallest, split_checkpoint,
 };
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::model::readback::Output;
-use tilestream::shard::split::SplitOptions;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::model::readback::Output;
+use tilestream::internals::shard::split::SplitOptions;
+use tilestream::internals::text::Tokenizer;
+use tilestream::internals::{checkpoint, text};
 use tilestream::store::FileStore;
-use tilestream::text::Tokenizer;
-use tilestream::{checkpoint, text};
 
 #[test]
 fn every_block_type_matches_the_reference() {
@@ -84,7 +84,7 @@ async fn check_family(name: &str, folder: &str, file: &str) -> Result<(), String
     let failed = |error: tilestream::Error| error.to_string();
     let source = FileStore::open(data(folder)).map_err(failed)?;
     let checkpoint = checkpoint::open(&source, Some(file)).await.map_err(failed)?;
-    tilestream::plan::model_spec(&checkpoint.config).map_err(failed)?;
+    tilestream::internals::plan::model_spec(&checkpoint.config).map_err(failed)?;
     let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
     // LongRoPE chooses by the context: as many positions as the reference saw.
     let config = EngineConfig { kv_pages: 2, ..engine_config() };

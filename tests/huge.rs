@@ -7,16 +7,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use common::block_on;
-use tilestream::encoding::{Encoding, decode_row};
-use tilestream::gpu::kernels::{InputType, KvType};
-use tilestream::model::Engine;
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::plan::{self, Activation, BufferId, ModelSpec, NormKind};
-use tilestream::reference;
-use tilestream::shard::Model;
-use tilestream::shard::synth::{SynthOptions, preset, synth, with_layers};
+use tilestream::internals::encoding::{Encoding, decode_row};
+use tilestream::internals::gpu::kernels::{InputType, KvType};
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::plan::{self, Activation, BufferId, ModelSpec, NormKind};
+use tilestream::internals::reference;
+use tilestream::internals::shard::Model;
+use tilestream::internals::shard::synth::{SynthOptions, preset, synth, with_layers};
 use tilestream::store::{FileStore, FolderSink, ReadPlan, Window};
 
 const TOKEN: u32 = 77;

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use tilestream::gpu::Device;
+use tilestream::internals::gpu::Device;
 
 #[path = "kernel_table/mod.rs"]
 mod kernel_table;

@@ -2,10 +2,10 @@
 //! streamed at the smallest budget and resident, in other chunks and in a batch.
 
 use crate::common::{self, Golden, block_on, load, relative_error, small_checkpoints, split_small};
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::readback::Output;
-use tilestream::shard::FORMATS;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::readback::Output;
+use tilestream::internals::shard::FORMATS;
 use tilestream::{AutoModel, GenerateOptions};
 
 /// Relative error of each position's logits, ‖a−b‖/‖b‖.

@@ -4,14 +4,14 @@ use crate::common;
 use std::fmt::Write;
 
 use expect_test::expect_file;
-use tilestream::model::kv::{StateLayout, pages_for};
-use tilestream::model::layout::ModelLayout;
-use tilestream::plan::{
+use tilestream::internals::model::kv::{StateLayout, pages_for};
+use tilestream::internals::model::layout::ModelLayout;
+use tilestream::internals::plan::{
     self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, Part, RecurrentSpec,
     Rotation, Temperature, Up, VectorId,
 };
-use tilestream::shard::split::Weights;
-use tilestream::shard::synth::{self, SynthOptions};
+use tilestream::internals::shard::split::Weights;
+use tilestream::internals::shard::synth::{self, SynthOptions};
 use tilestream::{Error, ErrorKind, LoadOptions};
 
 /// What a person checks against the model card: sizes, tensors, ops, frequencies.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::common::{self, Files, Golden, block_on, data, engine_config, families, gpu, layers_of, relative_error};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use tilestream::checkpoint::{self, Checkpoint, Source};
-use tilestream::encoding::decode_row;
-use tilestream::model::batch;
-use tilestream::plan::{self, RowMap};
-use tilestream::shard::Model;
-use tilestream::shard::split::{SplitOptions, Weights, notice, saved_checkpoint, split};
+use tilestream::internals::checkpoint::{self, Checkpoint, Source};
+use tilestream::internals::encoding::decode_row;
+use tilestream::internals::model::batch;
+use tilestream::internals::plan::{self, RowMap};
+use tilestream::internals::shard::Model;
+use tilestream::internals::shard::split::{SplitOptions, Weights, notice, saved_checkpoint, split};
 use tilestream::store::{MemoryStore, Store, Window};
 use tilestream::{Error, ErrorKind, Result};
 
@@ -58,7 +58,7 @@ fn split_as(store: &MemoryStore, weights: Weights) -> Result<Model> {
         let checkpoint = checkpoint::open(store, None).await?;
         let spec = plan::model_spec(&checkpoint.config)?;
         let sink = Arc::new(MemoryStore::new());
-        let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+        let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
         split(&checkpoint, &spec, store, &*sink, &SplitOptions { weights, ..Default::default() }, go_on).await?;
         Model::open(sink).await
     })
@@ -356,7 +356,7 @@ fn a_stopped_split_remembers_how_its_matrices_are_quantized() {
         let (store, sink) = (folder(name), MemoryStore::new());
         let checkpoint = opened(&store).expect("opens");
         let spec = plan::model_spec(&checkpoint.config).expect("a plan");
-        let stop = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Break(());
+        let stop = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Break(());
         let stopped = block_on(split(&checkpoint, &spec, &store, &sink, &SplitOptions::default(), stop));
         assert_eq!(stopped.expect_err("stopped").kind(), ErrorKind::Cancelled);
         let saved = block_on(saved_checkpoint(&sink)).expect("readable").expect("there");
@@ -391,7 +391,7 @@ fn logits_error(name: &str, weights: Weights) -> f64 {
         let (source, store) = (folder(name), Arc::new(MemoryStore::new()));
         let checkpoint = checkpoint::open(&source, None).await.expect("opens");
         let spec = plan::model_spec(&checkpoint.config).expect("a plan");
-        let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+        let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
         let options = SplitOptions { weights, ..Default::default() };
         split(&checkpoint, &spec, &source, &*store, &options, go_on).await.expect("splits");
         let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));

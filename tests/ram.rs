@@ -1,11 +1,11 @@
 //! Tiles that stay in the host's memory: the same bits, and as much less to read.
 
 use crate::common::{Files, Golden, block_on, data, engine_config, gpu, open, smallest, split_family, split_small};
-use tilestream::model::Engine;
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::model::readback::Output;
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::model::readback::Output;
 
 /// An engine at the smallest budget.
 async fn tight(files: &Files) -> Engine {

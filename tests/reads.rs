@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{block_on, split_small};
-use tilestream::platform::BoxFuture;
-use tilestream::reads::SweepFootprint;
-use tilestream::shard::Model;
+use tilestream::internals::platform::BoxFuture;
+use tilestream::internals::reads::SweepFootprint;
+use tilestream::internals::shard::Model;
 use tilestream::store::{Disk, Figure, MemoryStore, ReadMode, ReadPlan, Stop, Store};
 use tilestream::{Error, ErrorKind, LoadOptions, ReadStrategy, Result};
 

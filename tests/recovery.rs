@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::common::{Files, block_on, data, split_folder, split_small};
-use tilestream::text::SamplerOptions;
+use tilestream::internals::text::SamplerOptions;
 use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Request};
 
 async fn load() -> AutoModel {

@@ -4,11 +4,11 @@
 use crate::common::{
     self, Files, Golden, all_logits, bits, block_on, engine_config, load, relative_error, smallest, split_family,
 };
-use tilestream::model::Engine;
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::model::readback::Output;
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::model::readback::Output;
 use tilestream::{ErrorKind, Result};
 
 const NAME: &str = "qwen3-next";

@@ -3,11 +3,11 @@
 use crate::common::{
     Files, Golden, block_on, data, engine_config, gpu, open, relative_error, smallest, split_checkpoint,
 };
-use tilestream::checkpoint;
-use tilestream::gpu::kernels::InputType;
-use tilestream::model::batch;
-use tilestream::model::memory::EngineConfig;
-use tilestream::shard::split::{SplitOptions, Weights};
+use tilestream::internals::checkpoint;
+use tilestream::internals::gpu::kernels::InputType;
+use tilestream::internals::model::batch;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::shard::split::{SplitOptions, Weights};
 use tilestream::store::FileStore;
 
 /// Logits of all positions.

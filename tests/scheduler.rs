@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::common::{self, block_on, split_family, split_small};
-use tilestream::gpu::kernels::PAGE_TOKENS;
+use tilestream::internals::gpu::kernels::PAGE_TOKENS;
 use tilestream::{
     AutoModel, ErrorKind, Event, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, Request, RequestId,
     SamplerOptions, StopReason,

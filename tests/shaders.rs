@@ -2,8 +2,8 @@
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, SubgroupOperationSet, ValidationFlags, Validator};
-use tilestream::gpu::kernels::{KernelId, KernelRow, Shape, Tuning};
-use tilestream::gpu::tuning::plain_product;
+use tilestream::internals::gpu::kernels::{KernelId, KernelRow, Shape, Tuning};
+use tilestream::internals::gpu::tuning::plain_product;
 
 const LANES: &[u32] = &[1, 8, 32];
 
@@ -128,7 +128,7 @@ fn a_kernel_stays_within_the_smallest_limits() {
 #[test]
 fn a_broken_shader_is_named_by_file_and_line() {
     let tuning = tunings().next().expect("one");
-    let row = plain_product(tilestream::encoding::Encoding::Q4_1, 1).row(&tuning).expect("composes");
+    let row = plain_product(tilestream::internals::encoding::Encoding::Q4_1, 1).row(&tuning).expect("composes");
     let broken = row.composed.source.replacen("unpack2x16float(weights1[(row", "unpack2x16fload(weights1[(row", 1);
     let (line, _) = validate(&broken, &tuning).expect_err("an unknown function");
     let place = row.composed.place(line);

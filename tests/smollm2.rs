@@ -9,10 +9,11 @@ use std::sync::Arc;
 use crate::common::{self, block_on, data};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tilestream::gpu::kernels::InputType;
-use tilestream::shard::split::{SplitOptions, split};
+use tilestream::internals::gpu::kernels::InputType;
+use tilestream::internals::shard::split::{SplitOptions, split};
+use tilestream::internals::{checkpoint, plan, text};
 use tilestream::store::{FileStore, FolderSink, Store};
-use tilestream::{AutoModel, GenerateOptions, LoadOptions, Message, ModelFiles, Request, checkpoint, plan, text};
+use tilestream::{AutoModel, GenerateOptions, LoadOptions, Message, ModelFiles, Request};
 
 const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
@@ -30,7 +31,7 @@ fn folder() -> &'static Path {
             checkpoint.tokenizer = Some(text::tokenizer_json(fields).expect("made"));
             let spec = plan::model_spec(&checkpoint.config).expect("a plan");
             let sink = FolderSink::create(folder.path()).expect("a sink");
-            let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+            let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
             split(&checkpoint, &spec, &source, &sink, &SplitOptions::default(), go_on).await.expect("splits");
         });
         folder

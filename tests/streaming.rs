@@ -3,12 +3,12 @@
 mod changed;
 
 use crate::common::{self, Files, Golden, all_logits, bits, block_on, engine_config, load, smallest, split_small};
-use tilestream::gpu::Upload;
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::{EngineConfig, MemoryPlan};
-use tilestream::model::readback::Output;
-use tilestream::stream::Stage;
+use tilestream::internals::gpu::Upload;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::{EngineConfig, MemoryPlan};
+use tilestream::internals::model::readback::Output;
+use tilestream::internals::stream::Stage;
 
 async fn smallest_for(files: &Files, rows: Option<u32>) -> u64 {
     smallest(files, &EngineConfig { rows, ..engine_config() }).await

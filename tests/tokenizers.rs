@@ -2,9 +2,9 @@
 
 use crate::common::{block_on, data};
 use serde_json::Value;
-use tilestream::checkpoint::{self, Checkpoint};
+use tilestream::internals::checkpoint::{self, Checkpoint};
+use tilestream::internals::text::{Tokenizer, tokenizer_json_from_files};
 use tilestream::store::MemoryStore;
-use tilestream::text::{Tokenizer, tokenizer_json_from_files};
 
 /// A safetensors file of one number.
 fn weights() -> Vec<u8> {

@@ -6,12 +6,12 @@ use std::time::Instant;
 use crate::common::{Files, block_on, engine_config, gpu, open, smallest, split_family, split_small};
 use serde_json::Value;
 use tilestream::Trace;
-use tilestream::gpu::timeline::Dispatched;
-use tilestream::model::Engine;
-use tilestream::model::batch::{self, Sequence};
-use tilestream::model::inputs::Want;
-use tilestream::model::memory::EngineConfig;
-use tilestream::model::readback::Output;
+use tilestream::internals::gpu::timeline::Dispatched;
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::model::readback::Output;
 
 const SWEEPS: usize = 3;
 

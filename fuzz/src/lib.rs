@@ -3,12 +3,12 @@
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run TARGET -- -runs=1000000` fuzzes one (`cargo install cargo-fuzz` gets the command).
 
 use serde_json::Value;
-use tilestream::checkpoint::tokenizer_files::{self, Vocabulary, ranks};
-use tilestream::checkpoint::{self, TokenizerFiles, gguf, pytorch, safetensors};
-use tilestream::plan::model_spec;
-use tilestream::shard::Manifest;
+use tilestream::internals::checkpoint::tokenizer_files::{self, Vocabulary, ranks};
+use tilestream::internals::checkpoint::{self, TokenizerFiles, gguf, pytorch, safetensors};
+use tilestream::internals::plan::model_spec;
+use tilestream::internals::shard::Manifest;
+use tilestream::internals::text::{ChatTemplate, Message, Tokenizer, tokenizer_json, tokenizer_json_from_files};
 use tilestream::store::MemoryStore;
-use tilestream::text::{ChatTemplate, Message, Tokenizer, tokenizer_json, tokenizer_json_from_files};
 
 /// The first two bytes are the length of the data that follows the header in the pretended file.
 fn split(data: &[u8]) -> Option<(usize, &[u8])> {

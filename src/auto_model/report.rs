@@ -5,26 +5,37 @@ use crate::stream::Uses;
 /// Figures of a model since it was opened.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct ProfileReport {
+    /// Name of the adapter, with its driver.
     pub adapter: String,
+    /// GPU bytes that the model may take, all in all.
     pub budget_bytes: u64,
     /// The most that buffers of this model took at once, with what the device's allocator holds beyond all buffers now.
     pub peak_gpu_bytes: u64,
+    /// Bytes of all weights.
     pub model_bytes: u64,
+    /// Bytes of weights that stay on the GPU.
     pub pinned_bytes: u64,
     /// Bytes of weights in the host's memory.
     pub ram_bytes: u64,
+    /// Bytes of weights that go through the ring in each sweep; of experts, at most.
     pub streamed_bytes_per_sweep: u64,
+    /// Sweeps so far.
     pub sweeps: u64,
-    /// Bytes of weights that the store gave, and that the host's memory gave instead.
+    /// Bytes of weights that the store gave.
     pub bytes_read: u64,
+    /// Bytes of weights that the host's memory gave instead.
     pub bytes_from_ram: u64,
     /// What experts came to; none in a model without them.
     pub experts: Option<ExpertsReport>,
+    /// Seconds in which at least one read was under way.
     pub read_busy_s: f64,
+    /// Seconds in which bytes were brought to the GPU.
     pub upload_busy_s: f64,
+    /// Seconds in which the GPU had something to compute.
     pub compute_busy_s: f64,
     /// Seconds in which the engine waited for reads.
     pub stall_s: f64,
+    /// Seconds since the model was opened.
     pub wall_s: f64,
 }
 

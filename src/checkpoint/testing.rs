@@ -8,7 +8,7 @@ use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
 #[derive(Default)]
-pub struct Memory {
+pub(super) struct Memory {
     pub objects: BTreeMap<String, Vec<u8>>,
     pub bytes_read: AtomicU64,
     /// Where false, `list` is unsupported, as over HTTP.
@@ -16,7 +16,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn new<const N: usize>(objects: [(&str, Vec<u8>); N]) -> Self {
+    pub(super) fn new<const N: usize>(objects: [(&str, Vec<u8>); N]) -> Self {
         let objects = objects.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         Self { objects, bytes_read: AtomicU64::new(0), lists: true }
     }
@@ -57,7 +57,7 @@ impl Store for Memory {
 }
 
 /// A safetensors file: the JSON as given, then `data_len` bytes that count up.
-pub fn safetensors(json: &str, data_len: usize) -> Vec<u8> {
+pub(super) fn safetensors(json: &str, data_len: usize) -> Vec<u8> {
     let mut file = (json.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(json.as_bytes());
     file.extend((0..data_len).map(|i| i as u8));
@@ -66,7 +66,7 @@ pub fn safetensors(json: &str, data_len: usize) -> Vec<u8> {
 
 /// Writes GGUF files, right and wrong ones: numbers are taken as given.
 #[derive(Clone)]
-pub struct GgufWriter {
+pub(super) struct GgufWriter {
     pub version: u32,
     pub entries: Vec<Vec<u8>>,
     pub tensors: Vec<Vec<u8>>,
@@ -80,51 +80,51 @@ impl Default for GgufWriter {
     }
 }
 
-pub fn gguf_string(text: &[u8]) -> Vec<u8> {
+pub(super) fn gguf_string(text: &[u8]) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes()[..], text].concat()
 }
 
 impl GgufWriter {
     /// An entry of any type: `value` is the bytes after the type.
-    pub fn raw(mut self, key: &str, code: u32, value: &[u8]) -> Self {
+    pub(super) fn raw(mut self, key: &str, code: u32, value: &[u8]) -> Self {
         self.entries.push([&gguf_string(key.as_bytes()), &code.to_le_bytes()[..], value].concat());
         self
     }
 
-    pub fn u32(self, key: &str, value: u32) -> Self {
+    pub(super) fn u32(self, key: &str, value: u32) -> Self {
         self.raw(key, 4, &value.to_le_bytes())
     }
 
-    pub fn i32(self, key: &str, value: i32) -> Self {
+    pub(super) fn i32(self, key: &str, value: i32) -> Self {
         self.raw(key, 5, &value.to_le_bytes())
     }
 
-    pub fn f32(self, key: &str, value: f32) -> Self {
+    pub(super) fn f32(self, key: &str, value: f32) -> Self {
         self.raw(key, 6, &value.to_le_bytes())
     }
 
-    pub fn bool(self, key: &str, value: bool) -> Self {
+    pub(super) fn bool(self, key: &str, value: bool) -> Self {
         self.raw(key, 7, &[u8::from(value)])
     }
 
-    pub fn string(self, key: &str, value: &str) -> Self {
+    pub(super) fn string(self, key: &str, value: &str) -> Self {
         self.raw(key, 8, &gguf_string(value.as_bytes()))
     }
 
-    pub fn strings<T: AsRef<[u8]>>(self, key: &str, values: &[T]) -> Self {
+    pub(super) fn strings<T: AsRef<[u8]>>(self, key: &str, values: &[T]) -> Self {
         let bytes = values.iter().flat_map(|value| gguf_string(value.as_ref()));
         let value: Vec<u8> = array(8, values.len()).chain(bytes).collect();
         self.raw(key, 9, &value)
     }
 
     /// An array of numbers of type `code`, from their bytes.
-    pub fn numbers(self, key: &str, code: u32, count: usize, bytes: &[u8]) -> Self {
+    pub(super) fn numbers(self, key: &str, code: u32, count: usize, bytes: &[u8]) -> Self {
         let value: Vec<u8> = array(code, count).chain(bytes.iter().copied()).collect();
         self.raw(key, 9, &value)
     }
 
     /// A tensor with its dimensions in GGUF's order.
-    pub fn tensor(mut self, name: &str, dims: &[u64], code: u32, offset_bytes: u64) -> Self {
+    pub(super) fn tensor(mut self, name: &str, dims: &[u64], code: u32, offset_bytes: u64) -> Self {
         let dims_bytes: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
         let count = (dims.len() as u32).to_le_bytes();
         let tail = [&code.to_le_bytes()[..], &offset_bytes.to_le_bytes()].concat();
@@ -132,19 +132,19 @@ impl GgufWriter {
         self
     }
 
-    pub fn data(mut self, len_bytes: usize) -> Self {
+    pub(super) fn data(mut self, len_bytes: usize) -> Self {
         self.data_len = len_bytes;
         self
     }
 
     /// A tensor at the end of the data so far, with room for `len_bytes`.
-    pub fn place(self, name: &str, dims: &[u64], code: u32, len_bytes: usize) -> Self {
+    pub(super) fn place(self, name: &str, dims: &[u64], code: u32, len_bytes: usize) -> Self {
         let offset = self.data_len;
         let end = (offset + len_bytes).next_multiple_of(self.alignment);
         self.tensor(name, dims, code, offset as u64).data(end)
     }
 
-    pub fn write(&self) -> Vec<u8> {
+    pub(super) fn write(&self) -> Vec<u8> {
         let mut file = b"GGUF".to_vec();
         file.extend(self.version.to_le_bytes());
         file.extend((self.tensors.len() as u64).to_le_bytes());
@@ -161,7 +161,7 @@ fn array(code: u32, count: usize) -> impl Iterator<Item = u8> {
 }
 
 /// A llama file of `layers` layers: hidden 8, 2 heads of 4, 1 key head, feed-forward 12, vocabulary of 5, all F32.
-pub fn small_llama(layers: u32) -> GgufWriter {
+pub(super) fn small_llama(layers: u32) -> GgufWriter {
     let mut writer = GgufWriter::default()
         .string("general.architecture", "llama")
         .u32("llama.context_length", 64)

@@ -30,7 +30,7 @@ type Once = Arc<OnceCell<Arc<Kernel>>>;
 /// The compiled kernels of a device, by id and by the text that a tuning makes of it: what two tunings have in common is
 /// compiled once.
 #[derive(Debug)]
-pub struct KernelPool {
+pub(super) struct KernelPool {
     device: wgpu::Device,
     cache: Option<wgpu::PipelineCache>,
     compiled: Mutex<HashMap<(KernelId, String), Once>>,
@@ -38,7 +38,7 @@ pub struct KernelPool {
 
 impl KernelPool {
     /// An empty pool, whose kernels are compiled with the help of what a cache holds.
-    pub fn new(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
+    pub(super) fn new(device: &wgpu::Device, cache: Option<wgpu::PipelineCache>) -> Self {
         Self { device: device.clone(), cache, compiled: Mutex::default() }
     }
 

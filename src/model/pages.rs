@@ -45,17 +45,17 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub fn is_shared(&self, page: u32) -> bool {
+    pub(super) fn is_shared(&self, page: u32) -> bool {
         self.owners[page as usize] > 1
     }
 
-    pub fn take(&mut self) -> Option<u32> {
+    pub(super) fn take(&mut self) -> Option<u32> {
         let page = self.free.pop()?;
         self.owners[page as usize] = 1;
         Some(page)
     }
 
-    pub fn give_back(&mut self, pages: impl Iterator<Item = u32>) {
+    pub(super) fn give_back(&mut self, pages: impl Iterator<Item = u32>) {
         for page in pages {
             let owners = &mut self.owners[page as usize];
             *owners -= 1;
@@ -66,7 +66,7 @@ impl Pool {
         self.free.sort_unstable_by(|a, b| b.cmp(a));
     }
 
-    pub fn segment_of(&self, page: u32) -> usize {
+    pub(super) fn segment_of(&self, page: u32) -> usize {
         self.segments.partition_point(|segment| segment.first_page <= page).saturating_sub(1)
     }
 }

@@ -5,7 +5,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// Which rows an expert has in a sweep: a run of the lists that are on the GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub(super) struct Group {
     pub expert: usize,
     /// Where its rows begin in [`Choice::rows`].
     pub first: usize,
@@ -14,7 +14,7 @@ pub struct Group {
 
 /// The experts of all rows of a sweep, expert by expert.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Choice {
+pub(super) struct Choice {
     /// In the order of the files.
     pub groups: Vec<Group>,
     /// Row of the sweep, for each use of an expert.
@@ -29,7 +29,7 @@ impl Choice {
     ///
     /// # Errors
     /// [`ErrorKind::NotFinite`] where a score is not a number: the weights or a kernel are broken.
-    pub fn new(scores: &[f32], stride: usize, bias: &[f32], routing: &Routing) -> Result<Self> {
+    pub(super) fn new(scores: &[f32], stride: usize, bias: &[f32], routing: &Routing) -> Result<Self> {
         let experts = bias.len();
         let mut uses: Vec<Vec<(u32, f32)>> = vec![Vec::new(); experts];
         for (row, scores) in scores.chunks(stride).enumerate() {

@@ -19,7 +19,7 @@ pub(super) struct Sections {
 }
 
 impl Sections {
-    pub fn new(layout: &ModelLayout, table: &TileTable) -> Self {
+    pub(super) fn new(layout: &ModelLayout, table: &TileTable) -> Self {
         let first = |layer: &LayerLayout| {
             let matrix = layer.matrices.first().map(|matrix| matrix.first_piece);
             layer.vectors.piece.into_iter().chain(matrix).min().unwrap_or(0)
@@ -53,7 +53,7 @@ impl Sections {
     }
 
     /// What a sweep needs of them for certain that goes over the head so many times.
-    pub fn of_sweep(&self, heads: usize) -> Vec<usize> {
+    pub(super) fn of_sweep(&self, heads: usize) -> Vec<usize> {
         self.dense.iter().copied().chain(std::iter::repeat_n(self.head, heads)).collect()
     }
 }

@@ -36,7 +36,7 @@ impl Delta {
     ///
     /// # Errors
     /// [`ErrorKind::Missing`](crate::ErrorKind) and [`ErrorKind::Malformed`](crate::ErrorKind) naming the field.
-    pub fn read(fields: &Fields<'_>, layers: u32) -> Result<Self> {
+    pub(super) fn read(fields: &Fields<'_>, layers: u32) -> Result<Self> {
         let key_heads = fields.needed_count("linear_num_key_heads", MOST_WIDTH)?;
         let heads = fields.needed_count("linear_num_value_heads", MOST_WIDTH)?;
         let key_dim = fields.needed_count("linear_key_head_dim", MOST_HEAD_DIM)?;

@@ -42,7 +42,7 @@ pub(super) fn text_part(
 }
 
 /// The refusal of a config whose family is not known.
-pub fn unknown_family(config: &Value) -> Option<Error> {
+pub(crate) fn unknown_family(config: &Value) -> Option<Error> {
     let class = class(config).ok()?;
     let refusal = match families::whole(class) {
         Some(whole) => text_family(whole, config.get("text_config")?).err(),
@@ -53,7 +53,7 @@ pub fn unknown_family(config: &Value) -> Option<Error> {
 
 /// Says in the config of a model that takes more than text whether its head is the embeddings, where it does not say so
 /// itself or says both: the reference ties a head only where the checkpoint has none.
-pub fn settle_head(config: &mut Value, has_head: bool) {
+pub(crate) fn settle_head(config: &mut Value, has_head: bool) {
     if !class(config).is_ok_and(|class| families::whole(class).is_some()) {
         return;
     }

@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// A JSON object whose fields are read once each, so that those which nobody read can be told.
 #[derive(Debug)]
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
     /// How messages call the object: `config.json` or `config.json: rope_scaling`.
     place: String,
@@ -34,7 +34,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] where it is not an object.
-    pub fn new(value: &'a Value, place: impl Into<String>) -> Result<Self> {
+    pub(super) fn new(value: &'a Value, place: impl Into<String>) -> Result<Self> {
         Self::at(value, place.into(), String::new(), Rc::default())
     }
 
@@ -51,7 +51,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// As [`Fields::new`].
-    pub fn inside<'b>(&self, value: &'b Value, name: &str) -> Result<Fields<'b>> {
+    pub(super) fn inside<'b>(&self, value: &'b Value, name: &str) -> Result<Fields<'b>> {
         let (place, path) = (format!("{}: {name}", self.place), format!("{}{name}.", self.path));
         Fields::at(value, place, path, Rc::clone(&self.unknown))
     }
@@ -60,12 +60,12 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// As [`Fields::new`].
-    pub fn instead<'b>(&self, value: &'b Value) -> Result<Fields<'b>> {
+    pub(super) fn instead<'b>(&self, value: &'b Value) -> Result<Fields<'b>> {
         Fields::at(value, self.place.clone(), self.path.clone(), Rc::clone(&self.unknown))
     }
 
     /// The fields under other names, with defaults for those that are not there.
-    pub fn with_names(
+    pub(super) fn with_names(
         self,
         renamed: &'static [(&'static str, &'static str)],
         defaults: &'a Map<String, Value>,
@@ -74,17 +74,17 @@ impl<'a> Fields<'a> {
     }
 
     /// How messages call the object.
-    pub fn place(&self) -> &str {
+    pub(super) fn place(&self) -> &str {
         &self.place
     }
 
     /// How the object spells a field.
-    pub fn spelled<'n>(&self, name: &'n str) -> &'n str {
+    pub(super) fn spelled<'n>(&self, name: &'n str) -> &'n str {
         self.renamed.iter().find(|(asked, _)| *asked == name).map_or(name, |(_, theirs)| theirs)
     }
 
     /// The field's value, or its default. `null` means none, as it does in Python's configs.
-    pub fn get(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         let value = match self.object.get_key_value(self.spelled(name)) {
             Some((key, value)) => {
                 self.read.borrow_mut().insert(key);
@@ -96,12 +96,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Every field of the object as it stands there.
-    pub fn entries(&self) -> impl Iterator<Item = (String, Value)> + '_ {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (String, Value)> + '_ {
         self.object.iter().map(|(name, value)| (name.clone(), value.clone()))
     }
 
     /// The default of a field.
-    pub fn default(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn default(&self, name: &str) -> Option<&'a Value> {
         self.defaults?.get(name)
     }
 
@@ -109,13 +109,13 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
-    pub fn number(&self, name: &str) -> Result<Option<f64>> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_f64().map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a number is needed")))
     }
 
     /// An error about a field.
-    pub fn wrong(&self, name: &str, message: impl std::fmt::Display) -> Error {
+    pub(super) fn wrong(&self, name: &str, message: impl std::fmt::Display) -> Error {
         Error::new(ErrorKind::Malformed, format!("field '{}' {message}", self.spelled(name))).file(&*self.place)
     }
 
@@ -123,7 +123,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
-    pub fn count(&self, name: &str, most: u32) -> Result<Option<u32>> {
+    pub(super) fn count(&self, name: &str, most: u32) -> Result<Option<u32>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let alike = |list: &&'a Vec<Value>| list.iter().all(|entry| entry == &list[0]);
         let value = value.as_array().filter(alike).and_then(|list| list.first()).unwrap_or(value);
@@ -137,12 +137,12 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Missing`] too.
-    pub fn needed_count(&self, name: &str, most: u32) -> Result<u32> {
+    pub(super) fn needed_count(&self, name: &str, most: u32) -> Result<u32> {
         self.count(name, most)?.ok_or_else(|| self.missing(name))
     }
 
     /// An error about a field that is not there.
-    pub fn missing(&self, name: &str) -> Error {
+    pub(super) fn missing(&self, name: &str) -> Error {
         Error::new(ErrorKind::Missing, format!("field '{}' is missing", self.spelled(name)))
             .file(&*self.place)
             .remedy("get the checkpoint's config again")
@@ -152,7 +152,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Missing`] too.
-    pub fn needed_positive(&self, name: &str) -> Result<f64> {
+    pub(super) fn needed_positive(&self, name: &str) -> Result<f64> {
         self.positive(name)?.ok_or_else(|| self.missing(name))
     }
 
@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
-    pub fn positive(&self, name: &str) -> Result<Option<f64>> {
+    pub(super) fn positive(&self, name: &str) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_f64().filter(|number| number.is_finite() && *number > 0.0);
         number.map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a number above 0 is needed")))
@@ -170,7 +170,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
-    pub fn truth(&self, name: &str) -> Result<Option<bool>> {
+    pub(super) fn truth(&self, name: &str) -> Result<Option<bool>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; true or false is needed")))
     }
@@ -179,7 +179,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
-    pub fn layer_list(&self, name: &str, layers: u32) -> Result<Option<&'a [Value]>> {
+    pub(super) fn layer_list(&self, name: &str, layers: u32) -> Result<Option<&'a [Value]>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let list = value.as_array().filter(|list| list.len() == layers as usize);
         let message = format_args!("must be a list of {layers}, one for each layer");
@@ -190,13 +190,13 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
-    pub fn text(&self, name: &str) -> Result<Option<&'a str>> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a text is needed")))
     }
 
     /// Notes fields that nobody read and that no list calls harmless: they might change the numbers.
-    pub fn note_others(&self, harmless: &[&[&str]]) {
+    pub(super) fn note_others(&self, harmless: &[&[&str]]) {
         let read = self.read.borrow();
         let known = |name: &str| {
             name.starts_with('_') || read.contains(name) || harmless.iter().any(|names| names.contains(&name))
@@ -213,7 +213,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] naming each field by its path.
-    pub fn refuse_noted(&self) -> Result<()> {
+    pub(super) fn refuse_noted(&self) -> Result<()> {
         let unknown = self.unknown.borrow();
         if unknown.is_empty() {
             return Ok(());

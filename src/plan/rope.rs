@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// What the config says elsewhere and scaling needs.
 #[derive(Clone, Copy, Debug)]
-pub struct RopeContext {
+pub(super) struct RopeContext {
     /// Values of a head that rotate: twice the pairs.
     pub rotary_dim: u32,
     pub max_positions: u32,
@@ -27,7 +27,7 @@ pub struct RopeContext {
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for an unknown type, [`ErrorKind::Missing`] and [`ErrorKind::Malformed`] naming the field.
-pub fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> Result<Vec<RopeSpec>> {
+pub(super) fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> Result<Vec<RopeSpec>> {
     let original = if original { config.count("original_max_position_embeddings", u32::MAX)? } else { None };
     // transformers reads the new spelling first, and old files never have it.
     let old = config.get("rope_scaling");
@@ -54,7 +54,7 @@ pub fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> 
 ///
 /// # Errors
 /// [`ErrorKind::Missing`] and [`ErrorKind::Malformed`] naming the field.
-pub fn scaling_temperature(config: &Fields<'_>) -> Result<Option<Temperature>> {
+pub(super) fn scaling_temperature(config: &Fields<'_>) -> Result<Option<Temperature>> {
     let Some(scaling) = config.get("rope_parameters").or_else(|| config.get("rope_scaling")) else { return Ok(None) };
     let scaling = Fields::new(scaling, "config.json: rope scaling")?;
     let Some(strength) = scaling.positive("llama_4_scaling_beta")? else { return Ok(None) };
@@ -63,7 +63,7 @@ pub fn scaling_temperature(config: &Fields<'_>) -> Result<Option<Temperature>> {
 }
 
 /// Whether the reference's base grows with positions past the first ones, which no table of a plan does.
-pub fn base_grows(config: &Fields<'_>) -> bool {
+pub(super) fn base_grows(config: &Fields<'_>) -> bool {
     let scaling = config.get("rope_parameters").or_else(|| config.get("rope_scaling"));
     let kind = scaling.and_then(|scaling| scaling.get("rope_type").or_else(|| scaling.get("type")));
     kind.and_then(Value::as_str) == Some("dynamic")

@@ -94,7 +94,7 @@ pub(super) struct Latent {
 
 impl Latent {
     /// Values of a latent row where a product reads it.
-    pub fn padded(&self) -> u32 {
+    pub(super) fn padded(&self) -> u32 {
         self.key_value.next_multiple_of(CHUNK_COLUMNS)
     }
 }
@@ -123,7 +123,7 @@ impl Shape {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for an unknown architecture or field, [`ErrorKind::Missing`] and
     /// [`ErrorKind::Malformed`] naming the field.
-    pub fn read(config: &Value) -> Result<Self> {
+    pub(super) fn read(config: &Value) -> Result<Self> {
         // Tells what is no object.
         let all = Fields::new(config, "config.json")?;
         let whole = families::whole(class(config)?);
@@ -154,22 +154,22 @@ impl Shape {
     }
 
     /// Values of all queries of a row.
-    pub fn q_width(&self) -> u32 {
+    pub(super) fn q_width(&self) -> u32 {
         self.heads * self.head_dim
     }
 
     /// Heads of keys of a layer.
-    pub fn kv_heads_of(&self, layer: usize) -> u32 {
+    pub(super) fn kv_heads_of(&self, layer: usize) -> u32 {
         self.kv_heads * self.windows[layer].map_or(1, |_| self.family.kv_heads_in_windows)
     }
 
     /// Values of all keys of a row with so many heads of them, as the cache holds them.
-    pub fn key_width(&self, kv_heads: u32) -> u32 {
+    pub(super) fn key_width(&self, kv_heads: u32) -> u32 {
         self.latent.map_or(kv_heads * self.head_dim, |latent| latent.key_value + self.rotary_dim)
     }
 
     /// Values of all values of such a row, as the cache holds them beside the keys.
-    pub fn value_width(&self, kv_heads: u32) -> u32 {
+    pub(super) fn value_width(&self, kv_heads: u32) -> u32 {
         if self.latent.is_some() { 0 } else { kv_heads * self.value_dim }
     }
 }

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 pub struct GenerateOptions {
     /// New tokens at most.
     pub max_tokens: u32,
+    /// How each token is chosen.
     pub sampler: SamplerOptions,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
@@ -37,10 +38,12 @@ impl GenerateOptions {
 /// A prompt and how to continue it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    /// Token ids of the text so far.
     pub prompt: Vec<u32>,
     /// So many of the prompt's last tokens are an answer's own, which goes on as if it had not been interrupted: with the same
     /// options, to the same text.
     pub answered: usize,
+    /// How to continue it.
     pub options: GenerateOptions,
 }
 
@@ -58,6 +61,7 @@ pub struct RequestId(pub(super) u64);
 /// What came out of one token, or the end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextDelta {
+    /// Whose it is.
     pub request: RequestId,
     /// The new token. `None`: only text that was held back comes out.
     pub id: Option<u32>,
@@ -81,7 +85,12 @@ pub enum Event {
     /// A token; the last one says why the request ended.
     Delta(TextDelta),
     /// It ended without an answer, or in the middle of one. The others go on.
-    Failed { request: RequestId, error: Error },
+    Failed {
+        /// Whose end it is.
+        request: RequestId,
+        /// What was wrong.
+        error: Error,
+    },
 }
 
 impl Event {

@@ -23,7 +23,7 @@ pub(super) struct Claim<'a> {
 impl Claims {
     /// Claims blocks, up to the first that somebody else fetches. Where that is the very first one: what tells when to
     /// ask again.
-    pub fn claim(&self, file: u32, blocks: Range<u64>) -> Result<Claim<'_>, EventListener> {
+    pub(super) fn claim(&self, file: u32, blocks: Range<u64>) -> Result<Claim<'_>, EventListener> {
         let mut taken = self.taken();
         let overlaps = |(other, range): &&(u32, Range<u64>)| {
             *other == file && range.start < blocks.end && blocks.start < range.end

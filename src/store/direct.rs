@@ -26,7 +26,7 @@ pub(super) struct OpenFile {
 impl OpenFile {
     /// Opens a file to be read in `mode`: directly where this process has no io_uring, buffered where the file system has no
     /// direct reads.
-    pub fn open(path: &Path, mode: ReadMode) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, mode: ReadMode) -> io::Result<Self> {
         let direct = if mode == ReadMode::Buffered { None } else { open_direct(path)? };
         let (file, mode) = match direct {
             None => (File::open(path)?, ReadMode::Buffered),
@@ -37,17 +37,17 @@ impl OpenFile {
     }
 
     /// The file's state when it was opened.
-    pub fn opened(&self) -> Revision {
+    pub(super) fn opened(&self) -> Revision {
         self.opened
     }
 
     /// How the file is read.
-    pub fn mode(&self) -> ReadMode {
+    pub(super) fn mode(&self) -> ReadMode {
         self.mode
     }
 
     /// Fills the buffer, which it never reads from.
-    pub fn read_exact_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+    pub(super) fn read_exact_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
         match self.mode {
             ReadMode::Buffered => read_exact_at(&self.file, offset_bytes, buffer),
             ReadMode::Direct => read_direct(&self.file, offset_bytes, buffer),

@@ -35,6 +35,7 @@ impl fmt::Display for ReadMode {
 /// How files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadPlan {
+    /// Through the system's cache, or past it.
     pub mode: ReadMode,
     /// Bytes of one read.
     pub read_bytes: u64,
@@ -52,7 +53,9 @@ impl Default for ReadPlan {
 /// What a disk gave to a plan, for bytes that the cache did not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
+    /// How it was read.
     pub plan: ReadPlan,
+    /// How often it was tried.
     pub trials: u32,
     /// Of the slowest trial.
     pub least_bytes_per_s: f64,

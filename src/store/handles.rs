@@ -23,7 +23,7 @@ impl<F> Default for Handles<F> {
 
 impl<F> Handles<F> {
     /// The handle of a file, if it is open.
-    pub fn get(&mut self, name: &str) -> Option<Arc<F>> {
+    pub(super) fn get(&mut self, name: &str) -> Option<Arc<F>> {
         self.tick += 1;
         let (file, used) = self.files.get_mut(name)?;
         *used = self.tick;
@@ -31,7 +31,7 @@ impl<F> Handles<F> {
     }
 
     /// Closes a handle where one more would be too many.
-    pub fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         if self.files.len() >= MAX_OPEN {
             let order = |(_, (file, used)): &(&String, &(Arc<F>, u64))| (Arc::strong_count(file) > 1, *used);
             let oldest = self.files.iter().min_by_key(order).map(|(name, _)| name.clone());
@@ -40,25 +40,25 @@ impl<F> Handles<F> {
     }
 
     /// Keeps a handle that was just opened.
-    pub fn insert(&mut self, name: &str, file: Arc<F>) {
+    pub(super) fn insert(&mut self, name: &str, file: Arc<F>) {
         self.make_room();
         self.tick += 1;
         self.files.insert(name.to_owned(), (file, self.tick));
     }
 
     /// Closes the handle of a file.
-    pub fn remove(&mut self, name: &str) {
+    pub(super) fn remove(&mut self, name: &str) {
         self.files.remove(name);
     }
 
     /// Handles that are open.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.files.len()
     }
 
     /// Closes all handles.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.files.clear();
     }
 }

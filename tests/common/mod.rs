@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use safetensors::SafeTensors;
-use tilestream::checkpoint;
-use tilestream::gpu::kernels::{InputType, KvType};
-use tilestream::gpu::{Device, Gpu};
-use tilestream::model::Engine;
-use tilestream::model::batch;
-use tilestream::model::kv::StateLayout;
-use tilestream::model::layout::ModelLayout;
-use tilestream::model::lower::lower;
-use tilestream::model::memory::{self, EngineConfig};
-use tilestream::plan::{self, ModelSpec};
-use tilestream::shard::Model;
-use tilestream::shard::split::{SplitOptions, split};
+use tilestream::internals::checkpoint;
+use tilestream::internals::gpu::kernels::{InputType, KvType};
+use tilestream::internals::gpu::{Device, Gpu};
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch;
+use tilestream::internals::model::kv::StateLayout;
+use tilestream::internals::model::layout::ModelLayout;
+use tilestream::internals::model::lower::lower;
+use tilestream::internals::model::memory::{self, EngineConfig};
+use tilestream::internals::plan::{self, ModelSpec};
+use tilestream::internals::shard::Model;
+use tilestream::internals::shard::split::{SplitOptions, split};
 use tilestream::store::{FileStore, MemoryStore, ReadPlan, Store};
 
 pub use pollster::block_on;
@@ -106,7 +106,7 @@ async fn split_store(name: &str, source: &FileStore) -> tilestream::Result<Files
     let checkpoint = checkpoint::open(source, None).await?;
     let spec = plan::model_spec(&checkpoint.config)?;
     let store = Arc::new(MemoryStore::new());
-    let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+    let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
     let options = SplitOptions { name: name.into(), ..Default::default() };
     split(&checkpoint, &spec, source, &*store, &options, go_on).await?;
     Ok(Files { store, spec })
@@ -120,7 +120,7 @@ pub async fn split_checkpoint(
 ) -> Files {
     let spec = plan::model_spec(&checkpoint.config).expect("a plan");
     let store = Arc::new(MemoryStore::new());
-    let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+    let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
     split(checkpoint, &spec, source, &*store, options, go_on).await.expect("splits");
     Files { store, spec }
 }

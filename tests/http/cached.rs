@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pollster::block_on;
-use tilestream::plan;
-use tilestream::shard::Model;
+use tilestream::internals::plan;
+use tilestream::internals::shard::Model;
 use tilestream::store::cache::FolderCache;
 use tilestream::store::{HttpStore, Store, Window};
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pollster::block_on;
-use tilestream::shard::split::{SplitOptions, Weights};
-use tilestream::shard::synth::{SynthOptions, synth};
-use tilestream::shard::{CHECKSUM_BLOCK, MANIFEST, Model, verify_kept};
+use tilestream::internals::shard::split::{SplitOptions, Weights};
+use tilestream::internals::shard::synth::{SynthOptions, synth};
+use tilestream::internals::shard::{CHECKSUM_BLOCK, MANIFEST, Model, verify_kept};
+use tilestream::internals::{checkpoint, plan, text};
 use tilestream::store::cache::{CHECKSUMS, FolderCache, JOURNAL};
 use tilestream::store::{FileStore, HttpStore, MemoryStore, Store, Window};
-use tilestream::{ErrorKind, Result, checkpoint, plan, text};
+use tilestream::{ErrorKind, Result};
 
 use super::hasty;
 use super::server::{Act, Server};
@@ -37,7 +38,7 @@ fn open(server: &Server, folder: &Path) -> Result<Model> {
 
 /// Every file of the model, read from its start to its end.
 fn read_all(model: &Model) -> Result<Vec<(String, Vec<u8>)>> {
-    let read = |(index, file): (usize, &tilestream::shard::ModelFile)| {
+    let read = |(index, file): (usize, &tilestream::internals::shard::ModelFile)| {
         let mut bytes = vec![0; file.len_bytes as usize];
         block_on(model.verified().read(index as u32, 0, &mut Window::from_slice(&mut bytes)))?;
         Ok((file.name.clone(), bytes))

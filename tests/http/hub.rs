@@ -2,7 +2,7 @@
 
 use pollster::block_on;
 use serde_json::Value;
-use tilestream::shard::split::{SplitOptions, split};
+use tilestream::internals::shard::split::{SplitOptions, split};
 use tilestream::store::{HubRepo, HubStore, HubToken, MemoryStore, Store, conformance};
 use tilestream::{ErrorKind, Result};
 
@@ -222,10 +222,10 @@ fn a_split_fetches_a_large_tensor_by_one_request() {
     let remote = open(&hub, REPO, None).expect("opens");
     let split_from = |source: &dyn Store| {
         block_on(async {
-            let checkpoint = tilestream::checkpoint::open(source, None).await.expect("opens");
-            let spec = tilestream::plan::model_spec(&checkpoint.config).expect("a spec");
+            let checkpoint = tilestream::internals::checkpoint::open(source, None).await.expect("opens");
+            let spec = tilestream::internals::plan::model_spec(&checkpoint.config).expect("a spec");
             let sink = MemoryStore::new();
-            let go_on = &mut |_: tilestream::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
+            let go_on = &mut |_: tilestream::internals::shard::Progress<'_>| std::ops::ControlFlow::Continue(());
             split(&checkpoint, &spec, source, &sink, &SplitOptions::default(), go_on).await.expect("splits");
             sink
         })

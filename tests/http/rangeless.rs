@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pollster::block_on;
-use tilestream::shard::Model;
+use tilestream::internals::shard::Model;
 use tilestream::store::cache::FolderCache;
 use tilestream::store::{HttpStore, HubRepo, HubStore, Store, Window};
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use pollster::block_on;
-use tilestream::source::{SourceOptions, open, split_folder};
+use tilestream::internals::source::{SourceOptions, open, split_folder};
 use tilestream::{AutoModel, ErrorKind, ModelFiles, Result};
 
 use super::server::Server;

@@ -1,7 +1,7 @@
 //! Attention and the KV cache against their CPU twin.
 
-use tilestream::gpu::kernels::*;
-use tilestream::reference;
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::reference;
 
 use super::{Bench, Random, error};
 

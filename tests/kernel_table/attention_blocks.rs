@@ -1,8 +1,8 @@
 //! Attention of several queries at once: the same bits as alone, whatever shares the block.
 
-use tilestream::gpu::CountedBuffer;
-use tilestream::gpu::kernels::*;
-use tilestream::reference;
+use tilestream::internals::gpu::CountedBuffer;
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::reference;
 
 use super::{Bench, Random, error};
 

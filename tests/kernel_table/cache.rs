@@ -1,7 +1,7 @@
 //! Keys and values on their way into the cache.
 
-use tilestream::gpu::kernels::*;
-use tilestream::reference;
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::reference;
 
 use super::{Bench, Random, error};
 

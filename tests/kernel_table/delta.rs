@@ -1,7 +1,7 @@
 //! The convolution and the delta rule over recurrent states, against their CPU twins.
 
-use tilestream::gpu::kernels::*;
-use tilestream::reference::{self, DeltaRow};
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::reference::{self, DeltaRow};
 
 use super::{Bench, Random, error};
 

@@ -1,8 +1,8 @@
 //! Products whose matrix comes in groups of rows: one for each head.
 
-use tilestream::encoding::{self, ENCODINGS, Encoding};
-use tilestream::gpu::kernels::*;
-use tilestream::reference;
+use tilestream::internals::encoding::{self, ENCODINGS, Encoding};
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::reference;
 
 use super::random::{Random, random_row};
 use super::{Bench, bits, error};

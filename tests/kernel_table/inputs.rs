@@ -1,7 +1,7 @@
 //! Inputs of products in uniform buffers, and in storage buffers.
 
-use tilestream::encoding::Encoding;
-use tilestream::gpu::kernels::*;
+use tilestream::internals::encoding::Encoding;
+use tilestream::internals::gpu::kernels::*;
 
 use super::product::Product;
 use super::rounded::rounded_product;

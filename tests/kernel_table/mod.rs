@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
-use tilestream::encoding::{ENCODINGS, Encoding};
-use tilestream::gpu::kernels::*;
-use tilestream::gpu::recorder::{Bind, Recorder};
-use tilestream::gpu::{CountedBuffer, Gpu};
-use tilestream::plan::{Activation, NormKind};
-use tilestream::reference;
+use tilestream::internals::encoding::{ENCODINGS, Encoding};
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::gpu::recorder::{Bind, Recorder};
+use tilestream::internals::gpu::{CountedBuffer, Gpu};
+use tilestream::internals::plan::{Activation, NormKind};
+use tilestream::internals::reference;
 
 mod attention;
 mod attention_blocks;

@@ -1,10 +1,10 @@
 //! A matrix product, to be computed by a kernel and by its twin.
 
-use tilestream::encoding::{self, Encoding};
-use tilestream::gpu::CountedBuffer;
-use tilestream::gpu::kernels::*;
-use tilestream::gpu::recorder::Bind;
-use tilestream::reference;
+use tilestream::internals::encoding::{self, Encoding};
+use tilestream::internals::gpu::CountedBuffer;
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::gpu::recorder::Bind;
+use tilestream::internals::reference;
 
 use super::Bench;
 use super::random::{Random, random_row};

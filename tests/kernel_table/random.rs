@@ -1,6 +1,6 @@
 //! Numbers to compute with.
 
-use tilestream::encoding::Encoding;
+use tilestream::internals::encoding::Encoding;
 
 /// A small deterministic source of numbers: splitmix64.
 pub struct Random(pub u64);

@@ -1,8 +1,8 @@
 //! Products with inputs of eight bits, and the rounding.
 
-use tilestream::encoding::{ENCODINGS, Encoding};
-use tilestream::gpu::kernels::*;
-use tilestream::reference;
+use tilestream::internals::encoding::{ENCODINGS, Encoding};
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::reference;
 
 use super::product::Product;
 use super::{Bench, bits, error};

@@ -1,7 +1,7 @@
 //! Rows and columns that are copied, gathered and scattered.
 
-use tilestream::gpu::kernels::*;
-use tilestream::reference;
+use tilestream::internals::gpu::kernels::*;
+use tilestream::internals::reference;
 
 use super::{Bench, Random, error};
 

@@ -2,7 +2,7 @@
 
 use super::rounded::rounded_product;
 use super::*;
-use tilestream::gpu::halves_agree;
+use tilestream::internals::gpu::halves_agree;
 
 /// Each size, each number of lanes and each way to sum; of the others enough to meet each size with each number of lanes, for
 /// some drivers take seconds to compile one.
@@ -46,7 +46,7 @@ async fn bits_in_every_shape(usual: &Tuning, shuffling: u32, product: &Product) 
 
 pub async fn every_shape_of_a_product_has_the_same_bits() {
     let gpu = gpu(1 << 28).await;
-    let shuffling = tilestream::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
+    let shuffling = tilestream::internals::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
     // A last workgroup that is not full, chunks that are not the same for all strands.
     bits_in_every_shape(gpu.tuning(), shuffling, &Product::new(Encoding::Q4_1, 37, 32 * 43, 6)).await;
     bits_in_every_shape(&Tuning::WITHOUT_SUMS, shuffling, &Product::new(Encoding::BF16, 13, 8 * 43, 3)).await;
@@ -80,7 +80,7 @@ pub async fn halves_agree_where_an_adapter_says_so() {
 
 pub async fn every_shape_for_a_gpu_has_the_same_bits() {
     let gpu = gpu(1 << 28).await;
-    let shuffling = tilestream::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
+    let shuffling = tilestream::internals::gpu::tuning::shuffling_lanes(&gpu.adapter.info, gpu.device.features());
     let tuning = Tuning { strands: 32, lanes: 32, groups: 4, subgroups: shuffling >= 32, ..gpu.tuning().clone() };
     bits_in_every_shape(&tuning, shuffling, &Product::new(Encoding::Q8_0, 11, 32 * 75, 5)).await;
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tilestream::gpu::kernels::KvType;
-use tilestream::model::Engine;
-use tilestream::model::batch;
-use tilestream::model::memory::EngineConfig;
-use tilestream::shard::Model;
+use tilestream::internals::gpu::kernels::KvType;
+use tilestream::internals::model::Engine;
+use tilestream::internals::model::batch;
+use tilestream::internals::model::memory::EngineConfig;
+use tilestream::internals::shard::Model;
 use tilestream::store::{FileStore, Store};
 use tilestream::{Error, ErrorKind, Result};
 

@@ -222,7 +222,7 @@ pub(super) enum Known {
 
 impl Architecture {
     /// Whether the key `name.key` is known.
-    pub fn knows(&self, key: &str) -> Known {
+    pub(super) fn knows(&self, key: &str) -> Known {
         let lists = [KEYS, HARMLESS_KEYS, self.keys, self.harmless_keys];
         let of_fields = self.fields.iter().any(|(_, field)| field.key() == Some(key));
         if self.epsilon == key || of_fields || lists.iter().any(|list| list.contains(&key)) {
@@ -232,7 +232,7 @@ impl Architecture {
     }
 
     /// Our names for the parts of a tensor; `None` for one that has no place in the model.
-    pub fn parts(&self, name: &str, layers: u64) -> Option<Vec<(String, Part)>> {
+    pub(super) fn parts(&self, name: &str, layers: u64) -> Option<Vec<(String, Part)>> {
         if let Some((_, ours)) = self.tensors.concat().iter().find(|row| row.0 == name) {
             return Some(vec![((*ours).to_owned(), Part::All)]);
         }

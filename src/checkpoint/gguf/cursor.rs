@@ -31,16 +31,16 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(prefix: &'a [u8], file_len: u64) -> Self {
+    pub(super) fn new(prefix: &'a [u8], file_len: u64) -> Self {
         Self { prefix, at: 0, file_len, context: "the header" }
     }
 
     /// Bytes taken so far.
-    pub fn position(&self) -> u64 {
+    pub(super) fn position(&self) -> u64 {
         self.at as u64
     }
 
-    pub fn take(&mut self, len_bytes: u64) -> Result<&'a [u8], Stop> {
+    pub(super) fn take(&mut self, len_bytes: u64) -> Result<&'a [u8], Stop> {
         let end = self.position().checked_add(len_bytes).filter(|end| *end <= self.file_len);
         let Some(end) = end else { return Err(self.truncated(len_bytes).into()) };
         if end > HEADER_CAP {
@@ -64,16 +64,16 @@ impl<'a> Cursor<'a> {
         Ok(array)
     }
 
-    pub fn u32(&mut self) -> Result<u32, Stop> {
+    pub(super) fn u32(&mut self) -> Result<u32, Stop> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub fn u64(&mut self) -> Result<u64, Stop> {
+    pub(super) fn u64(&mut self) -> Result<u64, Stop> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// A count of things of at least `min_bytes` each: refused at once where the rest of the file cannot hold them.
-    pub fn count(&mut self, min_bytes: u64) -> Result<u64, Stop> {
+    pub(super) fn count(&mut self, min_bytes: u64) -> Result<u64, Stop> {
         let count = self.u64()?;
         let needed = count.saturating_mul(min_bytes);
         if needed > self.file_len - self.position() {
@@ -83,11 +83,11 @@ impl<'a> Cursor<'a> {
     }
 
     /// Room to reserve for `count` things: never more than the bytes at hand could hold.
-    pub fn room(&self, count: u64, min_bytes: u64) -> usize {
+    pub(super) fn room(&self, count: u64, min_bytes: u64) -> usize {
         count.min((self.prefix.len() - self.at) as u64 / min_bytes.max(1)) as usize
     }
 
-    pub fn string(&mut self) -> Result<String, Stop> {
+    pub(super) fn string(&mut self) -> Result<String, Stop> {
         let len_bytes = self.u64()?;
         let bytes = self.take(len_bytes)?;
         match std::str::from_utf8(bytes) {
@@ -101,7 +101,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A value of the type that a metadata entry names.
-    pub fn value(&mut self) -> Result<Value, Stop> {
+    pub(super) fn value(&mut self) -> Result<Value, Stop> {
         let code = self.u32()?;
         match code {
             8 => self.string().map(Value::String),

@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Result};
 /// # Errors
 /// As [`read_headers`]; [`ErrorKind::Missing`] for metadata that the architecture needs;
 /// [`ErrorKind::Unsupported`] for an architecture, key or tensor that Tilestream does not know.
-pub(in crate::checkpoint) async fn open(
+pub(in crate::internals::checkpoint) async fn open(
     store: &dyn Store,
     name: &str,
     file_len: u64,

@@ -25,7 +25,7 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub fn get(&self, id: Id) -> &Value<'a> {
+    pub(super) fn get(&self, id: Id) -> &Value<'a> {
         // Ids come from `Machine::push` alone and values are never removed.
         &self.all[id.0 as usize]
     }

@@ -2,7 +2,7 @@
 
 /// A member of a [`Zip`].
 #[derive(Clone)]
-pub struct Part {
+pub(crate) struct Part {
     pub name: Vec<u8>,
     pub bytes: Vec<u8>,
     pub flags: u16,
@@ -14,7 +14,7 @@ pub struct Part {
 }
 
 impl Part {
-    pub fn new(name: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
         let (name, bytes) = (name.as_bytes().to_vec(), bytes.to_vec());
         Self { name, bytes, flags: 0x808, method: 0, claims: (None, None), local_name: None }
     }
@@ -22,25 +22,25 @@ impl Part {
 
 /// Writes zip files as `torch.save` does: sizes behind the bytes, padding in the headers.
 #[derive(Clone, Default)]
-pub struct Zip {
+pub(crate) struct Zip {
     pub parts: Vec<Part>,
     /// Whether numbers stand in zip64 fields.
     pub large: bool,
 }
 
 impl Zip {
-    pub fn part(mut self, name: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn part(mut self, name: &str, bytes: &[u8]) -> Self {
         self.parts.push(Part::new(name, bytes));
         self
     }
 
     /// The same with one part changed.
-    pub fn with(mut self, index: usize, change: impl FnOnce(&mut Part)) -> Self {
+    pub(crate) fn with(mut self, index: usize, change: impl FnOnce(&mut Part)) -> Self {
         change(&mut self.parts[index]);
         self
     }
 
-    pub fn write(&self) -> Vec<u8> {
+    pub(crate) fn write(&self) -> Vec<u8> {
         let (mut file, mut directory) = (Vec::new(), Vec::new());
         for part in &self.parts {
             let header = part.claims.0.unwrap_or(file.len() as u64);
@@ -81,7 +81,7 @@ impl Zip {
 }
 
 /// The records behind a directory.
-pub fn end(count: u64, len: u64, start: u64, large: bool) -> Vec<u8> {
+pub(crate) fn end(count: u64, len: u64, start: u64, large: bool) -> Vec<u8> {
     let mut end = Vec::new();
     if large {
         end.extend(b"PK\x06\x06\x2c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
@@ -98,15 +98,15 @@ pub fn end(count: u64, len: u64, start: u64, large: bool) -> Vec<u8> {
     end
 }
 
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-pub fn int(number: i32) -> Vec<u8> {
+pub(crate) fn int(number: i32) -> Vec<u8> {
     [b"J", &number.to_le_bytes()[..]].concat()
 }
 
-pub fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
     [&b"("[..], &items.concat(), b"t"].concat()
 }
 
@@ -115,13 +115,13 @@ fn ints(numbers: &[i32]) -> Vec<u8> {
 }
 
 /// A storage of `count` values under the class `torch.CLASS`.
-pub fn storage(class: &str, key: &str, count: i32) -> Vec<u8> {
+pub(crate) fn storage(class: &str, key: &str, count: i32) -> Vec<u8> {
     let class = format!("ctorch\n{class}\n").into_bytes();
     [tuple(&[text("storage"), class, text(key), text("cpu"), int(count)]), b"Q".to_vec()].concat()
 }
 
 /// A view of a storage.
-pub fn tensor(storage: &[u8], offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
+pub(crate) fn tensor(storage: &[u8], offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
     let call = b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec();
     let hooks = b"ccollections\nOrderedDict\n)R".to_vec();
     let arguments = [storage.to_vec(), int(offset), ints(shape), ints(strides), vec![0x89], hooks];
@@ -129,17 +129,17 @@ pub fn tensor(storage: &[u8], offset: i32, shape: &[i32], strides: &[i32]) -> Ve
 }
 
 /// A dict of what other functions here wrote.
-pub fn dict(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn dict(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let items: Vec<u8> = items.iter().flat_map(|(name, value)| [text(name), value.clone()].concat()).collect();
     [&b"}("[..], &items, b"u"].concat()
 }
 
-pub fn pickle(value: &[u8]) -> Vec<u8> {
+pub(crate) fn pickle(value: &[u8]) -> Vec<u8> {
     [b"\x80\x02", value, b"."].concat()
 }
 
 /// A file with this pickle, and the storages `0`, `1`… of these bytes.
-pub fn archive(value: &[u8], storages: &[&[u8]]) -> Zip {
+pub(crate) fn archive(value: &[u8], storages: &[&[u8]]) -> Zip {
     let zip = Zip::default().part("a/data.pkl", &pickle(value)).part("a/byteorder", b"little");
     storages.iter().enumerate().fold(zip, |zip, (key, bytes)| zip.part(&format!("a/data/{key}"), bytes))
 }

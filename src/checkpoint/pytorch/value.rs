@@ -70,7 +70,7 @@ pub(super) struct Tensor {
 }
 
 impl Global {
-    pub fn named(module: &str, name: &str) -> Option<Self> {
+    pub(super) fn named(module: &str, name: &str) -> Option<Self> {
         Some(match (module, name) {
             ("collections", "OrderedDict") => Self::OrderedDict,
             ("torch._utils", "_rebuild_tensor") => Self::RebuildTensor,
@@ -132,7 +132,7 @@ fn dtype(name: &str) -> Option<Dtype> {
 
 impl<'a> Value<'a> {
     /// The storage that a persistent id describes: `("storage", class, key, device, count)`.
-    pub fn storage(values: &Values<'a>, id: Id) -> Result<Self> {
+    pub(super) fn storage(values: &Values<'a>, id: Id) -> Result<Self> {
         let odd = || malformed("its pickle refers to something that is no storage");
         let [tag, class, key, _device, count] = values.tuple(id).ok_or_else(odd)? else { return Err(odd()) };
         let parts = (values.get(*tag), values.get(*class), values.get(*key), values.int(*count));
@@ -147,7 +147,7 @@ impl<'a> Value<'a> {
     }
 
     /// What a call would make.
-    pub fn call(values: &Values<'a>, callable: Id, arguments: Id) -> Result<Self> {
+    pub(super) fn call(values: &Values<'a>, callable: Id, arguments: Id) -> Result<Self> {
         let Value::Global(global) = values.get(callable) else {
             return Err(malformed("its pickle calls what is no function"));
         };
@@ -181,7 +181,7 @@ impl<'a> Value<'a> {
     }
 
     /// In words, for messages.
-    pub fn describe(&self) -> &'static str {
+    pub(super) fn describe(&self) -> &'static str {
         match self {
             Self::None => "nothing",
             Self::Bool(_) => "a bool",
@@ -199,7 +199,7 @@ impl<'a> Value<'a> {
 }
 
 impl Values<'_> {
-    pub fn tuple(&self, id: Id) -> Option<&[Id]> {
+    pub(super) fn tuple(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
             Value::Tuple(items) => Some(items),
             _ => None,
@@ -207,7 +207,7 @@ impl Values<'_> {
     }
 
     /// A number that is not negative.
-    pub fn int(&self, id: Id) -> Option<u64> {
+    pub(super) fn int(&self, id: Id) -> Option<u64> {
         match self.get(id) {
             Value::Int(value) => u64::try_from(*value).ok(),
             _ => None,

@@ -58,7 +58,7 @@ struct Directory {
 
 impl Archive {
     /// Reads the directory of an object of `file_len` bytes.
-    pub async fn open(store: &dyn Store, name: &str, file_len: u64) -> Result<Self> {
+    pub(super) async fn open(store: &dyn Store, name: &str, file_len: u64) -> Result<Self> {
         let directory = find(store, name, file_len).await?;
         if directory.len_bytes > DIRECTORY_CAP {
             let message = format!("a zip directory of {} bytes is more than {DIRECTORY_CAP}", directory.len_bytes);
@@ -69,7 +69,7 @@ impl Archive {
     }
 
     /// Where the bytes of the member called `key` start in the file. They end before the directory.
-    pub async fn offset_bytes(&self, store: &dyn Store, name: &str, key: &str, member: Member) -> Result<u64> {
+    pub(super) async fn offset_bytes(&self, store: &dyn Store, name: &str, key: &str, member: Member) -> Result<u64> {
         let header = LOCAL_BYTES + key.len() as u64;
         let broken = |what: &str| malformed(format!("the zip member '{}' {what}", shown(key)));
         let past = || broken("reaches into the zip's directory");

@@ -52,7 +52,7 @@ impl Method {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for one that is not known.
-    pub fn read(config: &Value) -> Result<Self> {
+    pub(super) fn read(config: &Value) -> Result<Self> {
         let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) else {
             return Ok(Self::None);
         };

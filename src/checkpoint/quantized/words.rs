@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// What a config says of all matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::checkpoint) struct Words {
+pub(in crate::internals::checkpoint) struct Words {
     bits: u64,
     order: WordOrder,
     /// Columns of a group; all where none.

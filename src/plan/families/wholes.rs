@@ -2,7 +2,7 @@
 
 /// A model that takes more than text.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::plan) struct Whole {
+pub(in crate::internals::plan) struct Whole {
     /// The class in `architectures` of `config.json`.
     pub class: &'static str,
     /// The class of the text part, where its config does not say.
@@ -117,7 +117,7 @@ const TEXT_TYPES: &[(&str, &str)] = &[
 ];
 
 /// How names of the text part's tensors begin, and how they do in a model of text alone.
-pub(in crate::plan) const TEXT_PREFIXES: &[(&str, &str)] = &[
+pub(in crate::internals::plan) const TEXT_PREFIXES: &[(&str, &str)] = &[
     ("model.language_model.", "model."),
     ("language_model.model.", "model."),
     ("language_model.lm_head.", "lm_head."),
@@ -125,7 +125,7 @@ pub(in crate::plan) const TEXT_PREFIXES: &[(&str, &str)] = &[
 ];
 
 /// How the names of other parts' tensors begin, which a text does without.
-pub(in crate::plan) const OTHER_PARTS: &[&str] = &[
+pub(in crate::internals::plan) const OTHER_PARTS: &[&str] = &[
     "audio_tower.",
     "image_newline",
     "mm_projector.",
@@ -208,23 +208,23 @@ pub(super) const HARMLESS: &[&str] = &[
 
 impl Whole {
     /// Fields beside the text part's config that say nothing of text.
-    pub fn harmless(&self) -> &'static [&'static str] {
+    pub(crate) fn harmless(&self) -> &'static [&'static str] {
         HARMLESS
     }
 }
 
 /// The model of a class that takes more than text.
-pub(in crate::plan) fn whole(class: &str) -> Option<&'static Whole> {
+pub(in crate::internals::plan) fn whole(class: &str) -> Option<&'static Whole> {
     WHOLES.iter().find(|whole| whole.class == class)
 }
 
 /// Every class that takes more than text.
-pub(in crate::plan) fn classes() -> impl Iterator<Item = &'static str> {
+pub(in crate::internals::plan) fn classes() -> impl Iterator<Item = &'static str> {
     WHOLES.iter().map(|whole| whole.class)
 }
 
 /// The class of a text part: by its `model_type`, and where that is silent, as the whole's class has it.
-pub(in crate::plan) fn text_class(whole: &Whole, model_type: Option<&str>) -> Option<&'static str> {
+pub(in crate::internals::plan) fn text_class(whole: &Whole, model_type: Option<&str>) -> Option<&'static str> {
     let Some(kind) = model_type else { return Some(whole.text) };
     let listed = TEXT_TYPES.iter().find(|(theirs, _)| *theirs == kind).map(|(_, class)| *class);
     listed.or_else(|| super::families().find(|row| row.name == kind).map(|row| row.class))

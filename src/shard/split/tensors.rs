@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// A group of tensors that share a file (or a few, where a size limit cuts it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Stem {
+pub(in crate::internals::shard) enum Stem {
     Layer(usize),
     Head,
     Embeddings,
@@ -29,10 +29,10 @@ impl fmt::Display for Stem {
 }
 
 /// Tensors of one stem, each as a name and a shape or as a spec.
-pub(in crate::shard) type Group<T> = (Stem, Vec<T>);
+pub(in crate::internals::shard) type Group<T> = (Stem, Vec<T>);
 
 /// Names and shapes of all tensors of a model, in sweep order: layers, the norm and the head, the embeddings.
-pub(in crate::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String, Vec<u64>)>> {
+pub(in crate::internals::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String, Vec<u64>)>> {
     let mut groups = Vec::new();
     for (index, layer) in spec.layers.iter().enumerate() {
         let vectors = layer.vectors.iter().map(|vector| (&vector.name, vec![u64::from(vector.len)]));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{Error, ErrorKind, Result};
 
 /// A published shape: its name, and its `config.json` as far as it shapes the model.
-pub type Preset = (&'static str, &'static str);
+pub(super) type Preset = (&'static str, &'static str);
 
 /// The shapes that have names.
 pub const PRESETS: [Preset; 6] = [

@@ -17,21 +17,21 @@ pub(super) struct FileState {
 
 impl FileState {
     /// The revision that the verified blocks are of.
-    pub fn revision(&self) -> Option<Revision> {
+    pub(super) fn revision(&self) -> Option<Revision> {
         self.revision
     }
 
     /// Whether the file changed after blocks of it were verified.
-    pub fn has_changed(&self) -> bool {
+    pub(super) fn has_changed(&self) -> bool {
         self.changed
     }
 
-    pub fn is_verified(&self, block: u64) -> bool {
+    pub(super) fn is_verified(&self, block: u64) -> bool {
         self.verified.get(block)
     }
 
     /// Forgets what was verified of another revision.
-    pub fn see(&mut self, revision: Option<Revision>) {
+    pub(super) fn see(&mut self, revision: Option<Revision>) {
         if self.revision != revision {
             self.changed |= self.count > 0;
             self.revision = revision;
@@ -40,12 +40,12 @@ impl FileState {
     }
 
     /// Forgets everything that was verified.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         (self.verified, self.count) = (Bits::default(), 0);
     }
 
     /// Notes that blocks of a revision are right, of `total`; true where all of them are now.
-    pub fn mark(&mut self, revision: Option<Revision>, blocks: Range<u64>, total: u64) -> bool {
+    pub(super) fn mark(&mut self, revision: Option<Revision>, blocks: Range<u64>, total: u64) -> bool {
         self.see(revision);
         if self.count == 0 {
             self.verified = Bits::new(total);

@@ -14,7 +14,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub fn touch(&mut self, file: u32) -> Option<Arc<[u64]>> {
+    pub(super) fn touch(&mut self, file: u32) -> Option<Arc<[u64]>> {
         let at = self.loaded.iter().position(|(loaded, _)| *loaded == file)?;
         let entry = self.loaded.remove(at)?;
         let table = Arc::clone(&entry.1);
@@ -22,7 +22,7 @@ impl Tables {
         Some(table)
     }
 
-    pub fn add(&mut self, file: u32, table: &Arc<[u64]>) {
+    pub(super) fn add(&mut self, file: u32, table: &Arc<[u64]>) {
         self.forget(file);
         self.bytes += size_of_val(&**table);
         self.loaded.push_back((file, Arc::clone(table)));
@@ -32,7 +32,7 @@ impl Tables {
         }
     }
 
-    pub fn forget(&mut self, file: u32) {
+    pub(super) fn forget(&mut self, file: u32) {
         if let Some(at) = self.loaded.iter().position(|(loaded, _)| *loaded == file)
             && let Some((_, table)) = self.loaded.remove(at)
         {

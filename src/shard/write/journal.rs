@@ -27,7 +27,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// What a run must have in common with an earlier one to continue it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::shard) struct Journal {
+pub(in crate::internals::shard) struct Journal {
     version: u32,
     /// The options that shape the result.
     options: Value,
@@ -47,7 +47,7 @@ pub(in crate::shard) struct Journal {
 /// A [`Checkpoint`] as a journal keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::shard) struct SavedCheckpoint {
+pub(in crate::internals::shard) struct SavedCheckpoint {
     files: Vec<(String, u64)>,
     tensors: Vec<SavedTensor>,
     config: Value,
@@ -89,7 +89,7 @@ enum Form {
 }
 
 impl Journal {
-    pub(in crate::shard) fn new(
+    pub(in crate::internals::shard) fn new(
         options: Value,
         checkpoint: Option<SavedCheckpoint>,
         (samples, stamps): (BTreeMap<String, String>, BTreeMap<String, String>),
@@ -135,7 +135,7 @@ impl Journal {
 }
 
 impl SavedCheckpoint {
-    pub(in crate::shard) fn new(checkpoint: &Checkpoint) -> Self {
+    pub(in crate::internals::shard) fn new(checkpoint: &Checkpoint) -> Self {
         Self {
             files: checkpoint.files.clone(),
             tensors: checkpoint.tensors.iter().map(SavedTensor::new).collect(),
@@ -251,7 +251,7 @@ impl SavedTensor {
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] for one that no split wrote.
-pub(in crate::shard) async fn load(sink: &dyn ModelSink) -> Result<Option<Journal>> {
+pub(in crate::internals::shard) async fn load(sink: &dyn ModelSink) -> Result<Option<Journal>> {
     let bytes = match read_capped(sink, NAME).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,

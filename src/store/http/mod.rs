@@ -53,6 +53,7 @@ pub struct HttpOptions {
     /// Bytes a second that a host must bring on the average of `slow_s` seconds; a slower answer is given up, and asked for once
     /// more.
     pub least_bytes_per_s: f64,
+    /// Seconds over which `least_bytes_per_s` is looked at.
     pub slow_s: f64,
     /// Seconds before the second attempt; they double with each further one.
     pub backoff_s: f64,

@@ -30,12 +30,12 @@ impl Ram {
     }
 
     /// Whether the bytes of a tile are here.
-    pub fn holds(&self, tile: usize) -> bool {
+    pub(super) fn holds(&self, tile: usize) -> bool {
         self.kept().tiles.contains_key(&tile)
     }
 
     /// Bytes that are here.
-    pub fn len_bytes(&self) -> u64 {
+    pub(super) fn len_bytes(&self) -> u64 {
         self.kept().tiles.values().map(|bytes| bytes.len() as u64).sum()
     }
 
@@ -54,7 +54,7 @@ impl Ram {
     }
 
     /// Fills a window with a load, from here as far as its tiles are here. Returns the bytes that were read.
-    pub async fn fill(
+    pub(super) async fn fill(
         &self,
         source: &dyn TileSource,
         table: &TileTable,

@@ -6,7 +6,7 @@ mod kernel_table;
 use std::cell::RefCell;
 
 use kernel_table::CASES;
-use tilestream::gpu::Device;
+use tilestream::internals::gpu::Device;
 use wasm_bindgen::prelude::*;
 
 /// The device of all cases.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tilestream::shard::Progress;
+use tilestream::internals::shard::Progress;
 use tilestream::{AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, Result};
 use tilestream_split::size::parse_size;
 

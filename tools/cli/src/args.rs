@@ -143,7 +143,7 @@ pub struct GenerationArgs {
     /// The date that chat templates tell, if they do [default: today's, in UTC]. With a fixed date, the same options and seed
     /// give the same text on any day.
     #[arg(long, value_name = "YYYY-MM-DD")]
-    pub date: Option<tilestream::text::Date>,
+    pub date: Option<tilestream::internals::text::Date>,
     /// Tokens to generate at most.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: u32,

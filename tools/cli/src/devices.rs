@@ -1,11 +1,11 @@
 //! `tilestream devices`: what adapters there are.
 
-use tilestream::encoding::{ENCODINGS, Encoding};
-use tilestream::gpu::kernels::InputType;
-use tilestream::gpu::measure::Product;
-use tilestream::gpu::search::{Search, Trial};
-use tilestream::gpu::tuning::plain_product;
-use tilestream::gpu::{Device, Gpu, adapters, measure};
+use tilestream::internals::encoding::{ENCODINGS, Encoding};
+use tilestream::internals::gpu::kernels::InputType;
+use tilestream::internals::gpu::measure::Product;
+use tilestream::internals::gpu::search::{Search, Trial};
+use tilestream::internals::gpu::tuning::plain_product;
+use tilestream::internals::gpu::{Device, Gpu, adapters, measure};
 use tilestream::{Error, ErrorKind, Result};
 use wgpu_facts::{has, yes};
 
@@ -15,15 +15,15 @@ use crate::run::show;
 mod wgpu_facts {
     //! Names of features as people know them.
 
-    use tilestream::gpu::AdapterReport;
+    use tilestream::internals::gpu::AdapterReport;
 
     /// The features that change what Tilestream does.
     pub fn has(report: &AdapterReport) -> [(&'static str, bool); 4] {
         let features = &report.features;
         [
-            ("subgroups", features.contains(tilestream::gpu::SUBGROUP)),
-            ("shader-f16", features.contains(tilestream::gpu::SHADER_F16)),
-            ("times dispatches (for --trace)", features.contains(tilestream::gpu::TIMESTAMPS)),
+            ("subgroups", features.contains(tilestream::internals::gpu::SUBGROUP)),
+            ("shader-f16", features.contains(tilestream::internals::gpu::SHADER_F16)),
+            ("times dispatches (for --trace)", features.contains(tilestream::internals::gpu::TIMESTAMPS)),
             ("maps its own buffers (no copy on upload)", report.maps_primary_buffers()),
         ]
     }
@@ -118,7 +118,7 @@ async fn tune(args: &DevicesArgs, names: &[String]) -> Result<()> {
     let info = &gpu.adapter.info;
     show(&format!("{} ({:?}, {})\n", info.name, info.device_type, info.backend))?;
     let mut search = Search::new(&gpu);
-    if gpu.features().contains(tilestream::gpu::SHADER_F16) && !search.may_use_f16().await? {
+    if gpu.features().contains(tilestream::internals::gpu::SHADER_F16) && !search.may_use_f16().await? {
         show("shader-f16 is not tried: this driver widens some numbers to other bits with it\n")?;
     }
     for encoding in encodings {

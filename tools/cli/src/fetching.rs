@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tilestream::ModelFiles;
-use tilestream::shard::Progress;
+use tilestream::internals::shard::Progress;
 use tilestream_split::Reporter;
 
 /// Time between two looks.

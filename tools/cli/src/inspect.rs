@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::json;
-use tilestream::shard::Manifest;
+use tilestream::internals::shard::Manifest;
 use tilestream::store::Window;
 use tilestream::{ModelFiles, Result};
 use tilestream_split::size::show_size;

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use tilestream::{Result, source};
+use tilestream::Result;
+use tilestream::internals::source;
 use tilestream_split::exit_code;
 
 use args::{Cli, Command};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tilestream::gpu::kernels::{InputType, KvType};
-use tilestream::model::CancelToken;
+use tilestream::internals::gpu::kernels::{InputType, KvType};
+use tilestream::internals::model::CancelToken;
+use tilestream::internals::source;
 use tilestream::store::ReadMode;
 use tilestream::{
-    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, SamplerOptions,
-    Trace, source,
+    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, SamplerOptions, Trace,
 };
 use tilestream_split::Reporter;
 
@@ -24,7 +24,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// lie on a hub.
 pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
-    let mut update = |progress: tilestream::shard::Progress<'_>| reporter.update(progress);
+    let mut update = |progress: tilestream::internals::shard::Progress<'_>| reporter.update(progress);
     let options = args.hub.options(args.shards_dir.as_deref());
     let files = source::open(&args.model, &options, &tilestream_split::say, &mut update);
     tilestream_split::stoppable(stop, files).await

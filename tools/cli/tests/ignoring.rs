@@ -64,7 +64,7 @@ fn a_remedy_that_is_followed_works() {
         assert!(again.status.success(), "{changes} with {flags}: {}", String::from_utf8_lossy(&again.stderr));
         let manifest: Value =
             serde_json::from_slice(&fs::read(out.join("manifest.json")).expect("read")).expect("JSON");
-        tilestream::plan::model_spec(&manifest["config"]).expect("the model opens");
+        tilestream::internals::plan::model_spec(&manifest["config"]).expect("the model opens");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use clap::Args;
-use tilestream::source::{Secret, SourceOptions};
+use tilestream::internals::source::{Secret, SourceOptions};
 use tilestream::{Error, ErrorKind, Result};
 
 /// How a checkpoint is taken, on this machine or on the Hugging Face Hub.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use tilestream::shard::Progress;
+use tilestream::internals::shard::Progress;
 
 use crate::size::show_size;
 

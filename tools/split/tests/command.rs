@@ -247,7 +247,7 @@ fn layers_that_airllm_wrote_are_the_checkpoint_that_they_were_cut_from() {
     let expected = weights(out("whole"));
     ok(&["split", text(&layers), text(&out("layers"))]);
     assert!(weights(out("layers")) == expected, "other bytes");
-    let mut go = |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
+    let mut go = |_: tilestream::internals::shard::Progress<'_>| ControlFlow::Continue(());
     let cached = pollster::block_on(open_or_split(&layers, &HubArgs::default(), Some(&out("cache")), &mut go));
     let cached = cached.expect("split");
     assert!(cached.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tiny-llama-")), "{cached:?}");
@@ -276,7 +276,7 @@ fn concurrent_first_uses_split_once() {
     let source = checkpoint(folder.path());
     let cache = folder.path().join("cache");
     let first_use = || {
-        let mut go = |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
+        let mut go = |_: tilestream::internals::shard::Progress<'_>| ControlFlow::Continue(());
         pollster::block_on(open_or_split(&source, &HubArgs::default(), Some(&cache), &mut go)).expect("split or found")
     };
     let found: Vec<PathBuf> = std::thread::scope(|scope| {
@@ -289,7 +289,7 @@ fn concurrent_first_uses_split_once() {
     assert_eq!(fs::read_dir(&cache).expect("readable").count(), 1);
     ok(&["verify", text(&found[0])]);
     assert_eq!(first_use(), found[0], "found again");
-    let mut go = |_: tilestream::shard::Progress<'_>| ControlFlow::Continue(());
+    let mut go = |_: tilestream::internals::shard::Progress<'_>| ControlFlow::Continue(());
     let itself =
         pollster::block_on(open_or_split(&found[0], &HubArgs::default(), Some(&cache), &mut go)).expect("a model");
     assert_eq!(itself, found[0]);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tilestream::platform::disk_read_bytes;
+use tilestream::internals::platform::disk_read_bytes;
 use tilestream::store::Store;
 use tilestream::{Error, ErrorKind, ModelFiles, Result};
 

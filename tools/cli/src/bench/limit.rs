@@ -4,8 +4,8 @@
 //! copying and computing share the cores.
 
 use serde::Serialize;
+use tilestream::internals::stream::Stage;
 use tilestream::monitor::Interval;
-use tilestream::stream::Stage;
 
 /// What some sweeps did, in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,8 +1,8 @@
 //! One side of a measurement: a model on a GPU, passes of a prompt and some tokens, and what each pass took.
 
+use tilestream::internals::platform::{cpu_s, disk_read_bytes, now_s, peak_memory_bytes};
+use tilestream::internals::stream::{Profile, Stage, Tile};
 use tilestream::monitor::Interval;
-use tilestream::platform::{cpu_s, disk_read_bytes, now_s, peak_memory_bytes};
-use tilestream::stream::{Profile, Stage, Tile};
 use tilestream::{
     AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, TileMonitor,
 };

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tilestream::gpu::kernels::InputType;
-use tilestream::gpu::{AdapterReport, Gpu, Upload, measure as gpu_measure};
-use tilestream::platform::available_memory_bytes;
+use tilestream::internals::gpu::kernels::InputType;
+use tilestream::internals::gpu::{AdapterReport, Gpu, Upload, measure as gpu_measure};
+use tilestream::internals::platform::available_memory_bytes;
 use tilestream::{Error, ErrorKind, LoadOptions, ModelFiles, Result};
 use tilestream_split::size::show_size;
 use tilestream_split::stoppable;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use tilestream::internals::stream::Stage;
 use tilestream::monitor::Interval;
-use tilestream::stream::Stage;
 use tilestream_split::size::show_size;
 
 use super::limit::Limit;

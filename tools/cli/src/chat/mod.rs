@@ -10,7 +10,7 @@ mod input;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tilestream::text::Parts;
+use tilestream::internals::text::Parts;
 use tilestream::{
     Content, Error, ErrorKind, GenerateOptions, Message, ModelHandle, ModelText, Request, Result, StopReason,
 };

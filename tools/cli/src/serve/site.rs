@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
-use tilestream::shard::{MANIFEST, Manifest};
+use tilestream::internals::shard::{MANIFEST, Manifest};
 use tilestream::store::{FileStore, check_name};
 use tilestream::{Error, Result};
 
