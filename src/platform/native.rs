@@ -1,9 +1,10 @@
 //! Threads and the monotonic clock.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -27,6 +28,20 @@ pub fn now_s() -> f64 {
 pub fn unix_s() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// What a name of HTML stands for, such as `hellip`. None: it is no name.
+///
+/// # Errors
+/// None.
+pub fn html_text(name: &str) -> Result<Option<&'static str>, String> {
+    static NAMES: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
+        let named = |entity: &'static entities::Entity| {
+            Some((entity.entity.strip_prefix('&')?.strip_suffix(';')?, entity.characters))
+        };
+        entities::ENTITIES.iter().filter_map(named).collect()
+    });
+    Ok(NAMES.get(name).copied())
 }
 
 type Task = BoxFuture<'static, ()>;

@@ -28,6 +28,14 @@ pub fn unix_s() -> i64 {
     (js_sys::Date::now() / 1000.0) as i64
 }
 
+/// What a name of HTML stands for. A page would load the table of all names for it.
+///
+/// # Errors
+/// Always.
+pub fn html_text(name: &str) -> Result<Option<&'static str>, String> {
+    Err(format!("the reference &{name}; is not known in a browser: write the character"))
+}
+
 /// Runs futures beside the engine, on the event loop.
 #[derive(Clone, Debug)]
 pub struct Spawner;

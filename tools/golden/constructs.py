@@ -6,6 +6,7 @@
 import re
 
 from expressions import EXPRESSIONS
+from rare import RARE
 
 OPERATORS = r"""
 {{ 7 % 3 }} {{ -7 % 3 }} {{ 7 % -3 }} {{ 7.5 % 2 }}
@@ -437,6 +438,6 @@ LINES = [
 
 def constructs():
     """All of them, each once. Expressions that stand in one line are apart: one that is refused must not hide the others."""
-    lines = [line for text in (OPERATORS, SUBSCRIPTS, STRINGS, LISTS, FILTERS, TESTS, STATEMENTS, EXPRESSIONS) for line in text.split("\n")]
+    lines = [line for text in (OPERATORS, SUBSCRIPTS, STRINGS, LISTS, FILTERS, TESTS, STATEMENTS, EXPRESSIONS, RARE) for line in text.split("\n")]
     apart = [[line] if "{%" in line else re.split(r"(?<= }})[| ]+(?={{)", line) for line in lines if line]
     return list(dict.fromkeys([part for parts in apart for part in parts] + LINES))

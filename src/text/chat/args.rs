@@ -63,7 +63,7 @@ impl Args {
 
     /// # Errors
     /// Where something was given that nobody asked for.
-    fn end(mut self) -> Result<(), Error> {
+    pub(super) fn end(mut self) -> Result<(), Error> {
         match (self.values.next(), self.named) {
             (Some(_), _) => Err(Error::from(ErrorKind::TooManyArguments)),
             (None, Some(named)) => named.assert_all_used(),

@@ -10,6 +10,7 @@ use minijinja_contrib::globals::joiner;
 use super::args::{Args, Call, add_filters, add_functions, add_tests};
 use super::items::{Items, Shape};
 use super::sandbox::{Bounds, refused};
+use super::values::string;
 use super::{filters, operators};
 
 /// The longest range that Jinja's sandbox makes.
@@ -64,7 +65,7 @@ const TESTS: &[(&str, Call)] = &[
         let value = args.value()?;
         Ok(Value::from(is_sequence(&value) || value.kind() == ValueKind::Iterable))
     }),
-    ("lower", |_, _, args| Ok(Value::from(tests::is_lower(&args.value()?)))),
+    ("lower", |state, _, args| Ok(Value::from(tests::is_lower(&Value::from(string(state, &args.value()?)?))))),
     ("mapping", |_, _, args| Ok(Value::from(tests::is_mapping(&args.value()?)))),
     ("none", |_, _, args| Ok(Value::from(args.value()?.is_none()))),
     ("number", |_, _, args| Ok(Value::from(tests::is_number(&args.value()?)))),
@@ -79,7 +80,7 @@ const TESTS: &[(&str, Call)] = &[
     ("test", |state, _, args| Ok(Value::from(tests::is_test(state, &args.text("name")?.unwrap_or_default())))),
     ("true", |_, _, args| Ok(Value::from(tests::is_true(&args.value()?)))),
     ("undefined", |_, _, args| Ok(Value::from(args.value()?.is_undefined()))),
-    ("upper", |_, _, args| Ok(Value::from(tests::is_upper(&args.value()?)))),
+    ("upper", |state, _, args| Ok(Value::from(tests::is_upper(&Value::from(string(state, &args.value()?)?))))),
 ];
 
 pub(super) fn add_to(env: &mut Environment<'_>, bounds: Bounds) {

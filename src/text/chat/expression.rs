@@ -39,12 +39,14 @@ pub(super) struct Translator<'a> {
     at: usize,
     depth: usize,
     pub(super) out: String,
+    /// The expression holds constants only.
+    pub(super) is_constant: bool,
 }
 
 impl<'a> Translator<'a> {
     /// Of a tag, whose last token is its end.
     pub(super) fn new(tokens: Vec<Token<'a>>, macros: &'a [String]) -> Self {
-        Self { tokens, macros, at: 0, depth: 0, out: String::new() }
+        Self { tokens, macros, at: 0, depth: 0, out: String::new(), is_constant: false }
     }
 
     /// Whether calls of this macro mark what is undefined.
@@ -367,7 +369,8 @@ impl<'a> Translator<'a> {
         }
         self.skip();
         self.out.push_str(if is_missing { "none))" } else { "))" });
-        self.out.replace_range(open - 1..open, if colons == 0 { "|_item(" } else { "|_slice(" });
+        let slice = if self.is_constant { "|_const_slice(" } else { "|_slice(" };
+        self.out.replace_range(open - 1..open, if colons == 0 { "|_item(" } else { slice });
         // What follows must not be taken for the filter's.
         self.out.insert(start, '(');
         Ok(())

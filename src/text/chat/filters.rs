@@ -10,13 +10,17 @@ use minijinja::{Error, State, filters};
 use minijinja_contrib::filters::filesizeformat;
 
 use super::args::{Args, Call};
+use super::chars::is_word;
 use super::formats::{WIDEST, percent};
 use super::items::{Items, Shape};
 use super::json::to_json;
+use super::links::urlize;
+use super::markup::striptags;
 use super::operators::{add, order};
 use super::sandbox::{Bounds, afford, refused};
 use super::sorting;
 use super::values::{Paper, escaped, repr_of, string, type_name};
+use super::wrapping::wordwrap;
 
 pub(super) const FILTERS: &[(&str, Call)] = &[
     ("abs", |_, _, args| filters::abs(args.value()?)),
@@ -44,6 +48,7 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
     ("first", |_, _, args| filters::first(&args.value()?)),
     ("float", |_, _, args| {
         let (value, default) = (args.value()?, args.get("default")?);
+        check_no_bytes(&value)?;
         let parsed = value.as_str().map_or_else(|| f64::try_from(value.clone()).ok(), |text| text.trim().parse().ok());
         Ok(parsed.map_or_else(|| default.unwrap_or_else(|| Value::from(0.0)), Value::from))
     }),
@@ -71,6 +76,7 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
     ("max", sorting::max),
     ("min", sorting::min),
     ("pprint", pprint),
+    ("random", random),
     ("reject", |state, _, args| select(state, args, false, false)),
     ("rejectattr", |state, _, args| select(state, args, true, false)),
     ("replace", replace),
@@ -94,6 +100,7 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
     }),
     ("sort", sorting::sort),
     ("string", |state, _, args| string(state, &args.value()?).map(Value::from)),
+    ("striptags", striptags),
     ("sum", sum),
     ("title", |state, _, args| changed(state, args, |text| filters::title(Cow::Borrowed(text)))),
     ("tojson", |state, _, args| {
@@ -122,11 +129,13 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
     }),
     ("upper", |state, _, args| changed(state, args, |text| text.to_uppercase())),
     ("urlencode", urlencode),
+    ("urlize", urlize),
     ("wordcount", |state, _, args| {
         let text = text(state, args)?;
-        let words = text.as_str().unwrap_or_default().split(|c: char| !c.is_alphanumeric() && c != '_');
+        let words = text.as_str().unwrap_or_default().split(|c| !is_word(c));
         Ok(Value::from(words.filter(|word| !word.is_empty()).count()))
     }),
+    ("wordwrap", wordwrap),
     ("xmlattr", xmlattr),
 ];
 
@@ -154,6 +163,10 @@ fn changed(state: &State<'_, '_>, args: &mut Args, change: fn(&str) -> String) -
 /// The value, where Python walks over it.
 pub(super) fn iterable(value: &Value) -> Result<&Value, Error> {
     if value.is_none() { Err(refused("none is not iterable")) } else { Ok(value) }
+}
+
+fn check_no_bytes(value: &Value) -> Result<(), Error> {
+    if Items::bytes(value).is_some() { Err(refused("bytes are no text: decode them")) } else { Ok(()) }
 }
 
 /// The first argument, measured.
@@ -202,6 +215,17 @@ fn attr(_: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Erro
     }
 }
 
+/// `random(value)`: the first item. Jinja takes any; here a template gives the same text each time.
+fn random(_: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
+    let value = args.value()?;
+    if filters::length(&value)? == 0 {
+        return Ok(Value::UNDEFINED);
+    }
+    let item = value.get_item(&Value::from(0))?;
+    // A dict has the item where 0 is a key, and a view of one has none.
+    if item.is_undefined() { Err(refused(format!("a {} has no random item", value.kind()))) } else { Ok(item) }
+}
+
 fn center(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
     let (value, width) = (text(state, args)?, args.int("width")?.unwrap_or(80));
     let width = usize::try_from(width).unwrap_or(0);
@@ -224,6 +248,9 @@ fn pprint(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value
 /// `xmlattr(dict, autospace=True)`.
 fn xmlattr(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
     let (dict, space) = (args.value()?, args.get("autospace")?);
+    if dict.kind() != ValueKind::Map {
+        return Err(refused(format!("a {} has no attributes", dict.kind())));
+    }
     let mut out = String::new();
     for key in dict.try_iter()? {
         let value = dict.get_item(&key)?;
@@ -386,14 +413,18 @@ fn indent(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value
 }
 
 /// `truncate(value, length=255, killwords=False, end='...', leeway=5)`.
-fn truncate(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
-    let (value, length, kill) = (text(state, args)?, args.int("length")?, args.flag("killwords")?);
+fn truncate(_: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
+    let (value, length, kill) = (args.value()?, args.int("length")?, args.flag("killwords")?);
     let (end, leeway) = (args.text("end")?.unwrap_or_else(|| "...".to_owned()), args.int("leeway")?.unwrap_or(5));
     let (text, length) = (value.as_str().unwrap_or_default(), length.unwrap_or(255));
     let left = usize::try_from(length - end.chars().count() as i64);
     let left = left.map_err(|_| refused("a text is cut shorter than its end"))?;
-    if text.chars().count() as i64 <= length.saturating_add(leeway) {
+    let len = if value.as_str().is_some() { text.chars().count() } else { filters::length(&value)? };
+    if len as i64 <= length.saturating_add(leeway) {
         return Ok(value);
+    }
+    if value.as_str().is_none() {
+        return Err(refused(format!("a {} is not cut", value.kind())));
     }
     let cut: String = text.chars().take(left).collect();
     let words = if kill { &cut } else { cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words) };
@@ -410,6 +441,7 @@ fn default(_: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, E
 /// `urlencode`: of a text, or of the pairs of a dict or list, whose spaces become `+`.
 fn urlencode(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
     let value = args.value()?;
+    check_no_bytes(&value)?;
     let encoded = |value: &Value| filters::urlencode(&Value::from(string(state, value)?));
     if value.kind() != ValueKind::Map && value.kind() != ValueKind::Seq {
         return encoded(&value).map(Value::from);
@@ -429,6 +461,7 @@ fn urlencode(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Va
 /// `int(value, default=0, base=10)`.
 fn int(_: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
     let (value, default, base) = (args.value()?, args.get("default")?, args.int("base")?);
+    check_no_bytes(&value)?;
     let number = match value.as_str() {
         Some(text) => parsed_int(text.trim(), base.and_then(|base| u32::try_from(base).ok()).unwrap_or(10)),
         None if value.is_integer() => return Ok(value),

@@ -15,6 +15,8 @@ pub(super) enum Shape {
     View(&'static str),
     /// As it is written.
     Range(String),
+    /// Of Python's bytes: numbers.
+    Bytes,
     /// An undefined value on its way to a macro.
     Absent,
 }
@@ -36,6 +38,17 @@ impl Items {
         value.downcast_object_ref()
     }
 
+    /// The numbers of Python's bytes.
+    pub(super) fn bytes(value: &Value) -> Option<&[Value]> {
+        Self::of(value).filter(|items| matches!(items.shape, Shape::Bytes)).map(|items| items.values.as_slice())
+    }
+
+    /// An undefined value that is on its way to a macro, and any other as it is.
+    pub(super) fn taken(value: Value) -> Value {
+        let is_absent = Self::of(&value).is_some_and(|items| matches!(items.shape, Shape::Absent));
+        if is_absent { Value::UNDEFINED } else { value }
+    }
+
     pub(super) fn is_generator(value: &Value) -> bool {
         Self::of(value).is_some_and(|items| matches!(items.shape, Shape::Generator))
     }
@@ -44,14 +57,14 @@ impl Items {
 impl Object for Items {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         match self.shape {
-            Shape::List | Shape::Range(_) => ObjectRepr::Seq,
+            Shape::List | Shape::Range(_) | Shape::Bytes => ObjectRepr::Seq,
             Shape::Generator | Shape::View(_) | Shape::Absent => ObjectRepr::Iterable,
         }
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match self.shape {
-            Shape::List | Shape::Range(_) => self.values.get(key.as_usize()?).cloned(),
+            Shape::List | Shape::Range(_) | Shape::Bytes => self.values.get(key.as_usize()?).cloned(),
             // Neither has an index.
             Shape::Generator | Shape::View(_) | Shape::Absent => Some(Value::UNDEFINED),
         }
@@ -59,7 +72,7 @@ impl Object for Items {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match self.shape {
-            Shape::List | Shape::Range(_) => Enumerator::Seq(self.values.len()),
+            Shape::List | Shape::Range(_) | Shape::Bytes => Enumerator::Seq(self.values.len()),
             Shape::View(_) | Shape::Absent => Enumerator::Values(self.values.clone()),
             Shape::Generator if self.is_spent.swap(true, Ordering::Relaxed) => Enumerator::Empty,
             Shape::Generator => Enumerator::Iter(Box::new(self.values.clone().into_iter())),

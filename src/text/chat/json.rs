@@ -76,7 +76,7 @@ fn write(paper: &mut Paper<'_, '_, '_>, style: &Style, value: &Value, depth: usi
         return Err(refused("a value is nested too deeply"));
     }
     if Items::of(value).is_some_and(|items| !matches!(items.shape, Shape::List)) {
-        return Err(refused("a range, a generator or a view of a dict has no JSON: make it a list with |list"));
+        return Err(refused("bytes, a range, a generator or a view of a dict have no JSON: make a list with |list"));
     }
     match value.kind() {
         ValueKind::Undefined => Err(refused("an undefined value has no JSON")),

@@ -6,12 +6,17 @@
 
 mod args;
 mod builtins;
+mod bytes;
+mod chars;
 mod date;
 mod expression;
 mod filters;
 mod formats;
 mod items;
 mod json;
+mod links;
+mod macros;
+mod markup;
 mod operators;
 mod python;
 mod sandbox;
@@ -20,6 +25,7 @@ mod sorting;
 mod source;
 mod tokens;
 mod values;
+mod wrapping;
 
 pub use date::Date;
 

@@ -8,6 +8,7 @@ use minijinja::{Error, State};
 use super::args::{Args, Call};
 use super::formats::percent;
 use super::items::{Items, Shape};
+use super::macros::variadic;
 use super::sandbox::{Bounds, afford, refused};
 use super::values::{Paper, escaped, type_name};
 
@@ -21,11 +22,8 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
         value if value.is_undefined() => Ok(Items::value(Shape::Absent, Vec::new())),
         value => bounds.kept(state, value),
     }),
-    ("_take", |_, _, args| {
-        let value = args.value()?;
-        let is_absent = Items::of(&value).is_some_and(|items| matches!(items.shape, Shape::Absent));
-        Ok(if is_absent { Value::UNDEFINED } else { value })
-    }),
+    ("_take", |_, _, args| Ok(Items::taken(args.value()?))),
+    ("_variadic", variadic),
     ("_add", |state, _, args| add(state, &args.value()?, &args.value()?)),
     ("_mul", |state, bounds, args| multiply(state, &args.value()?, &args.value()?, bounds)),
     ("_mod", |state, _, args| modulo(state, &args.value()?, &args.value()?)),
@@ -42,7 +40,8 @@ pub(super) const FILTERS: &[(&str, Call)] = &[
         let value = args.value()?;
         number(&value).map(Number::value).ok_or_else(|| unsupported("+", &value, &value))
     }),
-    ("_slice", slice),
+    ("_slice", |state, _, args| slice(state, args, false)),
+    ("_const_slice", |state, _, args| slice(state, args, true)),
     ("_item", |_, _, args| {
         let (value, key) = (args.value()?, args.value()?);
         match (number(&key), value.kind()) {
@@ -293,23 +292,30 @@ fn each(state: &State<'_, '_>, value: Value, bounds: Bounds) -> Result<Value, Er
     bounds.kept(state, value)
 }
 
-/// `value[start:stop:step]`.
-fn slice(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value, Error> {
+/// `value[start:stop:step]`. In an expression of constants Jinja takes what has no slices for nothing.
+fn slice(state: &mut State<'_, '_>, args: &mut Args, is_constant: bool) -> Result<Value, Error> {
     let (value, start, stop, step) = (args.value()?, args.value()?, args.value()?, args.get("step")?);
-    let whole = |bound: &Value| match number(bound) {
-        _ if bound.is_none() => Ok(None),
-        Some(Number::Int(place)) => Ok(Some(place)),
-        _ => Err(refused(format!("a slice does not begin or end at a {}", bound.kind()))),
-    };
-    let (start, stop) = (whole(&start)?, whole(&stop)?);
-    let step = step.as_ref().map_or(Ok(None), whole)?.unwrap_or(1);
-    if step == 0 {
+    let nothing = |error: String| if is_constant { Ok(Value::UNDEFINED) } else { Err(refused(error)) };
+    let text = value.as_str();
+    match value.kind() {
+        ValueKind::Seq | ValueKind::String => {}
+        ValueKind::Undefined => return Err(refused("what is undefined has no slices")),
+        kind => return nothing(format!("a {kind} has no slices")),
+    }
+    let step = step.unwrap_or_else(|| Value::from(()));
+    if matches!(number(&step), Some(Number::Int(0))) {
         return Err(refused("a slice has a step of 0"));
     }
-    let text = value.as_str();
-    if text.is_none() && value.kind() != ValueKind::Seq {
-        return Err(refused(format!("a {} has no slices", value.kind())));
+    let mut bounds = [None; 3];
+    for (bound, given) in bounds.iter_mut().zip([&start, &stop, &step]) {
+        *bound = match number(given) {
+            _ if given.is_none() => None,
+            Some(Number::Int(place)) => Some(place),
+            _ => return nothing(format!("a slice does not begin or end at a {}", given.kind())),
+        };
     }
+    let ([start, stop, step], is_bytes) = (bounds, Items::bytes(&value).is_some());
+    let step = step.unwrap_or(1);
     let len = text.map_or_else(|| value.len().unwrap_or(0), |text| text.chars().count());
     let places = places(len as i128, start, stop, step);
     state.consume_fuel(len as u64 / 64)?;
@@ -322,7 +328,12 @@ fn slice(state: &mut State<'_, '_>, _: Bounds, args: &mut Args) -> Result<Value,
         return Ok(Value::from(places.into_iter().map(|at| chars[at]).collect::<String>()));
     }
     let values: Vec<Value> = value.try_iter()?.collect();
-    row(state, value.is_tuple(), places.len(), places.into_iter().map(|at| values[at].clone()))
+    let part = places.into_iter().map(|at| values[at].clone());
+    if is_bytes {
+        Ok(Items::value(Shape::Bytes, part.collect()))
+    } else {
+        row(state, value.is_tuple(), part.len(), part)
+    }
 }
 
 /// The places of a slice.
@@ -341,7 +352,8 @@ fn places(len: i128, start: Option<i128>, stop: Option<i128>, step: i128) -> Vec
 }
 
 fn equal(state: &State<'_, '_>, a: &Value, b: &Value, bounds: Bounds) -> Result<bool, Error> {
-    if Items::is_generator(a) || Items::is_generator(b) {
+    let is_bytes = |value| Items::bytes(value).is_some();
+    if Items::is_generator(a) || Items::is_generator(b) || is_bytes(a) != is_bytes(b) {
         return Ok(false);
     }
     // One of them bounds what is compared.
@@ -356,7 +368,9 @@ fn contains(state: &State<'_, '_>, value: &Value, container: &Value, bounds: Bou
         state.consume_fuel(text.len() as u64 / 64)?;
         return value.as_str().map(|part| text.contains(part)).ok_or_else(|| unsupported("in", value, container));
     }
+    let is_byte = matches!(number(value), Some(Number::Int(0..=255)));
     match container.kind() {
+        _ if Items::bytes(container).is_some() && !is_byte => Err(unsupported("in", value, container)),
         ValueKind::Undefined => Ok(false),
         ValueKind::Map => key(value).map(|()| container.as_object().is_some_and(|map| map.get_value(value).is_some())),
         ValueKind::Seq | ValueKind::Iterable => {

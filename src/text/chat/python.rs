@@ -4,6 +4,7 @@ use minijinja::value::{Kwargs, Rest, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::bytes;
 use super::filters::replaced;
 use super::formats::{WIDEST, formatted};
 use super::items::{Items, Shape};
@@ -17,6 +18,9 @@ pub(super) fn method(
     args: &[Value],
     bounds: Bounds,
 ) -> Result<Value, Error> {
+    if let Some(bytes) = Items::bytes(value) {
+        return bytes::method(state, bytes, name, args);
+    }
     let own = match (value.as_str(), value.kind()) {
         (Some(text), _) => text_method(state, text, name, args)?,
         (None, ValueKind::Seq) => list_method(state, value, name, args, bounds)?,
@@ -64,6 +68,7 @@ fn text_method(state: &State<'_, '_>, text: &str, name: &str, args: &[Value]) ->
             formatted(state, text, &[names.collect::<Result<Kwargs, Error>>()?.into()])?
         }
         "format" => formatted(state, text, args)?,
+        "encode" => bytes::encoded(state, text, args)?,
         _ => return Ok(None),
     }))
 }

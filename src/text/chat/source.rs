@@ -3,13 +3,14 @@
 use minijinja::Error;
 
 use super::expression::Translator;
+use super::macros::{Extra, extras};
 use super::sandbox::refused;
-use super::tokens::{Kind, tokens};
+use super::tokens::{Kind, is_constant, tokens};
 
 /// Published templates are ten times shorter.
 const LONGEST_BYTES: usize = 256 << 10;
 /// Tokens between `{{` and `}}`. The parser and the compiler need stack for each operator of an expression.
-const MOST_TOKENS: usize = 1000;
+pub(super) const MOST_TOKENS: usize = 1000;
 /// `elif` nests in the parser.
 const MOST_ELIFS: usize = 100;
 
@@ -18,6 +19,7 @@ const MOST_ELIFS: usize = 100;
 /// - `generation` blocks, which transformers adds to Jinja, only mark text for training. They become `with` blocks, whose
 ///   variables end with them too;
 /// - the default of a macro's argument becomes a `set` at its beginning, where it may name the arguments before it;
+/// - a macro that takes more arguments than it names, names them (see [`super::macros`]);
 /// - a line end is `\n`, and the one behind `{% raw %}` stays.
 ///
 /// # Errors
@@ -29,8 +31,8 @@ pub(super) fn translated(source: &str) -> Result<String, Error> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut result = String::with_capacity(source.len() * 2);
     let mut rest = source.as_str();
-    let mut elifs = 0;
-    let macros = macros_with_defaults(&source);
+    let mut known =
+        Known { marked: macros_with_defaults(&source), extras: extras(&source), open: Vec::new(), elifs: 0 };
     while let Some(at) = next_tag(rest) {
         let (before, tag) = rest.split_at(at);
         result.push_str(before);
@@ -39,8 +41,9 @@ pub(super) fn translated(source: &str) -> Result<String, Error> {
             result.push_str(&tag[..tag.len() - rest.len()]);
             continue;
         }
-        let behind = push_tag(&mut result, tag, &macros, &mut elifs).map_err(|error| {
-            let line = source[..source.len() - tag.len()].matches('\n').count() + 1;
+        let at = source.len() - tag.len();
+        let behind = push_tag(&mut result, tag, at, &mut known).map_err(|error| {
+            let line = source[..at].matches('\n').count() + 1;
             refused(format!("{} in line {line}", error.detail().unwrap_or_default()))
         })?;
         rest = behind;
@@ -49,8 +52,25 @@ pub(super) fn translated(source: &str) -> Result<String, Error> {
     Ok(result)
 }
 
+/// What is known of the template beyond a tag.
+struct Known {
+    /// The names of macros whose arguments may be left out.
+    marked: Vec<String>,
+    /// What macros take beside their arguments, by the places of their tags.
+    extras: Vec<(usize, Extra)>,
+    /// Macros that have not ended.
+    open: Vec<(String, Extra)>,
+    elifs: usize,
+}
+
+impl Known {
+    fn extra(&self, at: usize) -> Extra {
+        self.extras.iter().find(|(place, _)| *place == at).map(|(_, extra)| *extra).unwrap_or_default()
+    }
+}
+
 /// Where the next tag begins.
-fn next_tag(text: &str) -> Option<usize> {
+pub(super) fn next_tag(text: &str) -> Option<usize> {
     text.match_indices('{').map(|(at, _)| at).find(|at| matches!(text.as_bytes().get(at + 1), Some(b'%' | b'{' | b'#')))
 }
 
@@ -71,8 +91,8 @@ fn macros_with_defaults(source: &str) -> Vec<String> {
     found
 }
 
-/// Writes a tag, and what belongs to it; gives what is behind.
-fn push_tag<'a>(out: &mut String, source: &'a str, macros: &[String], elifs: &mut usize) -> Result<&'a str, Error> {
+/// Writes the tag at a place, and what belongs to it; gives what is behind.
+fn push_tag<'a>(out: &mut String, source: &'a str, at: usize, known: &mut Known) -> Result<&'a str, Error> {
     let (tokens, len) = tokens(source, MOST_TOKENS)?;
     let (tag, behind) = source.split_at(len);
     let is_block = tag.starts_with("{%");
@@ -86,17 +106,21 @@ fn push_tag<'a>(out: &mut String, source: &'a str, macros: &[String], elifs: &mu
         out.push_str(&behind[..behind.len() - rest.len()]);
         return Ok(rest);
     }
-    *elifs += usize::from(name == "elif");
-    if *elifs > MOST_ELIFS {
+    known.elifs += usize::from(name == "elif");
+    if known.elifs > MOST_ELIFS {
         return Err(refused("the template is too involved"));
     }
     // The sign of the tag stays with it.
     out.push_str(if matches!(tag.as_bytes().get(2), Some(b'-' | b'+')) { &tag[..3] } else { &tag[..2] });
-    let mut translator = Translator::new(tokens, macros);
+    let is_constant = !is_block && is_constant(&tokens);
+    let macro_name = tokens.get(1).map_or("", |token| token.text);
+    let mut translator = Translator::new(tokens, &known.marked);
+    translator.is_constant = is_constant;
     translator.out.push(' ');
-    let mut first = Vec::new();
+    let mut sets = Vec::new();
+    let extra = known.extra(at);
     if is_block {
-        statement(&mut translator, name, &mut first)?;
+        statement(&mut translator, name, extra, &mut sets)?;
     } else {
         translator.tuple(true, "")?;
     }
@@ -106,14 +130,24 @@ fn push_tag<'a>(out: &mut String, source: &'a str, macros: &[String], elifs: &mu
     translator.out.push(' ');
     let end = translator.skip();
     out.push_str(&translator.out);
-    for set in first {
+    match name {
+        "macro" => known.open.push((macro_name.to_owned(), extra)),
+        "endmacro" => {
+            let taking = known.open.pop().filter(|(_, extra)| extra.names().next().is_some());
+            sets.extend(taking.map(|(name, Extra { varargs, kwargs })| {
+                format!("set {name} = {name}|_variadic({varargs}, {kwargs}) ")
+            }));
+        }
+        _ => {}
+    }
+    for set in sets {
         out.extend(["%}{% ", &set]);
     }
     out.push_str(end.text);
     Ok(behind)
 }
 
-fn behind_raw(text: &str) -> &str {
+pub(super) fn behind_raw(text: &str) -> &str {
     let mut rest = text;
     while let Some(at) = rest.find("{%") {
         let tag = &rest[at..];
@@ -127,8 +161,8 @@ fn behind_raw(text: &str) -> &str {
     ""
 }
 
-/// Writes what a `{%` tag says. What its macro must begin with goes to `first`.
-fn statement(tag: &mut Translator<'_>, name: &str, first: &mut Vec<String>) -> Result<(), Error> {
+/// Writes what a `{%` tag says. What its macro must begin with goes to `first`. `extra`: what the macro takes beside its arguments.
+fn statement(tag: &mut Translator<'_>, name: &str, extra: Extra, first: &mut Vec<String>) -> Result<(), Error> {
     match name {
         "generation" | "endgeneration" => {
             tag.skip();
@@ -193,11 +227,14 @@ fn statement(tag: &mut Translator<'_>, name: &str, first: &mut Vec<String>) -> R
         "macro" => {
             let name = tag.name()?.text;
             let is_marked = tag.is_marked(name);
-            parameters(tag, is_marked, first)
+            parameters(tag, is_marked, extra, first)
         }
         "call" => {
+            if let Some(name) = extra.names().next() {
+                return Err(refused(format!("a call block has no {name}: name its arguments")));
+            }
             if tag.is("(") {
-                parameters(tag, false, first)?;
+                parameters(tag, false, extra, first)?;
             }
             tag.out.push(' ');
             tag.condition().map(|_| ())
@@ -245,7 +282,7 @@ fn filters(tag: &mut Translator<'_>) -> Result<(), Error> {
 
 /// The parameters of a macro. minijinja looks at a default before it knows the arguments, and takes it for an argument that is undefined:
 /// so the macro begins with setting them, and `_pass` marks what is undefined where the macro is called.
-fn parameters(tag: &mut Translator<'_>, is_marked: bool, first: &mut Vec<String>) -> Result<(), Error> {
+fn parameters(tag: &mut Translator<'_>, is_marked: bool, extra: Extra, first: &mut Vec<String>) -> Result<(), Error> {
     tag.expect("(")?;
     let mut has_default = false;
     while !tag.is(")") {
@@ -263,9 +300,17 @@ fn parameters(tag: &mut Translator<'_>, is_marked: bool, first: &mut Vec<String>
         } else if is_marked {
             first.push(format!("set {name} = {given} "));
         }
-        if !tag.copy_if(",") && !tag.is(")") {
-            return Err(tag.unexpected(")"));
+        if tag.is(")") {
+            break;
         }
+        tag.expect(",")?;
+        if tag.is(")") {
+            return Err(tag.unexpected("a name"));
+        }
+    }
+    for name in extra.names() {
+        let comma = if tag.out.ends_with('(') { "" } else { ", " };
+        tag.out.extend([comma, name]);
     }
     tag.expect(")")
 }

@@ -67,6 +67,9 @@ fn errors_name_the_line() {
         ("a\n{{ 1 +\n }}", "line 2"),
         ("a\n{{ 'b", "line 2"),
         ("{{ a | _kept }}", "begin with _"),
+        ("{{ 'abc'.encode() | int }}", "decode them"),
+        ("{{ \"\\N{BULLET}\" }}", "\\uXXXX"),
+        ("{% macro f() %}{% call f() %}{{ varargs }}{% endcall %}{% endmacro %}", "no varargs"),
         ("{{ a ? b }}", "'?'"),
     ];
     for (source, expected) in table {
@@ -236,7 +239,14 @@ fn a_hostile_template_ends_soon_with_an_error() {
         "{{ '%s' % ([W],) }}".replace('W', &wide_of("[1] * 9999")),
         "{{ '{}'.format(W) }}".replace('W', &wide_of("[1] * 9999")),
         "{% autoescape true %}{{ W }}{% endautoescape %}".replace('W', &wide_of("[1] * 9999")),
+        "{% macro f() %}{{ f(varargs, varargs) }}{% endmacro %}{{ f(1) }}".to_owned(),
+        "{% macro f() %}{{ f(a=kwargs, b=kwargs) }}{% endmacro %}{{ f(a=1) }}".to_owned(),
         // One step that is long.
+        "{{ ('ab.com ' * 100000) | urlize(target='x' * 1000000) }}".to_owned(),
+        "{{ ('a ' * 400000) | urlize(extra_schemes=['abc:'] * 9999) }}".to_owned(),
+        "{{ ('a ' * 100000) | wordwrap(1, true, 'x' * 1000000) }}".to_owned(),
+        "{{ ('&a;' * 9999999) | striptags | length }}".to_owned(),
+        "{{ ('x' * 30000000).encode() | length }}".to_owned(),
         "{{ messages | batch(10 ** 9, 'x') | list }}".to_owned(),
         "{{ 'x' | indent(10 ** 9) }}".to_owned(),
         "{{ ('x\n' * 100000) | indent('y' * 1000000) }}".to_owned(),
@@ -281,6 +291,7 @@ fn the_deepest_template_that_is_allowed_does_not_overflow() {
         format!("{}x{}", "{% if true %}".repeat(140), "{% endif %}".repeat(140)),
         format!("{}x{}", "{% for m in messages %}".repeat(90), "{% endfor %}".repeat(90)),
         "{% macro f(x) %}{{ f(x ~ 1) if x | length < 1000 }}{% endmacro %}{{ f('') }}".to_owned(),
+        "{% macro f() %}{{ f(1, x=2) }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f() }}".to_owned(),
         "{% macro f(x) %}{% call g(x) %}{{ f(x) }}{% endcall %}{% endmacro %}{% macro g(x) %}{{ caller() }}{% endmacro %}{{ f('') }}".to_owned(),
     ];
     for source in table {
@@ -289,6 +300,38 @@ fn the_deepest_template_that_is_allowed_does_not_overflow() {
             let _ = render(&source);
         });
         run.unwrap().join().expect("no panic");
+    }
+}
+
+/// Filters that look at each character take a time that grows with the text, and not faster.
+#[test]
+fn long_texts_are_filtered_soon() {
+    let table = [
+        "{{ ('a' * 100000) | wordwrap(1) | length }}",
+        "{{ ('a-' * 50000) | wordwrap(3) | length }}",
+        "{{ ('ab-cd' * 30000) | wordwrap(3) | length }}",
+        "{{ ('a--' * 100000) | wordwrap(9999999) | length }}",
+        "{{ ('-' * 100000) | wordwrap(2) | length }}",
+        "{{ (' ' * 300000) | wordwrap(3) | length }}",
+        "{{ ('\u{a0}' * 150000) | wordwrap(3, false) | length }}",
+        "{{ ('<' * 300000) | striptags | length }}",
+        "{{ ('<!--' * 75000) | striptags | length }}",
+        "{{ ('<a>' * 100000) | striptags | length }}",
+        "{{ ('&' * 300000) | striptags | length }}",
+        "{{ ('&#' ~ '9' * 300000) | striptags | length }}",
+        "{{ ('&abcdefgh;' * 30000) | striptags | length }}",
+        "{{ ('(' * 300000) | urlize | length }}",
+        "{{ ('<' * 75000) | urlize | length }}",
+        "{{ ('a.' * 150000) | urlize | length }}",
+        "{{ ('a@' * 150000) | urlize | length }}",
+        "{{ ('http://a.bc/' ~ '(' * 150000 ~ ')' * 150000) | urlize | length }}",
+        "{{ ('http://[' ~ '1:' * 150000) | urlize | length }}",
+        "{{ ('ab.com ' * 5000) | urlize | length }}",
+    ];
+    for source in table {
+        let started = Instant::now();
+        render(source).unwrap_or_else(|error| panic!("{source}: {error}"));
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?} for {source}", started.elapsed());
     }
 }
 

@@ -79,7 +79,7 @@ fn text_len(source: &str) -> Result<usize, Error> {
     for (at, c) in source.char_indices().skip(1) {
         match c {
             // A table of all characters' names would be needed.
-            'N' if escaped => return Err(refused("characters cannot be named (\\N)")),
+            'N' if escaped => return Err(refused("a text names a character (\\N{…}): write its number (\\uXXXX)")),
             _ if escaped => escaped = false,
             '\\' => escaped = true,
             c if c == quote => return Ok(at + 1),
@@ -112,4 +112,30 @@ fn number_len(source: &str, behind_dot: bool) -> usize {
         }
     }
     end
+}
+
+/// Filters that look at the variables of the template.
+const OF_VARIABLES: [&str; 6] = ["map", "random", "reject", "rejectattr", "select", "selectattr"];
+
+/// Whether an expression holds constants only: no variables and no calls. Jinja calculates it before it runs the template.
+pub(super) fn is_constant(tokens: &[Token<'_>]) -> bool {
+    // What a name or a bracket means follows from what stands before it.
+    let (mut before, mut is_value) = ("", false);
+    for (index, token) in tokens.iter().enumerate() {
+        let is_test = before == "is" || before == "not" && index > 1 && tokens[index - 2].text == "is";
+        let is_argument = tokens.get(index + 1).is_some_and(|next| next.text == "=");
+        is_value = match (token.kind, token.text) {
+            (Kind::Name, _) if before == "." => true,
+            (Kind::Name, name) if before == "|" && OF_VARIABLES.contains(&name) => return false,
+            (Kind::Name, _) if before == "|" || is_test || is_argument => false,
+            (Kind::Name, "none" | "None" | "true" | "True" | "false" | "False") => true,
+            (Kind::Name, "and" | "or" | "not" | "if" | "else" | "in" | "is") => false,
+            (Kind::Name, _) => return false,
+            (Kind::Sign, "(") if is_value => return false,
+            (Kind::Sign, ")" | "]" | "}") | (Kind::Text | Kind::Number, _) => true,
+            _ => false,
+        };
+        before = token.text;
+    }
+    true
 }

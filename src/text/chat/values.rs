@@ -5,6 +5,7 @@ use std::fmt::Write;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, State};
 
+use super::bytes;
 use super::items::{Items, Shape};
 use super::sandbox::refused;
 
@@ -68,6 +69,7 @@ impl<'s, 't, 'e> Paper<'s, 't, 'e> {
             return match &items.shape {
                 Shape::List => self.push_list(value, depth),
                 Shape::Range(text) => self.push(text),
+                Shape::Bytes => self.push(&bytes::repr(&items.values)),
                 // It would be its place in memory.
                 Shape::Absent => Ok(()),
                 Shape::Generator => Err(refused("a generator has no text: make it a list with |list")),
