@@ -24,6 +24,7 @@ pub mod stream;
 pub mod text;
 pub mod trace;
 mod web_api;
+pub mod words;
 
 pub use auto_model::{AutoModel, ExpertsReport, LoadOptions, ProfileReport};
 pub use error::{Error, ErrorKind, Result};

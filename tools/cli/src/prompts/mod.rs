@@ -17,6 +17,7 @@ use tilestream::{
     Answer, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, ModelText, Request, Result,
     StopReason, TextDelta,
 };
+use tilestream_split::told;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::args::RunArgs;
@@ -281,12 +282,13 @@ impl Session {
     /// A line that cannot be answered: the others go on.
     fn bad(&mut self, index: u64, id: Option<Value>, error: Error) -> Result<()> {
         let error = error.file(format!("{}:{index}", self.name));
-        self.progress.say(&format!("no answer to {error}"));
+        let message = told(&error);
+        self.progress.say(&format!("no answer to {message}"));
         let mut line = json!({ "index": index });
         if let Some(id) = id {
             line["id"] = id;
         }
-        line["error"] = json!({ "kind": error.kind().code(), "message": error.to_string() });
+        line["error"] = json!({ "kind": error.kind().code(), "message": message });
         self.output.write(&line)?;
         self.count.bad += 1;
         self.progress.line_done();
