@@ -124,7 +124,7 @@ impl Error {
     }
 
     /// Adds to the remedy that it has.
-    pub(crate) fn more_remedy(mut self, remedy: impl Into<Words>) -> Self {
+    pub fn more_remedy(mut self, remedy: impl Into<Words>) -> Self {
         self.0.remedy = Some(match self.0.remedy.take() {
             Some(before) => before + "; " + remedy,
             None => remedy.into(),
@@ -133,7 +133,7 @@ impl Error {
     }
 
     /// Takes over the remedy of what is behind it, unless it has one.
-    pub(crate) fn remedy_of(mut self, behind: &Self) -> Self {
+    pub fn remedy_of(mut self, behind: &Self) -> Self {
         self.0.remedy = self.0.remedy.or_else(|| behind.0.remedy.clone());
         self
     }
