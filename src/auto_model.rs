@@ -41,6 +41,7 @@ use crate::source::{self, SourceOptions};
 use crate::store::{ReadMode, ReadPlan};
 use crate::text::Message;
 use crate::trace::Trace;
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 mod report;
@@ -196,12 +197,15 @@ impl LoadOptions {
         let room = if more > 0 { " and leave none for an answer" } else { "" };
         let (message, remedy) = if most < spec.max_positions {
             let most_of = format!("{most} positions of this context (the model has {})", spec.max_positions);
-            (format!("{tokens} tokens pass the {most_of}{room}"), "shorten the text, or raise the context")
+            (
+                format!("{tokens} tokens pass the {most_of}{room}"),
+                "shorten the text, or raise the context (" + Term::ContextLimit + ")",
+            )
         } else {
             let limit = spec.limited_by.map_or_else(String::new, |field| {
                 format!(" up to which its attention is known here (its config's '{field}')")
             });
-            (format!("{tokens} tokens pass the model's {most} positions{limit}{room}"), "shorten the text")
+            (format!("{tokens} tokens pass the model's {most} positions{limit}{room}"), "shorten the text".into())
         };
         Err(Error::new(ErrorKind::Argument, message).remedy(remedy))
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::words::{Term, Words};
+
 /// What went wrong, coarse enough to match on. [`ErrorKind::code`] is stable across versions and languages.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,8 @@ impl ErrorKind {
 
 /// An error with its place: which file, which tensor, what to do.
 ///
-/// `Display` is one line: `FILE: tensor 'NAME': message; remedy`.
+/// `Display` is one line: `FILE: tensor 'NAME': message; remedy`. It names options as the library does;
+/// [`Error::with_names`] gives the same line to a facade that has other names for them.
 #[derive(Clone, Debug)]
 pub struct Error(Box<Inner>);
 
@@ -83,7 +86,7 @@ struct Inner {
     message: String,
     file: Option<String>,
     tensor: Option<String>,
-    remedy: Option<String>,
+    remedy: Option<Words>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -109,15 +112,46 @@ impl Error {
     }
 
     /// Says what the reader can do about it.
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub fn remedy(mut self, remedy: impl Into<Words>) -> Self {
         self.0.remedy.get_or_insert_with(|| remedy.into());
         self
     }
 
     /// Replaces the remedy that it has.
-    pub(crate) fn other_remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn other_remedy(mut self, remedy: impl Into<Words>) -> Self {
         self.0.remedy = Some(remedy.into());
         self
+    }
+
+    /// Adds to the remedy that it has.
+    pub fn more_remedy(mut self, remedy: impl Into<Words>) -> Self {
+        self.0.remedy = Some(match self.0.remedy.take() {
+            Some(before) => before + "; " + remedy,
+            None => remedy.into(),
+        });
+        self
+    }
+
+    /// Takes over the remedy of what is behind it, unless it has one.
+    pub fn remedy_of(mut self, behind: &Self) -> Self {
+        self.0.remedy = self.0.remedy.or_else(|| behind.0.remedy.clone());
+        self
+    }
+
+    /// The line without what to do about it.
+    pub(crate) fn what(&self) -> String {
+        let Inner { file, tensor, message, .. } = &*self.0;
+        let file = file.as_ref().map_or_else(String::new, |file| format!("{file}: "));
+        let tensor = tensor.as_ref().map_or_else(String::new, |tensor| format!("tensor '{tensor}': "));
+        format!("{file}{tensor}{message}")
+    }
+
+    /// The line of `Display`, with the names that `name` gives to options and calls.
+    pub fn with_names(&self, name: impl Fn(&Term) -> String) -> String {
+        match &self.0.remedy {
+            Some(remedy) => format!("{}; {}", self.what(), remedy.with_names(name)),
+            None => self.what(),
+        }
     }
 
     /// Keeps the cause.
@@ -161,18 +195,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &self.0;
-        if let Some(file) = &inner.file {
-            write!(f, "{file}: ")?;
-        }
-        if let Some(tensor) = &inner.tensor {
-            write!(f, "tensor '{tensor}': ")?;
-        }
-        f.write_str(&inner.message)?;
-        if let Some(remedy) = &inner.remedy {
-            write!(f, "; {remedy}")?;
-        }
-        Ok(())
+        f.write_str(&self.with_names(Term::to_string))
     }
 }
 
@@ -185,6 +208,18 @@ impl std::error::Error for Error {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_remedy_has_the_names_of_whoever_shows_it() {
+        let behind = Error::new(ErrorKind::Budget, "too small").file("model").remedy("raise " + Term::Budget);
+        let message = format!("cannot be loaded: {}", behind.what());
+        let error = Error::new(ErrorKind::Budget, message).tensor("w").remedy_of(&behind).more_remedy("wait");
+        let name = |term: &Term| format!("<{term:?}>");
+        assert_eq!(error.with_names(name), "tensor 'w': cannot be loaded: model: too small; raise <Budget>; wait");
+        assert!(error.to_string().ends_with("raise `LoadOptions::budget_bytes`; wait"), "{error}");
+    }
 
     #[test]
     fn the_web_package_knows_every_code_and_no_other() {

@@ -14,19 +14,10 @@ impl<'m> Generation<'m> {
     pub(crate) fn new(model: &'m mut AutoModel, requests: Vec<Request>) -> Result<Self> {
         let mut generation = Self { model, requests: Vec::with_capacity(requests.len()) };
         for request in requests {
-            generation.add(request)?;
+            let id = generation.model.submit(request)?;
+            generation.requests.push(id);
         }
         Ok(generation)
-    }
-
-    /// Takes one more request, which shares the sweeps of those under way.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Argument`](crate::ErrorKind::Argument) as [`AutoModel::generate`]; the others go on.
-    pub fn add(&mut self, request: Request) -> Result<RequestId> {
-        let id = self.model.submit(request)?;
-        self.requests.push(id);
-        Ok(id)
     }
 
     /// The requests, in the order in which they were given.

@@ -140,14 +140,6 @@ impl ModelHandle {
         receiver.await.map_err(|_| gone())
     }
 
-    /// Ends every request.
-    pub fn cancel_all(&self) {
-        let mut tickets = self.shared.tickets();
-        let open = tickets.open.clone();
-        tickets.cancelled.extend(open);
-        self.stop_sweep(&tickets);
-    }
-
     fn cancel(&self, ticket: Ticket) {
         let mut tickets = self.shared.tickets();
         if !tickets.open.contains(&ticket) {

@@ -14,6 +14,7 @@ mod scheduler;
 pub mod store;
 mod trace;
 mod web_api;
+pub mod words;
 
 /// What the tests and the tools of this repository see. It changes without notice.
 #[doc(hidden)]

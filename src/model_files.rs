@@ -14,6 +14,7 @@ use crate::stream::tiles::Piece;
 use crate::text::{
     ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, SamplerOptions, Tokenizer, join_ends, stop_token_ids,
 };
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// The model's files, without a GPU: its plan, tokenizer and chat template.
@@ -202,10 +203,11 @@ impl ModelText {
     /// [`ErrorKind::Text`] where the model has none.
     pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
         self.tokenizer.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Text, "the model has no tokenizer").remedy(
-                "split it from a folder with tokenizer.json, tokenizer.model, a tiktoken file, tekken.json, or \
-                     vocab.json and merges.txt; or give ids (`tilestream run --ids-file`)",
-            )
+            let remedy = "split it from a folder with tokenizer.json, tokenizer.model, a tiktoken file, tekken.json, or \
+                          vocab.json and merges.txt; or give ids ("
+                + Term::IdsPrompt
+                + ")";
+            Error::new(ErrorKind::Text, "the model has no tokenizer").remedy(remedy)
         })
     }
 
@@ -216,7 +218,7 @@ impl ModelText {
     pub fn chat_prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Text, "the model has no chat template")
-                .remedy("give the prompt as it is (`tilestream run --raw`)")
+                .remedy("give the prompt as it is (" + Term::PlainPrompt + ")")
         })?;
         // The template writes the special tokens itself.
         let options = RenderOptions { date: self.date, ..RenderOptions::default() };

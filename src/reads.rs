@@ -7,6 +7,7 @@ use crate::auto_model::LoadOptions;
 use crate::platform::{available_memory_bytes, recall, remember};
 use crate::shard::Model;
 use crate::store::{Disk, Figure, ReadMode, ReadPlan, choose, is_enough, is_steady};
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// A sweep that reads less takes no time worth measuring for.
@@ -62,7 +63,8 @@ impl ReadStrategy {
             return match options.io {
                 Some(mode) if mode != ReadMode::Buffered => {
                     let message = format!("{mode} reads need a model in a folder of this machine");
-                    Err(Error::new(ErrorKind::Argument, message).remedy("leave --io out, or download the model"))
+                    Err(Error::new(ErrorKind::Argument, message)
+                        .remedy("leave " + Term::Io + " out, or download the model"))
                 }
                 _ => Ok(Self::default()),
             };

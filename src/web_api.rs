@@ -15,6 +15,7 @@ use crate::shard::CHECKSUM_BLOCK;
 use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
 use crate::store::{HttpStore, PickedFiles, Store};
 use crate::text::{Content, Message, SamplerOptions, StopReason};
+use crate::words::Term;
 use crate::{
     Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, ModelText, Request, Result, TileMonitor,
 };
@@ -378,9 +379,30 @@ fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::new(ErrorKind::Malformed, error.to_string()))
 }
 
+/// What the package calls an option or a call of the library. A page splits nothing: those options are its host's.
+fn name(term: &Term) -> String {
+    match term {
+        Term::Budget => "budget".into(),
+        Term::Context | Term::ContextLimit => "context".into(),
+        Term::Kv(value) => format!("kv: \"{value}\""),
+        Term::PlainPrompt => "a string in place of messages".into(),
+        Term::IdsPrompt => "{ ids }".into(),
+        Term::Verify => "`tilestream verify`".into(),
+        Term::Io
+        | Term::Token
+        | Term::File
+        | Term::IgnoredFields(_)
+        | Term::CacheDir
+        | Term::Weights(_)
+        | Term::MaxFileSize
+        | Term::Originals
+        | Term::Adapters => term.to_string(),
+    }
+}
+
 /// A JavaScript `Error` with a stable `code`.
 fn to_js(error: Error) -> JsValue {
-    let object = js_sys::Error::new(&error.to_string());
+    let object = js_sys::Error::new(&error.with_names(name));
     // Setting a property of a new plain object cannot fail.
     let _ = js_sys::Reflect::set(&object, &"code".into(), &error.kind().code().into());
     object.into()

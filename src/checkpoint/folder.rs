@@ -15,6 +15,7 @@ use super::safetensors::{Entry, HEADER_CAP, read_header};
 use super::{Checkpoint, gguf, pytorch, tied, token_lists, tokenizer_files};
 use crate::plan::{self, TensorNames};
 use crate::store::Store;
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -216,7 +217,8 @@ fn only(
             let more = if matching.len() > shown.len() { "…" } else { "" };
             let message = format!("several {kind} files and no index: {}{more}", shown.join(", "));
             let error = Error::new(ErrorKind::Argument, message).file(store.describe(""));
-            Err(error.remedy("name the one to open: by its path, or by --file NAME for a model on the Hub"))
+            let remedy = "name the one to open: by its path, or by " + Term::File + " NAME for a model on the Hub";
+            Err(error.remedy(remedy))
         }
     }
 }

@@ -3,6 +3,7 @@
 use half::f16;
 
 use crate::encoding::{Encoding, check_len};
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// Adding and taking away 1.5 * 2^23 rounds a small float to the nearest integer (ties to even), and vectorises.
@@ -152,7 +153,7 @@ fn prepare<'a>(encoding: Encoding, weights: &[f32], out: &'a mut [u8]) -> Result
 
 fn too_large(column: usize, largest: f32) -> Error {
     let message = format!("a weight of {largest} near column {column} is too large for an f16 scale");
-    Error::new(ErrorKind::Unsupported, message).remedy("split with --weights original")
+    Error::new(ErrorKind::Unsupported, message).remedy("split with " + Term::Weights("original"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Adapters: what there is, and which one is taken.
 
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// An adapter with what matters to Tilestream.
@@ -66,7 +67,7 @@ pub(super) async fn pick_adapter(name: Option<&str>) -> Result<wgpu::Adapter> {
         };
         return instance.request_adapter(&options).await.map_err(|error| {
             Error::new(ErrorKind::Adapter, "no GPU adapter was found")
-                .remedy("install a Vulkan driver (in software: mesa-vulkan-drivers), or see `tilestream devices`")
+                .remedy("install a Vulkan driver (in software: mesa-vulkan-drivers), or see " + Term::Adapters)
                 .source(error)
         });
     };

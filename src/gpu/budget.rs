@@ -2,6 +2,7 @@
 
 use super::device::Device;
 use super::memory::{Accountant, CountedBuffer};
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// How weights reach the shaders.
@@ -108,7 +109,7 @@ impl Gpu {
                 ErrorKind::GpuMemory,
                 format!("the driver has no {size} bytes for buffer '{label}'"),
             )
-            .remedy("lower the budget")
+            .remedy("lower " + Term::Budget)
             .source(error.to_string()));
         }
         Ok(CountedBuffer::new(buffer, lease))

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// What wgpu's allocator may hold beyond the buffers it was asked for: it sub-allocates small buffers from 4 MiB
@@ -84,7 +85,7 @@ impl Accountant {
         self.lease(bytes).map_err(|used| {
             let cap = self.cap_bytes();
             let message = format!("buffer '{label}' of {bytes} bytes does not fit: {used} of {cap} bytes are in use");
-            Error::new(ErrorKind::Budget, message).remedy("raise the budget")
+            Error::new(ErrorKind::Budget, message).remedy("raise " + Term::Budget)
         })
     }
 

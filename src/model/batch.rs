@@ -5,6 +5,7 @@ use super::inputs::{Batch, Row, Want};
 use super::kv::{KvCache, SequenceState};
 use super::readback::Output;
 use crate::plan::ModelSpec;
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// A sequence: its ids so far, and the states of the first `state.len` of them.
@@ -144,9 +145,8 @@ async fn score_sequence(
 ) -> Result<()> {
     let len = sequence.ids.len();
     if !engine.kv().reserve(&mut sequence.state, len as u32) {
-        return Err(
-            Error::new(ErrorKind::Budget, format!("the KV cache has no room for {len} ids")).remedy("raise the budget")
-        );
+        let message = format!("the KV cache has no room for {len} ids");
+        return Err(Error::new(ErrorKind::Budget, message).remedy("raise " + Term::Budget));
     }
     let mut position = 0;
     while sequence.waiting() > 0 {

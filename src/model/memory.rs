@@ -8,6 +8,7 @@ use crate::gpu::recorder::RECORDER_BYTES;
 use crate::plan::{CHUNK_COLUMNS, ModelSpec};
 use crate::store::ReadPlan;
 use crate::stream::pipeline::pipeline_bytes;
+use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
 
 const SMALLEST_WINDOW_BYTES: u64 = 64 << 10;
@@ -173,17 +174,18 @@ pub fn share(spec: &ModelSpec, program: &Program, config: &EngineConfig) -> Resu
 
 fn too_small(program: &Program, config: &EngineConfig, smallest: u64) -> Error {
     let (given, needed) = (mib(config.budget_bytes), mib(smallest));
-    let mut remedy = format!("the smallest that works with this context is {needed} MiB ({smallest} bytes)");
+    let least = format!("the smallest that works with this context is {needed} MiB ({smallest} bytes)");
+    let mut remedy = Words::from(least);
     let rows = config.rows.map_or(1, u64::from);
     let pages = program.states.pages(config.kv_pages, u64::from(config.sequences), rows, 0);
     let cache = program.states.bytes(&pages);
     if cache >= smallest / 4 {
         let positions = config.kv_pages * u64::from(PAGE_TOKENS);
-        let half = if program.states.kind == KvType::F32 { "--kv f16 halves that, and a smaller" } else { "a smaller" };
-        remedy += &format!(
-            "; {} MiB of it are keys and values of {positions} positions: {half} --context needs less",
-            mib(cache)
-        );
+        remedy = remedy + format!("; {} MiB of it are keys and values of {positions} positions: ", mib(cache));
+        if program.states.kind == KvType::F32 {
+            remedy = remedy + Term::Kv("f16") + " halves that, and ";
+        }
+        remedy = remedy + "a smaller " + Term::Context + " needs less";
     }
     Error::new(ErrorKind::Budget, format!("a budget of {given} MiB is too small for this model")).remedy(remedy)
 }

@@ -3,6 +3,7 @@
 use super::inputs::Want;
 use super::lower::BEST_BYTES;
 use crate::gpu::{CountedBuffer, Gpu};
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// What a sweep gave for a row.
@@ -107,5 +108,5 @@ impl Readback<'_> {
 
 fn not_finite(what: String) -> Error {
     Error::new(ErrorKind::NotFinite, what)
-        .remedy("run `tilestream verify` on the model; if it is sound, try another adapter")
+        .remedy("run " + Term::Verify + " on the model; if it is sound, try another adapter")
 }

@@ -1,6 +1,7 @@
 //! Which experts the rows of a sweep go to, by a router's scores.
 
 use crate::plan::Routing;
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// Which rows an expert has in a sweep: a run of the lists that are on the GPU.
@@ -54,7 +55,7 @@ fn route(scores: &[f32], bias: &[f32], routing: &Routing) -> Result<Vec<(usize, 
             ErrorKind::NotFinite,
             format!("the router's score of expert {expert} is not a finite number"),
         )
-        .remedy("run `tilestream verify` on the model; if it is sound, try another adapter"));
+        .remedy("run " + Term::Verify + " on the model; if it is sound, try another adapter"));
     }
     let shares = if routing.sigmoid { sigmoid(scores) } else { softmax(scores) };
     let mut ranks: Vec<f32> = match (routing.bias, routing.groups) {

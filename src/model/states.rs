@@ -2,6 +2,7 @@
 
 use crate::gpu::kernels::{KvType, PAGE_TOKENS};
 use crate::plan::{AttentionSpec, LayerSpec, ModelSpec, Op};
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// Which positions the layers of a group keep.
@@ -89,7 +90,7 @@ impl StateLayout {
         let odd = |layer: &LayerSpec| !layer.key_width.is_multiple_of(2) || !layer.value_width.is_multiple_of(2);
         if kind == KvType::F16 && spec.layers.iter().any(odd) {
             return Err(Error::new(ErrorKind::Unsupported, "f16 needs an even width of keys and values")
-                .remedy("choose --kv f32"));
+                .remedy("choose " + Term::Kv("f32")));
         }
         let (mut groups, mut places) = (Vec::<PageGroup>::new(), Vec::with_capacity(spec.layers.len()));
         for layer in &spec.layers {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
 
 /// A JSON object whose fields are read once each, so that those which nobody read can be told.
@@ -220,28 +221,19 @@ impl<'a> Fields<'a> {
         }
         let shown = || unknown.iter().take(MOST_SHOWN_FIELDS);
         let mut list: Vec<_> = shown().map(|(path, value)| format!("'{path}' ({value})")).collect();
-        let flags: Vec<_> = shown().map(|(path, _)| format!("--ignore-field {}", for_a_shell(path))).collect();
+        let fields = Term::IgnoredFields(shown().map(|(path, _)| path.clone()).collect());
         if let Some(more) = unknown.len().checked_sub(MOST_SHOWN_FIELDS).filter(|more| *more > 0) {
             list.push(format!("and {more} more"));
         }
-        let (list, flags) = (list.join(", "), flags.join(" "));
-        let (message, remedy) = if unknown.len() == 1 {
-            (
-                format!("field {list} is not known to this family"),
-                format!("it does not change the model's numbers, {flags} (when it is split) goes on without it"),
-            )
+        let list = list.join(", ");
+        let (message, [it_does, it]) = if unknown.len() == 1 {
+            (format!("field {list} is not known to this family"), ["it does", "it"])
         } else {
-            (
-                format!("fields {list} are not known to this family"),
-                format!("they do not change the model's numbers, {flags} (when it is split) goes on without them"),
-            )
+            (format!("fields {list} are not known to this family"), ["they do", "them"])
         };
-        Err(Error::new(ErrorKind::Unsupported, message).file(&*self.place).remedy(format!("if {remedy}")))
+        let remedy = Words::from(format!("if {it_does} not change the model's numbers, "))
+            + fields
+            + format!(" (when it is split) goes on without {it}");
+        Err(Error::new(ErrorKind::Unsupported, message).file(&*self.place).remedy(remedy))
     }
-}
-
-/// A word of a command line.
-fn for_a_shell(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

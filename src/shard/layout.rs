@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::StoredTensor;
 use super::manifest::row_bytes;
 use crate::encoding::Encoding;
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// Every vector starts at a multiple of this, so that a run of them is addressed in whole cache lines.
@@ -152,7 +153,7 @@ fn rows_that_fit(
 fn too_small(tensor: &TensorSpec, limit: u64) -> Error {
     let what = if tensor.is_vector() { "the vectors of its layer" } else { "one row" };
     let message = format!("{what} and the header do not fit in a file of {limit} bytes");
-    Error::new(ErrorKind::Argument, message).tensor(&tensor.name).remedy("give a larger --max-file-size")
+    Error::new(ErrorKind::Argument, message).tensor(&tensor.name).remedy("give a larger " + Term::MaxFileSize)
 }
 
 /// Places runs `(tensor, first row, rows)` one after the other and writes the header.

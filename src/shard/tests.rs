@@ -148,7 +148,7 @@ fn a_flipped_bit_is_found_by_reading_and_by_verifying_with_the_tensor_it_is_in()
         let mut byte = [0];
         let error = block_on(model.verified().read(0, at, &mut Window::from_slice(&mut byte))).expect_err("damaged");
         assert_eq!(error.kind(), ErrorKind::Checksum);
-        assert!(error.to_string().contains(tensor) && error.to_string().contains("tilestream verify"), "{error}");
+        assert!(error.to_string().contains(tensor) && error.to_string().contains("shard::verify"), "{error}");
         // A good block still reads.
         let other = (at + 3 * CHECKSUM_BLOCK) % (manifest.files[0].len_bytes - 1);
         if other / CHECKSUM_BLOCK != at / CHECKSUM_BLOCK {

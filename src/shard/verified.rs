@@ -427,12 +427,14 @@ impl VerifiedReader {
         let names = tensors_in(&self.manifest, file, &range);
         let message = format!("bytes {}..{} do not match their checksum ({})", range.start, range.end, list(&names));
         let (message, remedy) = match self.store.is_local() {
-            false => (message, "the host sends other bytes than its manifest says: try again, or ask who publishes it"),
+            false => {
+                (message, "the host sends other bytes than its manifest says: try again, or ask its publisher".into())
+            }
             true if self.state(file).has_changed() => (
                 format!("the file was changed while it was in use: {message}"),
-                "put the right file back, and start again",
+                "put the right file back, and start again".into(),
             ),
-            true => (message, "run `tilestream verify`; split the model again"),
+            true => (message, "run " + crate::words::Term::Verify + "; split the model again"),
         };
         let error = Error::new(ErrorKind::Checksum, message).file(self.store.describe(&entry.name)).remedy(remedy);
         match names.first() {

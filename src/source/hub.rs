@@ -14,11 +14,12 @@ use crate::checkpoint::gguf::PartName;
 use crate::shard::split::Tell;
 use crate::shard::{MANIFEST, OnProgress};
 use crate::store::{HttpOptions, HubRepo, HubStore, HubToken, Store, check_name};
+use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest file with a token, and longest note of where a model was split to.
 const MAX_SMALL_BYTES: u64 = 8192;
-/// Folders of a repository that a notice lists at most.
+/// Folders of a repository that an error lists at most.
 const MOST_SHOWN: usize = 40;
 
 /// Opens a repository.
@@ -32,7 +33,10 @@ pub async fn open(repo: &HubRepo, args: &SourceOptions) -> Result<HubStore> {
 
 async fn open_with(repo: &HubRepo, args: &SourceOptions, options: HttpOptions) -> Result<HubStore> {
     let repo = match args.place() {
-        (Some(folder), _) => repo.clone().in_folder(folder).map_err(|error| error.file("--file"))?,
+        (Some(folder), _) => {
+            let usage = Term::File + " takes NAME or FOLDER/NAME";
+            repo.clone().in_folder(folder).map_err(|error| error.remedy(usage))?
+        }
         (None, _) => repo.clone(),
     };
     HubStore::open(endpoint().as_deref(), &repo, token(args)?, options).await
@@ -42,16 +46,18 @@ async fn open_with(repo: &HubRepo, args: &SourceOptions, options: HttpOptions) -
 ///
 /// # Errors
 /// Those of [`checkpoint::open`](crate::checkpoint::open).
-pub async fn checkpoint_of(store: &HubStore, args: &SourceOptions, tell: Tell<'_>) -> Result<Checkpoint> {
+pub async fn checkpoint_of(store: &HubStore, args: &SourceOptions) -> Result<Checkpoint> {
     let (_, name) = args.place();
-    let opened = open_in(store, name, &args.ignored_fields).await;
-    let folders = store.folders();
-    if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && !folders.is_empty() {
-        let more = if folders.len() > MOST_SHOWN { "…" } else { "" };
-        let shown = folders[..folders.len().min(MOST_SHOWN)].join(", ");
-        tell(&format!("folders there are {shown}{more}: --file FOLDER/NAME takes a file of one"));
-    }
-    opened
+    open_in(store, name, &args.ignored_fields).await.map_err(|error| match store.folders() {
+        [] => error,
+        _ if error.kind() != ErrorKind::NotFound => error,
+        folders => {
+            let more = if folders.len() > MOST_SHOWN { "…" } else { "" };
+            let shown = folders[..folders.len().min(MOST_SHOWN)].join(", ");
+            let remedy = Words::from(format!("folders there are {shown}{more}: "));
+            error.more_remedy(remedy + Term::File + " FOLDER/NAME takes a file of one")
+        }
+    })
 }
 
 /// The folder of a repository's split model: found in `parent`, or split there.
@@ -80,7 +86,7 @@ pub(super) async fn split_folder(
     let folder = parent.join(format!("{}-{:016x}", repo.name(), content(&store, args).await?));
     if !is_whole(&folder) {
         let store = if noted.is_some() { open(repo, args).await? } else { store };
-        let checkpoint = checkpoint_of(&store, args, tell).await?;
+        let checkpoint = checkpoint_of(&store, args).await?;
         let shown = format!("{} (commit {})", repo.id(), store.commit());
         let names = Names { name: repo.name().to_owned(), shown };
         split_once(&store, &checkpoint, &folder, names, tell, progress).await?;
@@ -149,7 +155,7 @@ fn endpoint() -> Option<String> {
 /// The token: from the command line, from `HF_TOKEN`, or from the file that `hf auth login` keeps.
 fn token(args: &SourceOptions) -> Result<Option<HubToken>> {
     if let Some(Secret(token)) = &args.token {
-        return HubToken::new(token).map(Some).map_err(|error| error.file("--hf-token"));
+        return HubToken::new(token).map(Some).map_err(|error| error.more_remedy("it came with " + Term::Token));
     }
     if let Some(token) = std::env::var("HF_TOKEN").ok().filter(|token| !token.trim().is_empty()) {
         return HubToken::new(&token).map(Some).map_err(|error| error.file("HF_TOKEN"));

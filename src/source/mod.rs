@@ -72,8 +72,10 @@ impl SourceOptions {
         if self.file.is_none() {
             return Ok(());
         }
-        let error = crate::Error::new(crate::ErrorKind::Argument, "--file is for models on the Hub");
-        Err(error.remedy("give the file's path in place of its folder's"))
+        let error = crate::Error::new(crate::ErrorKind::Argument, "the model is on this machine");
+        Err(error.remedy(
+            crate::words::Term::File + " is for models on the Hub: give the file's path in place of its folder's",
+        ))
     }
 
     /// Where cache folders lie.
@@ -90,7 +92,7 @@ impl SourceOptions {
 pub fn cache_dir() -> crate::Result<PathBuf> {
     let nowhere = || {
         let message = "this user has no cache folder to split the checkpoint into";
-        crate::Error::new(crate::ErrorKind::NotFound, message).remedy("give --shards-dir")
+        crate::Error::new(crate::ErrorKind::NotFound, message).remedy("give " + crate::words::Term::CacheDir)
     };
     Ok(crate::platform::user_cache_dir().ok_or_else(nowhere)?.join("tilestream"))
 }

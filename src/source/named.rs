@@ -93,8 +93,8 @@ pub(super) fn not_here(error: Error, repo: &HubRepo) -> Error {
         true => "",
         false => " (most are called ORG/NAME)",
     };
-    let message = format!("there is no such file or folder here{hint}, so the Hub was asked{legacy}: {error}");
-    Error::new(error.kind(), message).file(repo.id()).source(error)
+    let message = format!("there is no such file or folder here{hint}, so the Hub was asked{legacy}: {}", error.what());
+    Error::new(error.kind(), message).file(repo.id()).remedy_of(&error).source(error)
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ pub async fn open(
     if folder == model || !is_damage(&error, &folder).await {
         return Err(error);
     }
-    tell(&error.to_string());
+    // What to do about it is done here.
+    tell(&error.what());
     mark(&folder);
     let folder = split_folder(model, options, tell, progress).await?;
     open_folder(&folder, model).await

@@ -10,6 +10,7 @@ use super::direct::OpenFile;
 use super::handles::Handles;
 use super::{Disk, Figure, Originals, ReadMode, Revision, Stop, Store, check_name, measure};
 use crate::platform::BoxFuture;
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// Read access to the files of one folder (links are followed, folders within are not). Its futures complete at once.
@@ -274,7 +275,7 @@ impl Originals for FileStore {
         }
         let target = fs::canonicalize(&link).map_err(|error| Error::io(error, self.describe(name)))?;
         let refuse = |why: String| {
-            let remedy = "split without --delete-original, and remove the original yourself";
+            let remedy = "split without " + Term::Originals + ", and remove the original yourself";
             Err(Error::new(ErrorKind::Argument, why).file(self.describe(name)).remedy(remedy))
         };
         let Some(cache) = cache_of(&self.folder, &target) else {

@@ -15,6 +15,7 @@ use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
 use crate::encoding;
 use crate::plan::{RecurrentSpec, RotaryRows, RowMap};
 use crate::store::Store;
+use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
 
 /// Opens the GGUF object `name` of `file_len` bytes, with the other parts where it is one of several.
@@ -413,7 +414,7 @@ fn refuse_unknown_keys(metadata: &Metadata, architecture: &Architecture, ignored
         }
         unknown.push(key);
     }
-    let flags = unknown.iter().map(|key| format!("--ignore-field {key}")).collect::<Vec<_>>().join(" ");
+    let fields = Term::IgnoredFields(unknown.iter().map(|key| (*key).to_owned()).collect());
     let (message, remedy) = match &unknown[..] {
         [] => return Ok(()),
         [key] => (format!("the metadata key '{key}' is not supported"), ("it does", "it")),
@@ -423,8 +424,9 @@ fn refuse_unknown_keys(metadata: &Metadata, architecture: &Architecture, ignored
         }
     };
     let (it_does, it) = remedy;
-    let remedy =
-        format!("if {it_does} not change the model's numbers, {flags} (when it is split) goes on without {it}");
+    let remedy = Words::from(format!("if {it_does} not change the model's numbers, "))
+        + fields
+        + format!(" (when it is split) goes on without {it}");
     Err(Error::new(ErrorKind::Unsupported, message).remedy(remedy))
 }
 

@@ -8,6 +8,7 @@ use super::{TensorSpec, Weights};
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::encoding::{Encoding, gguf};
 use crate::plan::{EMBEDDINGS, HEAD, ModelSpec, layer_tensor};
+use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
 /// A group of tensors that share a file (or a few, where a size limit cuts it).
@@ -151,14 +152,15 @@ pub fn notice(checkpoint: &Checkpoint, weights: Weights) -> Option<String> {
     (count > 0).then(|| {
         format!(
             "{count} quantized matrices are stored decoded, because their groups of columns are in no order (desc_act), \
-             their blocks do not end with their rows, or their bytes stand for the numbers of a table; --weights q8 or q4 makes them smaller, and loses a little"
+             their blocks do not end with their rows, or their bytes stand for the numbers of a table"
         )
     })
 }
 
 fn quantized_already(weights: Weights) -> Error {
     let message = format!("its weights are quantized already; {} of them would lose twice", weights.name());
-    Error::new(ErrorKind::Argument, message).remedy("use --weights original, or quantize the unquantized checkpoint")
+    Error::new(ErrorKind::Argument, message)
+        .remedy("use " + Term::Weights("original") + ", or quantize the unquantized checkpoint")
 }
 
 /// Tensors that older checkpoints carry and that the plan computes itself, or has in another place.

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use tilestream::Result;
 use tilestream::internals::source;
-use tilestream_split::exit_code;
+use tilestream_split::{exit_code, told};
 
 use args::{Cli, Command};
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         && source::will_be_repaired(error)
         && !run::has_shown()
     {
-        eprintln!("{error}");
+        eprintln!("{}", told(error));
         result = run(&cli.command, &stop);
     }
     match result {
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
             if signals::is_closed_output(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("tilestream: {error}");
+            eprintln!("tilestream: {}", told(&error));
             for cause in causes(&error) {
                 eprintln!("  because: {cause}");
             }
@@ -76,11 +76,11 @@ fn may_start_again(command: &Command) -> bool {
 
 /// What lies behind an error, one line each, as far as its own line does not say it.
 fn causes(error: &tilestream::Error) -> Vec<String> {
-    let mut said = error.to_string();
+    let mut said = told(error);
     let mut causes = Vec::new();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
-        let text = cause.to_string();
+        let text = cause.downcast_ref().map_or_else(|| cause.to_string(), told);
         if !said.contains(text.trim()) {
             said += &text;
             causes.push(text.trim().to_owned());

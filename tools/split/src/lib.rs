@@ -21,10 +21,12 @@ use tilestream::{Error, ErrorKind, Result};
 mod hub;
 mod progress;
 pub mod size;
+mod words;
 
 pub use hub::{HubArgs, stoppable};
 pub use progress::Reporter;
 use size::{parse_size, show_size};
+pub use words::told;
 
 /// More than any config.json has.
 const LARGEST_CONFIG_BYTES: u64 = 4 << 20;
@@ -123,7 +125,7 @@ async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>)
         && let Some(repo) = source::hub_repo(&args.checkpoint)?
     {
         let store = source::open_hub(&repo, &options).await?;
-        let checkpoint = source::hub_checkpoint(&store, &options, &say).await?;
+        let checkpoint = source::hub_checkpoint(&store, &options).await?;
         return split_from(args, &store, None, &checkpoint, repo.name().to_owned(), sink, stop).await;
     }
     options.check_local()?;
@@ -197,7 +199,7 @@ async fn split_from(
         tell: Some(&tell),
     };
     if let Some(notice) = notice(checkpoint, options.weights) {
-        eprintln!("note: {notice}");
+        eprintln!("note: {notice}; --weights q8 or q4 makes them smaller, and loses a little");
     }
     let mut reporter = Reporter::new("splitting", Arc::clone(stop));
     split(checkpoint, &spec, store, sink, &options, &mut |progress| reporter.update(progress)).await

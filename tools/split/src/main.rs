@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tilestream_split::{SplitArgs, SynthArgs, VerifyArgs, exit_code, run_split, run_synth, run_verify};
+use tilestream_split::{SplitArgs, SynthArgs, VerifyArgs, exit_code, run_split, run_synth, run_verify, told};
 
 /// Splits, verifies and synthesizes models for Tilestream.
 #[derive(Parser)]
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", told(&error));
             ExitCode::from(exit_code(&error))
         }
     }

@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, command, display, root, run, without_desktop};
 use crate::setup::toolchain::{self, Way};
-use crate::{borders, deny, setup};
+use crate::{borders, deny, package, setup};
 
 /// Sets up what is missing and runs every check; what CI calls.
 ///
 /// The checks, in order: set-up (see `cargo xtask setup --help`); formatting; module borders (see `cargo xtask borders
-/// --help`); licences and sources of dependencies; lints and documentation, where a warning is an error; all tests (unit,
+/// --help`); licences and sources of dependencies; packages; lints and documentation, where a warning is an error; all tests (unit,
 /// integration, parity, shaders, examples in the documentation); a build of the engine for wasm32; the page and the npm package, and their tests in a browser; a type check for the other hosts (Windows, Apple silicon, Linux)
 /// as far as the toolchain allows.
 ///
@@ -67,6 +67,12 @@ const CHECKS: &[Check] = &[
         about: "licences, sources and bans of dependencies",
         remedy: "deny.toml has the rules and their reasons; choose another dependency, or give a reason there",
         run: |args| deny::check(args.advisories),
+    },
+    Check {
+        name: "package",
+        about: "the crates pack, and are small enough to publish",
+        remedy: "the `include` of a Cargo.toml says what is packed; without a network, set CARGO_NET_OFFLINE=true",
+        run: |_| package::check(),
     },
     Check {
         name: "clippy",

@@ -7,6 +7,7 @@ mod demo;
 mod deny;
 mod fuzz;
 mod golden;
+mod package;
 mod process;
 mod setup;
 mod soak;

@@ -2,6 +2,7 @@
 
 use super::super::answer::Head;
 use super::Place;
+use crate::words::{Term, Words};
 use crate::{Error, ErrorKind};
 
 /// The error of a status by which the hub itself refuses; `None` for every other.
@@ -13,33 +14,37 @@ pub(in super::super) fn refusal(head: &Head, place: &Place) -> Option<Error> {
         404 | 410 => ErrorKind::NotFound,
         _ => return None,
     };
-    let give = "give a token (--hf-token, HF_TOKEN, or what `hf auth login` keeps)";
+    let give = |before: String| {
+        Words::from(before) + " and give a token (" + Term::Token + ", HF_TOKEN, or what `hf auth login` keeps)"
+    };
     let (message, remedy) = match (head.error_code.as_deref(), has_token) {
         (Some("GatedRepo"), true) => (
             "the model is gated, and the account of the token has no access".to_owned(),
-            format!("accept the licence at {page}, or give the token of an account that has"),
+            format!("accept the licence at {page}, or give the token of an account that has").into(),
         ),
         (Some("GatedRepo"), false) => {
-            ("the model is gated".to_owned(), format!("accept the licence at {page} and {give}, made at {tokens}"))
+            let remedy = give(format!("accept the licence at {page}")) + format!(", made at {tokens}");
+            ("the model is gated".to_owned(), remedy)
         }
         (Some("RevisionNotFound"), _) => (
             format!("the model has no revision {revision:?}"),
-            format!("see its branches and tags at {page}/tree/main"),
+            format!("see its branches and tags at {page}/tree/main").into(),
         ),
         (Some("EntryNotFound"), _) => {
-            ("the repository has no such file".to_owned(), format!("see its files at {page}/tree/main"))
+            ("the repository has no such file".to_owned(), format!("see its files at {page}/tree/main").into())
         }
         (_, false) => (
             "the hub shows no such model".to_owned(),
-            format!("check the name; if the model is gated or private, accept the licence at {page} and {give}"),
+            give(format!("check the name; if the model is gated or private, accept the licence at {page}")),
         ),
         (_, true) if status == 401 => (
             "the hub takes neither the name nor the token".to_owned(),
-            format!("check the name, and the token at {tokens}"),
+            format!("check the name, and the token at {tokens}").into(),
         ),
         (_, true) => (
             "the hub shows no such model to the account of the token".to_owned(),
-            format!("check the name, that the licence is accepted at {page}, and what the token may read at {tokens}"),
+            format!("check the name, that the licence is accepted at {page}, and what the token may read at {tokens}")
+                .into(),
         ),
     };
     Some(Error::new(kind, format!("{message} (HTTP {status})")).file(page).remedy(remedy))
@@ -62,7 +67,12 @@ mod tests {
             refusal(&head, &place(has_token)).map(|error| error.to_string()).unwrap_or_default()
         };
         for (status, code, has_token, says) in [
-            (401, Some("GatedRepo"), false, &["gated", "licence at https://hub/o/n", "HF_TOKEN", "--hf-token"][..]),
+            (
+                401,
+                Some("GatedRepo"),
+                false,
+                &["gated", "licence at https://hub/o/n", "HF_TOKEN", "SourceOptions::token"][..],
+            ),
             (403, Some("GatedRepo"), true, &["gated", "licence at https://hub/o/n"]),
             (401, Some("RepoNotFound"), false, &["check the name", "private", "HF_TOKEN"]),
             (404, None, false, &["check the name", "private"]),

@@ -14,6 +14,7 @@ use tilestream::internals::text::Parts;
 use tilestream::{
     Content, Error, ErrorKind, GenerateOptions, Message, ModelHandle, ModelText, Request, Result, StopReason,
 };
+use tilestream_split::told;
 
 use crate::args::{ChatArgs, ShowReasoning, WhenFull};
 use crate::model;
@@ -104,7 +105,7 @@ impl Chat {
             Typed::Command(Command::Continue) => self.go_on()?,
             Typed::Command(command) => {
                 if let Err(error) = self.obey(command) {
-                    eprintln!("{error}");
+                    eprintln!("{}", told(&error));
                 }
             }
         }
@@ -224,7 +225,7 @@ impl Chat {
             let prompt = match self.fit(asked, &ids) {
                 Ok(prompt) => prompt,
                 Err(error) => {
-                    eprintln!("not sent: {error}");
+                    eprintln!("not sent: {}", told(&error));
                     return Ok(false);
                 }
             };
@@ -249,7 +250,7 @@ impl Chat {
             self.conversation.unanswered = Some(asked.clone());
         }
         if let Some(error) = failed.filter(|error| error.kind() != ErrorKind::Cancelled) {
-            eprintln!("the answer failed: {error}");
+            eprintln!("the answer failed: {}", told(&error));
             eprintln!("(the conversation is kept; /retry asks again)");
         }
         Ok(answered)

@@ -5,17 +5,19 @@ mod line;
 mod output;
 mod progress;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tilestream::{
-    AutoModel, Error, ErrorKind, Event, GenerateOptions, LoadOptions, ModelFiles, ModelText, Request, RequestId,
-    Result, StopReason, TextDelta,
+    Answer, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, ModelText, Request, Result,
+    StopReason, TextDelta,
 };
+use tilestream_split::told;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::args::RunArgs;
@@ -106,6 +108,24 @@ impl Count {
     }
 }
 
+/// A line that can be answered, and its request.
+struct Asked {
+    index: u64,
+    id: Option<Value>,
+    key: String,
+    request: Request,
+}
+
+impl Asked {
+    /// Asks the model.
+    fn submit(self, handle: &ModelHandle) -> Result<Pending> {
+        let Self { index, id, key, request } = self;
+        let prompt_tokens = request.prompt.len();
+        let (ids, text, reasoning) = (Vec::new(), String::new(), String::new());
+        Ok(Pending { index, id, key, prompt_tokens, ids, text, reasoning, answer: handle.submit(request)? })
+    }
+}
+
 /// A line whose answer is under way.
 struct Pending {
     index: u64,
@@ -115,6 +135,22 @@ struct Pending {
     ids: Vec<u32>,
     text: String,
     reasoning: String,
+    answer: Answer,
+}
+
+impl Pending {
+    /// Waits for the next part of the answer.
+    async fn next(mut self) -> (Self, Result<Option<TextDelta>>) {
+        let next = self.answer.next().await;
+        (self, next)
+    }
+
+    /// Adds a part of the answer.
+    fn add(&mut self, delta: &TextDelta) {
+        self.ids.extend(delta.id);
+        self.text += &delta.text;
+        self.reasoning += &delta.reasoning;
+    }
 }
 
 struct Session {
@@ -133,55 +169,62 @@ impl Session {
         if first.is_empty() {
             return Ok(());
         }
-        let load = load_options(args, &files, first.iter().map(|(_, request)| request), ended)?;
+        let load = load_options(args, &files, first.iter().map(|asked| &asked.request), ended)?;
         let mut fetching = Fetching::show(&files);
         let mut watch = Stopwatch::start();
-        let mut model = model::load(files, &load, stop).await?;
+        let model = model::load(files, &load, stop).await?;
         let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
-        let mut under_way = HashMap::new();
+        let handle = model.into_handle()?;
         let mut prompt_tokens = 0;
-        for (pending, request) in first {
-            self.begin(&mut model, &mut under_way, pending, request)?;
+        // Dropped with what is under way in it, which ends that.
+        let mut under_way = FuturesUnordered::new();
+        for asked in first {
+            under_way.push(asked.submit(&handle)?.next());
         }
         loop {
             while under_way.len() < READ_AHEAD {
                 let wait = if under_way.is_empty() { LONG } else { Duration::ZERO };
                 let Next::Entry(entry) = self.input.next(wait, stop)? else { break };
-                if let Some((pending, request)) = self.request(*entry, &text)? {
-                    self.begin(&mut model, &mut under_way, pending, request)?;
+                if let Some(asked) = self.ask(*entry, &text)? {
+                    under_way.push(asked.submit(&handle)?.next());
                 }
             }
-            let event = model.next_event().await?;
+            let Some((mut pending, next)) = under_way.next().await else { break };
             drop(fetching.take());
-            match event {
-                None => break,
-                Some(Event::Delta(delta)) => {
+            match next {
+                Ok(Some(delta)) => {
                     if delta.id.is_some() {
                         watch.token();
                     }
-                    prompt_tokens += self.take(&mut under_way, delta)?;
-                }
-                Some(Event::Failed { request, error }) => {
-                    if let Some(pending) = under_way.remove(&request) {
-                        self.fail(pending, error)?;
+                    pending.add(&delta);
+                    match delta.stop {
+                        Some(reason) => {
+                            prompt_tokens += pending.prompt_tokens;
+                            self.answered(pending, reason)?;
+                        }
+                        None => under_way.push(pending.next()),
                     }
                 }
+                // The last part said why the answer ended.
+                Ok(None) => {}
+                Err(error) => self.fail(pending, error)?,
             }
         }
         model::write_trace(trace)?;
         if args.generation.profile {
-            watch.report(model.profile(), prompt_tokens).print();
+            let report = handle.with_model(|model| model.profile()).await?;
+            watch.report(report, prompt_tokens).print();
         }
         Ok(())
     }
 
     /// The first lines that can be answered, and whether there are no more.
-    fn first(&mut self, text: &ModelText, stop: &AtomicBool) -> Result<(Vec<(Pending, Request)>, bool)> {
+    fn first(&mut self, text: &ModelText, stop: &AtomicBool) -> Result<(Vec<Asked>, bool)> {
         let mut first = Vec::new();
         while first.len() < READ_AHEAD {
             let wait = if first.is_empty() { LONG } else { FIRST_LINES };
             match self.input.next(wait, stop)? {
-                Next::Entry(entry) => first.extend(self.request(*entry, text)?),
+                Next::Entry(entry) => first.extend(self.ask(*entry, text)?),
                 Next::Nothing => return Ok((first, false)),
                 Next::End => return Ok((first, true)),
             }
@@ -190,62 +233,30 @@ impl Session {
     }
 
     /// What a line asks for; a bad one is done with this.
-    fn request(&mut self, entry: Entry, text: &ModelText) -> Result<Option<(Pending, Request)>> {
+    fn ask(&mut self, entry: Entry, text: &ModelText) -> Result<Option<Asked>> {
         let Entry { index, id, job } = entry;
         let asked = job.and_then(|job| {
             let (key, options) = (job.key.clone(), job.options.clone());
             Ok((key, Request::new(job.prompt(text)?, options)))
         });
         match asked {
-            Ok((key, request)) => {
-                let prompt_tokens = request.prompt.len();
-                let (ids, text, reasoning) = (Vec::new(), String::new(), String::new());
-                Ok(Some((Pending { index, id, key, prompt_tokens, ids, text, reasoning }, request)))
-            }
+            Ok((key, request)) => Ok(Some(Asked { index, id, key, request })),
             Err(error) => self.bad(index, id, error).map(|()| None),
         }
     }
 
-    fn begin(
-        &mut self,
-        model: &mut AutoModel,
-        under_way: &mut HashMap<RequestId, Pending>,
-        pending: Pending,
-        request: Request,
-    ) -> Result<()> {
-        match model.submit(request) {
-            Ok(number) => {
-                under_way.insert(number, pending);
-                Ok(())
-            }
-            Err(error) => self.bad(pending.index, pending.id, error),
-        }
-    }
-
-    /// Takes a part of an answer; gives the tokens of the prompt at its end.
-    fn take(&mut self, under_way: &mut HashMap<RequestId, Pending>, delta: TextDelta) -> Result<usize> {
-        let Some(pending) = under_way.get_mut(&delta.request) else { return Ok(0) };
-        pending.ids.extend(delta.id);
-        pending.text += &delta.text;
-        pending.reasoning += &delta.reasoning;
-        let Some(reason) = delta.stop else { return Ok(0) };
-        let Some(pending) = under_way.remove(&delta.request) else { return Ok(0) };
-        let prompt_tokens = pending.prompt_tokens;
-        self.answered(pending, reason)?;
-        Ok(prompt_tokens)
-    }
-
     /// What failed is that line's error, unless all fail alike: the files of the model, or its device.
     fn fail(&mut self, pending: Pending, error: Error) -> Result<()> {
-        if error.kind() == ErrorKind::NotFinite {
-            return self.bad(pending.index, pending.id, error);
+        match error.kind() {
+            ErrorKind::Argument | ErrorKind::NotFinite => self.bad(pending.index, pending.id, error),
+            ErrorKind::Budget => {
+                let message =
+                    format!("the budget has no room for the keys and values of {} tokens", pending.prompt_tokens);
+                let error = Error::new(ErrorKind::Budget, message).remedy("raise --budget, or shorten the prompt");
+                self.bad(pending.index, pending.id, error)
+            }
+            _ => Err(error),
         }
-        if error.kind() == ErrorKind::Budget {
-            let message = format!("the budget has no room for the keys and values of {} tokens", pending.prompt_tokens);
-            let error = Error::new(ErrorKind::Budget, message).remedy("raise --budget, or shorten the prompt");
-            return self.bad(pending.index, pending.id, error);
-        }
-        Err(error)
     }
 
     fn answered(&mut self, pending: Pending, reason: StopReason) -> Result<()> {
@@ -271,12 +282,13 @@ impl Session {
     /// A line that cannot be answered: the others go on.
     fn bad(&mut self, index: u64, id: Option<Value>, error: Error) -> Result<()> {
         let error = error.file(format!("{}:{index}", self.name));
-        self.progress.say(&format!("no answer to {error}"));
+        let message = told(&error);
+        self.progress.say(&format!("no answer to {message}"));
         let mut line = json!({ "index": index });
         if let Some(id) = id {
             line["id"] = id;
         }
-        line["error"] = json!({ "kind": error.kind().code(), "message": error.to_string() });
+        line["error"] = json!({ "kind": error.kind().code(), "message": message });
         self.output.write(&line)?;
         self.count.bad += 1;
         self.progress.line_done();

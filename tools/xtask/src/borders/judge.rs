@@ -74,12 +74,25 @@ fn broken(forbids: &Forbids, source: &Source, re_exports: &ReExports) -> Vec<(us
             .filter(|at| matches!(&at.token, Token::Text(text) if parts.iter().any(|part| text.contains(part))))
             .map(|at| (at.line, "a string that does not belong here".into()))
             .collect(),
+        Forbids::Flags => code
+            .iter()
+            .filter(|at| matches!(&at.token, Token::Text(text) if names_a_flag(text)))
+            .map(|at| (at.line, "a string names an option of a command".into()))
+            .collect(),
         Forbids::LinesAbove(most) if source.lines > *most => {
             vec![(source.lines, format!("{} lines, at most {most}", source.lines))]
         }
         Forbids::LinesAbove(_) => Vec::new(),
         Forbids::LintsWithoutReason => lints_without_reason(&source.tokens),
     }
+}
+
+/// Whether a word of a text begins like `--budget`.
+fn names_a_flag(text: &str) -> bool {
+    text.match_indices("--").any(|(at, dashes)| {
+        let is_within = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '-');
+        !is_within && text[at + dashes.len()..].starts_with(|c: char| c.is_ascii_lowercase())
+    })
 }
 
 fn named_paths(source: &Source, forbidden: &[&str], but: &[&str], re_exports: &ReExports) -> Vec<(usize, String)> {

@@ -22,6 +22,8 @@ pub enum Forbids {
     CfgOn(&'static [&'static str]),
     /// Strings that hold one of these.
     Strings(&'static [&'static str]),
+    /// Strings that name an option of a command: `--budget`.
+    Flags,
     /// More lines than this, tests included.
     LinesAbove(usize),
     /// `allow` and `expect` attributes without `reason = "…"`, tests included.
@@ -210,6 +212,14 @@ pub const RULES: &[Rule] = &[
         except: &[],
         forbids: Forbids::Calls { methods: &[], macros: &["print", "println", "eprint", "eprintln", "dbg"] },
         why: "what a library has to say it returns; the commands print",
+    },
+    Rule {
+        name: "library-words",
+        within: &["src/"],
+        // Two remedies there still name the command's option.
+        except: &["src/text/chat/"],
+        forbids: Forbids::Flags,
+        why: "the library names its own options: use `words::Term`, which the command shows as its flag",
     },
     Rule {
         name: "file-size",

@@ -28,6 +28,8 @@ const CROSSINGS: &[(&str, &str, &str)] = &[
     ("no-panic", "src/model/mod.rs", "fn f() { x().unwrap(); }"),
     ("no-panic", "src/model/mod.rs", "fn f() { panic!(\"no\"); }"),
     ("no-printing", "src/model/mod.rs", "fn f() { println!(\"no\"); }"),
+    ("library-words", "src/model/mod.rs", "const S: &str = \"--budget is too small\";"),
+    ("library-words", "src/model/mod.rs", "const S: &str = \"raise it (--budget)\";"),
     ("lint-reasons", "tests/gpu.rs", "#![allow(dead_code)]"),
     ("lint-reasons", "src/model/mod.rs", "#[cfg_attr(test, allow(dead_code))] fn f() {}"),
     ("lint-reasons", "src/model/mod.rs", "#[cfg(test)] mod tests { #[expect(dead_code)] fn f() {} }"),
