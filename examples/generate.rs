@@ -8,7 +8,7 @@ use tilestream::{AutoModel, GenerateOptions, Message, Result};
 pub async fn answer(model: &str, question: &str, mut show: impl FnMut(&str)) -> Result<String> {
     let mut model = AutoModel::from_pretrained(model).budget(64 << 20).load().await?;
     let prompt = model.chat_prompt(&[Message::user(question)])?;
-    let options = GenerateOptions { max_tokens: 32, ..Default::default() };
+    let options = GenerateOptions::default().max_tokens(32);
     let mut pieces = Box::pin(model.generate(prompt, options)?.into_stream());
     let mut text = String::new();
     while let Some(piece) = pieces.next().await {

@@ -101,6 +101,7 @@ impl Core {
 
 /// How to load; made by [`AutoModel::from_pretrained`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// GPU bytes for everything.
     pub budget_bytes: u64,
@@ -164,6 +165,13 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
+    crate::options::setters!(
+        budget_bytes: u64, ram_bytes: u64, kv: KvType, inputs: InputType, sequences: u32, upload: Upload,
+        cancel: CancelToken, tune: bool;
+        some most_pinned_bytes: u64, device: Device, adapter: String, context: u32, context_limit: u32,
+        prefill_chunk: u32, io: ReadMode,
+    );
+
     /// The smallest budget in bytes that works for a plan and its layout, on an adapter that maps its own buffers
     /// (`direct`) or not.
     ///
@@ -337,6 +345,7 @@ impl AutoModel {
     }
 
     /// The engine below, for tools and tests.
+    #[doc(hidden)]
     pub fn engine(&mut self) -> &mut Engine {
         &mut self.core.engine
     }

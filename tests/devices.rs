@@ -235,7 +235,7 @@ fn a_shader_that_is_wrong_is_a_fault_with_its_place() {
 /// A model that is read to the end of its answer.
 async fn answer(model: &mut AutoModel, lose_after: Option<usize>) -> Vec<u32> {
     let device = model.engine().gpu().shared_device().clone();
-    let options = GenerateOptions { max_tokens: 12, ignore_eos: true, ..Default::default() };
+    let options = GenerateOptions::default().max_tokens(12).ignore_eos(true);
     let mut generation = model.generate(vec![3, 1, 4, 1, 5], options).expect("an answer");
     let mut ids = Vec::new();
     while let Some(piece) = generation.next().await.expect("goes on") {
@@ -254,7 +254,8 @@ fn models_share_a_device_and_the_one_that_takes_its_place() {
         let device = device(Some(2 * budget_bytes)).await;
         let [(first, _), (second, _)] = models().await;
         let load = async |files: &Files, device: Option<&Device>| {
-            let options = LoadOptions { budget_bytes, device: device.cloned(), ..Default::default() };
+            let mut options = LoadOptions::default().budget_bytes(budget_bytes);
+            options.device = device.cloned();
             ModelFiles::open(Arc::clone(&files.store) as _).await.expect("opens").load(&options).await
         };
         let mut expected = Vec::new();

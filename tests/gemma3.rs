@@ -62,8 +62,8 @@ fn ids_and_best_tokens_are_those_of_the_reference() {
     text_ids.truncate(positions());
     best.truncate(positions());
     let margins: Vec<f32> = serde_json::from_value(golden["score"]["margins"].clone()).expect("margins");
-    let device = Some(common::device().clone());
-    let options = LoadOptions { budget_bytes: 1 << 30, sequences: 1, context: Some(256), device, ..Default::default() };
+    let device = common::device().clone();
+    let options = LoadOptions::default().budget_bytes(1 << 30).sequences(1).context(256).device(device);
     let mut model = block_on(files.load(&options)).expect("loads");
     let (mut same, mut nll) = (0, 0.0);
     let visit = |position: usize, logits: &[f32]| {

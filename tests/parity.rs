@@ -59,7 +59,7 @@ fn a_model_of_every_format_that_is_read_opens_and_answers() {
         block_on(async {
             let folder = common::data("formats").join(format.to_string());
             let mut model = AutoModel::from_pretrained(folder).budget(32 << 20).load().await.expect("opens");
-            let options = GenerateOptions { max_tokens: 12, ignore_eos: true, ..Default::default() };
+            let options = GenerateOptions::default().max_tokens(12).ignore_eos(true);
             let (mut answer, mut ids) = (model.generate(vec![1, 2, 3], options).expect("begins"), Vec::new());
             while let Some(delta) = answer.next().await.expect("goes on") {
                 ids.extend(delta.id);

@@ -97,7 +97,7 @@ fn compact(layers: &[usize]) -> String {
 /// What is refused below, by the code that refuses it; there are no weights.
 fn budgets(text: &mut String, spec: &ModelSpec) {
     let context = spec.max_positions.min(4096);
-    let options = LoadOptions { context: Some(context), ..LoadOptions::default() };
+    let options = LoadOptions::default().context(context);
     let smallest = |weights| {
         let tensors = synth::tensors(spec, &SynthOptions { weights, ..SynthOptions::default() }).expect("tensors");
         let find = |name: &str| tensors.get(name).ok_or_else(|| Error::new(ErrorKind::Missing, name));

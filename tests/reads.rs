@@ -131,7 +131,7 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
         assert_eq!(on_disk.choose(streamed, cache, &auto), (ReadStrategy::default(), 0), "{why}");
     }
     for mode in [ReadMode::Direct, ReadMode::Uring, ReadMode::Buffered] {
-        let said = LoadOptions { io: Some(mode), ..LoadOptions::default() };
+        let said = LoadOptions::default().io(mode);
         let (reads, measured) = on_disk.choose(8 * GIB, Some(0), &said);
         assert_eq!((reads.plan, measured), (ReadPlan { mode, ..ReadPlan::default() }, 0));
     }
@@ -167,7 +167,7 @@ fn a_disk_is_measured_once_and_only_where_it_matters() {
     assert_eq!(without.choose(GIB, Some(0), &auto).0.plan, ReadPlan { mode: ReadMode::Buffered, ..DEEP });
 
     let elsewhere = block_on(Model::open(Arc::clone(&on_disk.objects) as Arc<dyn Store>)).expect("opens");
-    let direct = LoadOptions { io: Some(ReadMode::Direct), ..LoadOptions::default() };
+    let direct = LoadOptions::default().io(ReadMode::Direct);
     assert_eq!(ReadStrategy::choose(&elsewhere, large, &auto).expect("chooses"), ReadStrategy::default());
     let error = ReadStrategy::choose(&elsewhere, large, &direct).expect_err("no disk");
     assert_eq!(error.kind(), ErrorKind::Argument);

@@ -12,14 +12,14 @@ async fn load() -> AutoModel {
 }
 
 async fn open(files: &Files) -> AutoModel {
-    let options = LoadOptions { budget_bytes: 16 << 20, ..Default::default() };
+    let options = LoadOptions::default().budget_bytes(16 << 20);
     ModelFiles::open(Arc::clone(&files.store) as _).await.expect("opens").load(&options).await.expect("loads")
 }
 
 /// The ids of an answer; `lose_at` names the tokens after which the device is destroyed.
 async fn answer(model: &mut AutoModel, lose_at: &[usize]) -> tilestream::Result<Vec<u32>> {
     let mut device = model.engine().gpu().shared_device().clone();
-    let options = GenerateOptions { max_tokens: 12, ignore_eos: true, ..Default::default() };
+    let options = GenerateOptions::default().max_tokens(12).ignore_eos(true);
     let mut generation = model.generate(vec![3, 1, 4, 1, 5], options)?;
     let mut ids = Vec::new();
     while let Some(piece) = generation.next().await? {
@@ -49,7 +49,7 @@ fn an_answer_goes_on_after_its_device_was_lost() {
 
 /// The error that an answer ends with, and how often a new device went on before.
 async fn failed_answer(model: &mut AutoModel) -> (ErrorKind, u32) {
-    let options = GenerateOptions { max_tokens: 4, ignore_eos: true, ..Default::default() };
+    let options = GenerateOptions::default().max_tokens(4).ignore_eos(true);
     let mut generation = model.generate(vec![3, 1, 4], options).expect("begins");
     loop {
         match generation.next().await {
@@ -113,15 +113,12 @@ fn numbers_that_are_none_are_told_and_not_computed_again() {
 fn an_answer_goes_on_from_its_own_tokens() {
     block_on(async {
         const PROMPT: [u32; 5] = [3, 1, 4, 1, 5];
-        let drawn = SamplerOptions { temperature: 1.0, seed: 7, ..Default::default() };
-        let penalized = SamplerOptions { repetition_penalty: 1.5, ..Default::default() };
+        let drawn = SamplerOptions::default().temperature(1.0).seed(7);
+        let penalized = SamplerOptions::default().repetition_penalty(1.5);
         let mut model = load().await;
         for sampler in [SamplerOptions::default(), drawn, penalized] {
-            let options = |max_tokens| GenerateOptions {
-                max_tokens,
-                sampler: sampler.clone(),
-                ignore_eos: true,
-                ..Default::default()
+            let options = |max_tokens| {
+                GenerateOptions::default().max_tokens(max_tokens).sampler(sampler.clone()).ignore_eos(true)
             };
             let mut whole = Vec::new();
             let mut generation = model.generate(PROMPT.to_vec(), options(12)).expect("begins");
@@ -140,7 +137,8 @@ fn an_answer_goes_on_from_its_own_tokens() {
                 assert_eq!(after, expected, "{sampler:?} after {at}");
             }
         }
-        let nothing = Request { answered: 3, ..Request::new(vec![1, 2, 3], GenerateOptions::default()) };
+        let mut nothing = Request::new(vec![1, 2, 3], GenerateOptions::default());
+        nothing.answered = 3;
         let error = model.generate_all(vec![nothing]).err().expect("an answer to nothing");
         assert_eq!(error.kind(), ErrorKind::Argument);
     });

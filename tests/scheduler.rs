@@ -10,7 +10,7 @@ use tilestream::{
 };
 
 async fn load_files(files: common::Files, sequences: u32, context: u32) -> AutoModel {
-    let options = LoadOptions { budget_bytes: 32 << 20, sequences, context: Some(context), ..Default::default() };
+    let options = LoadOptions::default().budget_bytes(32 << 20).sequences(sequences).context(context);
     ModelFiles::open(Arc::clone(&files.store) as _).await.expect("opens").load(&options).await.expect("loads")
 }
 
@@ -21,8 +21,8 @@ async fn load(sequences: u32, context: u32) -> AutoModel {
 /// Some sample, some do not; none ends before its last token.
 fn request(number: u32, prompt: &[u32], max_tokens: u32) -> Request {
     let temperature = if number.is_multiple_of(2) { 0.0 } else { 1.2 };
-    let sampler = SamplerOptions { temperature, seed: u64::from(number), ..Default::default() };
-    let options = GenerateOptions { max_tokens, sampler, ignore_eos: true, ..Default::default() };
+    let sampler = SamplerOptions::default().temperature(temperature).seed(u64::from(number));
+    let options = GenerateOptions::default().max_tokens(max_tokens).sampler(sampler).ignore_eos(true);
     Request::new(prompt.to_vec(), options)
 }
 
@@ -48,6 +48,7 @@ async fn ids_of(
                 answer.1.extend(delta.id);
             }
             Some(Event::Failed { request, error }) => failed.push((request, error.kind())),
+            Some(other) => panic!("{other:?}"),
         }
     }
 }
@@ -185,13 +186,7 @@ fn what_cannot_be_cut_back_goes_on_from_a_snapshot_of_its_prompt() {
     block_on(async {
         const NEW: u32 = 18;
         for family in ["gemma3", "gpt-oss", "qwen3-next"] {
-            let options = LoadOptions {
-                budget_bytes: 32 << 20,
-                sequences: 2,
-                context: Some(256),
-                prefill_chunk: Some(8),
-                ..Default::default()
-            };
+            let options = LoadOptions::default().budget_bytes(32 << 20).sequences(2).context(256).prefill_chunk(8);
             let files = split_family(family).await.expect("splits");
             let files = ModelFiles::open(Arc::clone(&files.store) as _).await.expect("opens");
             let text: Vec<u32> = (0..44).map(|at| (at * 5) % 60).collect();

@@ -55,8 +55,9 @@ fn the_documented_example_answers() {
 }
 
 fn load(budget_bytes: u64, sequences: u32, context: u32) -> AutoModel {
-    let device = Some(common::device().clone());
-    let options = LoadOptions { budget_bytes, sequences, context: Some(context), device, ..Default::default() };
+    let device = common::device().clone();
+    let options =
+        LoadOptions::default().budget_bytes(budget_bytes).sequences(sequences).context(context).device(device);
     block_on(files().load(&options)).expect("loads")
 }
 
@@ -148,7 +149,7 @@ fn a_text_is_as_likely_as_the_reference_finds_it() {
 }
 
 async fn answer(model: &mut AutoModel, prompt: Vec<u32>, max_tokens: u32) -> (Vec<u32>, String) {
-    let mut answer = model.generate(prompt, GenerateOptions { max_tokens, ..Default::default() }).expect("begins");
+    let mut answer = model.generate(prompt, GenerateOptions::default().max_tokens(max_tokens)).expect("begins");
     let (mut ids, mut text) = (Vec::new(), String::new());
     while let Some(piece) = answer.next().await.expect("goes on") {
         ids.extend(piece.id);
@@ -178,7 +179,7 @@ fn a_quarter_of_its_size_gives_the_same_answer_as_resident_and_as_a_batch() {
                     .then_some(first.1.trim())
                     .is_none_or(|text| text == chat["text"].as_str().expect("a text").trim())
             );
-            let options = GenerateOptions { max_tokens: new.len() as u32, ..Default::default() };
+            let options = GenerateOptions::default().max_tokens(new.len() as u32);
             requests.push(Request::new(prompt, options));
             alone.push(first.0);
         }
@@ -198,9 +199,9 @@ fn a_quarter_of_its_size_gives_the_same_answer_as_resident_and_as_a_batch() {
 
 /// The best id after each position of a text.
 async fn best_ids(budget_bytes: u64, inputs: InputType, text_ids: &[u32]) -> Vec<usize> {
-    let context = Some(text_ids.len() as u32);
-    let device = Some(common::device().clone());
-    let options = LoadOptions { budget_bytes, inputs, context, device, ..Default::default() };
+    let context = text_ids.len() as u32;
+    let device = common::device().clone();
+    let options = LoadOptions::default().budget_bytes(budget_bytes).inputs(inputs).context(context).device(device);
     let mut model = files().load(&options).await.expect("loads");
     let mut best = Vec::new();
     let visit = |_, logits: &[f32]| {

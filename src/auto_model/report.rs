@@ -4,6 +4,7 @@ use crate::stream::Uses;
 
 /// Figures of a model since it was opened.
 #[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
 pub struct ProfileReport {
     /// Name of the adapter, with its driver.
     pub adapter: String,
@@ -41,6 +42,7 @@ pub struct ProfileReport {
 
 /// What the experts of a mixture came to since the model was opened.
 #[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
 pub struct ExpertsReport {
     /// Bytes of the experts that routers chose, once for each sweep.
     pub used_bytes: u64,

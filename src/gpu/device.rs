@@ -16,8 +16,11 @@ use crate::{Error, ErrorKind, Result};
 /// out of. Clones share it. Several engines work on it at the same time, each in a budget of its own.
 #[derive(Clone, Debug)]
 pub struct Device {
+    #[doc(hidden)]
     pub device: wgpu::Device,
+    #[doc(hidden)]
     pub queue: wgpu::Queue,
+    #[doc(hidden)]
     pub adapter: Arc<AdapterReport>,
     tuning: Arc<Tuning>,
     /// What budgets are cut out of.
@@ -106,6 +109,7 @@ impl Device {
     ///
     /// # Errors
     /// [`ErrorKind::Budget`] with what is left, where it is less; those of a lost device.
+    #[doc(hidden)]
     pub async fn budget(&self, bytes: u64) -> Result<Gpu> {
         self.check()?;
         let accountant = self.memory.cut(bytes, ALLOCATOR_SLACK_BYTES)?;
@@ -122,6 +126,7 @@ impl Device {
     }
 
     /// Bytes of the buffers of all budgets.
+    #[doc(hidden)]
     pub fn buffer_bytes(&self) -> u64 {
         self.memory.buffer_bytes()
     }
@@ -132,22 +137,26 @@ impl Device {
     }
 
     /// What the device can do.
+    #[doc(hidden)]
     pub fn features(&self) -> wgpu::Features {
         self.device.features() | unnamed_features(&self.device)
     }
 
     /// The largest buffer that a shader can see whole, in bytes.
+    #[doc(hidden)]
     pub fn largest_binding_bytes(&self) -> u64 {
         let limits = &self.adapter.limits;
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
     /// The sizes that kernels of this class of adapters have.
+    #[doc(hidden)]
     pub fn tuning(&self) -> &Tuning {
         &self.tuning
     }
 
     /// The kernels of a tuning. Each is compiled once for the device, whoever prepares it.
+    #[doc(hidden)]
     pub fn kernels(&self, tuning: Tuning) -> Kernels {
         Kernels::new(Arc::clone(&self.kernels), tuning)
     }
@@ -157,11 +166,13 @@ impl Device {
     /// # Errors
     /// [`ErrorKind::DeviceLost`] once it was lost, [`ErrorKind::GpuMemory`] once it ran out of memory where nobody looked,
     /// [`ErrorKind::Internal`] once it refused commands, and [`ErrorKind::Adapter`] once the driver failed in another way.
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         self.fault.check()
     }
 
     /// Destroys the device, for all that are on it, as a driver that restarts does: to try out how a program copes.
+    #[doc(hidden)]
     pub fn lose(&self) {
         self.device.destroy();
         // wgpu tells of it when the queue is empty.
@@ -169,6 +180,7 @@ impl Device {
     }
 
     /// What an error came from: on a device that failed, buffers are found unmapped that no fault of ours unmapped.
+    #[doc(hidden)]
     pub fn cause(&self, error: Error) -> Error {
         match (error.kind(), self.check()) {
             (ErrorKind::Internal, Err(fault)) => fault.source(error),
@@ -186,6 +198,7 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::open`].
+    #[doc(hidden)]
     pub async fn replacement(&self) -> Result<Self> {
         let mut device = self.clone();
         while device.check().is_err() {
@@ -204,11 +217,13 @@ impl Device {
     }
 
     /// Submits commands; mappings asked for before the next submit fire when these are done.
+    #[doc(hidden)]
     pub fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
         self.queue.submit([commands])
     }
 
     /// Maps a whole buffer once the GPU is done with it; `after` is the last submission that uses it.
+    #[doc(hidden)]
     pub fn map(&self, buffer: &wgpu::Buffer, mode: wgpu::MapMode, after: wgpu::SubmissionIndex) -> Mapping {
         let (sender, receiver) = oneshot::channel();
         buffer.map_async(mode, .., move |result| {
@@ -220,17 +235,20 @@ impl Device {
     }
 
     /// Sees to it that callbacks fire which depend on `after` or earlier submissions.
+    #[doc(hidden)]
     pub fn watch(&self, after: wgpu::SubmissionIndex) {
         self.poller.watch(after);
     }
 
     /// Calls `callback` once `after` (and all before it) is done on the GPU.
+    #[doc(hidden)]
     pub fn on_done(&self, after: wgpu::SubmissionIndex, callback: impl FnOnce() + Send + 'static) {
         self.queue.on_submitted_work_done(callback);
         self.poller.watch(after);
     }
 
     /// Waits until the GPU has nothing to do, and what was dropped is given back to the driver.
+    #[doc(hidden)]
     pub async fn idle(&self) {
         let (sender, done) = oneshot::channel();
         self.on_done(self.queue.submit([]), move || {

@@ -204,7 +204,8 @@ mod tests {
             let (_, fields) = error.split_once("`SourceOptions::ignored_fields` '").expect("the option");
             let (fields, _) = fields.split_once("' (when").expect("its end");
             let (mut found, mut expected) = (fields.split("', '").collect::<Vec<_>>(), paths.to_vec());
-            (found.sort_unstable(), expected.sort_unstable());
+            found.sort_unstable();
+            expected.sort_unstable();
             assert_eq!(found, expected, "{error}");
         }
     }

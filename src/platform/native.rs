@@ -44,6 +44,14 @@ pub fn html_text(name: &str) -> Result<Option<&'static str>, String> {
     Ok(NAMES.get(name).copied())
 }
 
+/// The character of this name in Unicode, in capitals or not.
+pub fn character_named(name: &str) -> Option<char> {
+    let character = unicode_names2::character(name)?;
+    // The crate also takes names with other blanks and hyphens, and Python does not.
+    let same = |known: unicode_names2::Name| known.to_string().eq_ignore_ascii_case(name);
+    unicode_names2::name(character).is_none_or(same).then_some(character)
+}
+
 type Task = BoxFuture<'static, ()>;
 
 /// Threads that take work from a channel, and end with it.

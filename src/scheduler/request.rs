@@ -6,6 +6,7 @@ use crate::{Error, Result};
 
 /// How to continue a prompt.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct GenerateOptions {
     /// New tokens at most.
     pub max_tokens: u32,
@@ -24,6 +25,8 @@ impl Default for GenerateOptions {
 }
 
 impl GenerateOptions {
+    crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool; some);
+
     /// What makes text of the tokens that continue a prompt.
     ///
     /// # Errors
@@ -37,6 +40,7 @@ impl GenerateOptions {
 
 /// A prompt and how to continue it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Request {
     /// Token ids of the text so far.
     pub prompt: Vec<u32>,
@@ -60,6 +64,7 @@ pub struct RequestId(pub(super) u64);
 
 /// What came out of one token, or the end.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TextDelta {
     /// Whose it is.
     pub request: RequestId,
@@ -81,6 +86,7 @@ impl TextDelta {
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// A token; the last one says why the request ended.
     Delta(TextDelta),

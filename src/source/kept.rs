@@ -39,7 +39,7 @@ pub(super) fn is_whole(folder: &Path) -> bool {
     folder.join(MANIFEST).is_file() && !marker(folder).exists()
 }
 
-/// Whether an error is of a model in a cache folder, which the next [`open`](super::open) makes good.
+/// Whether an error is of a model in a cache folder, which the next `open` makes good.
 pub fn will_be_repaired(error: &Error) -> bool {
     let folder = error.file_name().and_then(|file| Path::new(file).parent());
     folder.is_some_and(|folder| folder.file_name().is_some() && marker(folder).is_file())

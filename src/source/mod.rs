@@ -35,6 +35,7 @@ pub use open::{open, split_folder};
 
 /// How a model is looked for that is no split model yet.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SourceOptions {
     /// A token of the Hub. `None`: `HF_TOKEN`, or what `hf auth login` keeps.
     pub token: Option<Secret>,
@@ -54,6 +55,10 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
+}
+
+impl SourceOptions {
+    crate::options::setters!(ignored_fields: Vec<String>; some token: Secret, file: String, cache_dir: PathBuf);
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -11,6 +11,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// How to choose a token. The default is greedy.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SamplerOptions {
     /// Divides the logits; 0 takes the best token and ignores every filter below. 0 to 100.
     pub temperature: f32,
@@ -37,6 +38,11 @@ impl Default for SamplerOptions {
 const USUAL_TOP_K: u64 = 50;
 
 impl SamplerOptions {
+    crate::options::setters!(
+        temperature: f32, top_k: usize, top_p: f32, min_p: f32, repetition_penalty: f32, seed: u64;
+        some
+    );
+
     /// The sampling that a checkpoint recommends in its `generation_config.json`: greedy, unless that says `do_sample`. Fields
     /// that are absent are as in transformers' `GenerationConfig`; values out of range make it greedy.
     pub fn from_generation_config(config: &Value) -> Self {

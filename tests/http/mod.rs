@@ -20,7 +20,7 @@ use self::server::{Act, Server};
 /// Limits that let tests end soon.
 fn hasty() -> HttpOptions {
     let usual = HttpOptions::default();
-    HttpOptions { attempts: 3, stall_s: 0.3, slow_s: 0.3, backoff_s: 0.01, most_wait_s: 0.2, ..usual }
+    usual.attempts(3).stall_s(0.3).slow_s(0.3).backoff_s(0.01).most_wait_s(0.2)
 }
 
 /// A server with one object of `len` bytes, and its store.
@@ -238,7 +238,7 @@ fn a_whole_file_that_was_asked_for_says_nothing_about_ranges() {
 #[test]
 fn reads_that_wait_for_a_silent_host_give_up_together() {
     let (server, _, _) = one(64_000);
-    let options = HttpOptions { attempts: 100, stall_s: 0.2, patience_s: 0.2, concurrent: 1, ..hasty() };
+    let options = hasty().attempts(100).stall_s(0.2).patience_s(0.2).concurrent(1);
     let store = HttpStore::with_options(&server.url(), options).expect("an address");
     server.usually(Act::Silence);
     let start = Instant::now();
@@ -277,7 +277,7 @@ fn no_more_requests_at_a_time_than_allowed() {
 #[test]
 fn a_dropped_read_ends_soon_and_gives_its_place_back() {
     let (server, _, _) = one(100_000);
-    let options = HttpOptions { concurrent: 1, stall_s: 60.0, backoff_s: 100.0, ..hasty() };
+    let options = hasty().concurrent(1).stall_s(60.0).backoff_s(100.0);
     let store = HttpStore::with_options(&server.url(), options).expect("an address");
     // A pause of a hundred seconds is the only thing that could be waited for.
     server.script([Act::Status(500, "")]);

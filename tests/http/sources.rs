@@ -15,7 +15,7 @@ fn data(name: &str) -> PathBuf {
 }
 
 fn options(folder: &Path) -> SourceOptions {
-    SourceOptions { cache_dir: Some(folder.join("cache")), ..SourceOptions::default() }
+    SourceOptions::default().cache_dir(folder.join("cache"))
 }
 
 fn files(model: &Path, options: &SourceOptions) -> Result<(ModelFiles, Vec<String>)> {

@@ -35,8 +35,11 @@ pub struct OpfsCache {
 pub struct OpfsModel {
     /// The address it came from.
     pub source: String,
+    /// The model's own name.
     pub name: String,
+    /// Bytes of its files.
     pub total_bytes: u64,
+    /// Bytes of those that lie here.
     #[serde(default)]
     pub cached_bytes: u64,
     /// Lengths of its files, in the order of the journal; not in a list.

@@ -45,6 +45,7 @@ const SOON_S: f64 = 3.0;
 
 /// How patient a store is with its host.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HttpOptions {
     /// Attempts of a read in a row that brought nothing before it fails.
     pub attempts: u32,
@@ -63,6 +64,14 @@ pub struct HttpOptions {
     pub patience_s: f64,
     /// Requests at the same time; browsers allow six to a host.
     pub concurrent: usize,
+}
+
+impl HttpOptions {
+    crate::options::setters!(
+        attempts: u32, stall_s: f64, least_bytes_per_s: f64, slow_s: f64, backoff_s: f64, most_wait_s: f64,
+        patience_s: f64, concurrent: usize;
+        some
+    );
 }
 
 impl Default for HttpOptions {

@@ -8,7 +8,7 @@
 use minijinja::Error;
 
 use super::sandbox::refused;
-use super::tokens::{Kind, Token};
+use super::tokens::{Kind, Token, with_characters};
 
 /// Expressions in expressions. The parser needs stack for each.
 const DEEPEST: usize = 60;
@@ -86,7 +86,7 @@ impl<'a> Translator<'a> {
         if token.kind != Kind::Sign && self.out.ends_with(|c: char| c.is_alphanumeric() || "_'\"})]".contains(c)) {
             self.out.push(' ');
         }
-        self.out.push_str(token.text);
+        self.out.push_str(&with_characters(token));
         token
     }
 

@@ -204,7 +204,7 @@ fn is_mail(word: &str) -> bool {
 /// What stands behind a prefix, in letters of any size.
 fn behind<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let mut rest = text.chars();
-    prefix.chars().all(|c| rest.next().map(folded) == Some(c)).then(|| rest.as_str())
+    prefix.chars().all(|c| rest.next().map(folded) == Some(c)).then_some(rest.as_str())
 }
 
 /// A letter in small: `re` takes four others for letters of ASCII as well.

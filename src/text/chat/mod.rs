@@ -38,6 +38,7 @@ use shape::Shapes;
 
 use super::content::Content;
 use super::stop::token_text;
+use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
 
 /// Special tokens that templates may name.
@@ -76,7 +77,9 @@ impl Message {
 }
 
 /// What to do about a template that no model can be opened with.
-const UNUSABLE: &str = "mend the template, or take it out and give prompts as they are (`tilestream run --raw`)";
+fn unusable() -> Words {
+    "mend the template, or take it out and give prompts as they are (" + Term::PlainPrompt + ")"
+}
 
 /// How to render a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +117,7 @@ impl ChatTemplate {
         let Some(source) = source(&config["chat_template"])? else { return Ok(None) };
         let source = source::translated(source).and_then(|source| sandbox::check(&source).map(|()| source));
         let source = source.map_err(|error| {
-            Error::new(ErrorKind::Text, what(&error)).file("tokenizer_config.json: chat_template").remedy(UNUSABLE)
+            Error::new(ErrorKind::Text, what(&error)).file("tokenizer_config.json: chat_template").remedy(unusable())
         })?;
         let token = |name: &&str| Some((name.to_string(), json!(token_text(config.get(name)?)?)));
         Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect(), shapes: OnceLock::new() }))
@@ -179,7 +182,7 @@ impl ChatTemplate {
 fn source(value: &Json) -> Result<Option<&str>> {
     let wrong = || {
         let error = Error::new(ErrorKind::Text, "is neither a text nor a list of named texts");
-        error.file(sandbox::NAME).remedy(UNUSABLE)
+        error.file(sandbox::NAME).remedy(unusable())
     };
     let entry = match value {
         Json::Null => return Ok(None),
@@ -193,7 +196,7 @@ fn source(value: &Json) -> Result<Option<&str>> {
 fn failed(error: &minijinja::Error) -> Error {
     Error::new(ErrorKind::Text, what(error))
         .file(sandbox::NAME)
-        .remedy("give the prompt as it is (`tilestream run --raw`)")
+        .remedy("give the prompt as it is (" + Term::PlainPrompt + ")")
 }
 
 fn what(error: &minijinja::Error) -> String {

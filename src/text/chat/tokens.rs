@@ -1,8 +1,11 @@
 //! Cuts a tag of a template into Jinja's tokens.
 
+use std::borrow::Cow;
+
 use minijinja::Error;
 
 use super::sandbox::refused;
+use crate::platform;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -78,8 +81,10 @@ fn text_len(source: &str) -> Result<usize, Error> {
     let mut escaped = false;
     for (at, c) in source.char_indices().skip(1) {
         match c {
-            // A table of all characters' names would be needed.
-            'N' if escaped => return Err(refused("a text names a character (\\N{…}): write its number (\\uXXXX)")),
+            'N' if escaped => {
+                named_character(&source[at + 1..])?;
+                escaped = false;
+            }
             _ if escaped => escaped = false,
             '\\' => escaped = true,
             c if c == quote => return Ok(at + 1),
@@ -87,6 +92,41 @@ fn text_len(source: &str) -> Result<usize, Error> {
         }
     }
     Err(refused("a text does not end"))
+}
+
+/// The character that `{NAME}` at the beginning of a source stands for, and the length of that.
+fn named_character(source: &str) -> Result<(char, usize), Error> {
+    let name = source.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(name, _)| name);
+    match platform::character_named(name) {
+        Some(character) => Ok((character, name.len() + 2)),
+        None => Err(refused(format!("no character '{name}' is known here (\\N{{…}}): write its number (\\uXXXX)"))),
+    }
+}
+
+/// A token's text, with characters in place of their names.
+pub(super) fn with_characters<'a>(token: Token<'a>) -> Cow<'a, str> {
+    if token.kind != Kind::Text || !token.text.contains("\\N") {
+        return token.text.into();
+    }
+    let (mut text, mut rest) = (String::new(), token.text);
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        text += before;
+        let named = escape.strip_prefix("\\N").and_then(|name| named_character(name).ok());
+        let Some((character, len)) = named else {
+            // The escaped character may be a backslash itself.
+            let len = 1 + escape[1..].chars().next().map_or(0, char::len_utf8);
+            text += &escape[..len];
+            rest = &escape[len..];
+            continue;
+        };
+        if matches!(character, '\'' | '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+        rest = &escape[2 + len..];
+    }
+    (text + rest).into()
 }
 
 /// The length of the number that `source` begins with. Behind a dot it is an index.

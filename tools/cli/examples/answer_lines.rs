@@ -56,7 +56,8 @@ async fn serve(args: &Args) -> Result<()> {
     let (hub, mut go_on) = (Default::default(), |_: Progress<'_>| ControlFlow::Continue(()));
     let shards_dir = args.shards_dir.as_deref();
     let folder = tilestream_split::open_or_split(&args.model, &hub, shards_dir, &mut go_on).await?;
-    let options = LoadOptions { budget_bytes: args.budget, context: args.context, ..LoadOptions::default() };
+    let mut options = LoadOptions::default().budget_bytes(args.budget);
+    options.context = args.context;
     let start = Instant::now();
     let mut model = AutoModel::from_pretrained(&folder).options(options).load().await?;
     let load_s = start.elapsed().as_secs_f64();
@@ -76,7 +77,7 @@ async fn serve(args: &Args) -> Result<()> {
 /// request came does not count.
 async fn answer(model: &mut AutoModel, ask: Ask, start: Instant) -> Result<Value> {
     let read_before = model.profile().bytes_read;
-    let options = GenerateOptions { max_tokens: ask.max_tokens, ignore_eos: true, ..GenerateOptions::default() };
+    let options = GenerateOptions::default().max_tokens(ask.max_tokens).ignore_eos(true);
     let (mut ids, mut times_s) = (Vec::new(), Vec::new());
     let mut pieces = model.generate(ask.ids, options)?;
     while let Some(piece) = pieces.next().await? {

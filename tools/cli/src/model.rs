@@ -37,27 +37,23 @@ pub fn web_address(args: &ModelArgs) -> Option<&str> {
 
 /// Load options of the arguments. `needed`: positions that are going to be used, over all sequences.
 pub fn load_options(args: &ModelArgs, needed: Option<u32>) -> LoadOptions {
-    LoadOptions {
-        budget_bytes: args.budget,
-        ram_bytes: args.ram,
-        io: match args.io {
-            Io::Auto => None,
-            Io::Buffered => Some(ReadMode::Buffered),
-            Io::Direct => Some(ReadMode::Direct),
-            Io::Uring => Some(ReadMode::Uring),
-        },
-        inputs: match args.activations {
-            Activations::F32 => InputType::F32,
-            Activations::I8 => InputType::I8,
-        },
-        adapter: args.adapter.clone(),
-        context: needed.or(args.context),
-        context_limit: args.context,
-        kv: kv_type(args.kv),
-        prefill_chunk: args.prefill_chunk,
-        tune: !args.no_tune,
-        ..LoadOptions::default()
-    }
+    let inputs = match args.activations {
+        Activations::F32 => InputType::F32,
+        Activations::I8 => InputType::I8,
+    };
+    let usual = LoadOptions::default().budget_bytes(args.budget).ram_bytes(args.ram);
+    let mut options = usual.inputs(inputs).kv(kv_type(args.kv)).tune(!args.no_tune);
+    options.io = match args.io {
+        Io::Auto => None,
+        Io::Buffered => Some(ReadMode::Buffered),
+        Io::Direct => Some(ReadMode::Direct),
+        Io::Uring => Some(ReadMode::Uring),
+    };
+    options.adapter = args.adapter.clone();
+    options.context = needed.or(args.context);
+    options.context_limit = args.context;
+    options.prefill_chunk = args.prefill_chunk;
+    options
 }
 
 /// The kernels' name of a storage of keys and values.
@@ -71,18 +67,17 @@ pub fn kv_type(kv: Kv) -> KvType {
 /// Options of one answer: what the arguments say, and `own` for the rest. Temperature 0 is the best token whatever else the
 /// checkpoint recommends.
 pub fn generate_options(args: &GenerationArgs, own: &SamplerOptions) -> GenerateOptions {
-    let greedy = SamplerOptions { seed: own.seed, ..SamplerOptions::default() };
+    let greedy = SamplerOptions::default().seed(own.seed);
     let own = if args.temperature == Some(0.0) { &greedy } else { own };
-    let sampler = SamplerOptions {
-        temperature: args.temperature.unwrap_or(own.temperature),
-        top_k: args.top_k.map_or(own.top_k, |top_k| top_k as usize),
-        top_p: args.top_p.unwrap_or(own.top_p),
-        min_p: args.min_p.unwrap_or(own.min_p),
-        repetition_penalty: args.repetition_penalty.unwrap_or(own.repetition_penalty),
-        seed: args.seed.unwrap_or(own.seed),
-    };
-    let (max_tokens, stop, ignore_eos) = (args.max_tokens, args.stop.clone(), args.ignore_eos);
-    GenerateOptions { max_tokens, sampler, stop, ignore_eos }
+    let sampler = SamplerOptions::default()
+        .temperature(args.temperature.unwrap_or(own.temperature))
+        .top_k(args.top_k.map_or(own.top_k, |top_k| top_k as usize))
+        .top_p(args.top_p.unwrap_or(own.top_p))
+        .min_p(args.min_p.unwrap_or(own.min_p))
+        .repetition_penalty(args.repetition_penalty.unwrap_or(own.repetition_penalty))
+        .seed(args.seed.unwrap_or(own.seed));
+    let options = GenerateOptions::default().max_tokens(args.max_tokens).sampler(sampler);
+    options.stop(args.stop.clone()).ignore_eos(args.ignore_eos)
 }
 
 /// Refuses sampling options that are out of range, before a model is opened.
@@ -94,13 +89,13 @@ pub fn check_sampling(args: &GenerationArgs) -> Result<()> {
 pub fn own_sampling(files: &ModelFiles) -> SamplerOptions {
     // What keys its hash maps is random in each process; 32 bits are easily typed again.
     let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u64) >> 32;
-    SamplerOptions { seed, ..files.sampling() }
+    files.sampling().seed(seed)
 }
 
 /// Says on stderr how tokens are chosen, where that is left to chance.
 pub fn tell_sampling(sampler: &SamplerOptions) {
     if sampler.temperature > 0.0 {
-        let SamplerOptions { temperature, top_k, top_p, min_p, repetition_penalty, seed } = sampler;
+        let SamplerOptions { temperature, top_k, top_p, min_p, repetition_penalty, seed, .. } = sampler;
         eprintln!(
             "sampling: temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}, repetition penalty \
              {repetition_penalty}, seed {seed}"

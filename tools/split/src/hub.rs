@@ -28,12 +28,11 @@ pub struct HubArgs {
 impl HubArgs {
     /// The library's options; checkpoints are split to `shards_dir`.
     pub fn options(&self, shards_dir: Option<&Path>) -> SourceOptions {
-        SourceOptions {
-            token: self.hf_token.clone(),
-            file: self.hub_file.clone(),
-            ignored_fields: self.ignore_field.clone(),
-            cache_dir: shards_dir.map(Path::to_owned),
-        }
+        let mut options = SourceOptions::default().ignored_fields(self.ignore_field.clone());
+        options.token = self.hf_token.clone();
+        options.file = self.hub_file.clone();
+        options.cache_dir = shards_dir.map(Path::to_owned);
+        options
     }
 }
 

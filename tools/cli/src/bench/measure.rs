@@ -188,8 +188,7 @@ impl Side {
         self.passes += 1;
         self.profile.keep_events(EVENTS);
         // The first token is the prompt's.
-        let options =
-            GenerateOptions { max_tokens: self.task.tokens + 1, ignore_eos: true, ..GenerateOptions::default() };
+        let options = GenerateOptions::default().max_tokens(self.task.tokens + 1).ignore_eos(true);
         let mut counters = vec![Counters::now(&self.profile)];
         let mut answer = self.model.generate(prompt, options)?;
         while let Some(delta) = answer.next().await? {

@@ -112,8 +112,9 @@ fn options(args: &BenchArgs, files: &ModelFiles) -> Result<LoadOptions> {
         let message = format!("{asked} positions (--prompt-tokens, --tokens and one) pass the {most} that there are");
         return Err(Error::new(ErrorKind::Argument, message).remedy("ask for fewer tokens"));
     }
-    let upload = if args.copy { Upload::Copy } else { Upload::Auto };
-    Ok(LoadOptions { upload, most_pinned_bytes: args.pin, ..options })
+    let mut options = options.upload(if args.copy { Upload::Copy } else { Upload::Auto });
+    options.most_pinned_bytes = args.pin;
+    Ok(options)
 }
 
 /// The passes that count, of one side or of two; of two whether they took turns.
@@ -173,8 +174,9 @@ fn resident_options(files: &ModelFiles, options: &LoadOptions, streamed: &mut Si
         return Err(Error::new(ErrorKind::Budget, message).remedy("measure without --resident"));
     }
     // Both sides share the files: the resident one must not have them read in another way.
-    let io = Some(streamed.model().reads().plan.mode);
-    Ok(LoadOptions { budget_bytes, most_pinned_bytes: None, ram_bytes: 0, io, ..options.clone() })
+    let mut options = options.clone().budget_bytes(budget_bytes).ram_bytes(0).io(streamed.model().reads().plan.mode);
+    options.most_pinned_bytes = None;
+    Ok(options)
 }
 
 /// Whether so much more fits beside what is open. A GPU's own memory says so itself.

@@ -230,7 +230,8 @@ impl Chat {
                 }
             };
             let said = certain(self.model.files().text(), &options, prompt.split_at(prompt.len() - ids.len()))?;
-            let request = Request { answered: ids.len(), ..Request::new(prompt, options.clone()) };
+            let mut request = Request::new(prompt, options.clone());
+            request.answered = ids.len();
             let answer = answer(&self.model, request, self.positions, self.profile, self.reasoning);
             let answer = pollster::block_on(answer)?;
             let too_large = answer.failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Budget);

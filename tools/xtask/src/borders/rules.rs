@@ -216,8 +216,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "library-words",
         within: &["src/"],
-        // Two remedies there still name the command's option.
-        except: &["src/text/chat/"],
+        except: &[],
         forbids: Forbids::Flags,
         why: "the library names its own options: use `words::Term`, which the command shows as its flag",
     },
