@@ -10,7 +10,7 @@ use crate::reads::{ReadStrategy, SweepFootprint};
 use crate::shard::Model;
 use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
-use crate::stream::tiles::Piece;
+use crate::stream::tiles::RowRun;
 use crate::text::{
     ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, SamplerOptions, Tokenizer, join_ends, stop_token_ids,
 };
@@ -183,7 +183,7 @@ impl ModelFiles {
         let gpu = device.budget(options.budget_bytes).await?.with_upload(options.upload);
         let gpu = if options.tune { gpu.with_search() } else { gpu };
         let (model, spec) = (Arc::clone(&self.model), self.spec.clone());
-        let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(Piece::len_bytes).sum();
+        let tile_bytes = ModelLayout::new(&spec, &model)?.pieces.iter().map(RowRun::len_bytes).sum();
         let sizes = SweepFootprint::new(tile_bytes, gpu.budget_bytes(), gpu.uploads_directly(), options);
         let reads = ReadStrategy::choose(&model, sizes, options)?;
         let config = EngineConfig { reads: reads.plan, ..options.engine_config(&self.spec) };

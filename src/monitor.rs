@@ -12,10 +12,10 @@ use crate::stream::{Brought, Event, IN_RAM, IN_RING, PINNED, Profile, Stage, Til
 /// Events kept for pictures: some sweeps of a small model, a part of one of a large.
 pub(crate) const EVENTS: usize = 8192;
 
-/// Where a tile is. The numbers are those of the web package's `PLACES`.
+/// Where a tile is. The numbers are those of the web package's `TIERS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Place {
+pub enum Tier {
     /// On another machine.
     Network = 0,
     /// On this machine's disk, or in the browser's file system.
@@ -111,16 +111,16 @@ impl TileMonitor {
     }
 
     /// Where each tile is now, in the order of the sweep.
-    pub fn places(&self) -> Vec<Place> {
+    pub fn places(&self) -> Vec<Tier> {
         let seen = self.seen();
         let place = |(index, state): (usize, &std::sync::atomic::AtomicU8)| match state.load(Ordering::Relaxed) {
-            PINNED => Place::Pinned,
-            IN_RING => Place::Ring,
-            IN_RAM => Place::Ram,
+            PINNED => Tier::Pinned,
+            IN_RING => Tier::Ring,
+            IN_RAM => Tier::Ram,
             _ => {
                 let tile = seen.table.tile(index);
                 let here = self.model.verified().is_here(tile.file, tile.offset_bytes, tile.len_bytes);
-                if here { Place::Disk } else { Place::Network }
+                if here { Tier::Disk } else { Tier::Network }
             }
         };
         seen.states.iter().enumerate().map(place).collect()

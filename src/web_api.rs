@@ -337,7 +337,7 @@ impl WebModel {
         report.and_then(|report| json(&report)).map_err(to_js)
     }
 
-    /// Where each tile is: an index into the package's `PLACES`.
+    /// Where each tile is: an index into the package's `TIERS`.
     pub fn tiles(&self) -> Uint8Array {
         let places: Vec<u8> = self.watch.places().into_iter().map(|place| place as u8).collect();
         Uint8Array::from(&places[..])

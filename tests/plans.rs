@@ -7,8 +7,8 @@ use expect_test::expect_file;
 use tilestream::internals::model::kv::{StateLayout, pages_for};
 use tilestream::internals::model::layout::ModelLayout;
 use tilestream::internals::plan::{
-    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, Part, RecurrentSpec,
-    Rotation, Temperature, Up, VectorId,
+    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, RecurrentSpec, Rotation,
+    StackedMatrix, Temperature, Up, VectorId,
 };
 use tilestream::internals::shard::split::Weights;
 use tilestream::internals::shard::synth::{self, SynthOptions};
@@ -142,7 +142,7 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from) = (name(*output), name(*input));
                 let groups = if *groups == 1 { String::new() } else { format!(" in {groups} groups") };
-                let part = |part: &Part| {
+                let part = |part: &StackedMatrix| {
                     let MatrixSpec { name, rows, columns } = &layer.matrices[usize::from(part.weight.0)];
                     let bias = |bias: VectorId| format!(" + {}", layer.vectors[usize::from(bias.0)].name);
                     let (at, bias) = (at(part.first), part.bias.map_or(String::new(), bias));

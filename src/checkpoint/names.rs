@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Companion, Source, Tensor};
-use crate::plan::{Place, RowMap, TensorNames};
+use crate::plan::{RowMap, TensorNames, TensorSource};
 use crate::{Error, ErrorKind, Result};
 
 /// The tensors of a model that a checkpoint's tensors hold, in the order of their names. An error comes with the index of
@@ -43,7 +43,7 @@ pub(super) fn in_our_names(theirs: &[Tensor], names: &TensorNames) -> Result<Vec
 }
 
 /// What lies at a place of a tensor of this shape.
-fn placed(tensor: &Tensor, shape: &[u64], place: Place) -> Tensor {
+fn placed(tensor: &Tensor, shape: &[u64], place: TensorSource) -> Tensor {
     // A slab is a tensor of its own, of one axis less.
     let (shape, (slab, slabs)) = match place.slab {
         Some(slab) => (&shape[1..], slab),

@@ -9,7 +9,7 @@ use super::Gpu;
 use super::device::Mapping;
 use super::kernels::{InputWindow, Kernel, KernelId};
 use super::memory::CountedBuffer;
-use super::timeline::{Place, Timeline, Timer, timer_bytes};
+use super::timeline::{Origin, Timeline, Timer, timer_bytes};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes between two parameter blocks: the largest alignment that an adapter may ask of a dynamic offset.
@@ -64,7 +64,7 @@ struct Dispatch {
     kernel: Arc<Kernel>,
     group: wgpu::BindGroup,
     grid: [u32; 3],
-    place: Place,
+    place: Origin,
 }
 
 impl Dispatch {
@@ -94,7 +94,7 @@ pub struct Recorder {
     copies: Option<wgpu::CommandEncoder>,
     groups: HashMap<GroupKey, wgpu::BindGroup>,
     /// What the next dispatch is part of.
-    place: Place,
+    place: Origin,
     timeline: Timeline,
     timer: Option<Timer>,
 }
@@ -122,7 +122,7 @@ impl Recorder {
             dispatches: Vec::new(),
             copies: None,
             groups: HashMap::new(),
-            place: Place::default(),
+            place: Origin::default(),
             timeline: Timeline::default(),
             timer: None,
         })
@@ -149,12 +149,12 @@ impl Recorder {
 
     /// What the next dispatches are part of.
     pub fn set_place(&mut self, layer: usize, op: usize) {
-        self.place = Place { layer, op, ..Place::default() };
+        self.place = Origin { layer, op, ..Origin::default() };
     }
 
     /// The weights of the next dispatch.
     pub fn set_weights(&mut self, tiles: Range<usize>, bytes: u64) {
-        self.place = Place { first_tile: tiles.start, tiles: tiles.len(), weight_bytes: bytes, ..self.place };
+        self.place = Origin { first_tile: tiles.start, tiles: tiles.len(), weight_bytes: bytes, ..self.place };
     }
 
     /// Whether the next dispatch needs a [`Recorder::submit`] before it.

@@ -25,7 +25,7 @@ pub const fn timer_bytes(dispatches: u64) -> u64 {
 
 /// Which part of a sweep a dispatch is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Origin {
     /// The head comes after the last layer.
     pub layer: usize,
     /// Index among the ops of the layer.
@@ -40,7 +40,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dispatched {
     pub kernel: KernelId,
-    pub place: Place,
+    pub place: Origin,
     pub begin_s: f64,
     pub end_s: f64,
 }
@@ -96,7 +96,7 @@ impl Timeline {
     }
 
     /// A submit's timestamps came: two a dispatch, in ticks of `period_s`.
-    fn add(&self, labels: &[(KernelId, Place)], stamps: &[u64], period_s: f64, told_s: f64) {
+    fn add(&self, labels: &[(KernelId, Origin)], stamps: &[u64], period_s: f64, told_s: f64) {
         self.with(|inner| {
             for ((kernel, place), stamps) in labels.iter().zip(stamps.chunks_exact(2)) {
                 let [begin_s, end_s] = [stamps[0], stamps[1]].map(|ticks| ticks as f64 * period_s);
@@ -189,7 +189,7 @@ impl Timer {
     }
 
     /// The submit under way was submitted as `after`; its times go to the timeline when they are there.
-    pub fn submitted(&mut self, gpu: &Gpu, labels: Vec<(KernelId, Place)>, after: wgpu::SubmissionIndex) {
+    pub fn submitted(&mut self, gpu: &Gpu, labels: Vec<(KernelId, Origin)>, after: wgpu::SubmissionIndex) {
         let Some(mut slot) = self.slots.pop_front() else { return };
         let bytes = u64::from(stamps_of(labels.len() as u32).end) * STAMP_BYTES;
         let (sender, taken) = oneshot::channel();
@@ -225,7 +225,7 @@ mod tests {
         let timeline = Timeline::default();
         assert!(!timeline.is_wanted());
         timeline.keep(3);
-        let label = |op| (KernelId::Norm, Place { op, ..Place::default() });
+        let label = |op| (KernelId::Norm, Origin { op, ..Origin::default() });
         // The GPU's clock is 100 s behind, and the host is told 3 s, then 1 s late.
         timeline.add(&[label(0), label(1)], &[1000, 2000, 2000, 4000], 1e-3, 107.0);
         timeline.add(&[label(2), label(3)], &[6000, 7000, 7000, 6500], 1e-3, 108.0);

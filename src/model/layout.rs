@@ -7,7 +7,7 @@ use crate::encoding::Encoding;
 use crate::gpu::measure::Product;
 use crate::plan::{self, LayerSpec, MatrixId, MatrixSpec, ModelSpec};
 use crate::shard::{Model, StoredTensor};
-use crate::stream::Piece;
+use crate::stream::RowRun;
 use crate::{Error, ErrorKind, Result};
 
 /// A matrix: its pieces, in row order.
@@ -118,7 +118,7 @@ impl LayerLayout {
 /// All that a sweep brings, in order: the layers, then the final norm and the head.
 #[derive(Clone, Debug)]
 pub struct ModelLayout {
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<RowRun>,
     pub layers: Vec<LayerLayout>,
     /// Final norm (one vector) and head (one matrix).
     pub head: LayerLayout,
@@ -207,7 +207,7 @@ impl ModelLayout {
 
 struct Builder<'a> {
     tensor: &'a dyn Fn(&str) -> Result<&'a StoredTensor>,
-    pieces: Vec<Piece>,
+    pieces: Vec<RowRun>,
 }
 
 impl Builder<'_> {
@@ -260,7 +260,7 @@ impl Builder<'_> {
         if end - start > most || start % 4 != 0 {
             return Err(scattered(places[0].0));
         }
-        self.pieces.push(Piece { file, offset_bytes: start, rows: 1, stride_bytes: end - start });
+        self.pieces.push(RowRun { file, offset_bytes: start, rows: 1, stride_bytes: end - start });
         Ok(VectorLayout { piece: Some(self.pieces.len() - 1), offsets, len_bytes: end - start })
     }
 
@@ -276,7 +276,7 @@ impl Builder<'_> {
             first_rows.push(next);
             next += part.rows;
             let (file, offset_bytes) = (part.file, part.offset_bytes);
-            self.pieces.push(Piece { file, offset_bytes, rows: part.rows, stride_bytes });
+            self.pieces.push(RowRun { file, offset_bytes, rows: part.rows, stride_bytes });
         }
         if next != rows {
             return Err(malformed(name, format!("its parts hold {next} rows of {rows}")));

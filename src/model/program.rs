@@ -14,7 +14,7 @@ use crate::gpu::kernels::{
 };
 use crate::gpu::tuning::product;
 use crate::plan::Routing;
-use crate::stream::Piece;
+use crate::stream::RowRun;
 
 /// Index of a buffer in [`Program::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -336,7 +336,7 @@ pub struct Program {
     /// From those to logits and the best ids, with the same vectors.
     pub head: Vec<Step>,
     /// What a sweep brings, in order.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<RowRun>,
     pub vocab: u32,
     pub hidden: u32,
 }

@@ -226,7 +226,7 @@ impl Block<'_> {
         let part = |(name, rows, first): &(&str, u32, u32)| {
             let weight = self.matrix(name, (*rows, columns));
             let bias = bias.then(|| self.vector(format!("{name}.bias"), *rows));
-            Part { weight, bias, first: *first }
+            StackedMatrix { weight, bias, first: *first }
         };
         let parts = parts.iter().map(part).collect();
         let (accumulate, scale) = self.added(output);
@@ -412,7 +412,7 @@ impl Block<'_> {
             Op::Attention { query: Q_ABSORBED, output: ATTENDED_LATENT, attention },
         ]);
         let weight = self.matrix("self_attn.v_b_proj", (heads * shape.value_dim, rank));
-        let (input, output, parts) = (ATTENDED_LATENT, ATTENDED, vec![Part { weight, bias: None, first: 0 }]);
+        let (input, output, parts) = (ATTENDED_LATENT, ATTENDED, vec![StackedMatrix { weight, bias: None, first: 0 }]);
         let values = Op::MatMul { input, output, parts, accumulate: false, scale: 1.0, groups: heads };
         self.layer.ops.push(values);
     }

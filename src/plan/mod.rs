@@ -25,7 +25,7 @@ mod whole_tests;
 pub use block::model_spec;
 pub(crate) use delta::DeltaPart;
 pub(crate) use family::{settle_head, unknown_family};
-pub use names::{Place, TensorNames};
+pub use names::{TensorNames, TensorSource};
 pub use rows::{RotaryRows, RowMap};
 
 /// What kernels read of an activation row at once: a row, and a group of one that a product reads, is padded with zeros to
@@ -172,7 +172,7 @@ impl AttentionSpec {
 
 /// A matrix of a product, and where its output begins in a row of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct StackedMatrix {
     pub weight: MatrixId,
     pub bias: Option<VectorId>,
     pub first: u32,
@@ -209,7 +209,7 @@ pub enum Op {
     /// matrices that follow each other, and that the engine multiplies as one where they are stored alike. The rows of
     /// `weight` come in `groups` runs; each multiplies a group of `input` of its own, which begins on a multiple of
     /// [`CHUNK_COLUMNS`] and is padded with zeros.
-    MatMul { input: BufferId, output: BufferId, parts: Vec<Part>, accumulate: bool, scale: f32, groups: u32 },
+    MatMul { input: BufferId, output: BufferId, parts: Vec<StackedMatrix>, accumulate: bool, scale: f32, groups: u32 },
     /// The rows of `weight` come in `groups` runs: to the front of each group of `output` goes the run's transpose times
     /// the values of the group of `input`, from `first` on.
     MatMulTransposed { input: BufferId, output: BufferId, weight: MatrixId, groups: u32, first: u32 },

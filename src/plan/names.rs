@@ -15,7 +15,7 @@ pub(super) const DELTA_NORM: &str = "linear_attn.norm";
 
 /// A tensor of a model, and where in a checkpoint's tensor it lies.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct TensorSource {
     pub name: String,
     /// Rows of the model's tensor; for a vector its values.
     pub row_count: u64,
@@ -59,7 +59,7 @@ impl TensorNames {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] for slabs that are not those of the experts.
-    pub fn places(&self, name: &str, shape: &[u64], plain: bool) -> Result<Vec<Place>> {
+    pub fn places(&self, name: &str, shape: &[u64], plain: bool) -> Result<Vec<TensorSource>> {
         let row_count = shape.first().copied().unwrap_or(1);
         let family = self.shape.family;
         let in_text;
@@ -106,10 +106,20 @@ impl TensorNames {
             let around_0 = family.unit_offset && suffix != "bias" && ours.ends_with("norm") && !plain;
             let plus = if around_0 { 1.0 } else { 0.0 };
             let name = full(ours);
-            Place { name, row_count, rows, plus, inverse_lengths: false, slab: None, transposed: false, part: None }
+            TensorSource {
+                name,
+                row_count,
+                rows,
+                plus,
+                inverse_lengths: false,
+                slab: None,
+                transposed: false,
+                part: None,
+            }
         };
         if family.normalized_head && name == super::HEAD {
-            let lengths = Place { name: super::HEAD_SCALE.to_owned(), inverse_lengths: true, ..place(("", Part::All)) };
+            let lengths =
+                TensorSource { name: super::HEAD_SCALE.to_owned(), inverse_lengths: true, ..place(("", Part::All)) };
             return Ok(vec![place((stem, Part::All)), lengths]);
         }
         if let Some(ours) = self.expert(stem) {
@@ -127,7 +137,7 @@ impl TensorNames {
         for (ours, part) in rule.map_or(&[(stem, Part::All)][..], |rule| rule.ours) {
             match part {
                 Part::Slab(cut) => places.extend(self.slabs(&full(ours), *cut, shape, plain)?),
-                Part::Numbered => places.push(Place { part: number, ..place((ours, Part::All)) }),
+                Part::Numbered => places.push(TensorSource { part: number, ..place((ours, Part::All)) }),
                 part => places.push(place((ours, *part))),
             }
         }
@@ -135,7 +145,7 @@ impl TensorNames {
     }
 
     /// A tensor of each expert, in a tensor that has all of them.
-    fn slabs(&self, ours: &str, cut: Cut, shape: &[u64], plain: bool) -> Result<impl Iterator<Item = Place>> {
+    fn slabs(&self, ours: &str, cut: Cut, shape: &[u64], plain: bool) -> Result<impl Iterator<Item = TensorSource>> {
         let (count, width) = self.shape.experts.as_ref().map_or((0, 0), |experts| (experts.count, experts.width));
         let (count, width, hidden) = (u64::from(count), u64::from(width), u64::from(self.shape.hidden));
         let wide = if matches!(cut, Cut::All) { width } else { 2 * width };
@@ -164,7 +174,7 @@ impl TensorNames {
         let place = move |slab: u64| {
             let name = ours.replacen('*', &slab.to_string(), 1);
             let slab = Some((slab, count));
-            Place { name, row_count, rows, plus: 0.0, inverse_lengths: false, slab, transposed, part: None }
+            TensorSource { name, row_count, rows, plus: 0.0, inverse_lengths: false, slab, transposed, part: None }
         };
         Ok((0..count).map(place))
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Op, Place, Rotation, TensorNames, model_spec};
+use super::{Op, Rotation, TensorNames, TensorSource, model_spec};
 use crate::ErrorKind;
 
 fn llama() -> Value {
@@ -114,7 +114,7 @@ fn a_delta_rule_takes_its_rows_from_key_heads_and_leaves_further_tokens_alone() 
     }));
     let names = TensorNames::new(&config).expect("names");
     let rows = |name: &str, rows: u64| -> Vec<(String, Vec<u64>)> {
-        let sources = |place: &Place| (0..place.row_count).map(|row| place.rows.source(row)).collect();
+        let sources = |place: &TensorSource| (0..place.row_count).map(|row| place.rows.source(row)).collect();
         names
             .places(name, &[rows], true)
             .expect("places")

@@ -1,7 +1,7 @@
 //! What is asked of a model, and what comes of it.
 
 use crate::model_files::ModelText;
-use crate::text::{Parts, SamplerOptions, StopReason, TextStream};
+use crate::text::{SamplerOptions, SplitText, StopReason, TextStream};
 use crate::{Error, Result};
 
 /// How to continue a prompt.
@@ -79,7 +79,7 @@ pub struct TextDelta {
 }
 
 impl TextDelta {
-    pub(super) fn new(request: RequestId, id: Option<u32>, parts: Parts, stop: Option<StopReason>) -> Self {
+    pub(super) fn new(request: RequestId, id: Option<u32>, parts: SplitText, stop: Option<StopReason>) -> Self {
         Self { request, id, text: parts.answer, reasoning: parts.reasoning, stop }
     }
 }

@@ -7,7 +7,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::checksum::{hex, sums_name};
-use super::{FORMATS, MANIFEST, Manifest, Part, StoredTensor};
+use super::{Extent, FORMATS, MANIFEST, Manifest, StoredTensor};
 use crate::encoding::Encoding;
 use crate::store::{Store, check_name};
 use crate::{Error, ErrorKind, Result};
@@ -218,7 +218,7 @@ impl Manifest {
     }
 
     /// Checks that a part lies in its file; returns where it ends.
-    fn check_part(&self, part: &Part, row_bytes: u64) -> Result<u64> {
+    fn check_part(&self, part: &Extent, row_bytes: u64) -> Result<u64> {
         let file = self.files.get(part.file as usize);
         let file = file.ok_or_else(|| malformed(format!("file {} of {}", part.file, self.files.len())))?;
         if !part.offset_bytes.is_multiple_of(ALIGNMENT) {

@@ -89,13 +89,13 @@ pub struct StoredTensor {
     /// `[rows, columns]` or `[len]`.
     pub shape: Vec<u64>,
     /// Runs of rows, in order; more than one only where a file-size limit cut the matrix.
-    pub parts: Vec<Part>,
+    pub parts: Vec<Extent>,
 }
 
 /// A run of rows in one file. Rows follow each other at `Encoding::row_stride`; a vector is one row of `len` f32s.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub struct Extent {
     /// Index in [`Manifest::files`].
     pub file: u32,
     pub offset_bytes: u64,

@@ -39,7 +39,7 @@ fn model() -> (MemoryStore, Manifest) {
     let mut manifest = Manifest { name: "test".into(), weights: "original".into(), ..empty_manifest() };
     manifest.files.push(file);
     for (entry, spec) in shard.entries.iter().zip(&tensors) {
-        let part = Part { file: 0, offset_bytes: entry.offset_bytes, rows: entry.rows };
+        let part = Extent { file: 0, offset_bytes: entry.offset_bytes, rows: entry.rows };
         manifest.tensors.insert(spec.name.clone(), StoredTensor { parts: vec![part], ..spec.stored() });
     }
     let store = MemoryStore::new();

@@ -10,4 +10,4 @@ pub use pipeline::{
     AWAY, IN_RAM, IN_RING, PINNED, Placement, SectionSpec, StreamOptions, TileSource, TileStates, TileStream,
 };
 pub use profile::{Brought, Event, Figures, Profile, Stage, Uses};
-pub use tiles::{Piece, Tile, TileTable};
+pub use tiles::{RowRun, Tile, TileTable};

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// A run of rows that lie together in one file: (a part of) a matrix, or the vectors of a layer as a single row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct RowRun {
     /// Index of the file in the model.
     pub file: u32,
     pub offset_bytes: u64,
@@ -13,7 +13,7 @@ pub struct Piece {
     pub stride_bytes: u64,
 }
 
-impl Piece {
+impl RowRun {
     /// Bytes of the whole piece.
     pub fn len_bytes(&self) -> u64 {
         self.rows * self.stride_bytes
@@ -36,7 +36,7 @@ pub struct Tile {
 /// Every tile of a sweep, in order, computed from the pieces.
 #[derive(Clone, Debug)]
 pub struct TileTable {
-    pieces: Vec<Piece>,
+    pieces: Vec<RowRun>,
     /// Rows in each full tile of a piece.
     rows_per_tile: Vec<u64>,
     /// Index of the first tile of each piece, and the number of tiles at the end.
@@ -46,8 +46,8 @@ pub struct TileTable {
 impl TileTable {
     /// Cuts `pieces` (in sweep order) into tiles of at most `tile_bytes`, or of one row where a row is larger. The tiles of a
     /// piece are about equal, so that a slot which holds any of them wastes little.
-    pub fn new(pieces: Vec<Piece>, tile_bytes: u64) -> Self {
-        let rows_per_tile = |piece: &Piece| {
+    pub fn new(pieces: Vec<RowRun>, tile_bytes: u64) -> Self {
+        let rows_per_tile = |piece: &RowRun| {
             let most = (tile_bytes / piece.stride_bytes.max(1)).clamp(1, piece.rows.max(1));
             piece.rows.div_ceil(piece.rows.div_ceil(most).max(1)).max(1)
         };
@@ -72,7 +72,7 @@ impl TileTable {
     }
 
     /// The pieces that the tiles were cut from.
-    pub fn pieces(&self) -> &[Piece] {
+    pub fn pieces(&self) -> &[RowRun] {
         &self.pieces
     }
 
@@ -100,7 +100,7 @@ impl TileTable {
 
     /// Bytes of all tiles.
     pub fn len_bytes(&self) -> u64 {
-        self.pieces.iter().map(Piece::len_bytes).sum()
+        self.pieces.iter().map(RowRun::len_bytes).sum()
     }
 }
 
@@ -181,8 +181,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn piece(file: u32, offset_bytes: u64, rows: u64, stride_bytes: u64) -> Piece {
-        Piece { file, offset_bytes, rows, stride_bytes }
+    fn piece(file: u32, offset_bytes: u64, rows: u64, stride_bytes: u64) -> RowRun {
+        RowRun { file, offset_bytes, rows, stride_bytes }
     }
 
     #[test]

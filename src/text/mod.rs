@@ -26,7 +26,7 @@ pub use chat::{ChatTemplate, Date, Message, RenderOptions};
 pub use content::{Content, ContentPart};
 pub use ends::join_ends;
 pub use gguf_tokenizer::tokenizer_json;
-pub use reasoning::{Parts, Reasoning, ReasoningFormat};
+pub use reasoning::{Reasoning, ReasoningFormat, SplitText};
 pub use sampler::{Sampler, SamplerOptions};
 pub use stop::{Found, StopReason, StopTexts, stop_token_ids};
 pub use stream::{TextDecoder, TextStream};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::pieces::Assembler;
-use super::reasoning::{Parts, Reasoning, ReasoningFormat};
+use super::reasoning::{Reasoning, ReasoningFormat, SplitText};
 use super::{StopReason, StopTexts, Tokenizer};
 use crate::Result;
 
@@ -67,7 +67,7 @@ impl TextStream {
     }
 
     /// Takes an id; gives the text that is certain now, and whether the text ends here. After an end nothing comes.
-    pub fn push(&mut self, id: u32) -> (Parts, Option<StopReason>) {
+    pub fn push(&mut self, id: u32) -> (SplitText, Option<StopReason>) {
         // A token that ends turns does so also where it is given as a stop text.
         let reason = match () {
             () if self.stop_ids.contains(&id) => Some(StopReason::EndOfTurn),
@@ -78,8 +78,8 @@ impl TextStream {
             let (parts, stopped) = self.end();
             return (parts, Some(if stopped { StopReason::StopText } else { reason }));
         }
-        let Some(decoder) = &mut self.decoder else { return (Parts::default(), None) };
-        let mut parts = Parts::default();
+        let Some(decoder) = &mut self.decoder else { return (SplitText::default(), None) };
+        let mut parts = SplitText::default();
         if let Some(reasoning) = self.reasoning.as_mut().filter(|reasoning| reasoning.is_mark(id)) {
             parts.append(&reasoning.text(&decoder.finish()));
             match reasoning.mark(id) {
@@ -90,7 +90,7 @@ impl TextStream {
             let text = decoder.push(id);
             parts = match &mut self.reasoning {
                 Some(reasoning) => reasoning.text(&text),
-                None => Parts { answer: text, reasoning: String::new() },
+                None => SplitText { answer: text, reasoning: String::new() },
             };
         }
         let found = self.stops.push(&parts.answer);
@@ -99,14 +99,14 @@ impl TextStream {
     }
 
     /// What was held back, when the text ends for another reason.
-    pub fn finish(&mut self) -> Parts {
+    pub fn finish(&mut self) -> SplitText {
         self.end().0
     }
 
     /// The rest, and whether it held a stop text: an incomplete character at the end becomes U+FFFD, which may be one.
-    fn end(&mut self) -> (Parts, bool) {
-        let Some(decoder) = &mut self.decoder else { return (Parts::default(), false) };
-        let mut parts = Parts { answer: decoder.finish(), reasoning: String::new() };
+    fn end(&mut self) -> (SplitText, bool) {
+        let Some(decoder) = &mut self.decoder else { return (SplitText::default(), false) };
+        let mut parts = SplitText { answer: decoder.finish(), reasoning: String::new() };
         if let Some(reasoning) = &mut self.reasoning {
             parts = reasoning.text(&parts.answer);
             parts.append(&reasoning.finish());

@@ -79,8 +79,8 @@ fn stops_at_ids_and_texts() {
 #[test]
 fn without_a_tokenizer_only_ids_stop() {
     let mut stream = TextStream::new(None, vec![7], vec!["x".into()]).unwrap();
-    assert_eq!(stream.push(3), (Parts::default(), None));
-    assert_eq!(stream.push(7), (Parts::default(), Some(StopReason::EndOfTurn)));
+    assert_eq!(stream.push(3), (SplitText::default(), None));
+    assert_eq!(stream.push(7), (SplitText::default(), Some(StopReason::EndOfTurn)));
 }
 
 proptest! {

@@ -52,7 +52,7 @@ pub(super) fn check(file: &mut Value) -> Result<Value> {
     file.insert("truncation".into(), Value::Null);
     file.insert("padding".into(), Value::Null);
     check_model(file.get_mut("model").ok_or_else(|| malformed("has no model"))?)?;
-    let mut parts = Parts::default();
+    let mut parts = Tally::default();
     each(file.get("normalizer"), "normalizers", "normalizer", &mut |kind, fields| {
         check_normalizer(kind, fields).and_then(|()| parts.count(kind, fields))
     })?;
@@ -137,13 +137,13 @@ fn check_unigram(fields: &Map<String, Value>) -> Result<()> {
 
 /// How many parts there are of what costs time and memory.
 #[derive(Default)]
-struct Parts {
+struct Tally {
     all: usize,
     patterns: usize,
     byte_levels: usize,
 }
 
-impl Parts {
+impl Tally {
     fn count(&mut self, kind: &str, fields: &Map<String, Value>) -> Result<()> {
         self.all += 1;
         self.patterns += usize::from(fields.contains_key("pattern"));

@@ -1,13 +1,13 @@
 /** The picture of the stream: the model's tiles, coloured by where they are now. */
 
-import { PLACES, type StreamState } from "../src/index.js";
+import { TIERS, type StreamState } from "../src/index.js";
 import { hasWidePanel, prepareCanvas, themeColor } from "./canvas.js";
 import { byId, make } from "./dom.js";
 import { formatBytes, formatShare } from "./format.js";
 import { layOutTiles, type TileLayout } from "./tile-layout.js";
 
-/** In the order of PLACES. */
-const PLACE_NAMES: Record<(typeof PLACES)[number], string> = {
+/** In the order of TIERS. */
+const TIER_NAMES: Record<(typeof TIERS)[number], string> = {
   network: "on the network",
   opfs: "browser storage",
   ram: "memory (RAM)",
@@ -23,7 +23,7 @@ const legend = byId("tile-legend");
 const scale = byId("tile-scale");
 
 function countPlaces(tiles: Uint8Array, first: number, end: number): number[] {
-  const counts = PLACES.map(() => 0);
+  const counts = TIERS.map(() => 0);
   for (let tile = first; tile < end; tile += 1) {
     const place = tiles[tile] ?? 0;
     if (place < counts.length) counts[place] = (counts[place] ?? 0) + 1;
@@ -48,7 +48,7 @@ function drawCell(context: CanvasRenderingContext2D, counts: number[], colors: s
 }
 
 function drawRows(context: CanvasRenderingContext2D, state: StreamState, layout: TileLayout): void {
-  const colors = PLACES.map((place) => themeColor(`--place-${place}`));
+  const colors = TIERS.map((place) => themeColor(`--place-${place}`));
   const { columns, tilesPerCell, cellWidth, cellHeight } = layout;
   const seam = cellHeight > 6 ? 1 : 0.5;
   const labelColor = themeColor("--muted");
@@ -74,19 +74,19 @@ function drawRows(context: CanvasRenderingContext2D, state: StreamState, layout:
 
 /** The same in words: how many tiles are where, and about how many bytes that is. */
 function showLegend(counts: number[], tileCount: number, totalBytes: number): void {
-  const items = PLACES.map((place, index) => {
+  const items = TIERS.map((place, index) => {
     const count = counts[index] ?? 0;
     const bytes = tileCount > 0 ? (totalBytes * count) / tileCount : 0;
     return make("li", { "data-place": place, "data-count": String(count) },
       make("span", { class: `swatch ${place}`, "aria-hidden": "true" }),
-      make("span", { class: "place" }, PLACE_NAMES[place]),
+      make("span", { class: "place" }, TIER_NAMES[place]),
       make("span", { class: "amount" },
         make("span", { class: "more" }, `${count} · `),
         formatShare(count, tileCount),
         make("span", { class: "more" }, ` · ≈ ${formatBytes(bytes)}`)));
   });
   legend.replaceChildren(...items);
-  const said = PLACES.map((place, index) => `${counts[index] ?? 0} ${PLACE_NAMES[place]}`).join("; ");
+  const said = TIERS.map((place, index) => `${counts[index] ?? 0} ${TIER_NAMES[place]}`).join("; ");
   canvas.setAttribute("aria-label", `${tileCount} tiles: ${said}.`);
 }
 

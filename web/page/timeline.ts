@@ -1,6 +1,6 @@
 /** The timeline: when tiles were read, uploaded and computed in the last sweeps, one lane each. */
 
-import { PLACES, type StreamState } from "../src/index.js";
+import { TIERS, type StreamState } from "../src/index.js";
 import { hasWidePanel, prepareCanvas, themeColor } from "./canvas.js";
 import { byId } from "./dom.js";
 import { formatShortTime } from "./format.js";
@@ -83,7 +83,7 @@ function drawSweepLines(context: CanvasRenderingContext2D, intervals: Interval[]
   for (const begin of begins.values()) context.fillRect(LABEL_WIDTH + (begin - from) * scale, 0, 1, height);
 }
 
-const isResident = ({ tiles }: StreamState): boolean => tiles.length > 0 && tiles.every((place) => PLACES[place] === "pinned");
+const isResident = ({ tiles }: StreamState): boolean => tiles.length > 0 && tiles.every((place) => TIERS[place] === "pinned");
 
 export function drawTimeline(state: StreamState): void {
   const width = canvas.parentElement?.clientWidth ?? 0;

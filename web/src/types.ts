@@ -113,11 +113,11 @@ export interface Profile {
 }
 
 /** Where a tile is now, as `StreamState.tiles` holds it. */
-export const PLACES = ["network", "opfs", "ram", "ring", "pinned"] as const;
+export const TIERS = ["network", "opfs", "ram", "ring", "pinned"] as const;
 
 /** A snapshot of the stream, for pictures of it. */
 export interface StreamState {
-  /** One byte a tile, in sweep order: an index into PLACES. */
+  /** One byte a tile, in sweep order: an index into TIERS. */
   tiles: Uint8Array;
   /** The index of the first tile of each layer, and of the head at the end. */
   layers: Uint32Array;

@@ -2,7 +2,7 @@
 
 /// A member of a [`Zip`].
 #[derive(Clone)]
-pub(crate) struct Part {
+pub(crate) struct Record {
     pub name: Vec<u8>,
     pub bytes: Vec<u8>,
     pub flags: u16,
@@ -13,7 +13,7 @@ pub(crate) struct Part {
     pub local_name: Option<Vec<u8>>,
 }
 
-impl Part {
+impl Record {
     pub(crate) fn new(name: &str, bytes: &[u8]) -> Self {
         let (name, bytes) = (name.as_bytes().to_vec(), bytes.to_vec());
         Self { name, bytes, flags: 0x808, method: 0, claims: (None, None), local_name: None }
@@ -23,19 +23,19 @@ impl Part {
 /// Writes zip files as `torch.save` does: sizes behind the bytes, padding in the headers.
 #[derive(Clone, Default)]
 pub(crate) struct Zip {
-    pub parts: Vec<Part>,
+    pub parts: Vec<Record>,
     /// Whether numbers stand in zip64 fields.
     pub large: bool,
 }
 
 impl Zip {
     pub(crate) fn part(mut self, name: &str, bytes: &[u8]) -> Self {
-        self.parts.push(Part::new(name, bytes));
+        self.parts.push(Record::new(name, bytes));
         self
     }
 
     /// The same with one part changed.
-    pub(crate) fn with(mut self, index: usize, change: impl FnOnce(&mut Part)) -> Self {
+    pub(crate) fn with(mut self, index: usize, change: impl FnOnce(&mut Record)) -> Self {
         change(&mut self.parts[index]);
         self
     }
@@ -60,7 +60,7 @@ impl Zip {
         file
     }
 
-    fn entry(&self, part: &Part, header: u64, len: u64) -> Vec<u8> {
+    fn entry(&self, part: &Record, header: u64, len: u64) -> Vec<u8> {
         let small = |number: u64| if self.large { u32::MAX } else { number as u32 }.to_le_bytes();
         let mut extra = Vec::new();
         if self.large {

@@ -1,4 +1,4 @@
-use super::super::testing::{Part, Zip, end};
+use super::super::testing::{Record, Zip, end};
 use super::*;
 use crate::checkpoint::testing::Memory;
 
@@ -154,7 +154,7 @@ fn two_end_records_must_agree() {
 
 #[test]
 fn broken_members_are_refused() {
-    type Change = fn(&mut Part);
+    type Change = fn(&mut Record);
     let cases: [(&str, Change, ErrorKind, &str); 9] = [
         ("compressed", |part| part.method = 8, ErrorKind::Unsupported, "'a/two' is compressed"),
         ("encrypted", |part| part.flags |= 1, ErrorKind::Unsupported, "'a/two' is encrypted"),

@@ -18,8 +18,8 @@ use crate::gpu::kernels::{
     XieluParams,
 };
 use crate::plan::{
-    self, Activation, AttentionSpec, BufferId, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op, Part,
-    RecurrentSpec, Rotation, Up, VectorId,
+    self, Activation, AttentionSpec, BufferId, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op, RecurrentSpec,
+    Rotation, StackedMatrix, Up, VectorId,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -79,7 +79,7 @@ impl Lowering<'_> {
         let offset = |id: VectorId| layout.vectors.offsets[usize::from(id.0)];
         Ok(match *op {
             Op::MatMul { input, output, ref parts, accumulate, scale, groups } => {
-                let part = |part: &Part| (layout.matrix(part.weight), part.bias.map(offset), part.first);
+                let part = |part: &StackedMatrix| (layout.matrix(part.weight), part.bias.map(offset), part.first);
                 let stacks = stacks(parts.iter().map(part));
                 self.products(stacks, (buffer(input), buffer(output)), (accumulate, scale), groups)
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::layout::{Shard, TensorSpec};
-use super::{MANIFEST, Manifest, ModelFile, OnProgress, Part, StoredTensor, tell};
+use super::{Extent, MANIFEST, Manifest, ModelFile, OnProgress, StoredTensor, tell};
 use crate::platform::{BoxFuture, MaybeSend};
 use crate::store::{ModelSink, Originals};
 use crate::{Error, ErrorKind, Result};
@@ -97,7 +97,7 @@ impl Job {
             for entry in &shard.entries {
                 let spec = &self.tensors[entry.tensor];
                 let tensor = tensors.entry(spec.name.clone()).or_insert_with(|| spec.stored());
-                tensor.parts.push(Part { file, offset_bytes: entry.offset_bytes, rows: entry.rows });
+                tensor.parts.push(Extent { file, offset_bytes: entry.offset_bytes, rows: entry.rows });
             }
         }
         tensors

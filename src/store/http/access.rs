@@ -46,14 +46,14 @@ impl fmt::Debug for Token {
 }
 
 /// What the host's own refusals mean.
-pub(super) type Explain = fn(&Head, &super::hub::Place) -> Option<Error>;
+pub(super) type Explain = fn(&Head, &super::hub::Subject) -> Option<Error>;
 
 /// What a client knows of such a host.
 pub(super) struct Access {
     /// `https://host:port`.
     origin: String,
     token: Option<Token>,
-    place: super::hub::Place,
+    place: super::hub::Subject,
     explain: Explain,
     /// The signed address of each address. As secret as the token, for as long as it lasts.
     found: Mutex<HashMap<String, String>>,
@@ -67,7 +67,7 @@ impl fmt::Debug for Access {
 
 impl Access {
     /// `base` is an address of the host.
-    pub(super) fn new(base: &str, token: Option<Token>, place: super::hub::Place, explain: Explain) -> Self {
+    pub(super) fn new(base: &str, token: Option<Token>, place: super::hub::Subject, explain: Explain) -> Self {
         Self { origin: origin(base).to_owned(), token, place, explain, found: Mutex::default() }
     }
 

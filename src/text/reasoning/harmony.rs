@@ -1,6 +1,6 @@
 //! gpt-oss's messages: `<|start|>assistant<|channel|>analysis<|message|>…<|end|>`, all marks being tokens.
 
-use super::{Mark, Parts};
+use super::{Mark, SplitText};
 
 /// The tokens. Those that end a turn end a message, for callers that go on after them.
 pub(super) const MARKS: &[(&str, Mark)] = &[
@@ -18,7 +18,7 @@ const ANALYSIS: &str = "analysis";
 
 /// Where the text goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Place {
+enum State {
     /// Text outside of any message counts as the answer: nothing is lost of a model that leaves the format.
     #[default]
     Answer,
@@ -28,7 +28,7 @@ enum Place {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Harmony {
-    place: Place,
+    place: State,
     /// The role, or the name of the channel and what follows it.
     header: String,
     answered: bool,
@@ -42,28 +42,28 @@ impl Harmony {
         match mark {
             Mark::Start | Mark::Channel => {
                 self.header.clear();
-                self.place = Place::Header;
+                self.place = State::Header;
             }
-            Mark::Constrain => self.place = Place::Header,
+            Mark::Constrain => self.place = State::Header,
             Mark::Message => {
                 let reasoning = self.header.trim_start().starts_with(ANALYSIS);
-                self.place = if reasoning { Place::Reasoning } else { Place::Answer };
+                self.place = if reasoning { State::Reasoning } else { State::Answer };
                 self.begins = true;
             }
-            Mark::End | Mark::Open | Mark::Close => self.place = Place::Answer,
+            Mark::End | Mark::Open | Mark::Close => self.place = State::Answer,
         }
     }
 
-    pub(super) fn text(&mut self, piece: &str) -> Parts {
-        let mut parts = Parts::default();
+    pub(super) fn text(&mut self, piece: &str) -> SplitText {
+        let mut parts = SplitText::default();
         let (out, before) = match self.place {
             _ if piece.is_empty() => return parts,
-            Place::Header => {
+            State::Header => {
                 self.header += piece;
                 return parts;
             }
-            Place::Answer => (&mut parts.answer, &mut self.answered),
-            Place::Reasoning => (&mut parts.reasoning, &mut self.reasoned),
+            State::Answer => (&mut parts.answer, &mut self.answered),
+            State::Reasoning => (&mut parts.reasoning, &mut self.reasoned),
         };
         if std::mem::take(&mut self.begins) && *before {
             *out += "\n\n";

@@ -20,12 +20,12 @@ const TAIL: usize = 32;
 
 /// Text of an answer, and of the reasoning apart from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct SplitText {
     pub answer: String,
     pub reasoning: String,
 }
 
-impl Parts {
+impl SplitText {
     /// Appends what came later.
     pub fn append(&mut self, later: &Self) {
         self.answer += &later.answer;
@@ -143,19 +143,19 @@ impl Reasoning {
     }
 
     /// Takes a token that may be a mark; none where it is no mark at this place, so that its text counts.
-    pub(super) fn mark(&mut self, id: u32) -> Option<Parts> {
+    pub(super) fn mark(&mut self, id: u32) -> Option<SplitText> {
         let mark = self.format.mark(id)?;
         match &mut self.parser {
             Parser::Tags(parser) => parser.mark(mark),
             Parser::Harmony(parser) => {
                 parser.mark(mark);
-                Some(Parts::default())
+                Some(SplitText::default())
             }
         }
     }
 
     /// Takes the text of other tokens; gives what is certain now.
-    pub fn text(&mut self, piece: &str) -> Parts {
+    pub fn text(&mut self, piece: &str) -> SplitText {
         match &mut self.parser {
             Parser::Tags(parser) => parser.text(piece),
             Parser::Harmony(parser) => parser.text(piece),
@@ -163,10 +163,10 @@ impl Reasoning {
     }
 
     /// The end: what was held back.
-    pub fn finish(&mut self) -> Parts {
+    pub fn finish(&mut self) -> SplitText {
         match &mut self.parser {
             Parser::Tags(parser) => parser.finish(),
-            Parser::Harmony(_) => Parts::default(),
+            Parser::Harmony(_) => SplitText::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reasoning between a pair of tags, at the beginning of an answer.
 
-use super::{Mark, Parts};
+use super::{Mark, SplitText};
 
 /// A pair of tags.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub(super) const TABLE: &[Tags] = &[
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+enum State {
     /// Only spaces so far: the reasoning may begin.
     Before,
     /// `spelled`: the opening mark was text, so the closing one may be.
@@ -65,7 +65,7 @@ enum Begins {
 #[derive(Clone, Debug)]
 pub(super) struct TagsParser {
     tags: Tags,
-    place: Place,
+    place: State,
     /// Text whose part is not clear yet.
     held: String,
     reasoned: bool,
@@ -78,27 +78,27 @@ impl TagsParser {
     pub(super) fn new(tags: Tags, tail: &str, tokens: bool) -> Self {
         let tail = tail.trim_end();
         let opened = tail.strip_suffix(tags.header.trim_end()).unwrap_or(tail).ends_with(tags.open);
-        let inside = Place::Inside { spelled: !tokens, begins: Begins::Header };
-        let place = if opened || tail.ends_with(tags.open) { inside } else { Place::Before };
+        let inside = State::Inside { spelled: !tokens, begins: Begins::Header };
+        let place = if opened || tail.ends_with(tags.open) { inside } else { State::Before };
         Self { tags, place, held: String::new(), reasoned: false, apart: false }
     }
 
-    pub(super) fn mark(&mut self, mark: Mark) -> Option<Parts> {
-        let mut parts = Parts::default();
-        let after = Place::After { begins: true, reasoned: true };
+    pub(super) fn mark(&mut self, mark: Mark) -> Option<SplitText> {
+        let mut parts = SplitText::default();
+        let after = State::After { begins: true, reasoned: true };
         match (self.place, mark) {
-            (Place::Before, Mark::Open) if self.held.trim().is_empty() => self.open(),
-            (Place::Before, Mark::Close) if self.held.trim().is_empty() => self.go(after),
-            (Place::Inside { .. }, Mark::Open) => {}
-            (Place::Inside { .. }, Mark::Close) => {
+            (State::Before, Mark::Open) if self.held.trim().is_empty() => self.open(),
+            (State::Before, Mark::Close) if self.held.trim().is_empty() => self.go(after),
+            (State::Inside { .. }, Mark::Open) => {}
+            (State::Inside { .. }, Mark::Close) => {
                 while self.step(&mut parts, true) {}
                 self.go(after);
             }
-            (Place::After { .. }, Mark::Open) if self.tags.reopens => {
+            (State::After { .. }, Mark::Open) if self.tags.reopens => {
                 while self.step(&mut parts, true) {}
                 self.open();
             }
-            (Place::After { .. }, Mark::Close) if self.tags.reopens => {}
+            (State::After { .. }, Mark::Close) if self.tags.reopens => {}
             _ => return None,
         }
         Some(parts)
@@ -106,35 +106,35 @@ impl TagsParser {
 
     fn open(&mut self) {
         self.apart = self.reasoned;
-        self.go(Place::Inside { spelled: false, begins: Begins::Header });
+        self.go(State::Inside { spelled: false, begins: Begins::Header });
     }
 
-    fn go(&mut self, place: Place) {
+    fn go(&mut self, place: State) {
         self.held.clear();
         self.place = place;
     }
 
-    pub(super) fn text(&mut self, piece: &str) -> Parts {
-        let mut parts = Parts::default();
+    pub(super) fn text(&mut self, piece: &str) -> SplitText {
+        let mut parts = SplitText::default();
         self.held.push_str(piece);
         while self.step(&mut parts, false) {}
         parts
     }
 
-    pub(super) fn finish(&mut self) -> Parts {
-        let mut parts = Parts::default();
+    pub(super) fn finish(&mut self) -> SplitText {
+        let mut parts = SplitText::default();
         while self.step(&mut parts, true) {}
         self.held.clear();
         parts
     }
 
     /// Moves what is certain out of `held`, all of it where it is the `last`; whether there is more to look at.
-    fn step(&mut self, parts: &mut Parts, last: bool) -> bool {
+    fn step(&mut self, parts: &mut SplitText, last: bool) -> bool {
         match self.place {
-            Place::Before => self.before(last),
-            Place::Inside { spelled, begins } if begins != Begins::No => self.begin(spelled, begins, last),
-            Place::Inside { spelled, .. } => self.inside(parts, spelled, last),
-            Place::After { begins, reasoned } => self.after(parts, begins, reasoned, last),
+            State::Before => self.before(last),
+            State::Inside { spelled, begins } if begins != Begins::No => self.begin(spelled, begins, last),
+            State::Inside { spelled, .. } => self.inside(parts, spelled, last),
+            State::After { begins, reasoned } => self.after(parts, begins, reasoned, last),
         }
     }
 
@@ -142,13 +142,13 @@ impl TagsParser {
         let text = self.held.trim_start();
         if let Some(rest) = text.strip_prefix(self.tags.open) {
             self.held = rest.to_owned();
-            self.place = Place::Inside { spelled: true, begins: Begins::Header };
+            self.place = State::Inside { spelled: true, begins: Begins::Header };
             return true;
         }
         if self.tags.open.starts_with(text) && !last {
             return false;
         }
-        self.place = Place::After { begins: false, reasoned: false };
+        self.place = State::After { begins: false, reasoned: false };
         true
     }
 
@@ -163,11 +163,11 @@ impl TagsParser {
             None => (text, Begins::Spaces),
         };
         self.held = rest.to_owned();
-        self.place = Place::Inside { spelled, begins };
+        self.place = State::Inside { spelled, begins };
         !self.held.is_empty()
     }
 
-    fn inside(&mut self, parts: &mut Parts, spelled: bool, last: bool) -> bool {
+    fn inside(&mut self, parts: &mut SplitText, spelled: bool, last: bool) -> bool {
         let end = if spelled { self.held.find(self.tags.close) } else { None };
         if let Some(end) = end {
             let rest = self.held.split_off(end + self.tags.close.len());
@@ -175,7 +175,7 @@ impl TagsParser {
             self.held.truncate(self.held.trim_end().len());
             self.reason(parts, self.held.len());
             self.held = rest;
-            self.place = Place::After { begins: true, reasoned: true };
+            self.place = State::After { begins: true, reasoned: true };
             return true;
         }
         let close: &[&str] = if spelled { &[self.tags.close] } else { &[] };
@@ -189,7 +189,7 @@ impl TagsParser {
     }
 
     /// Moves so many bytes of `held` to the reasoning.
-    fn reason(&mut self, parts: &mut Parts, len: usize) {
+    fn reason(&mut self, parts: &mut SplitText, len: usize) {
         if len == 0 {
             return;
         }
@@ -201,7 +201,7 @@ impl TagsParser {
         self.reasoned = true;
     }
 
-    fn after(&mut self, parts: &mut Parts, begins: bool, reasoned: bool, last: bool) -> bool {
+    fn after(&mut self, parts: &mut SplitText, begins: bool, reasoned: bool, last: bool) -> bool {
         if begins {
             self.held = self.held.trim_start().to_owned();
             if self.held.is_empty() {
@@ -216,7 +216,7 @@ impl TagsParser {
         parts.answer += &self.held[..len];
         self.held = rest;
         // A mark at the very beginning leaves spaces behind it to drop.
-        self.place = Place::After { begins: begins && len == 0, reasoned };
+        self.place = State::After { begins: begins && len == 0, reasoned };
         found.is_some()
     }
 }

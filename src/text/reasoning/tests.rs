@@ -16,7 +16,7 @@ fn read(tokenizer: &Arc<Tokenizer>, template: &str, prompt: &str, output: &str) 
     let ids = |text: &str| tokenizer.encode(text, false).unwrap();
     let stream = TextStream::new(Some(tokenizer.clone()), Vec::new(), Vec::new()).unwrap();
     let mut stream = stream.with_reasoning(format(tokenizer, template).as_ref(), &ids(prompt));
-    let mut whole = Parts::default();
+    let mut whole = SplitText::default();
     ids(output).into_iter().for_each(|id| whole.append(&stream.push(id).0));
     whole.append(&stream.finish());
     (whole.reasoning, whole.answer)
@@ -232,7 +232,7 @@ fn stop_texts_are_those_of_the_answer() {
     let run = |stop: &str| {
         let stream = TextStream::new(Some(tokenizer.clone()), Vec::new(), vec![stop.to_owned()]).unwrap();
         let mut stream = stream.with_reasoning(format(&tokenizer, "").as_ref(), &[]);
-        let mut whole = Parts::default();
+        let mut whole = SplitText::default();
         for id in tokenizer.encode("<think>one\n\ntwo</think>three\n\nfour", false).unwrap() {
             let (parts, reason) = stream.push(id);
             whole.append(&parts);
@@ -265,7 +265,7 @@ proptest! {
         let prompt = if opened { tokenizer.encode("<think>", false).unwrap() } else { Vec::new() };
         let read = |pieces: &[&str]| {
             let mut reader = Reasoning::after(&format, &tokenizer, &prompt);
-            let mut whole = Parts::default();
+            let mut whole = SplitText::default();
             pieces.iter().for_each(|piece| whole.append(&reader.text(piece)));
             whole.append(&reader.finish());
             whole

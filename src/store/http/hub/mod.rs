@@ -130,7 +130,7 @@ impl HubToken {
 
 /// What a refusal is about.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Subject {
     /// The model's page, for people.
     page: String,
     /// Where tokens are made.
@@ -171,7 +171,7 @@ impl HubStore {
             return Err(error.file(endpoint.folder()));
         }
         let base = endpoint.folder().to_owned();
-        let place = Place {
+        let place = Subject {
             page: format!("{base}{}", repo.id),
             tokens: format!("{base}settings/tokens"),
             revision: repo.revision.clone(),

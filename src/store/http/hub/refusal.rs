@@ -1,13 +1,13 @@
 //! What a hub's refusals mean to the user.
 
 use super::super::answer::Head;
-use super::Place;
+use super::Subject;
 use crate::words::{Term, Words};
 use crate::{Error, ErrorKind};
 
 /// The error of a status by which the hub itself refuses; `None` for every other.
-pub(in super::super) fn refusal(head: &Head, place: &Place) -> Option<Error> {
-    let Place { page, tokens, revision, has_token } = place;
+pub(in super::super) fn refusal(head: &Head, place: &Subject) -> Option<Error> {
+    let Subject { page, tokens, revision, has_token } = place;
     let status = head.status;
     let kind = match status {
         401 | 403 => ErrorKind::Io,
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn each_refusal_says_what_to_do() {
-        let place = |has_token| Place {
+        let place = |has_token| Subject {
             page: "https://hub/o/n".into(),
             tokens: "https://hub/settings/tokens".into(),
             revision: "v9".into(),

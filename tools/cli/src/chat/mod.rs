@@ -10,7 +10,7 @@ mod input;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tilestream::internals::text::Parts;
+use tilestream::internals::text::SplitText;
 use tilestream::{
     Content, Error, ErrorKind, GenerateOptions, Message, ModelHandle, ModelText, Request, Result, StopReason,
 };
@@ -297,14 +297,14 @@ impl Chat {
 
 /// What the tokens of an answer to a prompt say for certain. An answer that a limit cut shows more: what may have become a part of
 /// a character, or of a text that ends it.
-fn certain(text: &ModelText, options: &GenerateOptions, (prompt, ids): (&[u32], &[u32])) -> Result<Parts> {
-    let (mut stream, mut said) = (options.text_stream(text, prompt)?, Parts::default());
+fn certain(text: &ModelText, options: &GenerateOptions, (prompt, ids): (&[u32], &[u32])) -> Result<SplitText> {
+    let (mut stream, mut said) = (options.text_stream(text, prompt)?, SplitText::default());
     ids.iter().for_each(|id| said.append(&stream.push(*id).0));
     Ok(said)
 }
 
 /// An answer of what it said before, and what it went on with.
-fn joined(said: Parts, more: &Message) -> Message {
+fn joined(said: SplitText, more: &Message) -> Message {
     let reasoning = said.reasoning + more.reasoning.as_deref().unwrap_or_default();
     let text = said.answer + &more.content.text();
     Message { reasoning: (!reasoning.is_empty()).then_some(reasoning), ..Message::assistant(text) }
