@@ -12,7 +12,8 @@ use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
 use crate::stream::tiles::RowRun;
 use crate::text::{
-    ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, SamplerOptions, Tokenizer, join_ends, stop_token_ids,
+    ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, SamplerOptions, TemplateArguments, Tokenizer,
+    join_ends, stop_token_ids,
 };
 use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
@@ -34,6 +35,8 @@ pub struct ModelText {
     pub template: Option<Arc<ChatTemplate>>,
     /// What templates that tell the date are told. None: the day on which a chat is rendered, in UTC.
     pub date: Option<Date>,
+    /// Values of the template's own variables, such as `enable_thinking`.
+    pub template_arguments: TemplateArguments,
     /// Ids that end a turn.
     pub stop_ids: Vec<u32>,
     /// How the model tells its reasoning from its answer, where it is known to do so.
@@ -86,7 +89,8 @@ impl ModelFiles {
         let stop_ids = stop_ids.into_iter().collect();
         let reasoning =
             tokenizer.as_ref().and_then(|tokenizer| ReasoningFormat::detect(tokenizer, tokens)).map(Arc::new);
-        let text = ModelText { tokenizer, template, date: None, stop_ids, reasoning };
+        let template_arguments = TemplateArguments::default();
+        let text = ModelText { tokenizer, template, date: None, template_arguments, stop_ids, reasoning };
         Ok(Self { model: Arc::new(model), spec, text })
     }
 
@@ -104,6 +108,13 @@ impl ModelFiles {
     #[must_use]
     pub fn with_date(mut self, date: Option<Date>) -> Self {
         self.text.date = date;
+        self
+    }
+
+    /// Gives the template values of its own variables.
+    #[must_use]
+    pub fn with_template_arguments(mut self, arguments: TemplateArguments) -> Self {
+        self.text.template_arguments = arguments;
         self
     }
 
@@ -221,7 +232,8 @@ impl ModelText {
                 .remedy("give the prompt as it is (" + Term::PlainPrompt + ")")
         })?;
         // The template writes the special tokens itself.
-        let options = RenderOptions { date: self.date, ..RenderOptions::default() };
-        self.tokenizer()?.encode(&template.render_with(messages, options)?, false)
+        let arguments = self.template_arguments.clone();
+        let options = RenderOptions { date: self.date, arguments, ..RenderOptions::default() };
+        self.tokenizer()?.encode(&template.render_with(messages, &options)?, false)
     }
 }

@@ -14,7 +14,7 @@ use crate::gpu::kernels::{InputType, KvType};
 use crate::shard::CHECKSUM_BLOCK;
 use crate::store::cache::{CachePlace, OpfsCache, delete_cached, list_cached};
 use crate::store::{HttpStore, PickedFiles, Store};
-use crate::text::{Content, Message, SamplerOptions, StopReason};
+use crate::text::{Content, Message, SamplerOptions, StopReason, TemplateArguments};
 use crate::words::Term;
 use crate::{
     Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ModelHandle, ModelText, Request, Result, TileMonitor,
@@ -34,6 +34,9 @@ struct Load {
     activations: Option<String>,
     /// `2026-11-30`, for templates that tell the date.
     date: Option<String>,
+    /// Values of the template's own variables.
+    #[serde(default)]
+    template_args: serde_json::Map<String, serde_json::Value>,
 }
 
 /// How to go on, as the package's `GenerateOptions` say it. What is absent is as the checkpoint recommends it.
@@ -246,7 +249,9 @@ impl WebModel {
             return Err(Error::new(ErrorKind::Argument, format!("sequences {sequences} is not between 1 and {most}")));
         }
         let (budget_bytes, context) = (options.budget_bytes, options.context);
-        let files = files.with_date(options.date.as_deref().map(str::parse).transpose()?);
+        let arguments = TemplateArguments::new(options.template_args)?;
+        let date = options.date.as_deref().map(str::parse).transpose()?;
+        let files = files.with_date(date).with_template_arguments(arguments);
         let load = LoadOptions { budget_bytes, context, sequences, kv, inputs, ..LoadOptions::default() };
         let load = files.with_fewer_sequences(load, false)?;
         let model = files.load(&load).await?;

@@ -69,7 +69,7 @@ fn written_ends(tokenizer: &Tokenizer, template: &ChatTemplate) -> Vec<u32> {
     let chat = [Message::user("one"), Message::assistant(ANSWER), Message::user("two")];
     let options = RenderOptions { add_generation_prompt: false, ..RenderOptions::default() };
     let behind = |messages: &[Message]| {
-        let text = template.render_with(messages, options).ok()?;
+        let text = template.render_with(messages, &options).ok()?;
         let (_, rest) = text.rsplit_once(ANSWER)?;
         // The first token that is no space.
         let ids = tokenizer.encode(rest.trim_start(), false).ok()?;

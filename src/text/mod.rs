@@ -22,7 +22,7 @@ mod tokenizer_check;
 mod tokenizer_files;
 mod tokenizer_parts;
 
-pub use chat::{ChatTemplate, Date, Message, RenderOptions};
+pub use chat::{ChatTemplate, Date, Message, RenderOptions, TemplateArguments};
 pub use content::{Content, ContentPart};
 pub use ends::join_ends;
 pub use gguf_tokenizer::tokenizer_json;

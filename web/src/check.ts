@@ -2,7 +2,7 @@
 
 import { type ContentPart, type Message, TilestreamError } from "./types.js";
 
-type Kind = "number" | "string" | "boolean" | "function" | "strings" | "size" | "signal" | "messages" | "any";
+type Kind = "number" | "string" | "boolean" | "function" | "strings" | "size" | "signal" | "messages" | "object" | "any";
 
 const LOAD: Record<string, Kind> = {
   budget: "size",
@@ -11,6 +11,7 @@ const LOAD: Record<string, Kind> = {
   kv: "string",
   activations: "string",
   date: "string",
+  templateArgs: "object",
   cache: "string",
   onProgress: "function",
   signal: "signal",
@@ -51,6 +52,7 @@ const KINDS: Record<Kind, { is: (value: unknown) => boolean; words: string }> = 
   size: { is: (value) => typeof value === "number" || typeof value === "string", words: "a number of bytes or a size such as \"512MiB\"" },
   signal: { is: (value) => value instanceof AbortSignal, words: "an AbortSignal" },
   messages: { is: Array.isArray, words: "an array of messages" },
+  object: { is: (value) => typeof value === "object" && value !== null && !Array.isArray(value), words: "an object" },
   any: { is: () => true, words: "" },
 };
 

@@ -26,6 +26,8 @@ export interface LoadOptions {
   activations?: "f32" | "i8";
   /** The day that chat templates are told, such as "2026-11-30". Default: today in UTC, so a prompt may change with the day. */
   date?: string;
+  /** Values of the chat template's own variables, such as `{ enable_thinking: false }`. */
+  templateArgs?: Record<string, unknown>;
   /** "auto" keeps what was fetched in the browser's own file system; "none" streams from the network only. */
   cache?: "auto" | "none";
   onProgress?: (progress: Progress) => void;

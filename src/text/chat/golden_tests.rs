@@ -17,7 +17,8 @@ fn prompts_are_those_of_transformers() {
         let message = |m: &Json| Message::new(text(&m["role"]), text(&m["content"]));
         let messages: Vec<Message> = case["messages"].as_array().unwrap().iter().map(message).collect();
         let add_generation_prompt = case["add_generation_prompt"].as_bool().unwrap();
-        let result = template.render_with(&messages, RenderOptions { add_generation_prompt, date: Some(date) });
+        let options = RenderOptions { add_generation_prompt, date: Some(date), ..RenderOptions::default() };
+        let result = template.render_with(&messages, &options);
         match (case["prompt"].as_str(), result) {
             (Some(prompt), Ok(text)) => assert_eq!(text, prompt, "{name}"),
             (Some(_), Err(error)) => panic!("{name}: {error}"),

@@ -82,18 +82,48 @@ fn unusable() -> Words {
 }
 
 /// How to render a chat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RenderOptions {
     /// End with the beginning of the model's turn.
     pub add_generation_prompt: bool,
     /// What `strftime_now` tells. None: the time at which the chat is rendered, in UTC. With a template that tells the date,
     /// the same chat then gives another prompt tomorrow.
     pub date: Option<Date>,
+    /// What the template asks for by names of its own, such as `enable_thinking`.
+    pub arguments: TemplateArguments,
 }
 
 impl Default for RenderOptions {
     fn default() -> Self {
-        Self { add_generation_prompt: true, date: None }
+        Self { add_generation_prompt: true, date: None, arguments: TemplateArguments::default() }
+    }
+}
+
+/// Names that a template gets from the library.
+const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "tools", "documents"];
+
+/// Values of a template's own variables: transformers' keyword arguments of `apply_chat_template`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TemplateArguments(Map<String, Json>);
+
+impl TemplateArguments {
+    /// Checks the names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for a name that a template gets from the library, and for one that no template can read.
+    pub fn new(values: impl IntoIterator<Item = (String, Json)>) -> Result<Self> {
+        let values: Map<String, Json> = values.into_iter().collect();
+        for name in values.keys() {
+            if GIVEN.contains(&name.as_str()) {
+                return Err(Error::new(ErrorKind::Argument, format!("a template gets '{name}' from the chat itself")));
+            }
+            let is_name = |c: char| c.is_alphanumeric() || c == '_';
+            if !name.chars().all(is_name) || !name.starts_with(|c: char| !c.is_numeric()) {
+                let error = Error::new(ErrorKind::Argument, format!("'{name}' is no name of a template's variable"));
+                return Err(error.remedy("take letters, digits and _"));
+            }
+        }
+        Ok(Self(values))
     }
 }
 
@@ -128,18 +158,18 @@ impl ChatTemplate {
     /// # Errors
     /// [`ErrorKind::Text`] naming the line, where the template fails, refuses the messages or does not come to an end.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
-        self.render_with(messages, RenderOptions::default())
+        self.render_with(messages, &RenderOptions::default())
     }
 
     /// The prompt of a chat.
     ///
     /// # Errors
     /// As [`ChatTemplate::render`].
-    pub fn render_with(&self, messages: &[Message], options: RenderOptions) -> Result<String> {
+    pub fn render_with(&self, messages: &[Message], options: &RenderOptions) -> Result<String> {
         let deadline = Deadline::new();
         let shapes = *self.shapes.get_or_init(|| {
             Shapes::find(|messages| {
-                self.run(messages.clone(), RenderOptions::default(), deadline, sandbox::FUEL / 8).ok()
+                self.run(messages.clone(), &RenderOptions::default(), deadline, sandbox::FUEL / 8).ok()
             })
         });
         let message = |message: &Message| {
@@ -159,7 +189,7 @@ impl ChatTemplate {
     fn run(
         &self,
         messages: Json,
-        options: RenderOptions,
+        options: &RenderOptions,
         deadline: Deadline,
         fuel: u64,
     ) -> std::result::Result<String, minijinja::Error> {
@@ -168,6 +198,7 @@ impl ChatTemplate {
         for name in ["bos_token", "eos_token"] {
             root.entry(name).or_insert_with(|| json!(""));
         }
+        root.extend(options.arguments.0.clone());
         root.insert("messages".into(), messages);
         root.insert("add_generation_prompt".into(), json!(options.add_generation_prompt));
         root.insert("tools".into(), Json::Null);

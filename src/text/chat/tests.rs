@@ -44,8 +44,21 @@ fn the_date_is_todays_unless_it_is_given() {
     // Midnight may pass meanwhile.
     assert!([before, today(Date::now())].contains(&rendered), "{rendered}");
     let on = |date: &str| RenderOptions { date: Some(date.parse().unwrap()), ..RenderOptions::default() };
-    assert_eq!(template(source).unwrap().render_with(&[], on("2024-02-29")).unwrap(), "2024-02-29");
-    assert!(template("{{ strftime_now('%Q') }}").unwrap().render_with(&[], on("2024-02-29")).is_err());
+    assert_eq!(template(source).unwrap().render_with(&[], &on("2024-02-29")).unwrap(), "2024-02-29");
+    assert!(template("{{ strftime_now('%Q') }}").unwrap().render_with(&[], &on("2024-02-29")).is_err());
+}
+
+#[test]
+fn a_template_gets_values_of_its_own_variables() {
+    let source = "{{ enable_thinking | default(true) }} {{ documents }} {{ budget + 1 }} {{ bos_token }}";
+    let values = [("enable_thinking", json!(false)), ("budget", json!(6)), ("bos_token", json!("<own>"))];
+    let arguments = TemplateArguments::new(values.map(|(name, value)| (name.to_owned(), value))).unwrap();
+    let options = RenderOptions { arguments, ..RenderOptions::default() };
+    assert_eq!(template(source).unwrap().render_with(&[], &options).unwrap(), "False None 7 <own>");
+    for name in ["messages", "tools", "add_generation_prompt", "documents", "", "a b", "2x", "a.b"] {
+        let error = TemplateArguments::new([(name.to_owned(), json!(1))]).unwrap_err();
+        assert!(error.kind() == ErrorKind::Argument && error.to_string().contains(&format!("'{name}'")), "{error}");
+    }
 }
 
 #[test]

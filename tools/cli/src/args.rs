@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+use tilestream::TemplateArguments;
 use tilestream_split::HubArgs;
 use tilestream_split::size::{parse_memory, parse_size};
 
@@ -144,6 +146,10 @@ pub struct GenerationArgs {
     /// give the same text on any day.
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub date: Option<tilestream::internals::text::Date>,
+    /// A value for a variable of the chat template, such as enable_thinking=false; may be given several times. VALUE is JSON, or
+    /// a text where it is none.
+    #[arg(long = "template-arg", value_name = "KEY=VALUE", value_parser = template_argument, allow_hyphen_values = true)]
+    pub template_args: Vec<(String, Value)>,
     /// Tokens to generate at most.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: u32,
@@ -367,4 +373,13 @@ pub struct DevicesArgs {
     /// The adapter to measure, by a part of its name [default: the best].
     #[arg(long, value_name = "NAME", requires = "task")]
     pub adapter: Option<String>,
+}
+
+/// A variable of a chat template, and its value.
+fn template_argument(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("is not of the form KEY=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    let argument = (name.to_owned(), value);
+    TemplateArguments::new([argument.clone()]).map_err(|error| error.to_string())?;
+    Ok(argument)
 }

@@ -11,7 +11,8 @@ use tilestream::internals::model::CancelToken;
 use tilestream::internals::source;
 use tilestream::store::ReadMode;
 use tilestream::{
-    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, SamplerOptions, Trace,
+    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, SamplerOptions,
+    TemplateArguments, Trace,
 };
 use tilestream_split::Reporter;
 
@@ -28,6 +29,12 @@ pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles
     let options = args.hub.options(args.shards_dir.as_deref());
     let files = source::open(&args.model, &options, &tilestream_split::say, &mut update);
     tilestream_split::stoppable(stop, files).await
+}
+
+/// The same, with what its chat template is told.
+pub async fn open_for_chat(args: &ModelArgs, chat: &GenerationArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
+    let arguments = TemplateArguments::new(chat.template_args.iter().cloned())?;
+    Ok(open(args, stop).await?.with_date(chat.date).with_template_arguments(arguments))
 }
 
 /// MODEL, where it is a web address.

@@ -26,7 +26,7 @@ pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
 async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     model::check_sampling(&args.generation)?;
     let prompt = Prompt::read(args)?;
-    let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
+    let files = model::open_for_chat(&args.model, &args.generation, stop).await?;
     let options = model::generate_options(&args.generation, &model::own_sampling(&files));
     let sampler = options.sampler.clone();
     model::tell_sampling(&sampler);

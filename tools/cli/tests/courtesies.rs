@@ -96,3 +96,22 @@ fn a_reader_that_goes_away_is_no_error() {
         assert!(["0", "141"].contains(&code) && !told.contains("panick") && !told.contains("tilestream:"), "{told}");
     }
 }
+
+#[test]
+fn variables_of_a_template_are_values_or_texts() {
+    let shell = Shell::new();
+    let model = shell.gguf("Q8_0.gguf");
+    let run = |argument: &str| {
+        let arguments = ["run", &model, "--prompt", "hello", "--max-tokens", "3", "--template-arg", argument, "--json"];
+        let output = piped(&shell, &arguments, b"");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for argument in ["enable_thinking=false", "style=short", "levels=[1, 2]", "note="] {
+        let (code, told) = run(argument);
+        assert_eq!(code, Some(0), "{argument}: {told}");
+    }
+    for (argument, says) in [("enable_thinking", "KEY=VALUE"), ("messages=1", "'messages'"), ("a b=1", "'a b'")] {
+        let (code, told) = run(argument);
+        assert!(code == Some(2) && told.contains(says), "{argument}: {told}");
+    }
+}

@@ -28,7 +28,7 @@ use input::Input;
 pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     model::check_sampling(&args.generation)?;
     let model = pollster::block_on(async {
-        let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
+        let files = model::open_for_chat(&args.model, &args.generation, stop).await?;
         files.text().chat_prompt(&[Message::user("")])?;
         model::load(files, &model::load_options(&args.model, None), stop).await
     })?;

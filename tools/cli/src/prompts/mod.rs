@@ -39,7 +39,7 @@ const LONG: Duration = Duration::from_secs(u32::MAX as u64);
 pub async fn run(args: &RunArgs, path: &Path, out: &Path, stop: &Arc<AtomicBool>) -> Result<()> {
     let source = input::open(path)?;
     model::check_sampling(&args.generation)?;
-    let files = model::open(&args.model, stop).await?.with_date(args.generation.date);
+    let files = model::open_for_chat(&args.model, &args.generation, stop).await?;
     // The seed is always the same, so that the same command goes on with the same options.
     let options = model::generate_options(&args.generation, &files.sampling());
     let (output, answered) = Output::open(out)?;
