@@ -112,7 +112,8 @@ impl<'a> Fields<'a> {
     /// [`ErrorKind::Malformed`] naming the field.
     pub(super) fn number(&self, name: &str) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        value.as_f64().map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a number is needed")))
+        let number = value.as_f64().filter(|number| (*number as f32).is_finite());
+        number.map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a number is needed, as an f32")))
     }
 
     /// An error about a field.
@@ -157,14 +158,16 @@ impl<'a> Fields<'a> {
         self.positive(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A finite number above 0.
+    /// A number above 0 that an f32 holds.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] naming the field.
     pub(super) fn positive(&self, name: &str) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = value.as_f64().filter(|number| number.is_finite() && *number > 0.0);
-        number.map(Some).ok_or_else(|| self.wrong(name, format_args!("is {value}; a number above 0 is needed")))
+        let number = value.as_f64().filter(|number| (*number as f32).is_normal() && *number > 0.0);
+        number
+            .map(Some)
+            .ok_or_else(|| self.wrong(name, format_args!("is {value}; a number above 0 is needed, as an f32")))
     }
 
     /// A truth value.

@@ -28,6 +28,24 @@ pub(super) struct RopeContext {
 /// # Errors
 /// [`ErrorKind::Unsupported`] for an unknown type, [`ErrorKind::Missing`] and [`ErrorKind::Malformed`] naming the field.
 pub(super) fn rope_specs(config: &Fields<'_>, context: RopeContext, original: bool) -> Result<Vec<RopeSpec>> {
+    let specs = unchecked(config, context, original)?;
+    match specs.iter().all(has_angles) {
+        true => Ok(specs),
+        false => {
+            let message = "rope_theta and the rope scaling come to rotations that are no finite numbers";
+            Err(Error::new(ErrorKind::Malformed, message).file("config.json"))
+        }
+    }
+}
+
+/// Whether each position that can be has angles.
+fn has_angles(spec: &RopeSpec) -> bool {
+    let long = spec.long.iter().flat_map(|(_, frequencies)| frequencies);
+    let mut frequencies = spec.inverse_frequencies.iter().chain(long);
+    spec.attention_factor.is_finite() && frequencies.all(|frequency| (frequency * u32::MAX as f32).is_finite())
+}
+
+fn unchecked(config: &Fields<'_>, context: RopeContext, original: bool) -> Result<Vec<RopeSpec>> {
     let original = if original { config.count("original_max_position_embeddings", u32::MAX)? } else { None };
     // transformers reads the new spelling first, and old files never have it.
     let old = config.get("rope_scaling");

@@ -49,6 +49,13 @@ fn each_wrong_field_is_named() {
         (json!({ "head_dim": 4096 }), Malformed, "head_dim"),
         (json!({ "rms_norm_eps": 0.0 }), Malformed, "rms_norm_eps"),
         (json!({ "rope_theta": -1.0 }), Malformed, "rope_theta"),
+        (json!({ "rope_theta": 1e-49 }), Malformed, "rope_theta"),
+        (json!({ "rms_norm_eps": 1e39 }), Malformed, "rms_norm_eps"),
+        (
+            json!({ "rope_theta": 1e-38, "rope_scaling": { "type": "linear", "factor": 1e-30 } }),
+            Malformed,
+            "rope_theta",
+        ),
         (json!({ "hidden_act": "spline" }), Unsupported, "hidden_act"),
         (json!({ "attention_bias": "yes" }), Malformed, "attention_bias"),
         (json!({ "logit_scale": 0.5 }), Unsupported, "logit_scale"),
