@@ -8,7 +8,7 @@
 //! pollster::block_on(async {
 //!     let mut model = AutoModel::from_pretrained("models/smollm2").budget(64 << 20).load().await?;
 //!     let prompt = model.chat_prompt(&[Message::user("What is a tile?")])?;
-//!     let mut answer = model.generate(prompt, GenerateOptions { max_tokens: 64, ..Default::default() })?;
+//!     let mut answer = model.generate(prompt, GenerateOptions::default().max_tokens(64))?;
 //!     while let Some(delta) = answer.next().await? {
 //!         print!("{}", delta.text);
 //!     }
