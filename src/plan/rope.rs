@@ -45,6 +45,7 @@ fn has_angles(spec: &RopeSpec) -> bool {
     spec.attention_factor.is_finite() && frequencies.all(|frequency| (frequency * u32::MAX as f32).is_finite())
 }
 
+/// The same, whatever numbers come of it.
 fn unchecked(config: &Fields<'_>, context: RopeContext, original: bool) -> Result<Vec<RopeSpec>> {
     let original = if original { config.count("original_max_position_embeddings", u32::MAX)? } else { None };
     // transformers reads the new spelling first, and old files never have it.

@@ -94,9 +94,13 @@ fn text_len(source: &str) -> Result<usize, Error> {
     Err(refused("a text does not end"))
 }
 
+/// Bytes of a name in Unicode at most; the longest has 88.
+const LONGEST_NAME: usize = 100;
+
 /// The character that `{NAME}` at the beginning of a source stands for, and the length of that.
 fn named_character(source: &str) -> Result<(char, usize), Error> {
     let name = source.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(name, _)| name);
+    let name = if name.len() <= LONGEST_NAME { name } else { "" };
     match platform::character_named(name) {
         Some(character) => Ok((character, name.len() + 2)),
         None => Err(refused(format!("no character '{name}' is known here (\\N{{…}}): write its number (\\uXXXX)"))),
