@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::SafeTensors;
 use tilestream::internals::checkpoint::{Checkpoint, Source, Tensor, open};
@@ -13,9 +13,7 @@ use tilestream::internals::shard::split::{SplitOptions, split};
 use tilestream::store::{FileStore, MemoryStore, Store};
 use tilestream::{Error, ErrorKind};
 
-fn data(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder)
-}
+use crate::common::{bits, data};
 
 fn store(folder: &Path) -> FileStore {
     FileStore::open(folder).expect("the folder")
@@ -53,10 +51,6 @@ fn golden(path: &Path, name: &str) -> Vec<f32> {
     let mut values = vec![0.0; file.tensor(name).expect(name).data().len() / 4];
     plain::widen(Encoding::F32, file.tensor(name).expect(name).data(), &mut values).expect("f32");
     values
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
 }
 
 #[test]

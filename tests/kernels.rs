@@ -1,7 +1,5 @@
 //! Every kernel against its CPU twin on the real adapter, at awkward sizes, with and without subgroups.
 
-use std::sync::LazyLock;
-
 use tilestream::internals::gpu::Device;
 
 #[path = "kernel_table/mod.rs"]
@@ -9,10 +7,7 @@ mod kernel_table;
 
 /// The device of all cases.
 async fn device() -> Device {
-    static DEVICE: LazyLock<Device> = LazyLock::new(|| {
-        pollster::block_on(Device::open(None, None)).expect("an adapter; set-up installs one in software")
-    });
-    DEVICE.clone()
+    crate::common::device().clone()
 }
 
 /// Each case is a test of its own, so that cargo names the one that fails.

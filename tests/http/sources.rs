@@ -2,17 +2,14 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pollster::block_on;
 use tilestream::internals::source::{SourceOptions, open, split_folder};
 use tilestream::{AutoModel, ErrorKind, ModelFiles, Result};
 
 use super::server::Server;
-
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
-}
+use crate::common::data;
 
 fn options(folder: &Path) -> SourceOptions {
     SourceOptions::default().cache_dir(folder.join("cache"))

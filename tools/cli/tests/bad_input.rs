@@ -2,8 +2,10 @@
 //! nothing left behind.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+
+use crate::shell::data;
 
 struct Case {
     /// What is wrong.
@@ -12,10 +14,6 @@ struct Case {
     spoil: fn(&Path),
     /// What the message must hold.
     says: &'static [&'static str],
-}
-
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
 }
 
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {

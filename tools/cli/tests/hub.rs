@@ -7,20 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::hub_server::{Hub, REPO, Seen};
+use crate::shell::{data, told};
 
 struct Shell {
     folder: tempfile::TempDir,
     endpoint: String,
-}
-
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
-}
-
-fn stderr(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!text.contains("panicked"), "{text}");
-    text
 }
 
 impl Shell {
@@ -55,7 +46,7 @@ impl Shell {
 
     fn ids(&self, model: &str, more: &[&str]) -> (Value, String) {
         let output = self.generate(model, more);
-        let text = stderr(&output);
+        let text = told(&output);
         assert!(output.status.success(), "{text}");
         (serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["ids"].clone(), text)
     }
@@ -63,7 +54,7 @@ impl Shell {
     fn fails(&self, model: &str, more: &[&str]) -> String {
         let output = self.generate(model, more);
         assert!(!output.status.success(), "{model} {more:?}");
-        stderr(&output)
+        told(&output)
     }
 }
 
@@ -111,7 +102,7 @@ fn a_tokenizer_in_another_form_comes_along() {
     let hub = Hub::new(files("tokenizers/plain.model"));
     let shell = Shell::new(&hub);
     let output = shell.run(&["split", REPO, "model"]);
-    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.status.success(), "{}", told(&output));
     let made: Value =
         serde_json::from_slice(&std::fs::read(shell.path("model/tokenizer.json")).expect("reads")).expect("JSON");
     assert_eq!(made["model"]["vocab"]["</s>"], 2);
@@ -155,7 +146,7 @@ fn an_interrupted_split_is_continued_without_fetching_again() {
     assert!(interrupt.success());
     let output = process.wait_with_output().expect("ends");
     assert_eq!(output.status.code(), Some(130));
-    assert!(stderr(&output).contains("the same split command continues it"), "{}", stderr(&output));
+    assert!(told(&output).contains("the same split command continues it"), "{}", told(&output));
     assert!(!out.join("manifest.json").exists());
     let kept: u64 = finished(&out).iter().map(|file| file.metadata().expect("is there").len()).sum();
     hub.slow(0);
@@ -190,7 +181,7 @@ fn a_gated_model_wants_a_token_from_any_of_its_places() {
         std::fs::write(shell.path("home/token"), " hf_secret \n").expect("writes");
         let out = format!("by-{variable}");
         let output = shell.command(&["split", REPO, &out]).env(variable, value).output().expect("starts");
-        assert!(output.status.success(), "{variable}: {}", stderr(&output));
+        assert!(output.status.success(), "{variable}: {}", told(&output));
     }
     std::fs::create_dir_all(shell.path("cache/huggingface")).expect("made");
     std::fs::write(shell.path("cache/huggingface/token"), "hf_secret").expect("writes");

@@ -8,9 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
-}
+use crate::shell::data;
 
 /// Splits with flags as they would be pasted into a shell.
 fn split(source: &Path, out: &Path, flags: &str) -> Output {

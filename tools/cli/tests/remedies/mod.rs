@@ -16,6 +16,8 @@ mod tokens;
 
 use cases::CASES;
 
+use crate::shell::{data, told};
+
 /// An error that names an option or a command, and how it is followed.
 struct Case {
     name: &'static str,
@@ -109,17 +111,7 @@ impl Place {
     }
 }
 
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
-}
-
 /// What a command said on stderr.
-fn told(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!text.contains("panicked"), "{text}");
-    text
-}
-
 /// A command line without an option and its value.
 fn without(line: &str, option: &str) -> String {
     let mut words = line.split(' ').peekable();

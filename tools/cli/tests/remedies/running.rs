@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
-use super::{Place, Step, data, told};
+use super::{Place, Step};
 use crate::hub_server::{Hub, REPO};
+use crate::shell::{data, told};
 
 /// `tilestream serve`, until it is dropped.
 struct Serving {

@@ -1,11 +1,23 @@
 //! A folder of its own for a test, and the real command in it.
 
-#![allow(dead_code, reason = "each suite is a program of its own, and none uses all of this")]
+#![allow(dead_code, reason = "each program uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+/// A file or folder of the committed test data.
+pub fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
+}
+
+/// What a command said on stderr, which is no panic.
+pub fn told(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
 
 pub struct Shell {
     pub folder: tempfile::TempDir,
@@ -27,8 +39,7 @@ impl Shell {
 
     /// A copy of a small GGUF file.
     pub fn gguf(&self, name: &str) -> String {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/small-gguf").join(name);
-        std::fs::copy(data, self.path(name)).expect("copies");
+        std::fs::copy(data("small-gguf").join(name), self.path(name)).expect("copies");
         self.path(name).display().to_string()
     }
 
@@ -52,8 +63,7 @@ impl Shell {
     /// The last line on stderr and the exit code of a command that must fail.
     pub fn fails(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!text.contains("panicked"), "{text}");
+        let text = told(&output);
         let line = text.lines().rfind(|line| line.starts_with("tilestream: ")).unwrap_or(&text);
         (output.status.code().expect("an exit code"), line.to_owned())
     }
