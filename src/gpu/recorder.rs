@@ -9,7 +9,8 @@ use super::Gpu;
 use super::device::Mapping;
 use super::kernels::{InputWindow, Kernel, KernelId};
 use super::memory::CountedBuffer;
-use super::timeline::{Origin, Timeline, Timer, timer_bytes};
+use super::timeline::{Origin, Timeline, Timer, Told, timer_bytes};
+use crate::platform::now_s;
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes between two parameter blocks: the largest alignment that an adapter may ask of a dynamic offset.
@@ -251,6 +252,18 @@ impl Recorder {
     /// # Errors
     /// [`ErrorKind::DeviceLost`].
     pub async fn submit(&mut self, last: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::SubmissionIndex> {
+        self.submit_then(last, now_s).await
+    }
+
+    /// The same; calls `done` when the GPU is done, which gives the time at which it was told so.
+    ///
+    /// # Errors
+    /// As [`Recorder::submit`].
+    pub async fn submit_then(
+        &mut self,
+        last: impl FnOnce(&mut wgpu::CommandEncoder),
+        done: impl FnOnce() -> f64 + Send + 'static,
+    ) -> Result<wgpu::SubmissionIndex> {
         if let Some(timer) = &mut self.timer {
             timer.ready().await?;
         }
@@ -288,9 +301,13 @@ impl Recorder {
             let mapping = self.gpu.map(&staging, wgpu::MapMode::Write, after.clone());
             self.staging.push_back((staging, Slot::Mapping(mapping)));
         }
+        let told = Told::default();
         if let Some(timer) = self.timer.as_mut().filter(|_| !labels.is_empty()) {
-            timer.submitted(&self.gpu, labels, after.clone());
+            timer.submitted(&self.gpu, labels, after.clone(), told.clone());
         }
+        self.gpu.on_done(after.clone(), move || {
+            told.now(done);
+        });
         Ok(after)
     }
 

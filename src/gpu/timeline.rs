@@ -117,6 +117,19 @@ impl Timeline {
     }
 }
 
+/// When the host was told that a submit is done, by whichever callback came first: a busy host maps much later.
+#[derive(Clone, Debug, Default)]
+pub struct Told(Arc<Mutex<Option<f64>>>);
+
+impl Told {
+    /// The host is told now; the time that `now_s` gives.
+    pub fn now(&self, now_s: impl FnOnce() -> f64) -> f64 {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told_s = now_s();
+        *first.get_or_insert(told_s)
+    }
+}
+
 /// Timestamps of one submit.
 struct Slot {
     set: wgpu::QuerySet,
@@ -189,13 +202,13 @@ impl Timer {
     }
 
     /// The submit under way was submitted as `after`; its times go to the timeline when they are there.
-    pub fn submitted(&mut self, gpu: &Gpu, labels: Vec<(KernelId, Origin)>, after: wgpu::SubmissionIndex) {
+    pub fn submitted(&mut self, gpu: &Gpu, labels: Vec<(KernelId, Origin)>, after: wgpu::SubmissionIndex, told: Told) {
         let Some(mut slot) = self.slots.pop_front() else { return };
         let bytes = u64::from(stamps_of(labels.len() as u32).end) * STAMP_BYTES;
         let (sender, taken) = oneshot::channel();
         let (timeline, period_s, read) = (self.timeline.clone(), self.period_s, wgpu::Buffer::clone(&slot.read));
         slot.read.map_async(wgpu::MapMode::Read, ..bytes, move |result| {
-            let told_s = now_s();
+            let told_s = told.now(now_s);
             if result.is_err() {
                 return;
             }

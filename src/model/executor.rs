@@ -130,9 +130,9 @@ impl Executor {
         self.gpu.check()?;
         let (load, sweep) = self.stream.position();
         self.profile.mark(Stage::Compute, true, load, sweep);
-        let after = self.recorder.submit(last).await?;
         let profile = self.profile.clone();
-        self.gpu.on_done(after.clone(), move || profile.mark(Stage::Compute, false, load, sweep));
+        let done = move || profile.mark(Stage::Compute, false, load, sweep);
+        let after = self.recorder.submit_then(last, done).await?;
         self.inputs_submitted(&after);
         self.work = 0;
         Ok(after)

@@ -385,7 +385,9 @@ impl TileStream {
             self.profile.mark(Stage::Upload, true, number, sweep);
             let after = self.gpu.submit(encoder.finish());
             let profile = self.profile.clone();
-            self.gpu.on_done(after.clone(), move || profile.mark(Stage::Upload, false, number, sweep));
+            self.gpu.on_done(after.clone(), move || {
+                profile.mark(Stage::Upload, false, number, sweep);
+            });
             if through_ring {
                 self.release(pending.window, after);
             }

@@ -109,6 +109,8 @@ struct Inner {
     busy: [Busy; Stage::COUNT],
     /// What began and did not end, in order.
     open: Vec<Event>,
+    /// Queued work that ended because later work did: its own end is still to be told.
+    ended_early: Vec<(Stage, u64)>,
     /// When the queue's last work ended.
     queue_free_s: f64,
     figures: Figures,
@@ -120,26 +122,49 @@ struct Inner {
 }
 
 impl Inner {
-    fn mark(&mut self, event: Event) {
+    fn mark(&mut self, mut event: Event) {
         let Event { time_s, stage, begins, load, .. } = event;
-        let mut event = event;
         if begins {
             self.open.push(event);
+            self.figures.submits += u64::from(stage == Stage::Compute);
+        } else if stage.is_queued() {
+            return self.end_queued(event);
         } else if let Some(at) = self.open.iter().position(|open| (open.stage, open.load) == (stage, load)) {
             event.busy_from_s = self.open.remove(at).time_s;
         }
-        if stage.is_queued() {
-            if !begins {
-                event.busy_from_s = event.busy_from_s.max(self.queue_free_s).min(time_s);
-                self.busy[stage as usize].total_s += time_s - event.busy_from_s;
-                self.queue_free_s = time_s;
-            }
-        } else {
+        if !stage.is_queued() {
             self.busy[stage as usize].change(begins, time_s);
         }
-        if stage == Stage::Compute && begins {
-            self.figures.submits += 1;
+        self.keep(event);
+    }
+
+    /// Work of the queue ended, and with it all that was put into the queue before it: where several threads call back, the
+    /// ends are told in any order.
+    fn end_queued(&mut self, end: Event) {
+        let key = (end.stage, end.load);
+        if let Some(at) = self.ended_early.iter().position(|early| *early == key) {
+            self.ended_early.swap_remove(at);
+            return;
         }
+        let Some(last) = self.open.iter().position(|open| (open.stage, open.load) == key) else { return };
+        let (done, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open)
+            .into_iter()
+            .enumerate()
+            .partition(|(at, open)| *at <= last && open.stage.is_queued());
+        self.open = later.into_iter().map(|(_, open)| open).collect();
+        for (at, open) in done {
+            if at != last {
+                self.ended_early.push((open.stage, open.load));
+            }
+            let busy_from_s = open.time_s.max(self.queue_free_s).min(end.time_s);
+            self.busy[open.stage as usize].total_s += end.time_s - busy_from_s;
+            self.queue_free_s = end.time_s;
+            self.keep(Event { time_s: end.time_s, busy_from_s, begins: false, ..open });
+        }
+    }
+
+    /// Keeps an event where somebody looks.
+    fn keep(&mut self, event: Event) {
         if self.keep_events > 0 {
             if self.events.len() >= self.keep_events {
                 self.events.pop_front();
@@ -213,13 +238,14 @@ impl Profile {
         self.with(|inner| inner.open_until(now_s()))
     }
 
-    /// Work of `stage` on a load begins (or ends).
-    pub fn mark(&self, stage: Stage, begins: bool, load: u64, sweep: u64) {
+    /// Work of `stage` on a load begins (or ends) now; the time of it.
+    pub fn mark(&self, stage: Stage, begins: bool, load: u64, sweep: u64) -> f64 {
         self.with(|inner| {
             // Taken under the lock, so that events are in order.
             let time_s = now_s();
             inner.mark(Event { time_s, busy_from_s: time_s, stage, begins, load, sweep });
-        });
+            time_s
+        })
     }
 
     /// A load came: bytes of the store, and bytes that were in memory.
@@ -269,6 +295,23 @@ mod tests {
     fn spans(events: &[Event], of: Stage) -> Vec<(f64, f64)> {
         let ends = events.iter().filter(|event| event.stage == of && !event.begins);
         ends.map(|event| (event.busy_from_s, event.time_s)).collect()
+    }
+
+    #[test]
+    fn the_end_of_later_work_ends_what_was_queued_before_it() {
+        use Stage::Compute;
+        // Two threads call back: the second submit's end is told first.
+        let told = [
+            (0.0, Compute, true, 0),
+            (3.0, Compute, true, 1),
+            (4.0, Compute, false, 1),
+            (5.0, Compute, true, 0),
+            (6.0, Compute, false, 0),
+            (7.0, Compute, false, 0),
+        ];
+        let profile = profile(&told);
+        assert_eq!(spans(&profile.events(), Compute), [(0.0, 4.0), (4.0, 4.0), (5.0, 7.0)]);
+        assert_eq!(profile.figures().compute_busy_s, 6.0);
     }
 
     #[test]
