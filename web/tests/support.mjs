@@ -49,7 +49,7 @@ function needed(name, what) {
 export const kernels = () => needed("TILESTREAM_KERNELS", "the kernel table for browsers");
 export const smollm2 = () => needed("TILESTREAM_SMOLLM2", "SmolLM2, split");
 export const gemma3 = () => needed("TILESTREAM_GEMMA3", "Gemma 3 270M, split");
-const command = () => needed("TILESTREAM", "the tilestream command");
+export const command = () => needed("TILESTREAM", "the tilestream command");
 
 const folders = [];
 /** A folder that is gone when the tests end. */
@@ -80,16 +80,16 @@ export function native(model, { prompt, tokens, raw = false }) {
   return JSON.parse(tilestream("run", model, "--prompt", prompt, ...args)).ids;
 }
 
-/** `tilestream serve` on a folder; `address` and `stop`. */
+/** `tilestream host` on a folder; `address` and `stop`. */
 export async function serve(folder) {
-  const server = spawn(command(), ["serve", folder, "--port", "0", "--page", join(web, "dist")], { stdio: ["ignore", "ignore", "pipe"] });
+  const server = spawn(command(), ["host", folder, "--port", "0", "--page", join(web, "dist")], { stdio: ["ignore", "ignore", "pipe"] });
   process.on("exit", () => server.kill());
   const address = await new Promise((found, failed) => {
     server.stderr.on("data", (text) => {
       const match = /http:\/\/\S+/.exec(text);
       if (match) found(match[0]);
     });
-    server.on("exit", () => failed(new Error("tilestream serve ended")));
+    server.on("exit", () => failed(new Error("tilestream host ended")));
   });
   return { address, stop: () => new Promise((ended) => server.once("exit", ended) && server.kill()) };
 }

@@ -26,7 +26,8 @@ Examples:
   tilestream chat Qwen/Qwen2.5-7B-Instruct
   tilestream split checkpoint/ model/ --weights q4
   tilestream inspect model/
-  tilestream serve models/")]
+  tilestream serve model/
+  tilestream host models/")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -54,6 +55,8 @@ pub enum Command {
     /// Write a model of random weights in a published shape, to measure with.
     Synth(tilestream_split::SynthArgs),
     /// Host split models and the web page on this machine, for browsers to stream from.
+    Host(HostArgs),
+    /// Serve a model to programs that speak OpenAI's API.
     Serve(ServeArgs),
     /// List adapters with the features and limits that matter.
     Devices(DevicesArgs),
@@ -330,10 +333,10 @@ There are no directory listings; hidden files, and links that leave FOLDER, are 
 models, unless FOLDER has a file of that name.
 
 Examples:
-  tilestream serve models/
-  tilestream serve models/ --page web/dist --port 0
-  tilestream serve models/ --host 0.0.0.0      (for the whole network)")]
-pub struct ServeArgs {
+  tilestream host models/
+  tilestream host models/ --page web/dist --port 0
+  tilestream host models/ --host 0.0.0.0      (for the whole network)")]
+pub struct HostArgs {
     /// The folder: split models, each in a folder of its own, and perhaps a page.
     pub folder: PathBuf,
     /// The port to listen at; 0 finds a free one.
@@ -354,6 +357,54 @@ pub struct ServeArgs {
     pub timeout: u32,
     /// Connections at once; beyond them the one that was silent longest is closed.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Requests join the next sweep, and each answer has the bits that it has alone. A client that hangs up ends its answer. \
+Where --parallel answers are under way and --queue wait, requests are told to come back (429). Ctrl-C or SIGTERM takes no \
+more requests and gives answers --grace seconds to end; once more ends at once.
+
+Examples:
+  tilestream serve model/
+  tilestream serve Qwen/Qwen2.5-7B-Instruct --budget 6GiB --alias gpt-4o
+  curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The port to listen at; 0 finds a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// The address to listen at. The default is for this machine only.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: String,
+    /// A file whose first line requests must bring: Authorization: Bearer KEY.
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// Another name by which requests may ask for the model; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub alias: Vec<String>,
+    /// Answers that are made at once, where the budget allows; more wait.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub parallel: u32,
+    /// Answers that may wait.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub queue: u32,
+    /// A name by which clients may reach it, besides localhost and addresses. Requests that name another host are refused.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// A web page's origin, such as http://localhost:3000, whose scripts may ask; may be given several times.
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
+    /// Seconds that answers under way have to end, after Ctrl-C or SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub grace: u32,
+    /// Close a connection that sends or takes nothing for this time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: u32,
+    /// Connections at once; beyond them the one that was silent longest is closed.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
 }
 

@@ -3,8 +3,11 @@
 mod args;
 mod bench;
 mod chat;
+mod connections;
 mod devices;
 mod fetching;
+mod host;
+mod hosts;
 mod inspect;
 mod memory;
 mod model;
@@ -34,11 +37,11 @@ fn main() -> ExitCode {
     quiet_vulkan();
     let cli = Cli::parse();
     start_log(cli.verbose);
-    if !matches!(cli.command, Command::Serve(_)) {
+    if !matches!(cli.command, Command::Host(_) | Command::Serve(_)) {
         signals::end_with_the_reader();
     }
     let stop = Arc::new(AtomicBool::new(false));
-    if !matches!(cli.command, Command::Chat(_) | Command::Serve(_)) {
+    if !matches!(cli.command, Command::Chat(_) | Command::Host(_) | Command::Serve(_)) {
         signals::stop_on_signals(&stop);
     }
     let mut result = run(&cli.command, &stop);
@@ -100,7 +103,8 @@ fn run(command: &Command, stop: &Arc<AtomicBool>) -> Result<()> {
         Command::Bench(args) => bench::bench(args, stop),
         Command::Score(args) => score::score(args, stop),
         Command::Inspect(args) => inspect::inspect(args, stop),
-        Command::Serve(args) => serve::serve(args),
+        Command::Host(args) => host::host(args),
+        Command::Serve(args) => serve::serve(args, stop),
         Command::Devices(args) => devices::devices(args),
     }
 }

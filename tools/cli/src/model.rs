@@ -94,9 +94,13 @@ pub fn check_sampling(args: &GenerationArgs) -> Result<()> {
 
 /// The checkpoint's own sampling, with a seed that nobody has had.
 pub fn own_sampling(files: &ModelFiles) -> SamplerOptions {
-    // What keys its hash maps is random in each process; 32 bits are easily typed again.
-    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u64) >> 32;
-    files.sampling().seed(seed)
+    files.sampling().seed(new_seed())
+}
+
+/// A seed that nobody has had.
+pub fn new_seed() -> u64 {
+    // What keys the hash maps of a process is random; 32 bits are easily typed again.
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u64) >> 32
 }
 
 /// Says on stderr how tokens are chosen, where that is left to chance.

@@ -1,99 +1,158 @@
-//! `tilestream serve`: a static host for the page and for split models.
-//!
-//! Any static host does as well; this one is for trying things out, and does what the others must: ranges, the right
-//! types, models for other origins, and no compression of what is read by ranges.
+//! `tilestream serve`: a model behind the HTTP APIs that today's programs speak. All requests ride each sweep.
 
-mod answer;
-mod connections;
-mod hosts;
-mod site;
+mod admission;
+mod answers;
+mod asked;
+mod chat;
+mod completions;
+mod failure;
+mod models;
+mod sampling;
+mod texts;
 
 use std::io;
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
 use hyper::Request;
-use hyper::body::{Bytes, Incoming};
-use tilestream::{Error, ErrorKind, Result};
-use tilestream_split::size::show_size;
+use hyper::body::Incoming;
+use tilestream::{Error, ModelHandle, Result, SamplerOptions};
+use tower::ServiceExt;
 
 use crate::args::ServeArgs;
-use answer::answer;
-use connections::Bounds;
-use hosts::Hosts;
-use site::{FoundModel, Site};
+use crate::connections::{self, Bounds};
+use crate::host;
+use crate::model;
+use crate::signals::Signals;
+use admission::{Door, Places};
+use failure::Failure;
 
-/// Of an answer: a file as it is read, or a short text.
-type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, io::Error>;
+/// Bytes of a request's body at most: a context of a million tokens as JSON.
+const MOST_BODY_BYTES: usize = 16 << 20;
+/// How often it is looked whether the last answer has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Runs the command, until Ctrl-C.
-pub fn serve(args: &ServeArgs) -> Result<()> {
-    let page = args.page.clone().or_else(|| built_page(args));
-    let site = Arc::new(Site::new(&args.folder, page.as_deref())?);
-    let listener = listen(&args.host, args.port)?;
+/// What all requests share.
+struct Server {
+    handle: ModelHandle,
+    /// Names by which requests may ask for the model; the first is its own.
+    names: Vec<String>,
+    /// Seconds since 1970 at which it was loaded.
+    loaded_at: u64,
+    /// Positions that a text may take.
+    positions: u32,
+    /// What the checkpoint recommends, where a request says nothing.
+    sampling: SamplerOptions,
+    places: Places,
+    /// Takes no request any more.
+    ending: AtomicBool,
+}
+
+/// Runs the command, until Ctrl-C or SIGTERM.
+pub fn serve(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<()> {
+    let key = args.api_key_file.as_deref().map(admission::read_key).transpose()?;
+    // Found out before minutes go into loading.
+    let listener = host::listen(&args.host, args.port)?;
     let address = listener.local_addr().map_err(|error| Error::io(error, args.host.as_str()))?;
-    eprintln!("serving {} at http://{address}/ (Ctrl-C ends it)", args.folder.display());
-    if !address.ip().is_loopback() {
-        eprintln!("everyone who reaches {} can read it", address.ip());
-    }
-    if !site.has_page() {
-        eprintln!("no index.html: only files are served (see --page)");
-    }
-    announce(&site.models());
+    let door = Door::new(args, address.ip(), key)?;
+    let server = Arc::new(pollster::block_on(load(args, stop))?);
+    tell(&server, address, &door);
     let failed = |error: io::Error| Error::io(error, address.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
-    let names = args.allow_host.iter().chain([&args.host]).cloned();
-    let hosts = Arc::new(Hosts::new(address.ip(), names));
     let silence = Duration::from_secs(u64::from(args.timeout));
     let bounds = Bounds { silence, connections: args.max_connections as usize };
-    let ended = runtime.block_on(run(listener, site, hosts, bounds));
-    // A download that is under way would hold up the end for as long as it takes.
+    let grace = Duration::from_secs(u64::from(args.grace));
+    let ended = runtime.block_on(run(listener, Arc::clone(&server), door, bounds, grace));
+    // Who takes an answer slowly would hold up the end.
     runtime.shutdown_background();
     ended.map_err(failed)
 }
 
-async fn run(listener: TcpListener, site: Arc<Site>, hosts: Arc<Hosts>, bounds: Bounds) -> io::Result<()> {
+async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
+    let files = model::open(&args.model, stop).await?;
+    files.text().tokenizer()?;
+    let mut options = model::load_options(&args.model, None);
+    options.sequences = args.parallel;
+    let options = files.with_fewer_sequences(options, false)?;
+    let own = files.model().manifest().name.clone();
+    let sampling = files.sampling();
+    let model = model::load(files, &options, stop).await?;
+    if options.sequences < args.parallel {
+        eprintln!("the budget lets {} of {} answers be made at once; others wait", options.sequences, args.parallel);
+    }
+    Ok(Server {
+        names: [own].into_iter().chain(args.alias.iter().cloned()).collect(),
+        loaded_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        positions: model.positions(),
+        sampling,
+        places: Places::new(options.sequences as usize + args.queue as usize),
+        ending: AtomicBool::new(false),
+        handle: model.into_handle()?,
+    })
+}
+
+fn tell(server: &Server, address: SocketAddr, door: &Door) {
+    eprintln!("serving {} at http://{address}/v1 (Ctrl-C ends it)", server.names.join(", "));
+    eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", if door.has_key() { "…" } else { "none" });
+    if !address.ip().is_loopback() && !door.has_key() {
+        eprintln!("everyone who reaches {} can use it (see --api-key-file)", address.ip());
+    }
+}
+
+async fn run(
+    listener: std::net::TcpListener,
+    server: Arc<Server>,
+    door: Door,
+    bounds: Bounds,
+    grace: Duration,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let answer = move |request: Request<Incoming>| answer(Arc::clone(&site), Arc::clone(&hosts), request);
-    tokio::spawn(connections::serve(listener, bounds, answer));
-    tokio::signal::ctrl_c().await
+    let routes = routes(Arc::clone(&server), door);
+    let answer = move |request: Request<Incoming>| routes.clone().oneshot(request.map(Body::new));
+    let accepting = tokio::spawn(connections::serve(listener, bounds, answer));
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    server.ending.store(true, Ordering::Relaxed);
+    if server.places.taken() > 0 {
+        eprintln!(
+            "ending: {} answers have {} s to end (once more ends at once)",
+            server.places.taken(),
+            grace.as_secs()
+        );
+    }
+    let all_ended = async {
+        while server.places.taken() > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = all_ended => {}
+        () = signals.next() => {}
+        () = tokio::time::sleep(grace) => {}
+    }
+    accepting.abort();
+    Ok(())
 }
 
-/// The page of the repository that this binary was built in, where FOLDER has none of its own.
-fn built_page(args: &ServeArgs) -> Option<PathBuf> {
-    if args.folder.join("index.html").exists() {
-        return None;
-    }
-    let binary = std::env::current_exe().ok()?;
-    let target = binary.ancestors().nth(2).filter(|folder| folder.ends_with("target"))?;
-    let page = target.parent()?.join("web/dist");
-    page.join("index.html").is_file().then_some(page)
-}
-
-fn listen(host: &str, port: u16) -> Result<TcpListener> {
-    let listener = TcpListener::bind((host, port)).map_err(|error| {
-        let (message, remedy) = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                (format!("port {port} is taken"), "choose another with --port, or let --port 0 find a free one")
-            }
-            io::ErrorKind::PermissionDenied => {
-                (format!("port {port} is not for everyone"), "choose one above 1023 with --port")
-            }
-            _ => (error.to_string(), "give an address of this machine with --host"),
-        };
-        Error::new(ErrorKind::Io, message).file(format!("{host}:{port}")).remedy(remedy).source(error)
-    })?;
-    listener.set_nonblocking(true).map_err(|error| Error::io(error, format!("{host}:{port}")))?;
-    Ok(listener)
-}
-
-fn announce(models: &[FoundModel]) {
-    if models.is_empty() {
-        eprintln!("no split models in it yet (see `tilestream split`)");
-    }
-    for model in models {
-        eprintln!("  {} ({}, {})", model.path, model.name, show_size(model.bytes));
-    }
+fn routes(server: Arc<Server>, door: Door) -> Router {
+    let door = Arc::new(door);
+    let known = Router::new()
+        .route("/", get(models::welcome))
+        .route("/health", get(models::health))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*name}", get(models::one))
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/completions", post(completions::complete))
+        .route("/tokenize", post(texts::tokenize))
+        .route("/detokenize", post(texts::detokenize))
+        .method_not_allowed_fallback(|| async { Failure::method() })
+        .fallback(|| async { Failure::no_such_address() });
+    let guard = move |request, next| admission::guard(Arc::clone(&door), request, next);
+    known.layer(axum::middleware::from_fn(guard)).layer(DefaultBodyLimit::max(MOST_BODY_BYTES)).with_state(server)
 }

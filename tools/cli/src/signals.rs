@@ -59,6 +59,33 @@ fn wait_for_ends(stop: &Arc<AtomicBool>) {
     });
 }
 
+/// The signals that ask a server to end, for who gives its work time for that.
+pub struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes them from now on.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
 /// Ends the process at once. Nothing that is run at an exit may: a thread that still uses the GPU would have its driver torn
 /// down under its feet.
 fn end() -> ! {

@@ -8,6 +8,7 @@ mod cli;
 mod context;
 mod courtesies;
 mod damaged;
+mod host;
 mod hub;
 #[path = "../../../tests/http/hub_server.rs"]
 mod hub_server;

@@ -35,7 +35,7 @@ impl Site {
         let split = tilestream().arg("split").arg(data).arg(&model).output().expect("starts");
         assert!(split.status.success(), "{}", String::from_utf8_lossy(&split.stderr));
         let mut command = tilestream();
-        command.arg("serve").arg(folder.path().join("site")).args(["--port", "0"]).stderr(Stdio::piped());
+        command.arg("host").arg(folder.path().join("site")).args(["--port", "0"]).stderr(Stdio::piped());
         let mut process = command.spawn().expect("starts");
         let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines();
         let first = lines.next().expect("a line").expect("UTF-8");

@@ -66,5 +66,5 @@ fn web() -> Result<()> {
     }
     println!("\ndemo: open the address below in a browser that has WebGPU (Chrome, Edge, Safari 26, Firefox 141)");
     let page = root().join("web/dist");
-    run(command(tilestream).arg("serve").arg(site).arg("--page").arg(page))
+    run(command(tilestream).arg("host").arg(site).arg("--page").arg(page))
 }

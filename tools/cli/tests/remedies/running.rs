@@ -9,7 +9,7 @@ use super::{Place, Step};
 use crate::hub_server::{Hub, REPO};
 use crate::shell::{data, told};
 
-/// `tilestream serve`, until it is dropped.
+/// `tilestream host`, until it is dropped.
 struct Serving {
     process: Child,
     /// What it said at its start.
@@ -76,7 +76,7 @@ fn site() -> Place {
     place
 }
 
-const SERVE: &str = "tilestream serve site --page empty --port 0";
+const SERVE: &str = "tilestream host site --page empty --port 0";
 
 #[test]
 fn a_server_that_cannot_listen_names_what_can() {
@@ -84,8 +84,8 @@ fn a_server_that_cannot_listen_names_what_can() {
     let first = Serving::start(&place, SERVE);
     let port = first.address().rsplit(':').next().expect("a port");
     let cases = [
-        (format!("tilestream serve site --page empty --port {port}"), "let --port 0", "--port 0"),
-        ("tilestream serve site --page empty --port 0 --host 203.0.113.7".into(), "with --host", "--host 127.0.0.1"),
+        (format!("tilestream host site --page empty --port {port}"), "let --port 0", "--port 0"),
+        ("tilestream host site --page empty --port 0 --host 203.0.113.7".into(), "with --host", "--host 127.0.0.1"),
     ];
     for (line, says, option) in cases {
         let refused = Serving::start(&place, &line);

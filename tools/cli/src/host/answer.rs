@@ -11,8 +11,8 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tower_http::services::ServeFile;
 
 use super::Body;
-use super::hosts::{Hosts, Refused};
 use super::site::{Found, Site};
+use crate::hosts::{Hosts, Refused};
 
 /// On every answer.
 const ALWAYS: [(HeaderName, &str); 2] = [

@@ -51,7 +51,7 @@ impl Server {
         write(&around.path().join("secret.txt"), b"secret");
         fill(&site);
         let mut command = tilestream();
-        command.arg("serve").arg(&site).args(["--port", "0"]).args(arguments).stderr(Stdio::piped());
+        command.arg("host").arg(&site).args(["--port", "0"]).args(arguments).stderr(Stdio::piped());
         if !arguments.contains(&"--page") {
             // The page of this repository may have been built.
             let none = around.path().join("no page");

@@ -1,4 +1,4 @@
-//! `tilestream serve`, over plain sockets: a client library would tidy up the requests that matter here.
+//! `tilestream host`, over plain sockets: a client library would tidy up the requests that matter here.
 
 mod server;
 mod strangers;
@@ -237,7 +237,7 @@ fn what_cannot_be_served_is_said() {
     let server = Server::new(with_shard, &[]);
     let port = server.address.rsplit(':').next().expect("a port");
     let run = |arguments: &[&str]| {
-        let output = tilestream().arg("serve").args(arguments).output().expect("starts");
+        let output = tilestream().arg("host").args(arguments).output().expect("starts");
         assert!(!output.status.success());
         String::from_utf8(output.stderr).expect("UTF-8")
     };

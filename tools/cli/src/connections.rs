@@ -5,11 +5,11 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -18,8 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
-
-use super::Body;
 
 /// Bytes of a request's head; browsers send a few hundred.
 const MOST_HEAD_BYTES: usize = 64 << 10;
@@ -44,10 +42,11 @@ struct Open {
 }
 
 /// Answers whoever connects. It ends only when it is dropped.
-pub async fn serve<F, R>(listener: TcpListener, bounds: Bounds, answer: F) -> Infallible
+pub async fn serve<F, R, B>(listener: TcpListener, bounds: Bounds, answer: F) -> Infallible
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
-    R: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    R: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let mut open: Vec<Open> = Vec::new();
     loop {
@@ -61,7 +60,17 @@ where
         let stream = TokioIo::new(Watched { stream, moved: moved.clone(), silence: bounds.silence, stalled: None });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(bounds.silence).max_buf_size(MOST_HEAD_BYTES);
-        let connection = http.serve_connection(stream, service_fn(answer.clone()));
+        let (answer, working) = (answer.clone(), moved.clone());
+        let service = service_fn(move |request| {
+            let work = working.at_work();
+            let answer = answer(request);
+            async move {
+                let answer = answer.await;
+                drop(work);
+                answer
+            }
+        });
+        let connection = http.serve_connection(stream, service);
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 log::debug!("a connection ended: {error}");
@@ -94,18 +103,39 @@ async fn make_room(open: &mut Vec<Open>, most: usize) {
 struct Moved {
     opened: Instant,
     after_ms: Arc<AtomicU64>,
+    /// Requests whose answers have not begun.
+    asked: Arc<AtomicUsize>,
+}
+
+/// A request's answer is being made, until this is dropped.
+struct AtWork(Moved);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.note();
+        self.0.asked.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Moved {
     fn now() -> Self {
-        Self { opened: Instant::now(), after_ms: Arc::default() }
+        Self { opened: Instant::now(), after_ms: Arc::default(), asked: Arc::default() }
     }
 
     fn note(&self) {
         self.after_ms.store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
+    fn at_work(&self) -> AtWork {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        AtWork(self.clone())
+    }
+
+    /// How long nothing went over the connection, although no answer is being made for it.
     fn silence(&self) -> Duration {
+        if self.asked.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
         self.opened.elapsed().saturating_sub(Duration::from_millis(self.after_ms.load(Ordering::Relaxed)))
     }
 }

@@ -1,0 +1,198 @@
+//! Who may ask, and how many at once.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tilestream::{Error, ErrorKind, Result};
+
+use super::failure::Failure;
+use crate::args::ServeArgs;
+use crate::hosts::{Hosts, Refused};
+use crate::model;
+
+/// Headers that pages of allowed origins may send.
+const ALLOWED_HEADERS: &str = "authorization, content-type, x-api-key";
+/// Seconds for which a browser remembers what it may send.
+const PREFLIGHT_S: &str = "600";
+
+/// What a request must have to be let in.
+pub struct Door {
+    hosts: Hosts,
+    key: Option<String>,
+    origins: Vec<HeaderValue>,
+}
+
+impl Door {
+    /// The door of a server at `ip`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an origin that no browser sends.
+    pub fn new(args: &ServeArgs, ip: IpAddr, key: Option<String>) -> Result<Self> {
+        let names = args.allow_host.iter().chain([&args.host]).cloned();
+        let origins = args.allow_origin.iter().map(|origin| {
+            let plain = origin.contains("://") && !origin.ends_with('/');
+            HeaderValue::from_str(origin).ok().filter(|_| plain).ok_or_else(|| {
+                Error::new(ErrorKind::Argument, format!("'{origin}' is no origin"))
+                    .remedy("write scheme, name and port: --allow-origin http://localhost:3000")
+            })
+        });
+        Ok(Self { hosts: Hosts::new(ip, names), key, origins: origins.collect::<Result<_>>()? })
+    }
+
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Failure> {
+        self.hosts.check(request).map_err(|refused| {
+            Failure::host(match refused {
+                Refused::Malformed => "the request must name one host".into(),
+                Refused::Unknown(name) => format!("this server is not known as '{name}' (see --allow-host)"),
+            })
+        })?;
+        // Whether a server is up is no secret.
+        if request.uri().path() == "/health" {
+            return Ok(());
+        }
+        match &self.key {
+            Some(key) if !given_key(request.headers()).is_some_and(|given| same(given, key)) => Err(Failure::key()),
+            _ => Ok(()),
+        }
+    }
+
+    fn allowed(&self, headers: &HeaderMap) -> Option<&HeaderValue> {
+        let origin = headers.get(header::ORIGIN)?;
+        self.origins.iter().find(|allowed| *allowed == origin)
+    }
+}
+
+/// As OpenAI's clients send it, or Anthropic's.
+fn given_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+}
+
+/// Compares every byte, so that the time does not tell how many of them are right.
+fn same(given: &str, key: &str) -> bool {
+    let (given, key) = (given.as_bytes(), key.as_bytes());
+    let differing = given.iter().zip(key).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+    differing == 0 && given.len() == key.len()
+}
+
+/// Reads the key of a file: its first line.
+///
+/// # Errors
+/// What the system says of the file; [`ErrorKind::Argument`] where it holds none.
+pub fn read_key(path: &Path) -> Result<String> {
+    let text = model::read_text(path)?;
+    let key = text.lines().next().unwrap_or_default().trim();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::new(ErrorKind::Argument, "holds no key")
+            .file(path.display().to_string())
+            .remedy("write one into its first line: letters, digits and signs, without spaces"));
+    }
+    Ok(key.to_owned())
+}
+
+/// Lets in who may ask, and lets pages of the allowed origins read the answer.
+pub async fn guard(door: Arc<Door>, request: Request, next: Next) -> Response {
+    let origin = door.allowed(request.headers()).cloned();
+    let preflight = request.method() == Method::OPTIONS;
+    // A browser asks without the key whether it may send it.
+    let mut response = match door.check(&request) {
+        _ if preflight && origin.is_some() => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        if preflight {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_S));
+        }
+    }
+    response
+}
+
+/// How many answers may be under way or wait. Clones share the count.
+#[derive(Clone)]
+pub struct Places {
+    most: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+/// The places of one request, until it is dropped.
+pub struct Taken {
+    count: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Places {
+    pub fn new(most: usize) -> Self {
+        Self { most, taken: Arc::default() }
+    }
+
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Places for so many answers, where all of them have room.
+    pub fn take(&self, count: usize) -> Option<Taken> {
+        let room = |taken: usize| taken.checked_add(count).filter(|sum| *sum <= self.most);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Taken { count, taken: Arc::clone(&self.taken) })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back() {
+        let places = Places::new(3);
+        let two = places.take(2).expect("room");
+        assert!(places.take(2).is_none());
+        let one = places.take(1).expect("room");
+        drop(two);
+        assert_eq!(places.taken(), 1);
+        drop(one);
+        assert!(places.take(4).is_none() && places.take(3).is_some() && places.taken() == 0);
+    }
+
+    #[test]
+    fn a_key_is_compared_whole() {
+        assert!(same("abc", "abc"));
+        for given in ["", "ab", "abcd", "abd", "bbc"] {
+            assert!(!same(given, "abc"), "{given}");
+        }
+    }
+
+    #[test]
+    fn keys_come_in_two_headers() {
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(header::HeaderName::from_static(name), HeaderValue::from_static(value))])
+        };
+        assert_eq!(given_key(&headers("authorization", "Bearer k")), Some("k"));
+        assert_eq!(given_key(&headers("x-api-key", "k")), Some("k"));
+        assert_eq!(given_key(&headers("authorization", "Basic k")), None);
+        assert_eq!(given_key(&HeaderMap::new()), None);
+    }
+}

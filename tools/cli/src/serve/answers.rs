@@ -1,0 +1,180 @@
+//! Answers on their way to a client: as they come, or whole.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream::{self, Stream, StreamExt};
+use serde_json::{Value, json};
+use tilestream::{Answer, GenerateOptions, Request, StopReason, TextDelta};
+
+use super::Server;
+use super::admission::Taken;
+use super::failure::Failure;
+
+/// A stream in which nothing happens says so this often: proxies and clients close silent ones.
+const STILL_HERE: Duration = Duration::from_secs(10);
+
+/// A prompt, and how to answer it: one answer for each of the options.
+pub struct Prompt {
+    pub ids: Vec<u32>,
+    pub options: Vec<GenerateOptions>,
+}
+
+/// Answers that were let in.
+pub struct Answers {
+    under_way: Vec<Answer>,
+    prompt_tokens: usize,
+    places: Taken,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, Default)]
+pub struct Whole {
+    pub text: String,
+    pub reasoning: String,
+    pub stop: Option<StopReason>,
+}
+
+/// How many tokens a request took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    prompt: usize,
+    new: usize,
+}
+
+impl Usage {
+    pub fn json(self) -> Value {
+        let Self { prompt, new } = self;
+        json!({ "prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new })
+    }
+}
+
+/// Where an API puts what comes.
+pub trait Form: Send + 'static {
+    /// The whole answers.
+    fn whole(&self, answers: Vec<Whole>, usage: Usage) -> Value;
+    /// What is said before the first token of an answer.
+    fn begin(&self, answer: usize) -> Option<Value>;
+    /// Something new of an answer.
+    fn delta(&self, answer: usize, delta: &TextDelta) -> Option<Value>;
+    /// The end of an answer.
+    fn end(&self, answer: usize, stop: StopReason) -> Value;
+    /// How many tokens it were.
+    fn usage(&self, usage: Usage) -> Value;
+}
+
+impl Answers {
+    /// Asks the model, where there is room.
+    ///
+    /// # Errors
+    /// What is wrong with the request; that the queue is full, or the server ending.
+    pub fn ask(server: &Server, prompts: Vec<Prompt>) -> Result<Self, Failure> {
+        let count = prompts.iter().map(|prompt| prompt.options.len()).sum();
+        if server.ending.load(Ordering::Relaxed) {
+            return Err(Failure::ending());
+        }
+        let places = server.places.take(count).ok_or_else(Failure::full)?;
+        let prompt_tokens = prompts.iter().map(|prompt| prompt.ids.len()).sum();
+        let mut under_way = Vec::with_capacity(count);
+        for prompt in prompts {
+            for options in prompt.options {
+                under_way.push(server.handle.submit(Request::new(prompt.ids.clone(), options))?);
+            }
+        }
+        Ok(Self { under_way, prompt_tokens, places })
+    }
+
+    /// The response of an API: a stream, or all in one.
+    pub async fn respond(self, stream: bool, stream_usage: bool, form: impl Form) -> Result<Response, Failure> {
+        if stream {
+            let events = self.events(stream_usage, form);
+            return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response());
+        }
+        let mut usage = Usage { prompt: self.prompt_tokens, new: 0 };
+        let mut whole = vec![Whole::default(); self.under_way.len()];
+        // Dropped with this future where the client hangs up, which ends the answers.
+        let mut deltas = std::pin::pin!(merged(self.under_way));
+        while let Some((answer, delta)) = deltas.next().await {
+            let delta = delta?;
+            let whole = &mut whole[answer];
+            whole.text += &delta.text;
+            whole.reasoning += &delta.reasoning;
+            whole.stop = delta.stop.or(whole.stop);
+            usage.new += usize::from(delta.id.is_some());
+        }
+        Ok(Json(form.whole(whole, usage)).into_response())
+    }
+
+    fn events(self, stream_usage: bool, form: impl Form) -> impl Stream<Item = Result<Event, Infallible>> {
+        let Self { under_way, prompt_tokens, places } = self;
+        let begin: Vec<_> = (0..under_way.len()).filter_map(|answer| form.begin(answer)).collect();
+        let state = (Box::pin(merged(under_way)), form, Usage { prompt: prompt_tokens, new: 0 }, places);
+        let told = stream::unfold(Some(state), move |state| async move {
+            let (mut deltas, form, mut usage, places) = state?;
+            let (said, goes_on) = match deltas.next().await {
+                Some((answer, Ok(delta))) => {
+                    usage.new += usize::from(delta.id.is_some());
+                    let said = form.delta(answer, &delta).into_iter();
+                    (said.chain(delta.stop.map(|stop| form.end(answer, stop))).collect(), true)
+                }
+                Some((_, Err(error))) => (vec![Failure::from(error).json()], false),
+                None => (if stream_usage { vec![form.usage(usage)] } else { Vec::new() }, false),
+            };
+            Some((said, goes_on.then_some((deltas, form, usage, places))))
+        });
+        let events = stream::iter(begin).chain(told.flat_map(stream::iter)).map(|json| json.to_string());
+        events.chain(stream::iter(["[DONE]".to_owned()])).map(|data| Ok(Event::default().data(data)))
+    }
+}
+
+/// What comes of all answers, with the number of the answer; nothing after an error.
+fn merged(under_way: Vec<Answer>) -> impl Stream<Item = (usize, tilestream::Result<TextDelta>)> + Send {
+    let streams = under_way.into_iter().enumerate().map(|(index, answer)| {
+        let deltas = stream::unfold(answer, move |mut answer| async move {
+            let next = answer.next().await.transpose()?;
+            Some(((index, next), answer))
+        });
+        Box::pin(deltas)
+    });
+    let failed = |failed: &mut bool, item: (usize, tilestream::Result<TextDelta>)| {
+        let was = std::mem::replace(failed, item.1.is_err());
+        std::future::ready((!was).then_some(item))
+    };
+    stream::select_all(streams).scan(false, failed)
+}
+
+/// Why an answer ended, in the words of the APIs.
+pub fn finish_reason(stop: Option<StopReason>) -> &'static str {
+    match stop {
+        Some(StopReason::MaxTokens | StopReason::ContextFull) => "length",
+        _ => "stop",
+    }
+}
+
+/// What is the same in everything that is said of a request.
+pub struct Head {
+    pub id: String,
+    pub created: u64,
+    pub model: String,
+}
+
+impl Head {
+    /// A head with a new id behind `prefix`.
+    pub fn new(prefix: &str, server: &Arc<Server>) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self { id: format!("{prefix}{:08x}{count:08x}", server.loaded_at), created, model: server.names[0].clone() }
+    }
+
+    /// A JSON object with it.
+    pub fn json(&self, object: &str, choices: Vec<Value>) -> Value {
+        let Self { id, created, model } = self;
+        json!({ "id": id, "object": object, "created": created, "model": model, "choices": choices })
+    }
+}

@@ -1,0 +1,150 @@
+//! A request's body: read within bounds, and taken apart field by field, so that what is wrong is named.
+
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::MOST_BODY_BYTES;
+use super::failure::Failure;
+
+/// A body has to come within this time.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// Fields that say something about the caller or about how a service stores and bills, and nothing about the answer.
+const HARMLESS: &[&str] = &[
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "parallel_tool_calls",
+    "cache_prompt",
+    "verbosity",
+];
+
+/// The fields of a request that were not taken yet.
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads the body of a request.
+    pub async fn read(request: Request<Body>) -> Result<Self, Failure> {
+        let body = axum::body::to_bytes(request.into_body(), MOST_BODY_BYTES);
+        let bytes = tokio::time::timeout(BODY_TIME, body).await;
+        let bytes = bytes.map_err(|_| Failure::unread(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))?;
+        let bytes = bytes.map_err(|error| {
+            let too_long = format!("the body could not be read, or has more than {MOST_BODY_BYTES} bytes ({error})");
+            Failure::unread(StatusCode::PAYLOAD_TOO_LARGE, too_long)
+        })?;
+        Self::parse(&bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, Failure> {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(Failure::body("the body is no JSON object")),
+            Err(error) => Err(Failure::body(format!("the body is no JSON: {error}"))),
+        }
+    }
+
+    /// Takes a field; absent where it is null.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Failure> {
+        let Some(value) = self.0.remove(name).filter(|value| !value.is_null()) else { return Ok(None) };
+        serde_json::from_value(value).map(Some).map_err(|error| Failure::request(name, format!("'{name}': {error}")))
+    }
+
+    /// Takes a field that must be there.
+    pub fn need<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
+        self.take(name)?.ok_or_else(|| Failure::request(name, format!("'{name}' is missing")))
+    }
+
+    /// What was not taken: refused by name, unless it changes nothing.
+    pub fn end(self) -> Result<(), Failure> {
+        for (name, value) in self.0 {
+            if HARMLESS.contains(&name.as_str()) {
+                say_once(&name);
+            } else if !is_neutral(&name, &value) {
+                let message = format!("'{name}' is not understood here: leave it out");
+                return Err(Failure::request(&name, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a field asks for what is done anyway.
+fn is_neutral(name: &str, value: &Value) -> bool {
+    let is_empty = match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => value.is_null(),
+    };
+    is_empty
+        || match name {
+            "presence_penalty" | "frequency_penalty" => value.as_f64() == Some(0.0),
+            "logprobs" | "echo" => value == &Value::Bool(false),
+            "top_logprobs" => value.as_u64() == Some(0),
+            "best_of" => value.as_u64() == Some(1),
+            "tool_choice" | "function_call" => value == "none" || value == "auto",
+            "response_format" => value["type"] == "text",
+            "modalities" => value == &serde_json::json!(["text"]),
+            _ => false,
+        }
+}
+
+/// Tells the log of a field that is ignored, the first time.
+fn say_once(name: &str) {
+    static SAID: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
+        log::warn!("requests have a field '{name}', which is ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(json: &str) -> Fields {
+        Fields::parse(json.as_bytes()).unwrap_or_else(|failure| panic!("{json}: {failure:?}"))
+    }
+
+    fn told(failure: Failure) -> String {
+        failure.json()["error"]["message"].as_str().expect("a message").to_owned()
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let mut asked = fields(r#"{"n": "two", "seed": null, "stop": 3}"#);
+        assert!(told(asked.take::<u32>("n").expect_err("a text")).starts_with("'n': "));
+        assert_eq!(asked.take::<u64>("seed").ok(), Some(None));
+        assert!(told(asked.need::<u64>("seed").expect_err("absent")).contains("missing"));
+        assert!(told(asked.end().expect_err("left")).contains("'stop'"));
+        for body in ["", "[]", "{", "\"a\"", &"[".repeat(10_000)] {
+            assert!(Fields::parse(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_nothing_else_is_let_through() {
+        let neutral = r#"{"user": "u", "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "logprobs": false,
+            "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "suffix": "", "best_of": 1, "audio": null}"#;
+        assert!(fields(neutral).end().is_ok());
+        for asked in [
+            r#"{"presence_penalty": 0.5}"#,
+            r#"{"logit_bias": {"5": 1}}"#,
+            r#"{"tools": [{"type": "function"}]}"#,
+            r#"{"response_format": {"type": "json_object"}}"#,
+            r#"{"logprobs": true}"#,
+            r#"{"temprature": 1}"#,
+        ] {
+            assert!(fields(asked).end().is_err(), "{asked}");
+        }
+    }
+}

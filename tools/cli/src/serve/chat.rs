@@ -1,0 +1,139 @@
+//! `/v1/chat/completions`: messages in, the next message out.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
+
+use super::Server;
+use super::answers::{Answers, Form, Head, Prompt, Usage, Whole, finish_reason};
+use super::asked::Fields;
+use super::failure::Failure;
+use super::sampling::Sampling;
+use crate::turns::Turn;
+
+/// Fields of a message that say nothing to a model where they are null or empty.
+const UNSAID: &[&str] = &["name", "refusal", "annotations", "audio", "function_call", "tool_calls"];
+
+/// Answers a chat.
+pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
+    let mut fields = Fields::read(request).await?;
+    server.check_name(&mut fields)?;
+    let turns: Vec<Value> = fields.need("messages")?;
+    if turns.is_empty() {
+        return Err(Failure::request("messages", "'messages' has no message"));
+    }
+    let messages = turns.into_iter().enumerate().map(|(index, turn)| message(index, turn)).collect::<Result<_, _>>()?;
+    let sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
+    let arguments = template_arguments(&mut fields)?;
+    fields.end()?;
+    let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
+    let prompt = server.checked(Prompt { ids, options: sampling.options })?;
+    let form = ChatForm(Head::new("chatcmpl-", &server));
+    Answers::ask(&server, vec![prompt])?.respond(sampling.stream, sampling.stream_usage, form).await
+}
+
+fn message(index: usize, turn: Value) -> Result<Message, Failure> {
+    let name = format!("messages[{index}]");
+    let refused = |message: String| Failure::request("messages", format!("{name}: {message}"));
+    let Value::Object(mut fields) = turn else { return Err(refused("is no object".into())) };
+    let says_nothing = |value: &Value| value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty);
+    fields.retain(|name, value| !(UNSAID.contains(&name.as_str()) && (name == "name" || says_nothing(value))));
+    // An assistant's message that only thinks has none.
+    fields.entry("content").and_modify(|content| {
+        if content.is_null() {
+            *content = json!("")
+        }
+    });
+    let turn: Turn = serde_json::from_value(Value::Object(fields)).map_err(|error| refused(error.to_string()))?;
+    turn.message().map_err(|error| refused(error.to_string()))
+}
+
+/// What the chat template is told beside the messages.
+fn template_arguments(fields: &mut Fields) -> Result<TemplateArguments, Failure> {
+    let mut arguments: Map<String, Value> = fields.take("chat_template_kwargs")?.unwrap_or_default();
+    if let Some(effort) = fields.take::<String>("reasoning_effort")? {
+        arguments.insert("reasoning_effort".into(), effort.into());
+    }
+    Ok(TemplateArguments::new(arguments)?)
+}
+
+/// As OpenAI's API writes chats, with what a model thinks beside its answer.
+struct ChatForm(Head);
+
+impl ChatForm {
+    fn chunk(&self, answer: usize, delta: Value, finish_reason: Option<&str>) -> Value {
+        let choice = json!({ "index": answer, "delta": delta, "logprobs": null, "finish_reason": finish_reason });
+        self.0.json("chat.completion.chunk", vec![choice])
+    }
+}
+
+impl Form for ChatForm {
+    fn whole(&self, answers: Vec<Whole>, usage: Usage) -> Value {
+        let choice = |(index, whole): (usize, Whole)| {
+            let mut message = json!({ "role": "assistant", "content": whole.text, "refusal": null });
+            if !whole.reasoning.is_empty() {
+                message["reasoning_content"] = whole.reasoning.into();
+            }
+            json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish_reason(whole.stop) })
+        };
+        let choices = answers.into_iter().enumerate().map(choice).collect();
+        let mut all = self.0.json("chat.completion", choices);
+        all["usage"] = usage.json();
+        all
+    }
+
+    fn begin(&self, answer: usize) -> Option<Value> {
+        Some(self.chunk(answer, json!({ "role": "assistant", "content": "" }), None))
+    }
+
+    fn delta(&self, answer: usize, delta: &TextDelta) -> Option<Value> {
+        let mut said = Map::new();
+        for (name, text) in [("reasoning_content", &delta.reasoning), ("content", &delta.text)] {
+            if !text.is_empty() {
+                said.insert(name.into(), text.as_str().into());
+            }
+        }
+        (!said.is_empty()).then(|| self.chunk(answer, said.into(), None))
+    }
+
+    fn end(&self, answer: usize, stop: StopReason) -> Value {
+        self.chunk(answer, json!({}), Some(finish_reason(Some(stop))))
+    }
+
+    fn usage(&self, usage: Usage) -> Value {
+        let mut all = self.0.json("chat.completion.chunk", Vec::new());
+        all["usage"] = usage.json();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_taken_as_clients_send_them_and_what_is_unknown_is_named() {
+        let read = |json: &str| message(3, serde_json::from_str(json).expect("JSON"));
+        let hello = Message::user("hello");
+        for json in [
+            r#"{"role": "user", "content": "hello"}"#,
+            r#"{"role": "user", "content": "hello", "name": "Ada"}"#,
+            r#"{"role": "user", "content": "hello", "tool_calls": null, "refusal": null, "annotations": []}"#,
+        ] {
+            assert_eq!(read(json).ok(), Some(hello.clone()), "{json}");
+        }
+        assert_eq!(read(r#"{"role": "assistant", "content": null}"#).ok(), Some(Message::assistant("")));
+        for (json, says) in [
+            (r#"{"role": "tool", "content": "4"}"#, "'tool'"),
+            (r#"{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}"#, "tool_calls"),
+            (r#""hello""#, "no object"),
+        ] {
+            let failure = read(json).expect_err(json).json().to_string();
+            assert!(failure.contains(says) && failure.contains("messages[3]"), "{json}: {failure}");
+        }
+    }
+}

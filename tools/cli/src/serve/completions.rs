@@ -1,0 +1,121 @@
+//! `/v1/completions`: a text, or ids, and how it goes on.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tilestream::{StopReason, TextDelta};
+
+use super::Server;
+use super::answers::{Answers, Form, Head, Prompt, Usage, Whole, finish_reason};
+use super::asked::Fields;
+use super::failure::Failure;
+use super::sampling::Sampling;
+
+/// New tokens where a request does not say how many, as in OpenAI's API.
+const USUAL_TOKENS: u32 = 16;
+/// Prompts in one request at most.
+const MOST_PROMPTS: usize = 64;
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a text, token ids, or a list of one of them")]
+enum Given {
+    Text(String),
+    Ids(Vec<u32>),
+    Texts(Vec<String>),
+    ManyIds(Vec<Vec<u32>>),
+}
+
+/// Goes on with one or several texts.
+pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
+    let mut fields = Fields::read(request).await?;
+    server.check_name(&mut fields)?;
+    let given: Given = fields.need("prompt")?;
+    let sampling = Sampling::take(&mut fields, &server.sampling, USUAL_TOKENS)?;
+    let echo = fields.take("echo")?.unwrap_or(false);
+    fields.end()?;
+    let prompts = server.in_background(move |server| server.plain_prompts(given)).await?;
+    if !(1..=MOST_PROMPTS).contains(&prompts.len()) {
+        let message = format!("{} prompts; 1 to {MOST_PROMPTS} can be given", prompts.len());
+        return Err(Failure::request("prompt", message));
+    }
+    let answers = sampling.options.len();
+    let echo = prompts.iter().filter(|_| echo).map(|(text, _)| text.clone()).collect();
+    let prompts = prompts.into_iter().map(|(_, ids)| server.checked(Prompt { ids, options: sampling.options.clone() }));
+    let prompts = prompts.collect::<Result<_, _>>()?;
+    let form = TextForm { head: Head::new("cmpl-", &server), echo, answers };
+    Answers::ask(&server, prompts)?.respond(sampling.stream, sampling.stream_usage, form).await
+}
+
+impl Server {
+    /// The texts of the prompts, and their ids.
+    fn plain_prompts(&self, given: Given) -> Result<Vec<(String, Vec<u32>)>, Failure> {
+        let tokenizer = self.handle.files().text().tokenizer()?;
+        let of_text = |text: String| {
+            let ids = tokenizer.encode(&text, true)?;
+            Ok((text, ids))
+        };
+        let of_ids = |ids: Vec<u32>| Ok((tokenizer.decode(&ids), ids));
+        match given {
+            Given::Text(text) => Ok(vec![of_text(text)?]),
+            Given::Texts(texts) => texts.into_iter().map(of_text).collect(),
+            Given::Ids(ids) => Ok(vec![of_ids(ids)?]),
+            Given::ManyIds(many) => many.into_iter().map(of_ids).collect(),
+        }
+    }
+}
+
+struct TextForm {
+    head: Head,
+    /// The texts of the prompts, where they are to be said again.
+    echo: Vec<String>,
+    /// To each prompt.
+    answers: usize,
+}
+
+impl TextForm {
+    fn choice(answer: usize, text: &str, finish_reason: Option<&str>) -> Value {
+        json!({ "index": answer, "text": text, "logprobs": null, "finish_reason": finish_reason })
+    }
+
+    fn before(&self, answer: usize) -> &str {
+        self.echo.get(answer / self.answers).map_or("", String::as_str)
+    }
+}
+
+impl Form for TextForm {
+    fn whole(&self, answers: Vec<Whole>, usage: Usage) -> Value {
+        let choice = |(index, whole): (usize, Whole)| {
+            // A text that goes on has no thoughts beside it.
+            let text = [self.before(index), &whole.reasoning, &whole.text].concat();
+            Self::choice(index, &text, Some(finish_reason(whole.stop)))
+        };
+        let mut all = self.head.json("text_completion", answers.into_iter().enumerate().map(choice).collect());
+        all["usage"] = usage.json();
+        all
+    }
+
+    fn begin(&self, answer: usize) -> Option<Value> {
+        let before = self.before(answer);
+        let choice = || Self::choice(answer, before, None);
+        (!before.is_empty()).then(|| self.head.json("text_completion", vec![choice()]))
+    }
+
+    fn delta(&self, answer: usize, delta: &TextDelta) -> Option<Value> {
+        let text = [delta.reasoning.as_str(), &delta.text].concat();
+        (!text.is_empty()).then(|| self.head.json("text_completion", vec![Self::choice(answer, &text, None)]))
+    }
+
+    fn end(&self, answer: usize, stop: StopReason) -> Value {
+        self.head.json("text_completion", vec![Self::choice(answer, "", Some(finish_reason(Some(stop))))])
+    }
+
+    fn usage(&self, usage: Usage) -> Value {
+        let mut all = self.head.json("text_completion", Vec::new());
+        all["usage"] = usage.json();
+        all
+    }
+}

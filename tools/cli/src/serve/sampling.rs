@@ -1,0 +1,76 @@
+//! The fields of a request that say how to answer: those of all APIs have the same names and meanings.
+
+use serde::Deserialize;
+use tilestream::{GenerateOptions, SamplerOptions};
+
+use super::asked::Fields;
+use super::failure::Failure;
+use crate::model;
+
+/// Answers to one prompt at most.
+const MOST_ANSWERS: u32 = 16;
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a text or a list of texts")]
+enum Stop {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Default, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+/// How to answer.
+pub struct Sampling {
+    /// Of each of the answers that were asked for.
+    pub options: Vec<GenerateOptions>,
+    pub stream: bool,
+    /// Whether a stream ends with the count of its tokens.
+    pub stream_usage: bool,
+}
+
+impl Sampling {
+    /// Takes the fields. `own`: what the checkpoint recommends; `max_tokens`: where the request says none.
+    pub fn take(fields: &mut Fields, own: &SamplerOptions, max_tokens: u32) -> Result<Self, Failure> {
+        let most = match fields.take::<u32>("max_completion_tokens")? {
+            Some(most) => {
+                fields.take::<u32>("max_tokens")?;
+                most
+            }
+            None => fields.take("max_tokens")?.unwrap_or(max_tokens),
+        };
+        let temperature = fields.take("temperature")?;
+        // The best token every time, whatever else is recommended.
+        let own = if temperature == Some(0.0) { &SamplerOptions::default() } else { own };
+        let seed = fields.take::<i64>("seed")?.map_or_else(model::new_seed, |seed| seed as u64);
+        let sampler = SamplerOptions::default()
+            .temperature(temperature.unwrap_or(own.temperature))
+            .top_k(fields.take("top_k")?.unwrap_or(own.top_k))
+            .top_p(fields.take("top_p")?.unwrap_or(own.top_p))
+            .min_p(fields.take("min_p")?.unwrap_or(own.min_p))
+            .repetition_penalty(fields.take("repetition_penalty")?.unwrap_or(own.repetition_penalty));
+        sampler.validate()?;
+        let stop = match fields.take("stop")? {
+            None => Vec::new(),
+            Some(Stop::One(text)) => vec![text],
+            Some(Stop::Many(texts)) => texts,
+        };
+        let ignore_eos = fields.take("ignore_eos")?.unwrap_or(false);
+        let answers = fields.take("n")?.unwrap_or(1);
+        if !(1..=MOST_ANSWERS).contains(&answers) {
+            return Err(Failure::request(
+                "n",
+                format!("'n' is {answers}; 1 to {MOST_ANSWERS} answers can be asked for"),
+            ));
+        }
+        let options = GenerateOptions::default().max_tokens(most).stop(stop).ignore_eos(ignore_eos);
+        // Each answer draws numbers of its own; the first one those that it draws alone.
+        let of = |answer: u32| options.clone().sampler(sampler.clone().seed(seed.wrapping_add(u64::from(answer))));
+        let stream_usage = fields.take::<StreamOptions>("stream_options")?.unwrap_or_default().include_usage;
+        let stream = fields.take("stream")?.unwrap_or(false);
+        Ok(Self { options: (0..answers).map(of).collect(), stream, stream_usage })
+    }
+}
