@@ -43,6 +43,7 @@ tests![
     products_in_groups_match,
     transposed_products_match_wherever_tiles_are_cut,
     norms_match,
+    norms_go_elsewhere_and_are_multiplied,
     rotations_match,
     keys_are_rotated_on_their_way_into_the_cache_and_queries_where_they_are,
     attention_matches_over_pages_windows_and_segments,

@@ -119,8 +119,8 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
     let name = |id: plan::BufferId| spec.buffers[usize::from(id.0)].name;
     for op in &layer.ops {
         let line = match op {
-            Op::Norm { input, output, norm, groups, accumulate, scale } => {
-                let NormGroups { first, count, width, own_weights, later } = groups;
+            Op::Norm { input, output, norm, groups, accumulate, scale, factor } => {
+                let NormGroups { first, to, count, width, own_weights, later } = groups;
                 let vector = |id: &VectorId| &layer.vectors[usize::from(id.0)];
                 let shown = |id: &VectorId| format!("{} [{}]", vector(id).name, vector(id).len);
                 let weight = norm.weight.as_ref().map_or(String::new(), |id| format!(", {}", shown(id)));
@@ -132,9 +132,10 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let bias = norm.bias.as_ref().map_or(String::new(), |id| format!(" + {}", vector(id).name));
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
-                let at = at(*first);
+                let (at, to) = (at(*first), at(*to));
+                let factor = factor.as_ref().map_or(String::new(), |id| format!(", {out} x {}", shown(id)));
                 format!(
-                    "{out}{at} {sign} {kind}({from}{at}{weight}{groups}{later}, {epsilon:e}){bias}{}",
+                    "{out}{to} {sign} {kind}({from}{at}{weight}{groups}{later}, {epsilon:e}){bias}{}{factor}",
                     times(*scale)
                 )
             }

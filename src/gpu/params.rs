@@ -34,7 +34,7 @@ params! {
     NormParams {
         rows: u32, groups: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32,
         bias_offset: u32, weight_stride: u32, epsilon: f32, scale: f32, flags: u32, first: u32,
-        later: u32, later_offset: u32,
+        later: u32, later_offset: u32, output_first: u32, factor_offset: u32,
     }
     /// `shaders/rope.wgsl`.
     RopeParams {
@@ -97,6 +97,8 @@ pub const BIAS: u32 = 2;
 pub const WEIGHT: u32 = 4;
 /// [`NormParams::flags`]: take off the mean.
 pub const LAYER: u32 = 8;
+/// [`NormParams::flags`]: multiply the output with a number.
+pub const FACTOR: u32 = 16;
 /// [`LogitsParams::flags`], [`GatherRowsParams::flags`] and [`ScatterRowsParams::flags`]: each logit, or row, has a factor of
 /// its own.
 pub const FACTORS: u32 = 1;

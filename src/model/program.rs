@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::kv::StateLayout;
 use super::layout::MatrixLayout;
 use crate::gpu::kernels::{
-    ArgmaxParams, AttentionParams, BIAS, ConvParams, DeltaRuleParams, FACTORS, GateParams, GatherRowsParams,
+    ArgmaxParams, AttentionParams, BIAS, ConvParams, DeltaRuleParams, FACTOR, FACTORS, GateParams, GatherRowsParams,
     InputSpace, InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams, MatMulTransposedParams,
     NormParams, PlaceColumnsParams, QuantizeRowsParams, RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT,
     XieluParams, grid,
@@ -88,7 +88,12 @@ impl Params {
         match &mut self {
             Self::Norm(params) => {
                 params.rows = rows;
-                for (flag, offset) in [(WEIGHT, &mut params.weight_offset), (BIAS, &mut params.bias_offset)] {
+                let offsets = [
+                    (WEIGHT, &mut params.weight_offset),
+                    (BIAS, &mut params.bias_offset),
+                    (FACTOR, &mut params.factor_offset),
+                ];
+                for (flag, offset) in offsets {
                     *offset += if params.flags & flag == 0 { 0 } else { vectors };
                 }
                 params.later_offset += if params.later == u32::MAX { 0 } else { vectors };

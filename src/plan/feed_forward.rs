@@ -50,7 +50,7 @@ impl Block<'_> {
     fn clear(&mut self, output: BufferId, input: BufferId) {
         let norm = NormSpec { kind: NormKind::Rms, epsilon: 1.0, weight: None, bias: None };
         let groups = NormGroups::alike(0, 1, self.shape.hidden);
-        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate: false, scale: 0.0 });
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate: false, scale: 0.0, factor: None });
     }
 
     /// The gated input of a feed-forward block's last product.

@@ -190,7 +190,7 @@ impl TensorNames {
     fn rows(&self, part: Part, all: u64) -> (u64, RowMap) {
         let Shape { head_dim, heads, kv_heads, .. } = self.shape;
         let (head, q) = (u64::from(head_dim), u64::from(self.shape.q_width()));
-        let kv = u64::from(self.shape.key_width(kv_heads));
+        let kv = u64::from(kv_heads) * head;
         let latent = |number: fn(&Latent) -> u32| u64::from(self.shape.latent.as_ref().map_or(0, number));
         let (rank, plain) = (latent(|latent| latent.key_value), latent(|latent| latent.plain_dim));
         let (value, rotary) = (u64::from(self.shape.value_dim), u64::from(self.shape.rotary_dim));

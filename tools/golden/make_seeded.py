@@ -20,6 +20,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
+import families_gemma4
 import families_late
 import families_seeded
 import seeded
@@ -28,7 +29,7 @@ from reference import asked_for, describe, golden_logits, logits_of, save_tensor
 TOKENS = 20
 STEPS = 16
 FIRST_ID = 3
-FAMILIES = families_seeded.FAMILIES | families_late.FAMILIES
+FAMILIES = families_seeded.FAMILIES | families_late.FAMILIES | families_gemma4.FAMILIES
 GREEDY_MARGIN = 0.005
 DISTINCT = 4  # of the new ids, at least
 CHOICE_MARGIN = 4e-4

@@ -12,9 +12,9 @@ use super::program::{
 };
 use super::states::StateLayout;
 use crate::gpu::kernels::{
-    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTORS, GateParams,
-    InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams, NormParams,
-    ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT,
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTOR, FACTORS,
+    GateParams, InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams,
+    NormParams, ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT,
     XieluParams,
 };
 use crate::plan::{
@@ -63,6 +63,7 @@ struct NormCall<'a> {
     groups: &'a NormGroups,
     accumulate: bool,
     scale: f32,
+    factor: Option<VectorId>,
 }
 
 impl Lowering<'_> {
@@ -86,9 +87,9 @@ impl Lowering<'_> {
             Op::MatMulTransposed { input, output, weight, groups, first } => {
                 vec![self.transposed(layout.matrix(weight), (input, output), groups, first)]
             }
-            Op::Norm { input, output, ref norm, ref groups, accumulate, scale } => {
+            Op::Norm { input, output, ref norm, ref groups, accumulate, scale, factor } => {
                 let (input, output) = (buffer(input), buffer(output));
-                vec![self.norm(norm, &NormCall { input, output, groups, accumulate, scale }, &offset)]
+                vec![self.norm(norm, &NormCall { input, output, groups, accumulate, scale, factor }, &offset)]
             }
             Op::Rope { target, first, heads, head_dim, pairs, table } => {
                 vec![self.rope(target, first, &Rotation { heads, head_dim, pairs, table })]
@@ -227,6 +228,7 @@ impl Lowering<'_> {
             (norm.bias.is_some(), BIAS),
             (norm.weight.is_some(), WEIGHT),
             (norm.kind == NormKind::Layer, LAYER),
+            (call.factor.is_some(), FACTOR),
         ];
         let params = Params::Norm(NormParams {
             rows: 0,
@@ -243,6 +245,8 @@ impl Lowering<'_> {
             first: groups.first,
             later: groups.later.map_or(u32::MAX, |(group, _)| group),
             later_offset: groups.later.map_or(0, |(_, weight)| offset(weight)),
+            output_first: groups.to,
+            factor_offset: call.factor.map_or(0, offset),
         });
         let (input, output) = (Slot::Buffer(call.input), Slot::Buffer(call.output));
         if input == output {
@@ -436,8 +440,8 @@ impl Lowering<'_> {
         };
         let groups = NormGroups::alike(0, 1, self.spec.hidden);
         let (input, output) = (common.head_input, common.head_normed);
-        let norm =
-            self.norm(&norm, &NormCall { input, output, groups: &groups, accumulate: false, scale: 1.0 }, &offset);
+        let call = NormCall { input, output, groups: &groups, accumulate: false, scale: 1.0, factor: None };
+        let norm = self.norm(&norm, &call, &offset);
         let bias = spec.vector(plan::HEAD_BIAS).map(offset);
         let stack = Stack { matrix: layout.matrices[0].clone(), bias };
         let to = (common.head_normed, common.logits);

@@ -8,6 +8,7 @@ use super::delta::DeltaPart;
 
 mod classic;
 mod fused;
+mod gemma4;
 mod late;
 mod latent;
 mod mixtures;
@@ -58,6 +59,14 @@ pub(super) struct Family {
     pub mlp_bias: Flag,
     pub head_bias: Flag,
     pub head_norm: HeadNorm,
+    /// Values are normed, each head alone and without a weight.
+    pub value_norm: bool,
+    /// Layers without a window have heads of another size, and keys of another number.
+    pub full_heads: bool,
+    /// Values of layers without a window are their keys, as they are before these are normed and rotated.
+    pub keys_as_values: Flag,
+    /// What a layer leaves in the residual is multiplied with a number (`layer_scalar`).
+    pub layer_factor: bool,
     /// Keys and values come from one latent row (multi-head latent attention).
     pub latent: bool,
     /// What attention gives is multiplied with the sigmoid of a gate (`self_attn.gate_proj`).
@@ -273,7 +282,16 @@ pub(super) const EXPERT_SLABS: &[Rule] = &[
 
 /// Every row.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    let files =
-        [plain::ROWS, fused::ROWS, slabs::ROWS, recent::ROWS, mixtures::ROWS, latent::ROWS, late::ROWS, classic::ROWS];
+    let files = [
+        plain::ROWS,
+        fused::ROWS,
+        slabs::ROWS,
+        recent::ROWS,
+        mixtures::ROWS,
+        latent::ROWS,
+        late::ROWS,
+        classic::ROWS,
+        gemma4::ROWS,
+    ];
     files.into_iter().flatten()
 }

@@ -1,0 +1,90 @@
+//! Gemma 4: what it is made of in chunks, at the smallest budget and in company, and what is refused of its configs.
+
+use serde_json::{Value, json};
+
+use crate::common::{
+    self, Golden, all_logits, alone, bits, block_on, engine_config, finish, load, smallest, split_family,
+};
+use tilestream::internals::model::batch::Sequence;
+use tilestream::internals::plan::model_spec;
+
+/// Checkpoints that have all of its parts between them.
+const NAMES: &[&str] = &["gemma4"];
+
+fn folder(name: &str) -> std::path::PathBuf {
+    common::data("families").join(name)
+}
+
+fn config(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder(name).join("config.json")).expect("test data")).expect("JSON")
+}
+
+#[test]
+fn chunks_company_and_the_smallest_budget_do_not_change_a_bit() {
+    for name in NAMES {
+        block_on(async {
+            let golden = Golden::read_file(&folder(name).join("golden.safetensors"));
+            let files = split_family(name).await.expect("splits");
+            let expected = all_logits(&mut load(&files, None, Some(8)).await, &golden.ids).await;
+            for rows in [1, 3, 20] {
+                let other = all_logits(&mut load(&files, None, Some(rows)).await, &golden.ids).await;
+                assert_eq!(bits(&other), bits(&expected), "{name} in chunks of {rows}");
+            }
+            let least = smallest(&files, &engine_config()).await;
+            let mut tight = load(&files, Some(least), None).await;
+            assert_eq!(bits(&all_logits(&mut tight, &golden.ids).await), bits(&expected), "{name} streamed");
+            let mut model = load(&files, None, Some(11)).await;
+            let mut sequences = [&golden.ids[..5], &golden.ids[..], &golden.ids[3..4], &golden.ids[2..19]]
+                .map(|ids| Sequence::new(ids.to_vec()));
+            for sequence in &mut sequences {
+                assert!(model.kv().reserve(&mut sequence.state, 32));
+            }
+            for more in [&golden.greedy[..0], &golden.greedy[..3]] {
+                sequences.iter_mut().for_each(|sequence| sequence.ids.extend(more));
+                let mut sharing: Vec<_> = sequences.iter_mut().collect();
+                let together = finish(&mut model, &mut sharing).await.expect("sweeps");
+                for (sequence, logits) in sequences.iter().zip(&together) {
+                    let alone = alone(&files, &sequence.ids).await;
+                    assert_eq!(bits(logits), bits(&alone), "{name} after {} ids", sequence.ids.len());
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn what_would_change_its_numbers_is_refused_by_name() {
+    let (flat, yarn) = (json!({"rope_theta": 1e4}), json!({"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}));
+    let rotations = json!({"full_attention": yarn, "sliding_attention": flat});
+    let apart = json!({"2": {"head_dim": 28}, "4": {"head_dim": 20}});
+    let kinds = json!(["sliding_attention", "full_attention"]);
+    for (name, field, value, told) in [
+        ("gemma4", "use_bidirectional_attention", json!("all"), "use_bidirectional_attention"),
+        ("gemma4", "sliding_window", Value::Null, "sliding_window"),
+        ("gemma4", "rope_parameters", flat.clone(), "rope_parameters"),
+        ("gemma4", "rope_parameters", Value::Null, "rope_parameters"),
+        ("gemma4", "rope_parameters", rotations, "yarn"),
+        ("gemma4", "global_head_dim", json!(27), "global_head_dim"),
+        ("gemma4", "global_head_dim", Value::Null, "global_head_dim"),
+        ("gemma4", "num_global_key_value_heads", json!(4), "4 heads of keys"),
+        ("gemma4", "per_layer_config", apart, "per_layer_config"),
+        ("gemma4", "per_layer_config", json!({"2": {"skip": ["attention"]}}), "per_layer_config.skip"),
+        ("gemma4", "per_layer_config", json!({"9": {}}), "no layer '9'"),
+        ("gemma4", "layer_types", kinds, "layer_types"),
+        ("gemma4", "layer_types", Value::Null, "layer_types"),
+        ("gemma4", "query_pre_attn_scalar", json!(256), "query_pre_attn_scalar"),
+        ("gemma4", "attention_multiplier", json!(0.5), "attention_multiplier"),
+        ("gemma4", "enable_moe_block", json!(true), "enable_moe_block"),
+        ("gemma4", "hidden_size_per_layer_input", json!(32), "hidden_size_per_layer_input"),
+        ("gemma4", "num_kv_shared_layers", json!(1), "num_kv_shared_layers"),
+        ("gemma4", "gramophone", json!(1), "gramophone"),
+    ] {
+        let mut config = config(name);
+        config["text_config"][field] = value.clone();
+        match model_spec(&config) {
+            Ok(_) => panic!("{field} {value} is taken"),
+            Err(error) => assert!(error.to_string().contains(told), "{field} {value}: {error}"),
+        }
+    }
+    assert!(model_spec(&config("gemma4")).is_ok());
+}
