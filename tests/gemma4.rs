@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use crate::common::{
     self, Golden, all_logits, alone, bits, block_on, engine_config, finish, load, smallest, split_family,
 };
+use tilestream::ErrorKind;
 use tilestream::internals::model::batch::Sequence;
-use tilestream::internals::plan::model_spec;
+use tilestream::internals::model::inputs::{Batch, Input, Row, Want};
+use tilestream::internals::plan::{TensorNames, model_spec};
 
 /// Checkpoints that have all of its parts between them.
-const NAMES: &[&str] = &["gemma4"];
+const NAMES: &[&str] = &["gemma4", "gemma4-ple"];
 
 fn folder(name: &str) -> std::path::PathBuf {
     common::data("families").join(name)
@@ -75,8 +77,12 @@ fn what_would_change_its_numbers_is_refused_by_name() {
         ("gemma4", "query_pre_attn_scalar", json!(256), "query_pre_attn_scalar"),
         ("gemma4", "attention_multiplier", json!(0.5), "attention_multiplier"),
         ("gemma4", "enable_moe_block", json!(true), "enable_moe_block"),
-        ("gemma4", "hidden_size_per_layer_input", json!(32), "hidden_size_per_layer_input"),
-        ("gemma4", "num_kv_shared_layers", json!(1), "num_kv_shared_layers"),
+        ("gemma4-ple", "vocab_size_per_layer_input", json!(96), "vocab_size_per_layer_input"),
+        ("gemma4-ple", "hidden_size_per_layer_input", json!(200_000), "hidden_size_per_layer_input"),
+        ("gemma4-ple", "num_kv_shared_layers", json!(6), "leaves layer 1 no keys"),
+        ("gemma4-ple", "num_kv_shared_layers", json!(8), "num_kv_shared_layers"),
+        ("gemma4-ple", "num_kv_shared_layers", json!(1.5), "num_kv_shared_layers"),
+        ("gemma4-ple", "use_double_wide_mlp", json!("very"), "use_double_wide_mlp"),
         ("gemma4", "gramophone", json!(1), "gramophone"),
     ] {
         let mut config = config(name);
@@ -87,4 +93,38 @@ fn what_would_change_its_numbers_is_refused_by_name() {
         }
     }
     assert!(model_spec(&config("gemma4")).is_ok());
+}
+
+/// Published files have keys and values of such layers all the same.
+#[test]
+fn keys_of_layers_that_read_those_of_others_have_no_place() {
+    let names = TensorNames::new(&config("gemma4-ple")).expect("names");
+    for (layer, expected) in [(3, 1), (4, 0), (6, 0)] {
+        for tensor in ["k_proj", "v_proj", "k_norm"] {
+            let name = format!("model.language_model.layers.{layer}.self_attn.{tensor}.weight");
+            assert_eq!(names.places(&name, &[16, 72], true).expect("a place").len(), expected, "{name}");
+        }
+    }
+    let query = "model.language_model.layers.4.self_attn.q_proj.weight";
+    assert_eq!(names.places(query, &[96, 72], true).expect("a place").len(), 1);
+}
+
+/// A model whose layers have embeddings of their own takes no embedding without a token, and says so.
+#[test]
+fn an_embedding_without_a_token_is_refused_where_layers_have_their_own() {
+    block_on(async {
+        let files = split_family("gemma4-ple").await.expect("splits");
+        let mut model = load(&files, None, None).await;
+        let mut sequence = Sequence::new(vec![5]);
+        assert!(model.kv().reserve(&mut sequence.state, 32));
+        model.kv().advance(&mut sequence.state, 1).expect("has pages");
+        let given = vec![0.1; files.spec.hidden as usize];
+        let row = Row { sequence: 0, position: 0, input: Input::Embedding(&given), output: Want::Logits };
+        let states = [&sequence.state];
+        let error = model.sweep(Batch { rows: &[row], sequences: &states }, true).await.expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Argument);
+        assert!(error.to_string().contains("takes tokens alone"), "{error}");
+        let row = Row { input: Input::Token(5), ..row };
+        model.sweep(Batch { rows: &[row], sequences: &states }, true).await.expect("goes on");
+    });
 }

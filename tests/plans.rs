@@ -7,8 +7,8 @@ use expect_test::expect_file;
 use tilestream::internals::model::kv::{StateLayout, pages_for};
 use tilestream::internals::model::layout::ModelLayout;
 use tilestream::internals::plan::{
-    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, RecurrentSpec, Rotation,
-    StackedMatrix, Temperature, Up, VectorId,
+    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, PerLayerSpec,
+    RecurrentSpec, Rotation, StackedMatrix, Temperature, Up, VectorId,
 };
 use tilestream::internals::shard::split::Weights;
 use tilestream::internals::shard::synth::{self, SynthOptions};
@@ -34,6 +34,10 @@ fn summary(spec: &ModelSpec) -> String {
     }
     if spec.embedding_scale != 1.0 {
         let _ = writeln!(text, "embeddings x {}", spec.embedding_scale);
+    }
+    if let Some(PerLayerSpec { rows, width, target, scale }) = spec.per_layer {
+        let target = spec.buffers[usize::from(target.0)].name;
+        let _ = writeln!(text, "{target} = rows of another table [{rows}, {width}] x {scale}");
     }
     let mut kinds: Vec<(&LayerSpec, Vec<usize>)> = Vec::new();
     for (index, spec) in spec.layers.iter().enumerate() {
@@ -190,7 +194,8 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide{values}");
                 let sinks = sinks.map_or(String::new(), |id| format!(", {}", layer.vectors[usize::from(id.0)].name));
                 let alibi = if *alibi { ", ALiBi" } else { "" };
-                let more = format!("{window}{cap}{sinks}{alibi}");
+                let other = layer.reads_keys_of.map_or(String::new(), |layer| format!(", keys of layer {layer}"));
+                let more = format!("{window}{cap}{sinks}{alibi}{other}");
                 format!("{} = attention({}: {heads}, scale {scale}{more})", name(*output), name(*query))
             }
             Op::Xielu { target, positive, negative, slope, .. } => {
@@ -215,7 +220,7 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let target = name(*target);
                 let up = match up {
                     Up::Nothing => String::new(),
-                    Up::In(up) => format!(" * {}{first}", name(*up)),
+                    Up::In(up, from) => format!(" * {}{}{first}", name(*up), at(*from)),
                     Up::From(first) => format!(" * {target}[{first}..]"),
                 };
                 format!("{target} = {activation:?}({target}){up}")

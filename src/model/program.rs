@@ -224,7 +224,7 @@ pub struct KvWrite {
     pub params: KvWriteParams,
 }
 
-/// Attention over the pages of a layer.
+/// Attention over the pages of a layer, which may be another one.
 #[derive(Clone, Debug)]
 pub struct Attention {
     pub layer: usize,

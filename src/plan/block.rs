@@ -3,6 +3,7 @@
 use super::families::{HeadNorm, Rope};
 use super::heads::LayerHeads;
 use super::names::DELTA_NORM;
+use super::per_layer_embeddings::PerLayer;
 use super::shape::{Latent, Shape};
 use super::*;
 use crate::Result;
@@ -25,6 +26,7 @@ pub fn model_spec(config: &serde_json::Value) -> Result<ModelSpec> {
         layers: (0..shape.layers as usize).map(|index| layer(&shape, index)).collect(),
         ropes: shape.ropes.clone(),
         embedding_scale: shape.embedding_scale,
+        per_layer: shape.per_layer.map(PerLayer::spec),
         head: head(&shape),
     })
 }
@@ -40,7 +42,7 @@ pub(super) const INNER: BufferId = BufferId(6);
 /// Queries, keys and values of plain attention, one after the other.
 const QKV: BufferId = BufferId(7);
 /// What a block adds to the residual, where a norm comes between.
-const BRANCH: BufferId = BufferId(8);
+pub(super) const BRANCH: BufferId = BufferId(8);
 /// A score for each expert.
 pub(super) const SCORES: BufferId = BufferId(9);
 /// The gate of the shared expert: one value a row.
@@ -64,7 +66,7 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
     let branches = norms.after_attention.is_some() || norms.after_mlp.is_some() || apart;
     let shared = shape.experts.as_ref().and_then(|experts| experts.shared);
     let experts = shape.experts.as_ref().map_or((0, 0, 0), |experts| (experts.count, experts.width, shape.hidden));
-    let wide = shape.intermediate.max(shared.map_or(0, |(width, _)| width));
+    let wide = shape.widest(|layer| shape.intermediate_of(layer)).max(shared.map_or(0, |(width, _)| width));
     let gated_width = |width: u32| if width == 0 { 0 } else { up_first(width) + width };
     let inner = if shape.family.gated || shape.experts.is_some() { gated_width(wide) } else { wide };
     let is_latent = shape.latent.is_some();
@@ -77,6 +79,7 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
         let heads = shape.heads_of(layer);
         heads.queries() + heads.keys() + heads.values()
     };
+    let per_layer = |width: fn(&PerLayer) -> u32| shape.per_layer.as_ref().map_or(0, width);
     let latent_key = if is_latent { shape.key_width(0) } else { 0 };
     let widths = [
         ("x", shape.hidden),
@@ -99,6 +102,9 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
         ("output gate", gated.max(values)),
         ("decay", delta(|state| state.heads)),
         ("beta", delta(|state| state.heads)),
+        ("per layer", per_layer(|values| values.all)),
+        ("projected", per_layer(|values| values.all)),
+        ("taken", per_layer(|values| values.width)),
     ];
     widths.into_iter().map(|(name, width)| BufferSpec { name, width }).collect()
 }
@@ -156,7 +162,7 @@ impl Block<'_> {
     }
 
     /// The same, and what is then in `output` multiplied with `factor`.
-    fn norm_times(&mut self, name: &str, input: BufferId, output: BufferId, factor: Option<VectorId>) {
+    pub(super) fn norm_times(&mut self, name: &str, input: BufferId, output: BufferId, factor: Option<VectorId>) {
         let width = self.shape.hidden;
         let weighted = self.shape.family.norm_weights;
         // What adds to the residual comes after a block.
@@ -265,7 +271,10 @@ impl Block<'_> {
             return self.delta_rule(delta.state, input, output);
         }
         let layer = shape.heads_of(index);
-        (self.layer.key_width, self.layer.value_width) = (shape.key_width(index), shape.value_width(index));
+        self.layer.reads_keys_of = shape.key_sources[index];
+        if self.layer.reads_keys_of.is_none() {
+            (self.layer.key_width, self.layer.value_width) = (shape.key_width(index), shape.value_width(index));
+        }
         let sinks = shape.family.sinks || shape.family.sinks_in_windows && shape.windows[index].is_some();
         let plain = AttentionSpec {
             heads: layer.heads,
@@ -283,6 +292,10 @@ impl Block<'_> {
         };
         match shape.latent {
             Some(latent) => self.latent(latent, index, input, plain),
+            None if self.layer.reads_keys_of.is_some() => {
+                self.queries(index, input);
+                self.layer.ops.push(Op::Attention { query: QKV, output: ATTENDED, attention: plain });
+            }
             None => {
                 let rotation = self.queries_keys_values(index, input);
                 let (key, value) = (layer.queries(), Some(layer.queries() + layer.keys()));
@@ -293,7 +306,7 @@ impl Block<'_> {
         let attended = layer.attended();
         let mut gated = ATTENDED;
         if shape.family.output_gate {
-            self.gate(OUTPUT_GATE, Up::In(ATTENDED), attended, Activation::Sigmoid);
+            self.gate(OUTPUT_GATE, Up::In(ATTENDED, 0), attended, Activation::Sigmoid);
             gated = OUTPUT_GATE;
         }
         // A factor on values is one on what attention gives.
@@ -326,7 +339,7 @@ impl Block<'_> {
         self.layer.ops.push(Op::DeltaRule { query, key, value, decay, beta, rate, bias });
         let norm = self.norm_spec(DELTA_NORM, state.value_dim, false);
         self.norm_in_place(V, NormGroups::alike(0, state.heads, state.value_dim), norm, 1.0);
-        self.gate(OUTPUT_GATE, Up::In(V), values, Activation::Silu);
+        self.gate(OUTPUT_GATE, Up::In(V, 0), values, Activation::Silu);
         self.matmul("linear_attn.out_proj", false, (hidden, values), OUTPUT_GATE, output);
         self.layer.recurrent = Some(state);
     }
@@ -342,6 +355,18 @@ impl Block<'_> {
             norm,
             (length / dim.sqrt()) as f32,
         );
+    }
+
+    /// Rows of queries alone, for keys that another layer has.
+    fn queries(&mut self, index: usize, input: BufferId) {
+        let shape = self.shape;
+        let layer = shape.heads_of(index);
+        self.matmul("self_attn.q_proj", shape.qkv_bias, (layer.queries(), shape.hidden), input, QKV);
+        if matches!(shape.head_norm, HeadNorm::Shared) {
+            let norm = self.norm_spec("self_attn.q_norm", layer.head_dim, false);
+            self.norm_in_place(QKV, NormGroups::alike(0, layer.heads, layer.head_dim), norm, 1.0);
+        }
+        self.rope((QKV, 0), (layer.heads, layer.head_dim), shape.rope_tables[index]);
     }
 
     /// Rows of queries, keys and values, and the rotation that they lack.
@@ -408,6 +433,7 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
         experts: None,
         key_width: 0,
         value_width: 0,
+        reads_keys_of: None,
         recurrent: None,
     };
     let mut block = Block { shape, layer, block_scale: 1.0 };
@@ -418,6 +444,9 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
             false => NormSpec { kind: shape.family.norm, epsilon, weight: None, bias: None },
         };
         block.norm_in_place(X, NormGroups::alike(0, 1, hidden), norm, 1.0);
+    }
+    if let Some(per_layer) = shape.per_layer.filter(|_| index == 0) {
+        block.mix_per_layer(per_layer);
     }
     let norms = shape.family.norms;
     let mut normed = X;
@@ -450,8 +479,12 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
     match norms.after_mlp {
         Some(name) => {
             block.feed_forward(index, normed, BRANCH);
+            // The last of the norms that add to the residual multiplies it.
             let factor = shape.family.layer_factor.then(|| block.vector("layer_scalar".to_owned(), 1));
-            block.norm_times(name, BRANCH, X, factor);
+            block.norm_times(name, BRANCH, X, factor.filter(|_| shape.per_layer.is_none()));
+            if let Some(per_layer) = shape.per_layer {
+                block.take_per_layer(index, per_layer, factor);
+            }
         }
         None => block.feed_forward(index, normed, X),
     }

@@ -19,7 +19,7 @@ impl Block<'_> {
             self.gate_and_up(name, false, (width, hidden), input);
             if gated {
                 // What a factor does to a product's input it does to the product.
-                let (up, activation) = (Up::In(SHARED_GATE), Activation::SigmoidFactor);
+                let (up, activation) = (Up::In(SHARED_GATE, 0), Activation::SigmoidFactor);
                 self.layer.ops.push(Op::Gate { target: INNER, up, width, activation, one_factor: true });
             }
             self.block_scale = experts.scale;
@@ -64,7 +64,7 @@ impl Block<'_> {
         if let Some(experts) = self.shape.experts.as_ref().filter(|experts| experts.layers[index]) {
             return self.experts(experts, input, output);
         }
-        let (width, hidden, bias) = (self.shape.intermediate, self.shape.hidden, self.shape.mlp_bias);
+        let (width, hidden, bias) = (self.shape.intermediate_of(index), self.shape.hidden, self.shape.mlp_bias);
         if self.shape.family.gated {
             self.gate_and_up("mlp", bias, (width, hidden), input);
         } else {

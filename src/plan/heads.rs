@@ -63,6 +63,12 @@ impl Shape {
         }
     }
 
+    /// Values between the matrices of a layer's feed-forward block.
+    pub(super) fn intermediate_of(&self, layer: usize) -> u32 {
+        let doubled = self.double_wide && self.key_sources[layer].is_some();
+        self.intermediate * if doubled { 2 } else { 1 }
+    }
+
     /// The widest of what each layer has.
     pub(super) fn widest(&self, width: impl Fn(usize) -> u32) -> u32 {
         (0..self.layers as usize).map(width).max().unwrap_or(0)
@@ -79,6 +85,8 @@ impl Shape {
     }
 }
 
+/// Field with how many of the last layers read the keys and values of others.
+const SHARED: &str = "num_kv_shared_layers";
 /// How transformers 5 writes what layers have of their own, by their numbers.
 const LISTED: &str = "per_layer_config";
 
@@ -156,6 +164,26 @@ impl Reader<'_> {
             return Err(fields.wrong(field, message));
         }
         Ok(Some(own))
+    }
+
+    /// For each layer the one whose keys and values it reads, where those are not its own: the last layer of its kind that has
+    /// some.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] naming the field.
+    pub(super) fn key_sources(&self, windows: &[Option<u32>]) -> Result<Vec<Option<usize>>> {
+        let shared = if self.reads(SHARED) { self.fields.number(SHARED)?.unwrap_or(0.0) } else { 0.0 };
+        if shared.fract() != 0.0 || !(0.0..=windows.len() as f64).contains(&shared) {
+            return Err(self.fields.wrong(SHARED, format_args!("is {shared} of {} layers", windows.len())));
+        }
+        let own = windows.len() - shared as usize;
+        let source = |layer: usize| windows[..own].iter().rposition(|other| *other == windows[layer]);
+        let lonely = |layer| self.fields.wrong(SHARED, format_args!("leaves layer {layer} no keys to read"));
+        let of_layer = |layer| match layer < own {
+            true => Ok(None),
+            false => source(layer).map(Some).ok_or_else(|| lonely(layer)),
+        };
+        (0..windows.len()).map(of_layer).collect()
     }
 
     /// What a list by layers says, where it says the same of all layers without a window and nothing of the others.

@@ -15,6 +15,7 @@ mod latent;
 mod mixture;
 mod names;
 mod per_layer;
+mod per_layer_embeddings;
 mod rope;
 #[cfg(test)]
 mod row_tests;
@@ -188,8 +189,8 @@ pub struct StackedMatrix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Up {
     Nothing,
-    /// The values of another buffer.
-    In(BufferId),
+    /// The values of another buffer, from this one on.
+    In(BufferId, u32),
     /// The values of the same rows, from this one on.
     From(u32),
 }
@@ -318,6 +319,8 @@ pub struct LayerSpec {
     pub key_width: u32,
     /// Values in a row of the layer's values; 0 where it keeps none, or where keys hold them.
     pub value_width: u32,
+    /// The layer whose keys and values attention reads. `None`: its own.
+    pub reads_keys_of: Option<usize>,
     /// The state it keeps instead.
     pub recurrent: Option<RecurrentSpec>,
 }
@@ -388,6 +391,8 @@ pub struct ModelSpec {
     pub ropes: Vec<RopeSpec>,
     /// Embeddings are multiplied with this.
     pub embedding_scale: f32,
+    /// The embeddings of layers of their own. `None`: they have none.
+    pub per_layer: Option<PerLayerSpec>,
     pub head: HeadSpec,
 }
 
@@ -397,6 +402,16 @@ impl ModelSpec {
         let alike = |(from, _): &(u32, Vec<f32>)| (one > *from) == (other > *from);
         self.ropes.iter().all(|rope| rope.long.as_ref().is_none_or(alike))
     }
+}
+
+/// A second table of embeddings, `[rows, width]`: with its row of a token a sweep begins in `target`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PerLayerSpec {
+    pub rows: u32,
+    pub width: u32,
+    pub target: BufferId,
+    /// Rows are multiplied with this.
+    pub scale: f32,
 }
 
 /// The norm and the matrix after the last layer.
@@ -424,6 +439,8 @@ impl HeadSpec {
 
 /// Names of the tensors outside the layers, in a model and in a Hugging Face checkpoint.
 pub const EMBEDDINGS: &str = "model.embed_tokens.weight";
+/// The table of the embeddings of layers of their own.
+pub const PER_LAYER_EMBEDDINGS: &str = "model.embed_tokens_per_layer.weight";
 /// The norm before the head.
 pub const FINAL_NORM: &str = "model.norm.weight";
 /// The bias of that norm, where it has one.

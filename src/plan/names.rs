@@ -13,6 +13,9 @@ use crate::{Error, ErrorKind, Result};
 /// The norm of a delta rule's output: around 1, also where the others are around 0.
 pub(super) const DELTA_NORM: &str = "linear_attn.norm";
 
+/// What layers that read the keys and values of others may have all the same, and never use.
+const KEYS_AND_VALUES: &[&str] = &["self_attn.k_proj.", "self_attn.v_proj.", "self_attn.k_norm.", "self_attn.v_norm."];
+
 /// A tensor of a model, and where in a checkpoint's tensor it lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSource {
@@ -83,6 +86,11 @@ impl TensorNames {
         }
         let layer = layer.map(|layer| layer - passed_by.partition_point(|other| *other < layer) as u32);
         if family.unused.iter().any(|prefix| rest.starts_with(prefix)) {
+            return Ok(Vec::new());
+        }
+        let reads_others =
+            layer.is_some_and(|layer| self.shape.key_sources.get(layer as usize).is_some_and(Option::is_some));
+        if reads_others && KEYS_AND_VALUES.iter().any(|prefix| rest.starts_with(prefix)) {
             return Ok(Vec::new());
         }
         let (stem, suffix) = match rest.rsplit_once('.') {

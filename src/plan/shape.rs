@@ -8,6 +8,7 @@ use super::family::{class, family, text_family, text_of, text_part};
 use super::fields::Fields;
 use super::harmless::{BOOKKEEPING, GENERATION};
 use super::heads::FullHeads;
+use super::per_layer_embeddings::PerLayer;
 use super::rope::{RopeContext, base_grows, rope_specs};
 use super::{Activation, CHUNK_COLUMNS, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
@@ -52,6 +53,12 @@ pub(super) struct Shape {
     pub full_heads: Option<FullHeads>,
     /// Values of layers without a window are their keys.
     pub keys_as_values: bool,
+    /// For each layer the one whose keys and values it reads. `None`: its own.
+    pub key_sources: Vec<Option<usize>>,
+    /// Whether the feed-forward blocks of layers that read others' are twice as wide.
+    pub double_wide: bool,
+    /// Embeddings that layers have of their own.
+    pub per_layer: Option<PerLayer>,
     /// A factor on what attention gives.
     pub value_scale: f32,
     pub latent: Option<Latent>,
@@ -192,6 +199,7 @@ impl Reader<'_> {
             (None, Some(_)) => head_dim,
             (None, None) => self.rotary_dim(head_dim)?,
         };
+        let vocab = fields.needed_count("vocab_size", MOST_VOCAB)?;
         let mut ropes = self.ropes(rotary_dim, full_heads, max_positions)?;
         let rope_tables = self.rope_tables(&windows, ropes.len())?;
         let temperature = self.temperature(head_dim)?.map(|(rope, rotating)| {
@@ -210,7 +218,7 @@ impl Reader<'_> {
             whole: None,
             layers,
             passed_by,
-            vocab: fields.needed_count("vocab_size", MOST_VOCAB)?,
+            vocab,
             // Command-R names its longest text beside the positions for which its reference once made a table.
             max_positions: match (most, self.count("model_max_length")?) {
                 (Some(most), _) => most.min(max_positions),
@@ -226,6 +234,9 @@ impl Reader<'_> {
             value_dim,
             full_heads,
             keys_as_values: self.flag(family.keys_as_values)?,
+            key_sources: self.key_sources(&windows)?,
+            double_wide: self.flag(family.double_wide)?,
+            per_layer: self.per_layer(layers, vocab)?,
             value_scale: self.number("attention_value_scale")?.unwrap_or(1.0) as f32,
             latent,
             delta: if family.delta_rule { Some(Delta::read(fields, layers)?) } else { None },

@@ -20,6 +20,7 @@ TOKENS = {
     "eoa_token_index": 405, "audio_token_id": 406, "tie_word_embeddings": True,
 }  # fmt: skip
 SPREAD = {"embed_tokens.weight": (0.0, 0.1), "layer_scalar": (0.7, 0.2)}
+EXPERT_SPREAD = {"router.proj.weight": (0.0, 2.5), "router.scale": (1.0, 0.4), "per_expert_scale": (1.0, 0.4)}
 
 
 def layers(letters):
@@ -52,6 +53,21 @@ FAMILIES = {
             "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"}}),
         "spread": SPREAD, "has": ["model.layers.0.self_attn.v_proj.bias"],
     },
+    # google/gemma-4-E2B-it: embeddings for each layer, and layers that read the keys of the last of their kind.
+    "gemma4-ple": whole(
+        "Gemma4ForConditionalGeneration", "gemma4",
+        gemma4("sfsfssf", hidden_size_per_layer_input=20, num_kv_shared_layers=3, use_double_wide_mlp=True,
+               vocab_size_per_layer_input=101, num_key_value_heads=1),
+        VISION, audio_config=AUDIO, spread=SPREAD, **TOKENS,
+        has=["model.language_model.embed_tokens_per_layer.weight",
+             "model.embed_audio.embedding_projection.weight"]),
+    # google/gemma-4-26B-A4B-it: experts beside a block for all tokens, each with norms of its own.
+    "gemma4-moe": whole(
+        "Gemma4ForConditionalGeneration", "gemma4",
+        gemma4("ssf", attention_k_eq_v=True, enable_moe_block=True, moe_intermediate_size=28, num_experts=6,
+               num_global_key_value_heads=1, top_k_experts=2, use_bidirectional_attention="vision"),
+        VISION, audio_config=None, spread=SPREAD | EXPERT_SPREAD, **TOKENS,
+        has=["model.language_model.layers.0.experts.gate_up_proj"]),
     # google/gemma-4-12B-it
     "gemma4-unified": whole(
         "Gemma4UnifiedForConditionalGeneration", "gemma4_unified",

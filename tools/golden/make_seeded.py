@@ -66,7 +66,7 @@ def recipe(name, shape, case):
         return 0.0, 1.6 / shape[-1] ** 0.5 * root3
     if last in ("gate", "router", "wg"):
         return 0.0, 2.5 / shape[-1] ** 0.5 * root3
-    inputs = case["hidden"] if len(shape) == 3 and last.startswith("gate") else shape[-1]
+    inputs = case["hidden"] if len(shape) == 3 and last.startswith("gate") else (shape or [1])[-1]
     return 0.0, 1.5 / inputs**0.5 * root3
 
 

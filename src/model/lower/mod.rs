@@ -296,8 +296,8 @@ impl Lowering<'_> {
         let (stride, up_first) = (self.stride(target), if let Up::From(first) = up { first } else { 0 });
         let mut params = GateParams { rows: 0, width, stride, up_stride: stride, up_first, flags, limit };
         let (kernel, slots) = match up {
-            Up::In(up) => {
-                params.up_stride = self.stride(buffer(up));
+            Up::In(up, first) => {
+                (params.up_stride, params.up_first) = (self.stride(buffer(up)), first);
                 (KernelId::Gate(activation), vec![Slot::Buffer(buffer(up)), Slot::Buffer(target)])
             }
             _ => (KernelId::GateWithin(activation), vec![Slot::Buffer(target)]),
@@ -404,14 +404,16 @@ impl Lowering<'_> {
             (attention.values_in_keys, VALUES_IN_KEYS),
             (attention.chunked && attention.window.is_some(), CHUNKS),
         ];
+        let source = layer.reads_keys_of.unwrap_or(index);
+        let cached = &self.spec.layers[source];
         let (query, output) = (buffer(query), buffer(output));
         let params = AttentionParams {
             heads: attention.heads,
             kv_heads: attention.kv_heads,
             head_dim: attention.head_dim,
             value_dim: attention.value_dim,
-            key_width: layer.key_width,
-            value_width: layer.value_width,
+            key_width: cached.key_width,
+            value_width: cached.value_width,
             scale: attention.scale,
             window: attention.window.unwrap_or(0),
             query_stride: self.stride(query),
@@ -422,7 +424,7 @@ impl Lowering<'_> {
             flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
             ..AttentionParams::default()
         };
-        StepKind::Attention(Attention { layer: index, query, output, params })
+        StepKind::Attention(Attention { layer: source, query, output, params })
     }
 
     /// Gathering and the last norm, and what follows for logits.

@@ -65,6 +65,8 @@ pub(super) struct Family {
     pub full_heads: bool,
     /// Values of layers without a window are their keys, as they are before these are normed and rotated.
     pub keys_as_values: Flag,
+    /// Whether the feed-forward blocks of layers that read the keys of others are twice as wide.
+    pub double_wide: Flag,
     /// What a layer leaves in the residual is multiplied with a number (`layer_scalar`).
     pub layer_factor: bool,
     /// Keys and values come from one latent row (multi-head latent attention).

@@ -51,6 +51,7 @@ pub(super) const LLAMA: Family = Family {
     value_norm: false,
     full_heads: false,
     keys_as_values: Flag::No,
+    double_wide: Flag::No,
     layer_factor: false,
     latent: false,
     output_gate: false,
