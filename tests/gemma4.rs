@@ -11,7 +11,7 @@ use tilestream::internals::model::inputs::{Batch, Input, Row, Want};
 use tilestream::internals::plan::{TensorNames, model_spec};
 
 /// Checkpoints that have all of its parts between them.
-const NAMES: &[&str] = &["gemma4", "gemma4-ple"];
+const NAMES: &[&str] = &["gemma4", "gemma4-moe", "gemma4-ple"];
 
 fn folder(name: &str) -> std::path::PathBuf {
     common::data("families").join(name)
@@ -76,7 +76,9 @@ fn what_would_change_its_numbers_is_refused_by_name() {
         ("gemma4", "layer_types", Value::Null, "layer_types"),
         ("gemma4", "query_pre_attn_scalar", json!(256), "query_pre_attn_scalar"),
         ("gemma4", "attention_multiplier", json!(0.5), "attention_multiplier"),
-        ("gemma4", "enable_moe_block", json!(true), "enable_moe_block"),
+        ("gemma4-moe", "top_k_experts", json!(7), "top_k_experts"),
+        ("gemma4-moe", "num_experts", Value::Null, "num_experts"),
+        ("gemma4-moe", "routed_scaling_factor", json!(2.0), "routed_scaling_factor"),
         ("gemma4-ple", "vocab_size_per_layer_input", json!(96), "vocab_size_per_layer_input"),
         ("gemma4-ple", "hidden_size_per_layer_input", json!(200_000), "hidden_size_per_layer_input"),
         ("gemma4-ple", "num_kv_shared_layers", json!(6), "leaves layer 1 no keys"),

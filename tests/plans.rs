@@ -39,16 +39,17 @@ fn summary(spec: &ModelSpec) -> String {
         let target = spec.buffers[usize::from(target.0)].name;
         let _ = writeln!(text, "{target} = rows of another table [{rows}, {width}] x {scale}");
     }
-    let mut kinds: Vec<(&LayerSpec, Vec<usize>)> = Vec::new();
-    for (index, spec) in spec.layers.iter().enumerate() {
-        match kinds.iter_mut().find(|(kind, _)| *kind == spec) {
+    let mut kinds: Vec<(LayerSpec, Vec<usize>)> = Vec::new();
+    for (index, layer) in spec.layers.iter().enumerate() {
+        let layer = in_its_place(spec, index, layer);
+        match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
             Some((_, layers)) => layers.push(index),
-            None => kinds.push((spec, vec![index])),
+            None => kinds.push((layer, vec![index])),
         }
     }
     for (kind, layers) in kinds {
         let _ = writeln!(text, "layers {}:", compact(&layers));
-        layer(&mut text, spec, kind);
+        layer(&mut text, spec, &kind);
     }
     let matrices = spec.layers.iter().flat_map(|layer| &layer.matrices);
     let weights: u64 = matrices.map(|matrix| u64::from(matrix.rows) * u64::from(matrix.columns)).sum();
@@ -73,6 +74,21 @@ fn summary(spec: &ModelSpec) -> String {
     }
     budgets(&mut text, spec);
     text
+}
+
+/// A layer without where its part of each token's row lies, which is where that of a layer with its number must be.
+fn in_its_place(spec: &ModelSpec, index: usize, layer: &LayerSpec) -> LayerSpec {
+    let mut layer = layer.clone();
+    let Some(table) = spec.per_layer else { return layer };
+    for op in &mut layer.ops {
+        if let Op::Gate { up: Up::In(from, first), width, .. } = op
+            && *from == table.target
+        {
+            assert_eq!((*first, *width * spec.layers.len() as u32), (index as u32 * *width, table.width));
+            *first = 0;
+        }
+    }
+    layer
 }
 
 /// A few of a list of frequencies.
@@ -137,7 +153,7 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
                 let (at, to) = (at(*first), at(*to));
-                let factor = factor.as_ref().map_or(String::new(), |id| format!(", {out} x {}", shown(id)));
+                let factor = factor.as_ref().map_or(String::new(), |id| format!(", then all of it x {}", shown(id)));
                 format!(
                     "{out}{to} {sign} {kind}({from}{at}{weight}{groups}{later}, {epsilon:e}){bias}{}{factor}",
                     times(*scale)
@@ -220,6 +236,9 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let target = name(*target);
                 let up = match up {
                     Up::Nothing => String::new(),
+                    Up::In(up, _) if spec.per_layer.is_some_and(|table| table.target == *up) => {
+                        format!(" * {}[of the layer]", name(*up))
+                    }
                     Up::In(up, from) => format!(" * {}{}{first}", name(*up), at(*from)),
                     Up::From(first) => format!(" * {target}[{first}..]"),
                 };
@@ -227,12 +246,14 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             }
             Op::Route { scores } => {
                 let routing = layer.experts.as_ref().expect("a router has experts").routing;
-                let plan::Routing { chosen, normalize, sigmoid, scale, groups, bias } = routing;
+                let plan::Routing { chosen, normalize, sigmoid, scale, groups, bias, factors } = routing;
                 let groups = groups.map_or(String::new(), |(all, best)| format!(" in the best {best} of {all} groups"));
-                let bias = bias.map_or(String::new(), |id| format!(" + {}", layer.vectors[usize::from(id.0)].name));
+                let vector = |id: VectorId| &layer.vectors[usize::from(id.0)].name;
+                let bias = bias.map_or(String::new(), |id| format!(" + {}", vector(id)));
+                let factors = factors.map_or(String::new(), |id| format!(" x {}", vector(id)));
                 let kind = if sigmoid { "sigmoid" } else { "softmax" };
                 let sum = if normalize { ", normalized" } else { "" };
-                format!("choose {chosen}{groups} by {kind}({}){bias}{sum}{}", name(*scores), times(scale))
+                format!("choose {chosen}{groups} by {kind}({}){bias}{sum}{}{factors}", name(*scores), times(scale))
             }
             Op::Experts { input, output, scale } => {
                 let experts = layer.experts.as_ref().expect("there are some");

@@ -244,6 +244,8 @@ pub struct Route {
     pub routing: Routing,
     /// The tensor that is added for the choice.
     pub bias: Option<String>,
+    /// The tensor whose values factors are multiplied with.
+    pub factors: Option<String>,
 }
 
 /// The chosen experts of a layer, each for its rows: gathered, computed, and added with their factors.

@@ -32,7 +32,7 @@ pub fn model_spec(config: &serde_json::Value) -> Result<ModelSpec> {
 }
 
 pub(super) const X: BufferId = BufferId(0);
-const NORMED: BufferId = BufferId(1);
+pub(super) const NORMED: BufferId = BufferId(1);
 pub(super) const Q: BufferId = BufferId(2);
 pub(super) const K: BufferId = BufferId(3);
 const V: BufferId = BufferId(4);
@@ -105,6 +105,7 @@ fn buffers(shape: &Shape) -> Vec<BufferSpec> {
         ("per layer", per_layer(|values| values.all)),
         ("projected", per_layer(|values| values.all)),
         ("taken", per_layer(|values| values.width)),
+        ("mixed", if shape.family.experts_beside { shape.hidden } else { 0 }),
     ];
     widths.into_iter().map(|(name, width)| BufferSpec { name, width }).collect()
 }

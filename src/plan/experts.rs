@@ -61,4 +61,6 @@ pub struct Routing {
     pub groups: Option<(u32, u32)>,
     /// `[experts]`: added for the choice, not to the factors.
     pub bias: Option<VectorId>,
+    /// `[experts]`: the factor of each is multiplied with its own.
+    pub factors: Option<VectorId>,
 }

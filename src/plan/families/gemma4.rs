@@ -1,7 +1,19 @@
 //! Gemma 4, whose layers without a window have heads of their own.
 
 use super::plain::GEMMA2;
-use super::{Family, Flag, HeadNorm, Part, Rule};
+use super::{Cut, Experts, Family, Flag, HeadNorm, Part, Rule, Shared, When};
+
+/// What comes before the first layer is a part of it.
+const PER_LAYER: &[Rule] = &[
+    Rule {
+        theirs: "model.per_layer_model_projection",
+        ours: &[("model.layers.0.per_layer_model_projection", Part::All)],
+    },
+    Rule {
+        theirs: "model.per_layer_projection_norm",
+        ours: &[("model.layers.0.per_layer_projection_norm", Part::All)],
+    },
+];
 
 // https://huggingface.co/google/gemma-4-31B-it/blob/main/config.json, its text_config
 const GEMMA4: Family = Family {
@@ -48,19 +60,54 @@ const GEMMA4: Family = Family {
     keys_as_values: Flag::Field("attention_k_eq_v"),
     double_wide: Flag::Field("use_double_wide_mlp"),
     layer_factor: true,
-    tensors: &[
-        // What comes before the first layer is a part of it.
-        Rule {
-            theirs: "model.per_layer_model_projection",
-            ours: &[("model.layers.0.per_layer_model_projection", Part::All)],
-        },
-        Rule {
-            theirs: "model.per_layer_projection_norm",
-            ours: &[("model.layers.0.per_layer_projection_norm", Part::All)],
-        },
-    ],
+    tensors: PER_LAYER,
     ..GEMMA2
 };
 
+// https://huggingface.co/google/gemma-4-26B-A4B-it/blob/main/config.json, its text_config
+const GEMMA4_MOE: Family = Family {
+    when: &[("enable_moe_block", When::Is("true"))],
+    renamed: &[("hidden_act", "hidden_activation"), ("num_experts_per_tok", "top_k_experts")],
+    harmless: &[
+        "enable_moe_block",
+        "global_head_dim",
+        "num_global_key_value_heads",
+        "hidden_act",
+        "vocab_size_per_layer_input",
+    ],
+    only: &[
+        // All layers have experts, and nothing else of other mixtures.
+        ("decoder_sparse_step", &["1"]),
+        ("first_k_dense_replace", &["0"]),
+        ("mlp_only_layers", &["[]"]),
+        ("n_group", &["1"]),
+        ("routed_scaling_factor", &["1", "1.0"]),
+        ("scoring_func", &["softmax"]),
+        ("query_pre_attn_scalar", &["1"]),
+        ("use_bidirectional_attention", &["vision"]),
+    ],
+    experts: Some(Experts {
+        count: "num_experts",
+        width: "moe_intermediate_size",
+        normalize: Flag::Yes,
+        shared: Shared::None,
+        names: ("experts.", ["gate_proj", "up_proj", "down_proj"]),
+    }),
+    experts_beside: true,
+    tensors: &[
+        PER_LAYER[0],
+        PER_LAYER[1],
+        Rule {
+            theirs: "experts.gate_up_proj",
+            ours: &[
+                ("mlp.experts.*.gate_proj.weight", Part::Slab(Cut::First)),
+                ("mlp.experts.*.up_proj.weight", Part::Slab(Cut::Second)),
+            ],
+        },
+        Rule { theirs: "experts.down_proj", ours: &[("mlp.experts.*.down_proj.weight", Part::Slab(Cut::All))] },
+    ],
+    ..GEMMA4
+};
+
 /// The rows.
-pub(super) const ROWS: &[Family] = &[GEMMA4];
+pub(super) const ROWS: &[Family] = &[GEMMA4_MOE, GEMMA4];

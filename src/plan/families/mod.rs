@@ -91,6 +91,8 @@ pub(super) struct Family {
     /// Rows of the head are brought to length 1.
     pub normalized_head: bool,
     pub experts: Option<Experts>,
+    /// Experts add to what a feed-forward block for all tokens gives; each of the two has norms of its own.
+    pub experts_beside: bool,
     /// Whether the choice of experts has a bias of its own (`mlp.gate.bias`). `None`: where scores are sigmoids.
     pub choice_bias: Option<bool>,
     /// Slabs of experts are transposed, where their shape does not tell.

@@ -65,6 +65,7 @@ pub(super) const LLAMA: Family = Family {
     embeddings_grow: Flag::No,
     normalized_head: false,
     experts: None,
+    experts_beside: false,
     choice_bias: None,
     slabs_transposed: false,
     expert_bias: false,
