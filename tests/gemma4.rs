@@ -1,4 +1,4 @@
-//! Gemma 4: what it is made of in chunks, at the smallest budget and in company, and what is refused of its configs.
+//! Gemma 3n and 4: what it is made of in chunks, at the smallest budget and in company, and what is refused of its configs.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use tilestream::internals::model::inputs::{Batch, Input, Row, Want};
 use tilestream::internals::plan::{TensorNames, model_spec};
 
 /// Checkpoints that have all of its parts between them.
-const NAMES: &[&str] = &["gemma4", "gemma4-moe", "gemma4-ple"];
+const NAMES: &[&str] = &["gemma3n", "gemma4", "gemma4-moe", "gemma4-ple"];
 
 fn folder(name: &str) -> std::path::PathBuf {
     common::data("families").join(name)
@@ -74,7 +74,6 @@ fn what_would_change_its_numbers_is_refused_by_name() {
         ("gemma4", "per_layer_config", json!({"9": {}}), "no layer '9'"),
         ("gemma4", "layer_types", kinds, "layer_types"),
         ("gemma4", "layer_types", Value::Null, "layer_types"),
-        ("gemma4", "query_pre_attn_scalar", json!(256), "query_pre_attn_scalar"),
         ("gemma4", "attention_multiplier", json!(0.5), "attention_multiplier"),
         ("gemma4-moe", "top_k_experts", json!(7), "top_k_experts"),
         ("gemma4-moe", "num_experts", Value::Null, "num_experts"),
@@ -86,9 +85,19 @@ fn what_would_change_its_numbers_is_refused_by_name() {
         ("gemma4-ple", "num_kv_shared_layers", json!(1.5), "num_kv_shared_layers"),
         ("gemma4-ple", "use_double_wide_mlp", json!("very"), "use_double_wide_mlp"),
         ("gemma4", "gramophone", json!(1), "gramophone"),
+        ("gemma3n", "altup_num_inputs", json!(3), "altup_num_inputs"),
+        ("gemma3n", "altup_active_idx", json!(1), "altup_active_idx"),
+        ("gemma3n", "altup_correct_scale", json!("often"), "altup_correct_scale"),
+        ("gemma3n", "activation_sparsity_pattern", json!([0.5]), "activation_sparsity_pattern"),
+        ("gemma3n", "activation_sparsity_pattern", json!([0.5, 1.0, 0, 0, 0, 0]), "activation_sparsity_pattern"),
+        ("gemma3n", "hidden_size_per_layer_input", json!(0), "hidden_size_per_layer_input"),
+        ("gemma3n", "intermediate_size", json!([84, 84, 84, 84, 84, 85]), "intermediate_size"),
+        ("gemma3n", "laurel_rank", Value::Null, "laurel_rank"),
+        ("gemma3n", "num_kv_shared_layers", json!(4), "leaves layer 2 no keys"),
     ] {
         let mut config = config(name);
-        config["text_config"][field] = value.clone();
+        let text = if config.get("text_config").is_some() { &mut config["text_config"] } else { &mut config };
+        text[field] = value.clone();
         match model_spec(&config) {
             Ok(_) => panic!("{field} {value} is taken"),
             Err(error) => assert!(error.to_string().contains(told), "{field} {value}: {error}"),
@@ -129,4 +138,34 @@ fn an_embedding_without_a_token_is_refused_where_layers_have_their_own() {
         let row = Row { input: Input::Token(5), ..row };
         model.sweep(Batch { rows: &[row], sequences: &states }, true).await.expect("goes on");
     });
+}
+
+/// As it is published Gemma 3n takes pictures and sounds, and its config and names lie one level deeper.
+#[test]
+fn the_text_part_of_gemma_3n_is_its_text_model() {
+    let text = config("gemma3n");
+    let whole = json!({
+        "architectures": ["Gemma3nForConditionalGeneration"], "model_type": "gemma3n", "text_config": text,
+        "audio_config": {}, "vision_config": {}, "audio_soft_tokens_per_image": 188, "vision_soft_tokens_per_image": 256,
+        "audio_token_id": 1, "boa_token_id": 2, "boi_token_id": 3, "eoa_token_id": 4, "eoi_token_id": 5,
+        "image_token_id": 6,
+    });
+    assert_eq!(model_spec(&whole).expect("a plan"), model_spec(&text).expect("a plan"));
+    let names = TensorNames::new(&whole).expect("names");
+    for (theirs, ours) in [
+        ("model.language_model.altup_projections.1.weight", &["model.layers.0.altup_projections.1.weight"][..]),
+        (
+            "model.language_model.altup_unembed_projections.2.weight",
+            &["model.layers.5.altup_unembed_projections.2.weight"],
+        ),
+        (
+            "model.language_model.layers.3.altup.modality_router.weight",
+            &["model.layers.3.altup.modality_router.weight", "model.layers.3.altup.modality_router_again.weight"],
+        ),
+        ("model.vision_tower.timm_model.conv_stem.conv.weight", &[]),
+        ("model.embed_audio.embedding.weight", &[]),
+    ] {
+        let places = names.places(theirs, &[72, 72], true).expect("places");
+        assert_eq!(places.iter().map(|place| &*place.name).collect::<Vec<_>>(), ours, "{theirs}");
+    }
 }

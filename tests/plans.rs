@@ -244,6 +244,23 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 };
                 format!("{target} = {activation:?}({target}){up}")
             }
+            Op::Bend { target, scale, cap, factors, .. } => {
+                let cap = cap.map_or(String::new(), |cap| format!(", capped at {cap}"));
+                let own = factors.map_or(String::new(), |id| format!(" * {}", layer.vectors[usize::from(id.0)].name));
+                format!("{target} = {target}{own}{}{cap}", times(*scale), target = name(*target))
+            }
+            Op::Cutoff { target, deviations, .. } => {
+                format!("{target} = what is {deviations} deviations above the mean of {target}", target = name(*target))
+            }
+            Op::MixStreams { streams, coefs, activated } => {
+                let streams = streams.map(name).join(", ");
+                let by = activated.map_or(String::new(), |id| format!(", corrected by {}", name(id)));
+                format!("{streams} mixed by {}{by}", name(*coefs))
+            }
+            Op::MatchSize { input, model, output, accumulate, .. } => {
+                let sign = if *accumulate { "+=" } else { "=" };
+                format!("{} {sign} {} in the size of {}", name(*output), name(*input), name(*model))
+            }
             Op::Route { scores } => {
                 let routing = layer.experts.as_ref().expect("a router has experts").routing;
                 let plan::Routing { chosen, normalize, sigmoid, scale, groups, bias, factors } = routing;

@@ -60,6 +60,12 @@ params! {
     XieluParams {
         rows: u32, width: u32, stride: u32, positive_offset: u32, negative_offset: u32, slope_offset: u32,
     }
+    /// `shaders/mix_streams.wgsl`.
+    MixStreamsParams { rows: u32, width: u32, stride: u32, coef_stride: u32, flags: u32 }
+    /// `shaders/match_size.wgsl`.
+    MatchSizeParams { rows: u32, width: u32, stride: u32, floor: f32, flags: u32 }
+    /// `shaders/cutoff.wgsl`.
+    CutoffParams { rows: u32, width: u32, stride: u32, deviations: f32 }
     /// `shaders/logits.wgsl`.
     LogitsParams {
         rows: u32, width: u32, stride: u32, scale: f32, cap: f32, factors_offset: u32, flags: u32,
@@ -89,7 +95,7 @@ params! {
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
 
-/// [`MatMulParams::flags`] and [`NormParams::flags`]: add to what the output holds.
+/// [`MatMulParams::flags`], [`NormParams::flags`] and [`MatchSizeParams::flags`]: add to what the output holds.
 pub const ACCUMULATE: u32 = 1;
 /// [`MatMulParams::flags`] and [`NormParams::flags`]: add the bias.
 pub const BIAS: u32 = 2;
@@ -102,6 +108,8 @@ pub const FACTOR: u32 = 16;
 /// [`LogitsParams::flags`], [`GatherRowsParams::flags`] and [`ScatterRowsParams::flags`]: each logit, or row, has a factor of
 /// its own.
 pub const FACTORS: u32 = 1;
+/// [`MixStreamsParams::flags`]: streams are corrected, not predicted.
+pub const CORRECT: u32 = 1;
 /// [`GateParams::flags`]: there is nothing to multiply with.
 pub const UNGATED: u32 = 1;
 /// [`GateParams::flags`]: one factor serves all values of a row.
@@ -198,6 +206,21 @@ pub mod grid {
     /// An invocation a value.
     pub fn xielu(params: &XieluParams) -> [u32; 3] {
         flat(params.rows, params.width)
+    }
+
+    /// An invocation a value of a stream.
+    pub fn mix_streams(params: &MixStreamsParams) -> [u32; 3] {
+        flat(params.rows, params.width)
+    }
+
+    /// A workgroup a row.
+    pub fn match_size(params: &MatchSizeParams) -> [u32; 3] {
+        fold(u64::from(params.rows))
+    }
+
+    /// A workgroup a row.
+    pub fn cutoff(params: &CutoffParams) -> [u32; 3] {
+        fold(u64::from(params.rows))
     }
 
     /// An invocation a value.

@@ -87,6 +87,8 @@ impl Batch<'_> {
 #[derive(Clone, Copy)]
 struct Table {
     name: &'static str,
+    /// Tokens from this one on have the first row.
+    rows: u32,
     columns: u32,
     /// Rows are multiplied with this.
     scale: f32,
@@ -147,10 +149,11 @@ impl Inputs {
         let (from, len) = (self.bytes.len(), batch.rows.len() * program.residual_stride() as usize * 4);
         copies.push((from, len, common.residual));
         self.bytes.resize(from + len, 0);
-        let table = Table { name: plan::EMBEDDINGS, columns: spec.hidden, scale: spec.embedding_scale };
+        let table =
+            Table { name: plan::EMBEDDINGS, rows: spec.vocab, columns: spec.hidden, scale: spec.embedding_scale };
         let tokens = self.put_embeddings(spec, batch.rows, (from, program.residual_stride() as usize * 4))?;
         self.gather(model, table, &tokens, (from, program.residual_stride() as usize * 4)).await?;
-        if let Some(PerLayerSpec { width, target, scale, .. }) = spec.per_layer {
+        if let Some(PerLayerSpec { rows, width, target, scale }) = spec.per_layer {
             if tokens.len() < batch.rows.len() {
                 let message = "each layer has an embedding of each token, so this model takes tokens alone";
                 return Err(Error::new(ErrorKind::Argument, message));
@@ -159,7 +162,7 @@ impl Inputs {
             let (from, stride) = (self.bytes.len(), program.buffer(target).row_bytes as usize);
             copies.push((from, batch.rows.len() * stride, target));
             self.bytes.resize(from + batch.rows.len() * stride, 0);
-            let table = Table { name: plan::PER_LAYER_EMBEDDINGS, columns: width, scale };
+            let table = Table { name: plan::PER_LAYER_EMBEDDINGS, rows, columns: width, scale };
             self.gather(model, table, &tokens, (from, stride)).await?;
         }
         if let Some(mapping) = self.mapping.take() {
@@ -221,7 +224,8 @@ impl Inputs {
         // Several at a time: each may be a request to a server.
         for tokens in tokens.chunks(GATHERED_AT_ONCE) {
             let read = |(_, token): &(usize, u32)| {
-                embedding(Arc::clone(model), self.readers.as_ref(), (table.name, *token), row_bytes)
+                let token = if *token < table.rows { *token } else { 0 };
+                embedding(Arc::clone(model), self.readers.as_ref(), (table.name, token), row_bytes)
             };
             let read = try_join_all(tokens.iter().map(read)).await?;
             for ((index, _), packed) in tokens.iter().zip(read) {

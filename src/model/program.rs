@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use super::kv::StateLayout;
 use super::layout::MatrixLayout;
 use crate::gpu::kernels::{
-    ArgmaxParams, AttentionParams, BIAS, ConvParams, DeltaRuleParams, FACTOR, FACTORS, GateParams, GatherRowsParams,
-    InputSpace, InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams, MatMulTransposedParams,
-    NormParams, PlaceColumnsParams, QuantizeRowsParams, RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT,
-    XieluParams, grid,
+    ArgmaxParams, AttentionParams, BIAS, ConvParams, CutoffParams, DeltaRuleParams, FACTOR, FACTORS, GateParams,
+    GatherRowsParams, InputSpace, InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams,
+    MatMulTransposedParams, MatchSizeParams, MixStreamsParams, NormParams, PlaceColumnsParams, QuantizeRowsParams,
+    RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT, XieluParams, grid,
 };
 use crate::gpu::tuning::product;
 use crate::plan::Routing;
@@ -72,6 +72,9 @@ pub enum Params {
     Place(PlaceColumnsParams),
     Gate(GateParams),
     Xielu(XieluParams),
+    MixStreams(MixStreamsParams),
+    MatchSize(MatchSizeParams),
+    Cutoff(CutoffParams),
     Conv(ConvParams),
     DeltaRule(DeltaRuleParams),
     QuantizeRows(QuantizeRowsParams),
@@ -107,6 +110,9 @@ impl Params {
                 params.negative_offset += vectors;
                 params.slope_offset += vectors;
             }
+            Self::MixStreams(params) => params.rows = rows,
+            Self::MatchSize(params) => params.rows = rows,
+            Self::Cutoff(params) => params.rows = rows,
             Self::Conv(params) => params.weight_offset += vectors,
             Self::DeltaRule(params) => {
                 params.rate_offset += vectors;
@@ -133,6 +139,9 @@ impl Params {
             Self::Place(params) => bytes_of(params),
             Self::Gate(params) => bytes_of(params),
             Self::Xielu(params) => bytes_of(params),
+            Self::MixStreams(params) => bytes_of(params),
+            Self::MatchSize(params) => bytes_of(params),
+            Self::Cutoff(params) => bytes_of(params),
             Self::Conv(params) => bytes_of(params),
             Self::DeltaRule(params) => bytes_of(params),
             Self::QuantizeRows(params) => bytes_of(params),
@@ -151,6 +160,9 @@ impl Params {
             Self::Place(params) => grid::place_columns(params),
             Self::Gate(params) => grid::gate(params),
             Self::Xielu(params) => grid::xielu(params),
+            Self::MixStreams(params) => grid::mix_streams(params),
+            Self::MatchSize(params) => grid::match_size(params),
+            Self::Cutoff(params) => grid::cutoff(params),
             Self::Conv(params) => grid::conv(params, rows),
             Self::DeltaRule(params) => grid::delta_rule(params, rows),
             Self::QuantizeRows(params) => grid::quantize_rows(params),

@@ -1,10 +1,11 @@
 //! The ops of a layer: what a family's row and a config's numbers come to.
 
+use super::buffers::*;
 use super::families::{HeadNorm, Rope};
 use super::heads::LayerHeads;
 use super::names::DELTA_NORM;
 use super::per_layer_embeddings::PerLayer;
-use super::shape::{Latent, Shape};
+use super::shape::Shape;
 use super::*;
 use crate::Result;
 
@@ -29,85 +30,6 @@ pub fn model_spec(config: &serde_json::Value) -> Result<ModelSpec> {
         per_layer: shape.per_layer.map(PerLayer::spec),
         head: head(&shape),
     })
-}
-
-pub(super) const X: BufferId = BufferId(0);
-pub(super) const NORMED: BufferId = BufferId(1);
-pub(super) const Q: BufferId = BufferId(2);
-pub(super) const K: BufferId = BufferId(3);
-const V: BufferId = BufferId(4);
-pub(super) const ATTENDED: BufferId = BufferId(5);
-/// What is between the matrices of a feed-forward block: gate and up, or up alone.
-pub(super) const INNER: BufferId = BufferId(6);
-/// Queries, keys and values of plain attention, one after the other.
-const QKV: BufferId = BufferId(7);
-/// What a block adds to the residual, where a norm comes between.
-pub(super) const BRANCH: BufferId = BufferId(8);
-/// A score for each expert.
-pub(super) const SCORES: BufferId = BufferId(9);
-/// The gate of the shared expert: one value a row.
-pub(super) const SHARED_GATE: BufferId = BufferId(10);
-/// Rows of one expert: input, gate and up, output.
-pub(super) const EXPERT: [BufferId; 3] = [BufferId(11), BufferId(12), BufferId(13)];
-/// Latent rows of queries; queries that meet latent rows, and what they gather of them.
-pub(super) const Q_LATENT: BufferId = BufferId(14);
-pub(super) const Q_ABSORBED: BufferId = BufferId(15);
-pub(super) const ATTENDED_LATENT: BufferId = BufferId(16);
-/// What gates the output of attention or of a delta rule.
-const OUTPUT_GATE: BufferId = BufferId(17);
-/// A value for each head of a delta rule: how much it forgets, and how much it takes in.
-const DECAY: BufferId = BufferId(18);
-const BETA: BufferId = BufferId(19);
-
-/// What a plan may need; a width of 0 is none.
-fn buffers(shape: &Shape) -> Vec<BufferSpec> {
-    let norms = shape.family.norms;
-    let apart = shape.parallel && shape.family.parallel_norms;
-    let branches = norms.after_attention.is_some() || norms.after_mlp.is_some() || apart;
-    let shared = shape.experts.as_ref().and_then(|experts| experts.shared);
-    let experts = shape.experts.as_ref().map_or((0, 0, 0), |experts| (experts.count, experts.width, shape.hidden));
-    let wide = shape.widest(|layer| shape.intermediate_of(layer)).max(shared.map_or(0, |(width, _)| width));
-    let gated_width = |width: u32| if width == 0 { 0 } else { up_first(width) + width };
-    let inner = if shape.family.gated || shape.experts.is_some() { gated_width(wide) } else { wide };
-    let is_latent = shape.latent.is_some();
-    let latent = |width: fn(&Latent) -> u32| shape.latent.as_ref().map_or(0, width);
-    let delta = |width: fn(&RecurrentSpec) -> u32| shape.delta.as_ref().map_or(0, |delta| width(&delta.state));
-    let attended = shape.widest(|layer| shape.heads_of(layer).attended());
-    let gated = if shape.family.output_gate { attended } else { 0 };
-    let (keys, values) = (delta(RecurrentSpec::key_width), delta(RecurrentSpec::value_width));
-    let qkv = |layer| {
-        let heads = shape.heads_of(layer);
-        heads.queries() + heads.keys() + heads.values()
-    };
-    let per_layer = |width: fn(&PerLayer) -> u32| shape.per_layer.as_ref().map_or(0, width);
-    let latent_key = if is_latent { shape.key_width(0) } else { 0 };
-    let widths = [
-        ("x", shape.hidden),
-        ("normed", shape.hidden),
-        ("q", if is_latent { shape.q_width() } else { keys }),
-        ("k", if is_latent { latent_key } else { keys }),
-        ("v", values),
-        ("attended", attended),
-        ("inner", inner),
-        ("qkv", if is_latent { 0 } else { shape.widest(qkv) }),
-        ("branch", if branches { shape.hidden } else { 0 }),
-        ("scores", experts.0),
-        ("shared gate", u32::from(shared.is_some_and(|(_, gated)| gated))),
-        ("expert input", experts.2),
-        ("expert inner", gated_width(experts.1)),
-        ("expert output", experts.2),
-        ("q latent", latent(|latent| latent.query.unwrap_or(0))),
-        ("q absorbed", shape.heads * latent_key),
-        ("attended latent", shape.heads * latent(Latent::padded)),
-        ("output gate", gated.max(values)),
-        ("decay", delta(|state| state.heads)),
-        ("beta", delta(|state| state.heads)),
-        ("per layer", per_layer(|values| values.all)),
-        ("projected", per_layer(|values| values.all)),
-        ("taken", per_layer(|values| values.width)),
-        ("mixed", if shape.family.experts_beside { shape.hidden } else { 0 }),
-    ];
-    widths.into_iter().map(|(name, width)| BufferSpec { name, width }).collect()
 }
 
 fn head(shape: &Shape) -> HeadSpec {
@@ -163,7 +85,7 @@ impl Block<'_> {
     }
 
     /// The same, and what is then in `output` multiplied with `factor`.
-    pub(super) fn norm_times(&mut self, name: &str, input: BufferId, output: BufferId, factor: Option<VectorId>) {
+    fn norm_times(&mut self, name: &str, input: BufferId, output: BufferId, factor: Option<VectorId>) {
         let width = self.shape.hidden;
         let weighted = self.shape.family.norm_weights;
         // What adds to the residual comes after a block.
@@ -266,7 +188,7 @@ impl Block<'_> {
         self.layer.ops.push(Op::Gate { target, up, width, activation, one_factor: false });
     }
 
-    fn attention(&mut self, index: usize, input: BufferId, output: BufferId) {
+    pub(super) fn attention(&mut self, index: usize, input: BufferId, output: BufferId) {
         let shape = self.shape;
         if let Some(delta) = shape.delta.as_ref().filter(|delta| delta.layers[index]) {
             return self.delta_rule(delta.state, input, output);
@@ -449,6 +371,10 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
     if let Some(per_layer) = shape.per_layer.filter(|_| index == 0) {
         block.mix_per_layer(per_layer);
     }
+    if let Some((streams, per_layer)) = shape.streams.as_ref().zip(shape.per_layer) {
+        block.stream_layer(index, streams, per_layer);
+        return block.layer;
+    }
     let norms = shape.family.norms;
     let mut normed = X;
     // What attention gives goes to the residual before the feed-forward block runs, which must not see it.
@@ -484,7 +410,8 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
             let factor = shape.family.layer_factor.then(|| block.vector("layer_scalar".to_owned(), 1));
             block.norm_times(name, BRANCH, X, factor.filter(|_| shape.per_layer.is_none()));
             if let Some(per_layer) = shape.per_layer {
-                block.take_per_layer(index, per_layer, factor);
+                block.take_per_layer(index, per_layer, X);
+                block.norm_times("post_per_layer_input_norm", BRANCH, X, factor);
             }
         }
         None => block.feed_forward(index, normed, X),

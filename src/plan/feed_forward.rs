@@ -1,11 +1,9 @@
 //! The ops of a feed-forward block: one for all tokens, or experts.
 
-use super::block::{BRANCH, Block, EXPERT, INNER, NORMED, SCORES, SHARED_GATE, X};
+use super::block::Block;
+use super::buffers::*;
 use super::shape::ExpertsShape;
 use super::*;
-
-/// What the experts beside a block give together.
-const MIXED: BufferId = BufferId(23);
 
 impl Block<'_> {
     /// The experts that a router chooses, and the one that every token uses.
@@ -19,7 +17,7 @@ impl Block<'_> {
             if gated {
                 self.matmul("mlp.shared_expert_gate", false, (1, hidden), input, SHARED_GATE);
             }
-            self.gate_and_up(name, false, (width, hidden), input);
+            self.gate_and_up(name, false, (width, hidden), input, None);
             if gated {
                 // What a factor does to a product's input it does to the product.
                 let (up, activation) = (Up::In(SHARED_GATE, 0), Activation::SigmoidFactor);
@@ -75,7 +73,13 @@ impl Block<'_> {
         self.layer.experts = Some(self.experts_spec(experts, Routing { factors, ..experts.routing }));
     }
 
-    fn norm_of_rows(&mut self, input: BufferId, output: BufferId, norm: NormSpec, (accumulate, scale): (bool, f32)) {
+    pub(super) fn norm_of_rows(
+        &mut self,
+        input: BufferId,
+        output: BufferId,
+        norm: NormSpec,
+        (accumulate, scale): (bool, f32),
+    ) {
         let groups = NormGroups::alike(0, 1, self.shape.hidden);
         self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale, factor: None });
     }
@@ -86,10 +90,20 @@ impl Block<'_> {
         self.norm_of_rows(input, output, norm, (false, 0.0));
     }
 
-    /// The gated input of a feed-forward block's last product.
-    fn gate_and_up(&mut self, name: &str, bias: bool, (width, hidden): (u32, u32), input: BufferId) {
+    /// The gated input of a feed-forward block's last product; of gates what is so many `deviations` above their mean.
+    fn gate_and_up(
+        &mut self,
+        name: &str,
+        bias: bool,
+        (width, hidden): (u32, u32),
+        input: BufferId,
+        deviations: Option<f32>,
+    ) {
         let (gate, up) = (format!("{name}.gate_proj"), format!("{name}.up_proj"));
         self.matmuls(&[(&gate, width, 0), (&up, width, up_first(width))], bias, hidden, input, INNER);
+        if let Some(deviations) = deviations {
+            self.layer.ops.push(Op::Cutoff { target: INNER, width, deviations });
+        }
         self.gate(INNER, Up::From(up_first(width)), width, self.shape.activation);
     }
 
@@ -105,7 +119,8 @@ impl Block<'_> {
     fn one_for_all(&mut self, index: usize, input: BufferId, output: BufferId) {
         let (width, hidden, bias) = (self.shape.intermediate_of(index), self.shape.hidden, self.shape.mlp_bias);
         if self.shape.family.gated {
-            self.gate_and_up("mlp", bias, (width, hidden), input);
+            let deviations = self.shape.streams.as_ref().and_then(|streams| streams.cutoffs[index]);
+            self.gate_and_up("mlp", bias, (width, hidden), input, deviations);
         } else {
             self.matmul("mlp.up_proj", bias, (width, hidden), input, INNER);
             if self.shape.family.learned_curve {

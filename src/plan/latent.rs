@@ -1,6 +1,7 @@
 //! The ops of multi-head latent attention.
 
-use super::block::{ATTENDED, ATTENDED_LATENT, Block, K, Q, Q_ABSORBED, Q_LATENT};
+use super::block::Block;
+use super::buffers::*;
 use super::shape::Latent;
 use super::*;
 

@@ -3,6 +3,7 @@
 //! An architecture is data. The engine walks ops; it knows no model family.
 
 mod block;
+mod buffers;
 mod delta;
 mod experts;
 mod families;
@@ -21,6 +22,7 @@ mod rope;
 mod row_tests;
 mod rows;
 mod shape;
+mod streams;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -260,6 +262,17 @@ pub enum Op {
     /// `target = a x^2 + b x` for x above 0, and `c (exp(x) - 1 - x) + b x` below: xIELU (Huang and Schlag, 2024), over
     /// `width` values of a row. `a` is softplus(`positive`) and `c` is `b` + softplus(`negative`); all three are of length 1.
     Xielu { target: BufferId, width: u32, positive: VectorId, negative: VectorId, slope: VectorId },
+    /// `target = bent(scale * target)`, over `width` values of a row: each multiplied with its factor, and then held within
+    /// ± `cap` by a tanh.
+    Bend { target: BufferId, width: u32, scale: f32, cap: Option<f32>, factors: Option<VectorId> },
+    /// Takes the mean of a row and so many standard deviations off each of its `width` values, and keeps what is above 0.
+    Cutoff { target: BufferId, width: u32, deviations: f32 },
+    /// Adds to each of four streams `[rows, hidden]` a sum of all of them, each times one of 16 `coefs`; or what `activated`
+    /// differs in from the first, times one of four and 1.
+    MixStreams { streams: [BufferId; 4], coefs: BufferId, activated: Option<BufferId> },
+    /// `output = input`, brought to the size of `model`: the root of the mean square of `width` values; added to what
+    /// `output` holds where `accumulate`.
+    MatchSize { input: BufferId, model: BufferId, output: BufferId, width: u32, accumulate: bool },
     /// Chooses the experts of each row by the `scores` `[rows, experts]`, and has their weights fetched.
     Route { scores: BufferId },
     /// `output += scale * sum over the chosen experts e of factor[e] * down_e(activation(gate_e(input)) * up_e(input))`, each

@@ -101,7 +101,8 @@ impl TensorNames {
             let ours = if suffix.is_empty() { ours.to_owned() } else { format!("{ours}.{suffix}") };
             match layer {
                 Some(layer) => format!("model.layers.{layer}.{ours}"),
-                None => ours,
+                // What comes after the last layer is a part of it.
+                None => ours.replacen(".last.", &format!(".{}.", self.shape.layers - 1), 1),
             }
         };
         let place = |(ours, part): (&str, Part)| {

@@ -1,17 +1,11 @@
 //! Embeddings that each layer has of its own (Gemma 3n and 4): a token has a row of them in a second table, and what a layer
 //! takes of it is mixed with what the first embedding says.
 
-use super::block::{BRANCH, Block, X};
+use super::block::Block;
+use super::buffers::*;
 use super::shape::{MOST_WIDTH, Reader};
 use super::*;
 use crate::Result;
-
-/// For each layer the values that it takes.
-pub(super) const PER_LAYER: BufferId = BufferId(20);
-/// What the first embedding says of them.
-pub(super) const PROJECTED: BufferId = BufferId(21);
-/// The values of the layer under way.
-pub(super) const TAKEN: BufferId = BufferId(22);
 
 /// The numbers of these embeddings.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +39,8 @@ impl Reader<'_> {
             return Ok(None);
         }
         let (width, rows) = (fields.needed_count(WIDTH, MOST_WIDTH)?, fields.needed_count(ROWS, u32::MAX)?);
-        if rows < vocab {
+        // Gemma 3n has no rows for tokens of pictures and sounds, and takes the first one.
+        if rows < vocab && !self.family.streams {
             return Err(fields.wrong(ROWS, format_args!("is {rows}, fewer than the {vocab} tokens")));
         }
         let all = layers.saturating_mul(width);
@@ -76,12 +71,11 @@ impl Block<'_> {
         });
     }
 
-    /// What the values of layer `index` add to the residual, through a gate, a product and a norm.
-    pub(super) fn take_per_layer(&mut self, index: usize, per_layer: PerLayer, factor: Option<VectorId>) {
+    /// What comes of the values of layer `index`, which `input` gates, through a product.
+    pub(super) fn take_per_layer(&mut self, index: usize, per_layer: PerLayer, input: BufferId) {
         let (hidden, width) = (self.shape.hidden, per_layer.width);
-        self.matmul("per_layer_input_gate", false, (width, hidden), X, TAKEN);
+        self.matmul("per_layer_input_gate", false, (width, hidden), input, TAKEN);
         self.gate(TAKEN, Up::In(PER_LAYER, index as u32 * width), width, self.shape.activation);
         self.matmul("per_layer_projection", false, (hidden, width), TAKEN, BRANCH);
-        self.norm_times("post_per_layer_input_norm", BRANCH, X, factor);
     }
 }

@@ -10,6 +10,7 @@ use super::harmless::{BOOKKEEPING, GENERATION};
 use super::heads::FullHeads;
 use super::per_layer_embeddings::PerLayer;
 use super::rope::{RopeContext, base_grows, rope_specs};
+use super::streams::Streams;
 use super::{Activation, CHUNK_COLUMNS, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
 
@@ -59,6 +60,8 @@ pub(super) struct Shape {
     pub double_wide: bool,
     /// Embeddings that layers have of their own.
     pub per_layer: Option<PerLayer>,
+    /// Streams of the residual, where there is more than one.
+    pub streams: Option<Streams>,
     /// A factor on what attention gives.
     pub value_scale: f32,
     pub latent: Option<Latent>,
@@ -200,13 +203,13 @@ impl Reader<'_> {
             (None, None) => self.rotary_dim(head_dim)?,
         };
         let vocab = fields.needed_count("vocab_size", MOST_VOCAB)?;
+        let per_layer = self.per_layer(layers, vocab)?;
         let mut ropes = self.ropes(rotary_dim, full_heads, max_positions)?;
         let rope_tables = self.rope_tables(&windows, ropes.len())?;
         let temperature = self.temperature(head_dim)?.map(|(rope, rotating)| {
             ropes.push(rope);
             (ropes.len() - 1, rotating)
         });
-        let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
         let most = match family.most_positions {
             Some(field) => Some(fields.needed_count(field, u32::MAX)?),
             None => None,
@@ -236,7 +239,8 @@ impl Reader<'_> {
             keys_as_values: self.flag(family.keys_as_values)?,
             key_sources: self.key_sources(&windows)?,
             double_wide: self.flag(family.double_wide)?,
-            per_layer: self.per_layer(layers, vocab)?,
+            per_layer,
+            streams: self.streams(layers, per_layer)?,
             value_scale: self.number("attention_value_scale")?.unwrap_or(1.0) as f32,
             latent,
             delta: if family.delta_rule { Some(Delta::read(fields, layers)?) } else { None },
@@ -264,9 +268,7 @@ impl Reader<'_> {
             temperature,
             windows,
             ropes,
-            attention_scale: (self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt())
-                * self.number("qk_scale_factor")?.unwrap_or(1.0)
-                * self.attention_growth()) as f32,
+            attention_scale: if family.unscaled { 1.0 } else { self.attention_scale(head_dim)? },
             attention_softcap: self.number("attn_logit_softcapping")?.map(|cap| cap as f32),
             residual_scale: self.number("residual_multiplier")?.unwrap_or(1.0) as f32,
             embedding_scale: self.number("embedding_multiplier")?.unwrap_or(grow) as f32,
@@ -324,6 +326,13 @@ impl Reader<'_> {
             return Err(fields.wrong("num_attention_heads", message));
         }
         Ok((heads, heads, head_dim, value_dim))
+    }
+
+    /// A factor on the scores of attention.
+    fn attention_scale(&self, head_dim: u32) -> Result<f32> {
+        let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
+        let scale = self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt());
+        Ok((scale * self.number("qk_scale_factor")?.unwrap_or(1.0) * self.attention_growth()) as f32)
     }
 
     /// YaRN as DeepSeek has it: scores grow with the factor by which positions do.

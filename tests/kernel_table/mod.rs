@@ -22,6 +22,7 @@ mod random;
 mod rounded;
 mod rows;
 mod shapes;
+mod streams;
 
 use attention::{
     attention_matches_over_pages_windows_and_segments, attention_matches_where_keys_hold_the_values,
@@ -45,6 +46,9 @@ use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_w
 use shapes::{
     every_shape_for_a_gpu_has_the_same_bits, every_shape_of_a_product_has_the_same_bits,
     halves_agree_where_an_adapter_says_so,
+};
+use streams::{
+    rows_are_brought_to_the_size_of_others, streams_are_predicted_and_corrected, what_of_a_row_stands_out_is_kept,
 };
 
 /// A case: its name, and what runs it.
@@ -73,6 +77,9 @@ cases![
     transposed_products_match_wherever_tiles_are_cut,
     norms_match,
     norms_go_elsewhere_and_are_multiplied,
+    streams_are_predicted_and_corrected,
+    rows_are_brought_to_the_size_of_others,
+    what_of_a_row_stands_out_is_kept,
     rotations_match,
     keys_are_rotated_on_their_way_into_the_cache_and_queries_where_they_are,
     attention_matches_over_pages_windows_and_segments,

@@ -1,4 +1,4 @@
-"""Small configs of Gemma 4, in the form of families_seeded.py."""
+"""Small configs of Gemma 3n and 4, in the form of families_seeded.py."""
 
 from families_seeded import text, whole
 
@@ -39,7 +39,25 @@ def gemma4(kinds, model_type="gemma4_text", **fields):
     ) | fields  # fmt: skip
 
 
+STREAM_SPREAD = {
+    "modality_router.weight": (0.0, 8.0), "prediction_coefs.weight": (0.0, 0.3), "correction_coefs.weight": (0.0, 0.3),
+    "correct_output_scale": (1.0, 0.4), "embed_tokens.weight": (0.0, 0.1),
+}  # fmt: skip
+
+
 FAMILIES = {
+    # google/gemma-3n-E2B-it, its text: four streams, sparse gates, and tokens without a row in the second table.
+    "gemma3n": {
+        "config": {"architectures": ["Gemma3nForCausalLM"]} | text(
+            "gemma3n_text", without=["hidden_act"], activation_sparsity_pattern=[0.6, 0.95, 0.0, 0.0, 0.0, 0.3],
+            altup_active_idx=0, altup_coef_clip=120.0, altup_correct_scale=True, altup_num_inputs=4,
+            final_logit_softcapping=30.0, head_dim=16, hidden_activation="gelu_pytorch_tanh",
+            hidden_size_per_layer_input=20, laurel_rank=12, layer_types=layers("ssfssf"), num_hidden_layers=6,
+            num_kv_shared_layers=2, query_pre_attn_scalar=256, rms_norm_eps=1e-06, rope_local_base_freq=10000.0,
+            rope_scaling=None, rope_theta=1000000.0, sliding_window=7, tie_word_embeddings=True,
+            vocab_size_per_layer_input=90),
+        "spread": STREAM_SPREAD, "has": ["model.layers.5.altup.correct_output_scale"],
+    },
     # google/gemma-4-31B-it: keys are values in layers without a window.
     "gemma4": whole(
         "Gemma4ForConditionalGeneration", "gemma4",

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod experts;
+mod streams;
 
 use self::buffers::buffers;
 use super::layout::{LayerLayout, MatrixLayout, ModelLayout, Stack, stacks};
@@ -15,7 +16,6 @@ use crate::gpu::kernels::{
     ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTOR, FACTORS,
     GateParams, InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams,
     NormParams, ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT,
-    XieluParams,
 };
 use crate::plan::{
     self, Activation, AttentionSpec, BufferId, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op, RecurrentSpec,
@@ -102,6 +102,14 @@ impl Lowering<'_> {
             }
             Op::Xielu { target, width, positive, negative, slope } => {
                 vec![self.xielu(target, width, [positive, negative, slope].map(offset))]
+            }
+            Op::Bend { target, width, scale, cap, factors } => {
+                vec![self.bend(target, width, (scale, cap), factors.map(offset))]
+            }
+            Op::Cutoff { target, width, deviations } => vec![self.cutoff(target, width, deviations)],
+            Op::MixStreams { streams, coefs, activated } => vec![self.mix_streams(streams, coefs, activated)],
+            Op::MatchSize { input, model, output, width, accumulate } => {
+                vec![self.match_size([input, model, output], width, accumulate)]
             }
             Op::Conv { target, weight, first, width } => {
                 vec![self.conv((index, layer), target, offset(weight), (first, width))?]
@@ -303,14 +311,6 @@ impl Lowering<'_> {
             _ => (KernelId::GateWithin(activation), vec![Slot::Buffer(target)]),
         };
         Dispatch { kernel, params: Params::Gate(params), slots, work_per_row: 0 }
-    }
-
-    fn xielu(&self, target: BufferId, width: u32, offsets: [u32; 3]) -> StepKind {
-        let target = buffer(target);
-        let [positive_offset, negative_offset, slope_offset] = offsets;
-        let stride = self.stride(target);
-        let params = XieluParams { rows: 0, width, stride, positive_offset, negative_offset, slope_offset };
-        dispatch(KernelId::Xielu, Params::Xielu(params), [Slot::Vectors, Slot::Buffer(target)])
     }
 
     fn conv(

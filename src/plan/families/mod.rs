@@ -67,6 +67,10 @@ pub(super) struct Family {
     pub keys_as_values: Flag,
     /// Whether the feed-forward blocks of layers that read the keys of others are twice as wide.
     pub double_wide: Flag,
+    /// Scores of attention are not scaled.
+    pub unscaled: bool,
+    /// The residual has four streams, of which layers work on the first (Gemma 3n).
+    pub streams: bool,
     /// What a layer leaves in the residual is multiplied with a number (`layer_scalar`).
     pub layer_factor: bool,
     /// Keys and values come from one latent row (multi-head latent attention).

@@ -52,6 +52,8 @@ pub(super) const LLAMA: Family = Family {
     full_heads: false,
     keys_as_values: Flag::No,
     double_wide: Flag::No,
+    unscaled: false,
+    streams: false,
     layer_factor: false,
     latent: false,
     output_gate: false,

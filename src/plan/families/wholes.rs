@@ -26,6 +26,8 @@ const WHOLES: &[Whole] = &[
         defaults: r#"{"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
             "num_attention_heads": 8, "tie_word_embeddings": true}"#,
     },
+    // https://huggingface.co/google/gemma-3n-E4B-it/blob/main/config.json
+    plain("Gemma3nForConditionalGeneration", "Gemma3nForCausalLM"),
     // https://huggingface.co/google/gemma-4-31B-it/blob/main/config.json
     plain("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"),
     // https://huggingface.co/google/gemma-4-12B-it/blob/main/config.json: its layers never have embeddings of their own.
@@ -110,6 +112,7 @@ const WHOLES: &[Whole] = &[
 /// Classes of text parts by their `model_type`, where that is not the name of a row.
 const TEXT_TYPES: &[(&str, &str)] = &[
     ("gemma3_text", "Gemma3ForCausalLM"),
+    ("gemma3n_text", "Gemma3nForCausalLM"),
     ("gemma4_text", "Gemma4ForCausalLM"),
     ("gemma4_unified_text", "Gemma4ForCausalLM"),
     ("llama4_text", "Llama4ForCausalLM"),
@@ -168,6 +171,7 @@ pub(super) const HARMLESS: &[&str] = &[
     "adapter_layer_norm_eps",
     "alignment_intermediate_size",
     "audio_config",
+    "audio_soft_tokens_per_image",
     "audio_token_id",
     "auto_map",
     "boa_token_id",
