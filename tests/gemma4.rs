@@ -60,6 +60,8 @@ fn what_would_change_its_numbers_is_refused_by_name() {
     let rotations = json!({"full_attention": yarn, "sliding_attention": flat});
     let apart = json!({"2": {"head_dim": 28}, "4": {"head_dim": 20}});
     let kinds = json!(["sliding_attention", "full_attention"]);
+    let (full, windowed) = ("full_attention", "sliding_attention");
+    let last = json!([full, full, full, full, windowed]);
     for (name, field, value, told) in [
         ("gemma4", "use_bidirectional_attention", json!("all"), "use_bidirectional_attention"),
         ("gemma4", "sliding_window", Value::Null, "sliding_window"),
@@ -73,6 +75,7 @@ fn what_would_change_its_numbers_is_refused_by_name() {
         ("gemma4", "per_layer_config", json!({"2": {"skip": ["attention"]}}), "per_layer_config.skip"),
         ("gemma4", "per_layer_config", json!({"9": {}}), "no layer '9'"),
         ("gemma4", "layer_types", kinds, "layer_types"),
+        ("gemma4", "layer_types", last, "must end with full_attention"),
         ("gemma4", "layer_types", Value::Null, "layer_types"),
         ("gemma4", "attention_multiplier", json!(0.5), "attention_multiplier"),
         ("gemma4-moe", "top_k_experts", json!(7), "top_k_experts"),

@@ -142,6 +142,10 @@ impl Reader<'_> {
             return Ok(None);
         }
         let fields = self.fields;
+        if windows.last().is_some_and(Option::is_some) {
+            let message = "must end with full_attention: the reference takes its last layer for that";
+            return Err(fields.wrong("layer_types", message));
+        }
         let (own, field) = match fields.get(LISTED) {
             Some(listed) => (self.listed_heads(listed, others, windows)?, LISTED),
             None => {

@@ -19,6 +19,8 @@ pub(super) struct Streams {
     pub scales: bool,
 }
 
+/// A layer's router works twice, and its matrix comes twice: tiles come in the order in which they are used.
+const AGAIN: &str = "altup.modality_router_again";
 /// Layers whose gates are cut off where a longer model says nothing, and the part of their values that goes.
 const SPARSE: (usize, f64) = (10, 0.95);
 
@@ -163,6 +165,3 @@ impl Block<'_> {
         self.layer.ops.push(Op::Bend { target, width, scale, cap, factors });
     }
 }
-
-/// A layer's router works twice, and its matrix comes twice: tiles come in the order in which they are used.
-pub(super) const AGAIN: &str = "altup.modality_router_again";
