@@ -1,9 +1,10 @@
-// output[r, g, i] (+)= scale * (normal(input[r, g, :])[i] * weight[g, i] + bias[g, i])
+// output[r, g, i] (+)= scale * (normal(input[r, g, :])[i] * weight[g, i] + bias[g, i]), with FACTOR times
+// vectors[factor_offset]
 //
 // normal(x) = x / sqrt(mean(x^2) + epsilon), or with LAYER (x - mean(x)) / sqrt(variance(x) + epsilon)
 //
-// input [rows, input_stride], output [rows, output_stride] f32; a row holds, from `first` on in both, `groups` groups of
-// `width` values, each normalized alone. Weight and bias are there where their flag says so; with a weight_stride of 0 one serves all groups;
+// input [rows, input_stride], output [rows, output_stride] f32; a row holds, from `first` on in the input and from
+// `output_first` on in the output, `groups` groups of `width` values, each normalized alone. Weight and bias are there where their flag says so; with a weight_stride of 0 one serves all groups;
 // from group `later` on the weight is the one at later_offset.
 // Bindings, and `input_value`, are in the parts: input and output are two buffers or one.
 // Grid: one workgroup of LANES a group, folded over x and y. CPU twin: reference::norm.
@@ -22,6 +23,8 @@ struct Params {
     first: u32,
     later: u32,
     later_offset: u32,
+    output_first: u32,
+    factor_offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,6 +33,7 @@ const ACCUMULATE = 1u;
 const BIAS = 2u;
 const WEIGHT = 4u;
 const LAYER = 8u;
+const FACTOR = 16u;
 
 @compute @workgroup_size(LANES)
 fn norm(
@@ -61,7 +65,7 @@ fn norm(
     if !exists {
         return;
     }
-    let to_group = row * params.output_stride + params.first + part * params.width;
+    let to_group = row * params.output_stride + params.output_first + part * params.width;
     let vector = part * params.weight_stride;
     var weight_at = params.weight_offset + vector;
     if part >= params.later {
@@ -78,6 +82,9 @@ fn norm(
         value = value * params.scale;
         if (params.flags & ACCUMULATE) != 0u {
             value = output[to_group + i] + value;
+        }
+        if (params.flags & FACTOR) != 0u {
+            value = value * vectors[params.factor_offset];
         }
         output[to_group + i] = value;
     }

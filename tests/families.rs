@@ -59,7 +59,7 @@ checkpoints! {
     cohere cohere_qk_norm cohere2 cohere2_moe cohere2_moe_rms cohere2_vision cwm deepseek_v2 deepseek_v2_even
     deepseek_v2_lite deepseek_v3 deepseek_v3_fp8 deepseek_v32 dots1 ernie4_5 ernie4_5_moe exaone_moe exaone4
     exaone4_5 exaone4_small falcon falcon_11b falcon_40b flex_olmo gemma gemma2 gemma3 gemma3_layer_types
-    gemma3_vision glm glm4 glm4_32b glm4_moe glm4_moe_air glm4_moe_lite glm4v glm4v_moe glm5 gpt_neox
+    gemma3_vision gemma3n gemma4 gemma4_moe gemma4_ple gemma4_text gemma4_unified glm glm4 glm4_32b glm4_moe glm4_moe_air glm4_moe_lite glm4v glm4v_moe glm5 gpt_neox
     gpt_neox_serial gpt_oss gpt_oss_limit gpt_oss_mxfp4 gptj granite granite_swa granite4 granitemoe granitemoe_swa
     granitemoeshared helium hunyuan_dense hunyuan_moe hy_v3 hyperclovax hyperclovax_plain idefics3 internlm
     internlm2 internlm3 internvl internvl_qwen3 jais2 kimi_k25 llama_airllm_4bit llama_airllm_8bit llama_awq

@@ -8,6 +8,7 @@ mod experts;
 mod families;
 mod fuzz_corpus;
 mod gemma3;
+mod gemma4;
 mod gguf;
 mod http;
 mod kernels;

@@ -7,8 +7,8 @@ use expect_test::expect_file;
 use tilestream::internals::model::kv::{StateLayout, pages_for};
 use tilestream::internals::model::layout::ModelLayout;
 use tilestream::internals::plan::{
-    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, RecurrentSpec, Rotation,
-    StackedMatrix, Temperature, Up, VectorId,
+    self, AttentionSpec, HeadSpec, LayerSpec, MatrixSpec, ModelSpec, NormGroups, NormKind, Op, PerLayerSpec,
+    RecurrentSpec, Rotation, StackedMatrix, Temperature, Up, VectorId,
 };
 use tilestream::internals::shard::split::Weights;
 use tilestream::internals::shard::synth::{self, SynthOptions};
@@ -35,16 +35,21 @@ fn summary(spec: &ModelSpec) -> String {
     if spec.embedding_scale != 1.0 {
         let _ = writeln!(text, "embeddings x {}", spec.embedding_scale);
     }
-    let mut kinds: Vec<(&LayerSpec, Vec<usize>)> = Vec::new();
-    for (index, spec) in spec.layers.iter().enumerate() {
-        match kinds.iter_mut().find(|(kind, _)| *kind == spec) {
+    if let Some(PerLayerSpec { rows, width, target, scale }) = spec.per_layer {
+        let target = spec.buffers[usize::from(target.0)].name;
+        let _ = writeln!(text, "{target} = rows of another table [{rows}, {width}] x {scale}");
+    }
+    let mut kinds: Vec<(LayerSpec, Vec<usize>)> = Vec::new();
+    for (index, layer) in spec.layers.iter().enumerate() {
+        let layer = in_its_place(spec, index, layer);
+        match kinds.iter_mut().find(|(kind, _)| *kind == layer) {
             Some((_, layers)) => layers.push(index),
-            None => kinds.push((spec, vec![index])),
+            None => kinds.push((layer, vec![index])),
         }
     }
     for (kind, layers) in kinds {
         let _ = writeln!(text, "layers {}:", compact(&layers));
-        layer(&mut text, spec, kind);
+        layer(&mut text, spec, &kind);
     }
     let matrices = spec.layers.iter().flat_map(|layer| &layer.matrices);
     let weights: u64 = matrices.map(|matrix| u64::from(matrix.rows) * u64::from(matrix.columns)).sum();
@@ -69,6 +74,21 @@ fn summary(spec: &ModelSpec) -> String {
     }
     budgets(&mut text, spec);
     text
+}
+
+/// A layer without where its part of each token's row lies, which is where that of a layer with its number must be.
+fn in_its_place(spec: &ModelSpec, index: usize, layer: &LayerSpec) -> LayerSpec {
+    let mut layer = layer.clone();
+    let Some(table) = spec.per_layer else { return layer };
+    for op in &mut layer.ops {
+        if let Op::Gate { up: Up::In(from, first), width, .. } = op
+            && *from == table.target
+        {
+            assert_eq!((*first, *width * spec.layers.len() as u32), (index as u32 * *width, table.width));
+            *first = 0;
+        }
+    }
+    layer
 }
 
 /// A few of a list of frequencies.
@@ -119,8 +139,8 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
     let name = |id: plan::BufferId| spec.buffers[usize::from(id.0)].name;
     for op in &layer.ops {
         let line = match op {
-            Op::Norm { input, output, norm, groups, accumulate, scale } => {
-                let NormGroups { first, count, width, own_weights, later } = groups;
+            Op::Norm { input, output, norm, groups, accumulate, scale, factor } => {
+                let NormGroups { first, to, count, width, own_weights, later } = groups;
                 let vector = |id: &VectorId| &layer.vectors[usize::from(id.0)];
                 let shown = |id: &VectorId| format!("{} [{}]", vector(id).name, vector(id).len);
                 let weight = norm.weight.as_ref().map_or(String::new(), |id| format!(", {}", shown(id)));
@@ -132,9 +152,10 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let bias = norm.bias.as_ref().map_or(String::new(), |id| format!(" + {}", vector(id).name));
                 let sign = if *accumulate { "+=" } else { "=" };
                 let (out, from, epsilon) = (name(*output), name(*input), norm.epsilon);
-                let at = at(*first);
+                let (at, to) = (at(*first), at(*to));
+                let factor = factor.as_ref().map_or(String::new(), |id| format!(", then all of it x {}", shown(id)));
                 format!(
-                    "{out}{at} {sign} {kind}({from}{at}{weight}{groups}{later}, {epsilon:e}){bias}{}",
+                    "{out}{to} {sign} {kind}({from}{at}{weight}{groups}{later}, {epsilon:e}){bias}{}{factor}",
                     times(*scale)
                 )
             }
@@ -189,7 +210,8 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let heads = format!("{heads} heads over {kv_heads}, {head_dim} wide{values}");
                 let sinks = sinks.map_or(String::new(), |id| format!(", {}", layer.vectors[usize::from(id.0)].name));
                 let alibi = if *alibi { ", ALiBi" } else { "" };
-                let more = format!("{window}{cap}{sinks}{alibi}");
+                let other = layer.reads_keys_of.map_or(String::new(), |layer| format!(", keys of layer {layer}"));
+                let more = format!("{window}{cap}{sinks}{alibi}{other}");
                 format!("{} = attention({}: {heads}, scale {scale}{more})", name(*output), name(*query))
             }
             Op::Xielu { target, positive, negative, slope, .. } => {
@@ -214,19 +236,41 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
                 let target = name(*target);
                 let up = match up {
                     Up::Nothing => String::new(),
-                    Up::In(up) => format!(" * {}{first}", name(*up)),
+                    Up::In(up, _) if spec.per_layer.is_some_and(|table| table.target == *up) => {
+                        format!(" * {}[of the layer]", name(*up))
+                    }
+                    Up::In(up, from) => format!(" * {}{}{first}", name(*up), at(*from)),
                     Up::From(first) => format!(" * {target}[{first}..]"),
                 };
                 format!("{target} = {activation:?}({target}){up}")
             }
+            Op::Bend { target, scale, cap, factors, .. } => {
+                let cap = cap.map_or(String::new(), |cap| format!(", capped at {cap}"));
+                let own = factors.map_or(String::new(), |id| format!(" * {}", layer.vectors[usize::from(id.0)].name));
+                format!("{target} = {target}{own}{}{cap}", times(*scale), target = name(*target))
+            }
+            Op::Cutoff { target, deviations, .. } => {
+                format!("{target} = what is {deviations} deviations above the mean of {target}", target = name(*target))
+            }
+            Op::MixStreams { streams, coefs, activated } => {
+                let streams = streams.map(name).join(", ");
+                let by = activated.map_or(String::new(), |id| format!(", corrected by {}", name(id)));
+                format!("{streams} mixed by {}{by}", name(*coefs))
+            }
+            Op::MatchSize { input, model, output, accumulate, .. } => {
+                let sign = if *accumulate { "+=" } else { "=" };
+                format!("{} {sign} {} in the size of {}", name(*output), name(*input), name(*model))
+            }
             Op::Route { scores } => {
                 let routing = layer.experts.as_ref().expect("a router has experts").routing;
-                let plan::Routing { chosen, normalize, sigmoid, scale, groups, bias } = routing;
+                let plan::Routing { chosen, normalize, sigmoid, scale, groups, bias, factors } = routing;
                 let groups = groups.map_or(String::new(), |(all, best)| format!(" in the best {best} of {all} groups"));
-                let bias = bias.map_or(String::new(), |id| format!(" + {}", layer.vectors[usize::from(id.0)].name));
+                let vector = |id: VectorId| &layer.vectors[usize::from(id.0)].name;
+                let bias = bias.map_or(String::new(), |id| format!(" + {}", vector(id)));
+                let factors = factors.map_or(String::new(), |id| format!(" x {}", vector(id)));
                 let kind = if sigmoid { "sigmoid" } else { "softmax" };
                 let sum = if normalize { ", normalized" } else { "" };
-                format!("choose {chosen}{groups} by {kind}({}){bias}{sum}{}", name(*scores), times(scale))
+                format!("choose {chosen}{groups} by {kind}({}){bias}{sum}{}{factors}", name(*scores), times(scale))
             }
             Op::Experts { input, output, scale } => {
                 let experts = layer.experts.as_ref().expect("there are some");

@@ -2,14 +2,13 @@
 //! and starts anew where it would have to be cut back.
 
 use crate::common::{
-    self, Files, Golden, all_logits, bits, block_on, engine_config, load, relative_error, smallest, split_family,
+    self, Files, Golden, all_logits, alone, bits, block_on, engine_config, finish, load, relative_error, smallest,
+    split_family,
 };
-use tilestream::internals::model::Engine;
+use tilestream::ErrorKind;
 use tilestream::internals::model::batch::{self, Sequence};
 use tilestream::internals::model::inputs::Want;
 use tilestream::internals::model::memory::EngineConfig;
-use tilestream::internals::model::readback::Output;
-use tilestream::{ErrorKind, Result};
 
 const NAME: &str = "qwen3-next";
 /// Relative error against the reference.
@@ -18,32 +17,6 @@ const TOLERANCE: f64 = 1e-4;
 async fn files() -> (Files, Golden) {
     let golden = Golden::read_file(&common::data("families").join(NAME).join("golden.safetensors"));
     (split_family(NAME).await.expect("splits"), golden)
-}
-
-/// Sweeps until every sequence has the logits of its last id.
-async fn finish(model: &mut Engine, sequences: &mut [&mut Sequence]) -> Result<Vec<Vec<f32>>> {
-    let mut last = vec![None; sequences.len()];
-    while last.iter().any(Option::is_none) {
-        let mut waiting: Vec<_> =
-            sequences.iter_mut().enumerate().filter(|(index, _)| last[*index].is_none()).collect();
-        let mut sharing: Vec<_> = waiting.iter_mut().map(|(_, sequence)| &mut ***sequence).collect();
-        let results = batch::sweep(model, &mut sharing, Want::Logits).await?;
-        let indices: Vec<_> = waiting.iter().map(|(index, _)| *index).collect();
-        for (index, next) in indices.into_iter().zip(results) {
-            if let Some(Output::Logits(logits)) = next {
-                last[index] = Some(logits);
-            }
-        }
-    }
-    Ok(last.into_iter().flatten().collect())
-}
-
-/// The logits after `ids` in a new model.
-async fn alone(files: &Files, ids: &[u32]) -> Vec<f32> {
-    let mut model = load(files, None, None).await;
-    let mut sequence = Sequence::new(ids.to_vec());
-    assert!(model.kv().reserve(&mut sequence.state, 64));
-    finish(&mut model, &mut [&mut sequence]).await.expect("sweeps").remove(0)
 }
 
 #[test]

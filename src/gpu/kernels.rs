@@ -173,6 +173,12 @@ pub enum KernelId {
     DeltaRule,
     /// An activation whose numbers a layer learned.
     Xielu,
+    /// Four streams of a residual, predicted from each other or corrected by what a layer gave.
+    MixStreams,
+    /// Rows brought to the size of others.
+    MatchSize,
+    /// What of a row stands out.
+    Cutoff,
 }
 
 /// What a shader does with a binding.
@@ -210,6 +216,9 @@ impl KernelId {
             Self::NormInPlace,
             Self::Rope,
             Self::Xielu,
+            Self::MixStreams,
+            Self::MatchSize,
+            Self::Cutoff,
             Self::Logits,
             Self::Argmax,
             Self::GatherRows,
@@ -245,7 +254,7 @@ impl KernelId {
     pub fn row(self, tuning: &Tuning) -> Result<KernelRow> {
         let (entry, parts, bindings, params_bytes) = self.parts(tuning);
         let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
-        let uses_lanes = self.is_product() || matches!(self, Self::Norm | Self::NormInPlace);
+        let uses_lanes = self.is_product() || self.sums_rows();
         let (lanes, groups) = match self {
             _ if self.is_product() => (tuning.shape(self).lanes, tuning.shape(self).groups),
             Self::Attention(..) => (tuning.attention_lanes, 1),
@@ -294,6 +303,11 @@ impl KernelId {
         matches!(self, Self::MatVec(..) | Self::MatVecInGroups(_) | Self::MatMul(..))
     }
 
+    /// Whether the lanes of a workgroup share the sums of a row.
+    fn sums_rows(self) -> bool {
+        matches!(self, Self::Norm | Self::NormInPlace | Self::MatchSize | Self::Cutoff)
+    }
+
     /// Whether its workgroups take blocks of rows as they come to them: see shaders/parts/blocks_taken.wgsl.
     pub(super) fn takes_blocks(self, tuning: &Tuning) -> bool {
         let shape = tuning.shape(self);
@@ -309,7 +323,7 @@ impl KernelId {
     /// Whether the lanes that share a sum fit a subgroup.
     fn shuffles(self, tuning: &Tuning) -> bool {
         match self {
-            Self::Norm | Self::NormInPlace => tuning.subgroups && tuning.wide_lanes <= tuning.lanes,
+            _ if self.sums_rows() => tuning.subgroups && tuning.wide_lanes <= tuning.lanes,
             _ => tuning.shape(self).subgroups,
         }
     }
@@ -417,6 +431,16 @@ impl KernelId {
                 size::<GateParams>(),
             ),
             Self::Xielu => ("xielu", own(&["xielu.wgsl"]), &[Read, Write], size::<XieluParams>()),
+            Self::MixStreams => (
+                "mix_streams",
+                own(&["mix_streams.wgsl"]),
+                &[Read, Read, Write, Write, Write, Write],
+                size::<MixStreamsParams>(),
+            ),
+            Self::MatchSize => {
+                ("match_size", own(&["match_size.wgsl", lanes]), &[Read, Read, Write], size::<MatchSizeParams>())
+            }
+            Self::Cutoff => ("cutoff", own(&["cutoff.wgsl", lanes]), &[Write], size::<CutoffParams>()),
             Self::Logits => ("logits", own(&["logits.wgsl"]), &[Read, Write], size::<LogitsParams>()),
             Self::Argmax => ("argmax", own(&["argmax.wgsl"]), &[Read, Write], size::<ArgmaxParams>()),
             Self::Copy => ("copy", own(&["copy.wgsl", loads]), &[Read, Write], size::<CopyParams>()),

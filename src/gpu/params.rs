@@ -34,7 +34,7 @@ params! {
     NormParams {
         rows: u32, groups: u32, width: u32, input_stride: u32, output_stride: u32, weight_offset: u32,
         bias_offset: u32, weight_stride: u32, epsilon: f32, scale: f32, flags: u32, first: u32,
-        later: u32, later_offset: u32,
+        later: u32, later_offset: u32, output_first: u32, factor_offset: u32,
     }
     /// `shaders/rope.wgsl`.
     RopeParams {
@@ -60,6 +60,12 @@ params! {
     XieluParams {
         rows: u32, width: u32, stride: u32, positive_offset: u32, negative_offset: u32, slope_offset: u32,
     }
+    /// `shaders/mix_streams.wgsl`.
+    MixStreamsParams { rows: u32, width: u32, stride: u32, coef_stride: u32, flags: u32 }
+    /// `shaders/match_size.wgsl`.
+    MatchSizeParams { rows: u32, width: u32, stride: u32, floor: f32, flags: u32 }
+    /// `shaders/cutoff.wgsl`.
+    CutoffParams { rows: u32, width: u32, stride: u32, deviations: f32 }
     /// `shaders/logits.wgsl`.
     LogitsParams {
         rows: u32, width: u32, stride: u32, scale: f32, cap: f32, factors_offset: u32, flags: u32,
@@ -89,7 +95,7 @@ params! {
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }
 }
 
-/// [`MatMulParams::flags`] and [`NormParams::flags`]: add to what the output holds.
+/// [`MatMulParams::flags`], [`NormParams::flags`] and [`MatchSizeParams::flags`]: add to what the output holds.
 pub const ACCUMULATE: u32 = 1;
 /// [`MatMulParams::flags`] and [`NormParams::flags`]: add the bias.
 pub const BIAS: u32 = 2;
@@ -97,9 +103,13 @@ pub const BIAS: u32 = 2;
 pub const WEIGHT: u32 = 4;
 /// [`NormParams::flags`]: take off the mean.
 pub const LAYER: u32 = 8;
+/// [`NormParams::flags`]: multiply the output with a number.
+pub const FACTOR: u32 = 16;
 /// [`LogitsParams::flags`], [`GatherRowsParams::flags`] and [`ScatterRowsParams::flags`]: each logit, or row, has a factor of
 /// its own.
 pub const FACTORS: u32 = 1;
+/// [`MixStreamsParams::flags`]: streams are corrected, not predicted.
+pub const CORRECT: u32 = 1;
 /// [`GateParams::flags`]: there is nothing to multiply with.
 pub const UNGATED: u32 = 1;
 /// [`GateParams::flags`]: one factor serves all values of a row.
@@ -196,6 +206,21 @@ pub mod grid {
     /// An invocation a value.
     pub fn xielu(params: &XieluParams) -> [u32; 3] {
         flat(params.rows, params.width)
+    }
+
+    /// An invocation a value of a stream.
+    pub fn mix_streams(params: &MixStreamsParams) -> [u32; 3] {
+        flat(params.rows, params.width)
+    }
+
+    /// A workgroup a row.
+    pub fn match_size(params: &MatchSizeParams) -> [u32; 3] {
+        fold(u64::from(params.rows))
+    }
+
+    /// A workgroup a row.
+    pub fn cutoff(params: &CutoffParams) -> [u32; 3] {
+        fold(u64::from(params.rows))
     }
 
     /// An invocation a value.

@@ -8,7 +8,7 @@ use super::inputs::Inputs;
 use super::kv::KvCache;
 use super::page_runs::PageRun;
 use super::program::{BufferIndex, BufferUse, Dispatch, Program, Slot};
-use super::routing::Choice;
+use super::routing::{Choice, RouterLists};
 use crate::gpu::device::Mapping;
 use crate::gpu::kernels::{Kernel, KernelId, Tuning};
 use crate::gpu::recorder::{Bind, Recorder};
@@ -42,8 +42,8 @@ pub(super) struct GroupRuns {
 #[derive(Default)]
 pub(super) struct Chosen {
     pub(super) mapping: Option<Mapping>,
-    /// What is added for the choice, by layer; read when first needed.
-    pub(super) biases: HashMap<usize, Vec<f32>>,
+    /// What each expert has in a layer's choice; read when first needed.
+    pub(super) lists: HashMap<usize, RouterLists>,
     /// The choice of the layer under way.
     pub(super) choice: Choice,
 }

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use super::executor::{Executor, Vectors};
 use super::program::{ExpertBuffers, Experts, Program, Route, StepKind};
-use super::routing::{Choice, Group};
+use super::routing::{Choice, Group, RouterLists};
 use crate::shard::Model;
 use crate::store::Window;
 use crate::{Error, ErrorKind, Result};
@@ -21,8 +21,8 @@ impl Executor {
         first: usize,
     ) -> Result<()> {
         let lists = program.common.experts.ok_or_else(no_lists)?;
-        if let Entry::Vacant(unknown) = self.chosen.biases.entry(step.layer) {
-            unknown.insert(router_bias(model, step).await?);
+        if let Entry::Vacant(unknown) = self.chosen.lists.entry(step.layer) {
+            unknown.insert(router_lists(model, step).await?);
         }
         let bytes = u64::from(rows) * step.stride * 4;
         let from = wgpu::Buffer::clone(self.buffer(step.scores));
@@ -30,11 +30,11 @@ impl Executor {
         let after = self.submit_with(|encoder| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes)).await?;
         self.gpu.map(&to, wgpu::MapMode::Read, after).ready().await?;
         let unmapped = |error| Error::new(ErrorKind::Internal, "the router's scores are not mapped").source(error);
-        let bias = &self.chosen.biases[&step.layer];
+        let own = &self.chosen.lists[&step.layer];
         let choice = to
             .get_mapped_range(..bytes)
             .map_err(unmapped)
-            .and_then(|view| Choice::new(bytemuck::cast_slice(&view), step.stride as usize, bias, &step.routing));
+            .and_then(|view| Choice::new(bytemuck::cast_slice(&view), step.stride as usize, own, &step.routing));
         to.unmap();
         self.chosen.choice = choice?;
         self.send_lists(lists).await?;
@@ -111,14 +111,16 @@ impl Executor {
     }
 }
 
-/// What a router adds for its choice: zeros, where it adds nothing.
-async fn router_bias(model: &Model, step: &Route) -> Result<Vec<f32>> {
-    let mut bias = vec![0.0; step.count as usize];
-    if let Some(name) = &step.bias {
-        let mut window = Window::from_slice(bytemuck::cast_slice_mut(&mut bias));
-        model.read_rows(name, 0..1, &mut window).await?;
+/// What a router has of each expert.
+async fn router_lists(model: &Model, step: &Route) -> Result<RouterLists> {
+    let mut lists = RouterLists::plain(step.count as usize);
+    for (name, values) in [(&step.bias, &mut lists.bias), (&step.factors, &mut lists.factors)] {
+        if let Some(name) = name {
+            let mut window = Window::from_slice(bytemuck::cast_slice_mut(values));
+            model.read_rows(name, 0..1, &mut window).await?;
+        }
     }
-    Ok(bias)
+    Ok(lists)
 }
 
 fn no_lists() -> Error {

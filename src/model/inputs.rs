@@ -12,7 +12,7 @@ use crate::gpu::device::Mapping;
 use crate::gpu::kernels::PAGE_TOKENS;
 use crate::gpu::recorder::Recorder;
 use crate::gpu::{CountedBuffer, Gpu};
-use crate::plan::{self, ModelSpec};
+use crate::plan::{self, ModelSpec, PerLayerSpec};
 use crate::platform::Spawner;
 use crate::shard::Model;
 use crate::store::Window;
@@ -83,6 +83,17 @@ impl Batch<'_> {
     }
 }
 
+/// A matrix that rows are gathered from by tokens.
+#[derive(Clone, Copy)]
+struct Table {
+    name: &'static str,
+    /// Tokens from this one on have the first row.
+    rows: u32,
+    columns: u32,
+    /// Rows are multiplied with this.
+    scale: f32,
+}
+
 /// The staging through which a sweep's inputs go to their buffers.
 pub struct Inputs {
     mapping: Option<Mapping>,
@@ -138,7 +149,22 @@ impl Inputs {
         let (from, len) = (self.bytes.len(), batch.rows.len() * program.residual_stride() as usize * 4);
         copies.push((from, len, common.residual));
         self.bytes.resize(from + len, 0);
-        self.gather(spec, model, batch.rows, (from, program.residual_stride() as usize * 4)).await?;
+        let table =
+            Table { name: plan::EMBEDDINGS, rows: spec.vocab, columns: spec.hidden, scale: spec.embedding_scale };
+        let tokens = self.put_embeddings(spec, batch.rows, (from, program.residual_stride() as usize * 4))?;
+        self.gather(model, table, &tokens, (from, program.residual_stride() as usize * 4)).await?;
+        if let Some(PerLayerSpec { rows, width, target, scale }) = spec.per_layer {
+            if tokens.len() < batch.rows.len() {
+                let message = "each layer has an embedding of each token, so this model takes tokens alone";
+                return Err(Error::new(ErrorKind::Argument, message));
+            }
+            let target = BufferIndex(target.0);
+            let (from, stride) = (self.bytes.len(), program.buffer(target).row_bytes as usize);
+            copies.push((from, batch.rows.len() * stride, target));
+            self.bytes.resize(from + batch.rows.len() * stride, 0);
+            let table = Table { name: plan::PER_LAYER_EMBEDDINGS, rows, columns: width, scale };
+            self.gather(model, table, &tokens, (from, stride)).await?;
+        }
         if let Some(mapping) = self.mapping.take() {
             mapping.ready().await?;
         }
@@ -156,18 +182,13 @@ impl Inputs {
         Ok(())
     }
 
-    /// Reads and decodes the embedding of each row's token to `offset` and each `stride` bytes after it; the matrix is never
-    /// loaded whole.
-    async fn gather(
+    /// Puts the embeddings that are given to `offset` and each `stride` bytes after it, and tells the tokens of the other rows.
+    fn put_embeddings(
         &mut self,
         spec: &ModelSpec,
-        model: &Arc<Model>,
         rows: &[Row<'_>],
         (offset, stride): (usize, usize),
-    ) -> Result<()> {
-        let tensor = model.tensor(plan::EMBEDDINGS)?;
-        let (encoding, columns) = (tensor.encoding()?, u64::from(spec.hidden));
-        let row_bytes = encoding.row_stride(columns) as usize;
+    ) -> Result<Vec<(usize, u32)>> {
         let mut tokens = Vec::with_capacity(rows.len());
         for (index, row) in rows.iter().enumerate() {
             match row.input {
@@ -185,16 +206,32 @@ impl Inputs {
                 }
             }
         }
+        Ok(tokens)
+    }
+
+    /// Reads and decodes the rows that `table` has of `tokens`, each the row of a sweep and a token, to `offset` and each
+    /// `stride` bytes after it; the table is never loaded whole.
+    async fn gather(
+        &mut self,
+        model: &Arc<Model>,
+        table: Table,
+        tokens: &[(usize, u32)],
+        (offset, stride): (usize, usize),
+    ) -> Result<()> {
+        let (encoding, columns) = (model.tensor(table.name)?.encoding()?, u64::from(table.columns));
+        let row_bytes = encoding.row_stride(columns) as usize;
         let mut values = vec![0.0_f32; columns as usize];
         // Several at a time: each may be a request to a server.
         for tokens in tokens.chunks(GATHERED_AT_ONCE) {
-            let read =
-                |(_, token): &(usize, u32)| embedding(Arc::clone(model), self.readers.as_ref(), *token, row_bytes);
+            let read = |(_, token): &(usize, u32)| {
+                let token = if *token < table.rows { *token } else { 0 };
+                embedding(Arc::clone(model), self.readers.as_ref(), (table.name, token), row_bytes)
+            };
             let read = try_join_all(tokens.iter().map(read)).await?;
             for ((index, _), packed) in tokens.iter().zip(read) {
                 encoding::decode_row(encoding, &packed, columns, &mut values)?;
-                if spec.embedding_scale != 1.0 {
-                    values.iter_mut().for_each(|value| *value *= spec.embedding_scale);
+                if table.scale != 1.0 {
+                    values.iter_mut().for_each(|value| *value *= table.scale);
                 }
                 self.put(offset + index * stride, &values);
             }
@@ -241,12 +278,17 @@ fn tables(program: &Program, group: usize, batch: Batch<'_>) -> (Vec<[u32; 4]>, 
     (meta, pages)
 }
 
-/// The embedding of a token as it is stored, read by `readers` where there are any.
-async fn embedding(model: Arc<Model>, readers: Option<&Spawner>, token: u32, row_bytes: usize) -> Result<Vec<u8>> {
+/// The row that a table has of a token as it is stored, read by `readers` where there are any.
+async fn embedding(
+    model: Arc<Model>,
+    readers: Option<&Spawner>,
+    (table, token): (&'static str, u32),
+    row_bytes: usize,
+) -> Result<Vec<u8>> {
     let read = async move {
         let (token, mut packed) = (u64::from(token), vec![0; row_bytes]);
         let window = &mut Window::from_slice(&mut packed);
-        model.read_rows(plan::EMBEDDINGS, token..token + 1, window).await.map(|()| packed)
+        model.read_rows(table, token..token + 1, window).await.map(|()| packed)
     };
     let Some(readers) = readers else { return read.await };
     let (sender, receiver) = oneshot::channel();

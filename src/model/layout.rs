@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::encoding::Encoding;
 use crate::gpu::measure::Product;
-use crate::plan::{self, LayerSpec, MatrixId, MatrixSpec, ModelSpec};
+use crate::plan::{self, LayerSpec, MatrixId, MatrixSpec, ModelSpec, PerLayerSpec};
 use crate::shard::{Model, StoredTensor};
 use crate::stream::RowRun;
 use crate::{Error, ErrorKind, Result};
@@ -155,6 +155,10 @@ impl ModelLayout {
         let matrices = vec![builder.matrix(name, shape)?];
         let embeddings = tensor(plan::EMBEDDINGS)?.clone();
         check_shape(plan::EMBEDDINGS, &embeddings, &[shape.0, shape.1])?;
+        if let Some(PerLayerSpec { rows, width, .. }) = spec.per_layer {
+            let name = plan::PER_LAYER_EMBEDDINGS;
+            check_shape(name, tensor(name)?, &[u64::from(rows), u64::from(width)])?;
+        }
         let head = LayerLayout { vectors, matrices, experts: Vec::new() };
         Ok(Self { pieces: builder.pieces, layers, head, layer_pieces, embeddings })
     }

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use super::kv::StateLayout;
 use super::layout::MatrixLayout;
 use crate::gpu::kernels::{
-    ArgmaxParams, AttentionParams, BIAS, ConvParams, DeltaRuleParams, FACTORS, GateParams, GatherRowsParams,
-    InputSpace, InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams, MatMulTransposedParams,
-    NormParams, PlaceColumnsParams, QuantizeRowsParams, RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT,
-    XieluParams, grid,
+    ArgmaxParams, AttentionParams, BIAS, ConvParams, CutoffParams, DeltaRuleParams, FACTOR, FACTORS, GateParams,
+    GatherRowsParams, InputSpace, InputType, KernelId, KvType, KvWriteParams, LogitsParams, MatMulParams,
+    MatMulTransposedParams, MatchSizeParams, MixStreamsParams, NormParams, PlaceColumnsParams, QuantizeRowsParams,
+    RopeParams, ScatterRowsParams, TOKENS, UNIFORM_BYTES, WEIGHT, XieluParams, grid,
 };
 use crate::gpu::tuning::product;
 use crate::plan::Routing;
@@ -72,6 +72,9 @@ pub enum Params {
     Place(PlaceColumnsParams),
     Gate(GateParams),
     Xielu(XieluParams),
+    MixStreams(MixStreamsParams),
+    MatchSize(MatchSizeParams),
+    Cutoff(CutoffParams),
     Conv(ConvParams),
     DeltaRule(DeltaRuleParams),
     QuantizeRows(QuantizeRowsParams),
@@ -88,7 +91,12 @@ impl Params {
         match &mut self {
             Self::Norm(params) => {
                 params.rows = rows;
-                for (flag, offset) in [(WEIGHT, &mut params.weight_offset), (BIAS, &mut params.bias_offset)] {
+                let offsets = [
+                    (WEIGHT, &mut params.weight_offset),
+                    (BIAS, &mut params.bias_offset),
+                    (FACTOR, &mut params.factor_offset),
+                ];
+                for (flag, offset) in offsets {
                     *offset += if params.flags & flag == 0 { 0 } else { vectors };
                 }
                 params.later_offset += if params.later == u32::MAX { 0 } else { vectors };
@@ -102,6 +110,9 @@ impl Params {
                 params.negative_offset += vectors;
                 params.slope_offset += vectors;
             }
+            Self::MixStreams(params) => params.rows = rows,
+            Self::MatchSize(params) => params.rows = rows,
+            Self::Cutoff(params) => params.rows = rows,
             Self::Conv(params) => params.weight_offset += vectors,
             Self::DeltaRule(params) => {
                 params.rate_offset += vectors;
@@ -128,6 +139,9 @@ impl Params {
             Self::Place(params) => bytes_of(params),
             Self::Gate(params) => bytes_of(params),
             Self::Xielu(params) => bytes_of(params),
+            Self::MixStreams(params) => bytes_of(params),
+            Self::MatchSize(params) => bytes_of(params),
+            Self::Cutoff(params) => bytes_of(params),
             Self::Conv(params) => bytes_of(params),
             Self::DeltaRule(params) => bytes_of(params),
             Self::QuantizeRows(params) => bytes_of(params),
@@ -146,6 +160,9 @@ impl Params {
             Self::Place(params) => grid::place_columns(params),
             Self::Gate(params) => grid::gate(params),
             Self::Xielu(params) => grid::xielu(params),
+            Self::MixStreams(params) => grid::mix_streams(params),
+            Self::MatchSize(params) => grid::match_size(params),
+            Self::Cutoff(params) => grid::cutoff(params),
             Self::Conv(params) => grid::conv(params, rows),
             Self::DeltaRule(params) => grid::delta_rule(params, rows),
             Self::QuantizeRows(params) => grid::quantize_rows(params),
@@ -219,7 +236,7 @@ pub struct KvWrite {
     pub params: KvWriteParams,
 }
 
-/// Attention over the pages of a layer.
+/// Attention over the pages of a layer, which may be another one.
 #[derive(Clone, Debug)]
 pub struct Attention {
     pub layer: usize,
@@ -239,6 +256,8 @@ pub struct Route {
     pub routing: Routing,
     /// The tensor that is added for the choice.
     pub bias: Option<String>,
+    /// The tensor whose values factors are multiplied with.
+    pub factors: Option<String>,
 }
 
 /// The chosen experts of a layer, each for its rows: gathered, computed, and added with their factors.

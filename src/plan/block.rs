@@ -1,8 +1,11 @@
 //! The ops of a layer: what a family's row and a config's numbers come to.
 
+use super::buffers::*;
 use super::families::{HeadNorm, Rope};
+use super::heads::LayerHeads;
 use super::names::DELTA_NORM;
-use super::shape::{Latent, Shape};
+use super::per_layer_embeddings::PerLayer;
+use super::shape::Shape;
 use super::*;
 use crate::Result;
 
@@ -24,78 +27,9 @@ pub fn model_spec(config: &serde_json::Value) -> Result<ModelSpec> {
         layers: (0..shape.layers as usize).map(|index| layer(&shape, index)).collect(),
         ropes: shape.ropes.clone(),
         embedding_scale: shape.embedding_scale,
+        per_layer: shape.per_layer.map(PerLayer::spec),
         head: head(&shape),
     })
-}
-
-pub(super) const X: BufferId = BufferId(0);
-const NORMED: BufferId = BufferId(1);
-const Q: BufferId = BufferId(2);
-const K: BufferId = BufferId(3);
-const V: BufferId = BufferId(4);
-const ATTENDED: BufferId = BufferId(5);
-/// What is between the matrices of a feed-forward block: gate and up, or up alone.
-pub(super) const INNER: BufferId = BufferId(6);
-/// Queries, keys and values of plain attention, one after the other.
-const QKV: BufferId = BufferId(7);
-/// What a block adds to the residual, where a norm comes between.
-const BRANCH: BufferId = BufferId(8);
-/// A score for each expert.
-pub(super) const SCORES: BufferId = BufferId(9);
-/// The gate of the shared expert: one value a row.
-pub(super) const SHARED_GATE: BufferId = BufferId(10);
-/// Rows of one expert: input, gate and up, output.
-pub(super) const EXPERT: [BufferId; 3] = [BufferId(11), BufferId(12), BufferId(13)];
-/// Latent rows of queries; queries that meet latent rows, and what they gather of them.
-const Q_LATENT: BufferId = BufferId(14);
-const Q_ABSORBED: BufferId = BufferId(15);
-const ATTENDED_LATENT: BufferId = BufferId(16);
-/// What gates the output of attention or of a delta rule.
-const OUTPUT_GATE: BufferId = BufferId(17);
-/// A value for each head of a delta rule: how much it forgets, and how much it takes in.
-const DECAY: BufferId = BufferId(18);
-const BETA: BufferId = BufferId(19);
-
-/// What a plan may need; a width of 0 is none.
-fn buffers(shape: &Shape) -> Vec<BufferSpec> {
-    let norms = shape.family.norms;
-    let apart = shape.parallel && shape.family.parallel_norms;
-    let branches = norms.after_attention.is_some() || norms.after_mlp.is_some() || apart;
-    let shared = shape.experts.as_ref().and_then(|experts| experts.shared);
-    let experts = shape.experts.as_ref().map_or((0, 0, 0), |experts| (experts.count, experts.width, shape.hidden));
-    let wide = shape.intermediate.max(shared.map_or(0, |(width, _)| width));
-    let gated_width = |width: u32| if width == 0 { 0 } else { up_first(width) + width };
-    let inner = if shape.family.gated || shape.experts.is_some() { gated_width(wide) } else { wide };
-    let is_latent = shape.latent.is_some();
-    let latent = |width: fn(&Latent) -> u32| shape.latent.as_ref().map_or(0, width);
-    let delta = |width: fn(&RecurrentSpec) -> u32| shape.delta.as_ref().map_or(0, |delta| width(&delta.state));
-    let attended = shape.heads * shape.value_dim;
-    let gated = if shape.family.output_gate { attended } else { 0 };
-    let (keys, values) = (delta(RecurrentSpec::key_width), delta(RecurrentSpec::value_width));
-    let most = (0..shape.layers as usize).map(|layer| shape.kv_heads_of(layer)).max().unwrap_or(shape.kv_heads);
-    let widths = [
-        ("x", shape.hidden),
-        ("normed", shape.hidden),
-        ("q", if is_latent { shape.q_width() } else { keys }),
-        ("k", if is_latent { shape.key_width(shape.kv_heads) } else { keys }),
-        ("v", values),
-        ("attended", attended),
-        ("inner", inner),
-        ("qkv", if is_latent { 0 } else { shape.q_width() + shape.key_width(most) + shape.value_width(most) }),
-        ("branch", if branches { shape.hidden } else { 0 }),
-        ("scores", experts.0),
-        ("shared gate", u32::from(shared.is_some_and(|(_, gated)| gated))),
-        ("expert input", experts.2),
-        ("expert inner", gated_width(experts.1)),
-        ("expert output", experts.2),
-        ("q latent", latent(|latent| latent.query.unwrap_or(0))),
-        ("q absorbed", if is_latent { shape.heads * shape.key_width(shape.kv_heads) } else { 0 }),
-        ("attended latent", shape.heads * latent(Latent::padded)),
-        ("output gate", gated.max(values)),
-        ("decay", delta(|state| state.heads)),
-        ("beta", delta(|state| state.heads)),
-    ];
-    widths.into_iter().map(|(name, width)| BufferSpec { name, width }).collect()
 }
 
 fn head(shape: &Shape) -> HeadSpec {
@@ -136,7 +70,7 @@ impl Block<'_> {
         VectorId(self.layer.vectors.len() as u16 - 1)
     }
 
-    fn norm_spec(&mut self, name: &str, len: u32, bias: bool) -> NormSpec {
+    pub(super) fn norm_spec(&mut self, name: &str, len: u32, bias: bool) -> NormSpec {
         NormSpec {
             kind: self.shape.family.norm,
             epsilon: self.shape.epsilon,
@@ -147,6 +81,11 @@ impl Block<'_> {
 
     /// A norm of whole rows, from the residual or (`to` being the residual) added to it.
     fn norm(&mut self, name: &str, input: BufferId, output: BufferId) {
+        self.norm_times(name, input, output, None);
+    }
+
+    /// The same, and what is then in `output` multiplied with `factor`.
+    fn norm_times(&mut self, name: &str, input: BufferId, output: BufferId, factor: Option<VectorId>) {
         let width = self.shape.hidden;
         let weighted = self.shape.family.norm_weights;
         // What adds to the residual comes after a block.
@@ -157,7 +96,7 @@ impl Block<'_> {
         };
         let (accumulate, scale) = self.added(output);
         let groups = NormGroups::alike(0, 1, width);
-        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale });
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale, factor });
     }
 
     /// What goes to the residual is added to it, scaled.
@@ -167,9 +106,9 @@ impl Block<'_> {
     }
 
     /// Norms the heads of queries and keys, or the whole of each.
-    fn head_norms(&mut self) {
-        let Shape { heads, kv_heads, head_dim, .. } = *self.shape;
-        let (names, first) = (["self_attn.q_norm", "self_attn.k_norm"], [0, self.shape.q_width()]);
+    fn head_norms(&mut self, layer: LayerHeads) {
+        let LayerHeads { heads, kv_heads, head_dim, .. } = layer;
+        let (names, first) = (["self_attn.q_norm", "self_attn.k_norm"], [0, layer.queries()]);
         let own_weights = match self.shape.head_norm {
             HeadNorm::None | HeadNorm::AfterRope(_) => return,
             HeadNorm::Shared | HeadNorm::SharedIf(_) | HeadNorm::SharedAfterRope => false,
@@ -193,12 +132,12 @@ impl Block<'_> {
         self.norm_in_place(QKV, groups, norm, 1.0);
     }
 
-    fn norm_in_place(&mut self, target: BufferId, groups: NormGroups, norm: NormSpec, scale: f32) {
-        let (input, output, accumulate) = (target, target, false);
-        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale });
+    pub(super) fn norm_in_place(&mut self, target: BufferId, groups: NormGroups, norm: NormSpec, scale: f32) {
+        let (input, output, accumulate, factor) = (target, target, false, None);
+        self.layer.ops.push(Op::Norm { input, output, norm, groups, accumulate, scale, factor });
     }
 
-    fn matrix(&mut self, name: &str, (rows, columns): (u32, u32)) -> MatrixId {
+    pub(super) fn matrix(&mut self, name: &str, (rows, columns): (u32, u32)) -> MatrixId {
         self.layer.matrices.push(MatrixSpec { name: format!("{name}.weight"), rows, columns });
         MatrixId(self.layer.matrices.len() as u16 - 1)
     }
@@ -233,9 +172,14 @@ impl Block<'_> {
         self.layer.ops.push(Op::MatMul { input, output, parts, accumulate, scale, groups: 1 });
     }
 
-    fn rope(&mut self, (target, first): (BufferId, u32), (heads, head_dim): (u32, u32), table: Option<usize>) {
+    pub(super) fn rope(
+        &mut self,
+        (target, first): (BufferId, u32),
+        (heads, head_dim): (u32, u32),
+        table: Option<usize>,
+    ) {
         if let Some(table) = table {
-            let pairs = self.shape.rotary_dim / 2;
+            let pairs = self.shape.ropes[table].pairs() as u32;
             self.layer.ops.push(Op::Rope { target, first, heads, head_dim, pairs, table });
         }
     }
@@ -244,21 +188,24 @@ impl Block<'_> {
         self.layer.ops.push(Op::Gate { target, up, width, activation, one_factor: false });
     }
 
-    fn attention(&mut self, index: usize, input: BufferId, output: BufferId) {
+    pub(super) fn attention(&mut self, index: usize, input: BufferId, output: BufferId) {
         let shape = self.shape;
         if let Some(delta) = shape.delta.as_ref().filter(|delta| delta.layers[index]) {
             return self.delta_rule(delta.state, input, output);
         }
-        let kv_heads = shape.kv_heads_of(index);
-        (self.layer.key_width, self.layer.value_width) = (shape.key_width(kv_heads), shape.value_width(kv_heads));
+        let layer = shape.heads_of(index);
+        self.layer.reads_keys_of = shape.key_sources[index];
+        if self.layer.reads_keys_of.is_none() {
+            (self.layer.key_width, self.layer.value_width) = (shape.key_width(index), shape.value_width(index));
+        }
         let sinks = shape.family.sinks || shape.family.sinks_in_windows && shape.windows[index].is_some();
         let plain = AttentionSpec {
-            heads: shape.heads,
-            kv_heads,
-            head_dim: shape.head_dim,
-            value_dim: shape.value_dim,
+            heads: layer.heads,
+            kv_heads: layer.kv_heads,
+            head_dim: layer.head_dim,
+            value_dim: layer.value_dim,
             values_in_keys: false,
-            output_group: shape.value_dim,
+            output_group: layer.value_dim,
             scale: shape.attention_scale,
             window: shape.windows[index],
             chunked: shape.family.chunked,
@@ -268,18 +215,21 @@ impl Block<'_> {
         };
         match shape.latent {
             Some(latent) => self.latent(latent, index, input, plain),
+            None if self.layer.reads_keys_of.is_some() => {
+                self.queries(index, input);
+                self.layer.ops.push(Op::Attention { query: QKV, output: ATTENDED, attention: plain });
+            }
             None => {
                 let rotation = self.queries_keys_values(index, input);
-                let key = shape.q_width();
-                let value = Some(key + shape.key_width(kv_heads));
+                let (key, value) = (layer.queries(), Some(layer.queries() + layer.keys()));
                 self.layer.ops.push(Op::KvWrite { rows: QKV, key, value, rotation });
                 self.layer.ops.push(Op::Attention { query: QKV, output: ATTENDED, attention: plain });
             }
         }
-        let attended = shape.heads * shape.value_dim;
+        let attended = layer.attended();
         let mut gated = ATTENDED;
         if shape.family.output_gate {
-            self.gate(OUTPUT_GATE, Up::In(ATTENDED), attended, Activation::Sigmoid);
+            self.gate(OUTPUT_GATE, Up::In(ATTENDED, 0), attended, Activation::Sigmoid);
             gated = OUTPUT_GATE;
         }
         // A factor on values is one on what attention gives.
@@ -312,7 +262,7 @@ impl Block<'_> {
         self.layer.ops.push(Op::DeltaRule { query, key, value, decay, beta, rate, bias });
         let norm = self.norm_spec(DELTA_NORM, state.value_dim, false);
         self.norm_in_place(V, NormGroups::alike(0, state.heads, state.value_dim), norm, 1.0);
-        self.gate(OUTPUT_GATE, Up::In(V), values, Activation::Silu);
+        self.gate(OUTPUT_GATE, Up::In(V, 0), values, Activation::Silu);
         self.matmul("linear_attn.out_proj", false, (hidden, values), OUTPUT_GATE, output);
         self.layer.recurrent = Some(state);
     }
@@ -330,97 +280,71 @@ impl Block<'_> {
         );
     }
 
+    /// Rows of queries alone, for keys that another layer has.
+    fn queries(&mut self, index: usize, input: BufferId) {
+        let shape = self.shape;
+        let layer = shape.heads_of(index);
+        self.matmul("self_attn.q_proj", shape.qkv_bias, (layer.queries(), shape.hidden), input, QKV);
+        if matches!(shape.head_norm, HeadNorm::Shared) {
+            let norm = self.norm_spec("self_attn.q_norm", layer.head_dim, false);
+            self.norm_in_place(QKV, NormGroups::alike(0, layer.heads, layer.head_dim), norm, 1.0);
+        }
+        self.rope((QKV, 0), (layer.heads, layer.head_dim), shape.rope_tables[index]);
+    }
+
     /// Rows of queries, keys and values, and the rotation that they lack.
     fn queries_keys_values(&mut self, index: usize, input: BufferId) -> Option<Rotation> {
         let shape = self.shape;
         let (hidden, bias, table) = (shape.hidden, shape.qkv_bias, shape.rope_tables[index]);
-        let kv_heads = shape.kv_heads_of(index);
-        let (queries, keys, values) = (shape.q_width(), shape.key_width(kv_heads), shape.value_width(kv_heads));
+        let layer = shape.heads_of(index);
+        let (queries, keys, values) = (layer.queries(), layer.keys(), layer.values());
         let parts = [
             ("self_attn.q_proj", queries, 0),
             ("self_attn.k_proj", keys, queries),
             ("self_attn.v_proj", values, queries + keys),
         ];
-        self.matmuls(&parts, bias, hidden, input, QKV);
-        if shape.family.output_gate {
-            self.matmul("self_attn.gate_proj", bias, (shape.q_width(), hidden), input, OUTPUT_GATE);
+        let keys_as_values = shape.keys_as_values && shape.windows[index].is_none();
+        self.matmuls(if keys_as_values { &parts[..2] } else { &parts }, bias, hidden, input, QKV);
+        if shape.family.value_norm {
+            self.value_norm(layer, keys_as_values);
         }
-        let (heads, head_dim) = (shape.heads, shape.head_dim);
+        if shape.family.output_gate {
+            self.matmul("self_attn.gate_proj", bias, (queries, hidden), input, OUTPUT_GATE);
+        }
+        let LayerHeads { heads, kv_heads, head_dim, .. } = layer;
         if matches!(shape.head_norm, HeadNorm::SharedAfterRope) {
-            self.rope((QKV, 0), (heads + shape.kv_heads, head_dim), table);
-            self.head_norms();
+            self.rope((QKV, 0), (heads + kv_heads, head_dim), table);
+            self.head_norms(layer);
             return None;
         }
-        self.head_norms();
+        self.head_norms(layer);
         if table.is_some() && matches!(shape.head_norm, HeadNorm::AfterRope(_)) {
             // Heads of keys follow those of queries.
-            let all = heads + shape.kv_heads;
+            let all = heads + kv_heads;
             self.rope((QKV, 0), (all, head_dim), table);
             let norm = NormSpec { kind: NormKind::Rms, epsilon: shape.epsilon, weight: None, bias: None };
             self.norm_in_place(QKV, NormGroups::alike(0, all, head_dim), norm, 1.0);
             return None;
         }
         self.temper(QKV, table.is_some());
-        table.map(|table| Rotation { heads, head_dim, pairs: shape.rotary_dim / 2, table })
+        table.map(|table| Rotation { heads, head_dim, pairs: shape.ropes[table].pairs() as u32, table })
+    }
+
+    /// Norms the heads of values, or makes them of what keys are before their own norm.
+    fn value_norm(&mut self, layer: LayerHeads, keys_as_values: bool) {
+        let to = layer.queries() + layer.keys();
+        let first = if keys_as_values { layer.queries() } else { to };
+        let groups = NormGroups { to, ..NormGroups::alike(first, layer.kv_heads, layer.value_dim) };
+        let norm = NormSpec { kind: NormKind::Rms, epsilon: self.shape.epsilon, weight: None, bias: None };
+        self.norm_in_place(QKV, groups, norm, 1.0);
     }
 
     /// Multiplies queries with a factor that grows with the position, where this layer has one.
-    fn temper(&mut self, target: BufferId, rotates: bool) {
+    pub(super) fn temper(&mut self, target: BufferId, rotates: bool) {
         let Shape { heads, head_dim, temperature, .. } = *self.shape;
         if let Some((table, _)) = temperature.filter(|(_, rotating)| *rotating == rotates) {
             self.layer.ops.push(Op::Rope { target, first: 0, heads, head_dim, pairs: head_dim / 2, table });
         }
-    }
-
-    /// Multi-head latent attention (DeepSeek-V2, 2024, section 2.1): keys and values of all heads come from one short row,
-    /// and a part of each key, which rotates, is the same for all heads. `q · (W c)` is `(Wᵀ q) · c`: so queries meet the
-    /// latent rows themselves, values are made of what the heads gathered, and nothing else is cached.
-    fn latent(&mut self, latent: Latent, index: usize, input: BufferId, plain: AttentionSpec) {
-        let shape = self.shape;
-        let (hidden, heads, rotary) = (shape.hidden, shape.heads, shape.rotary_dim);
-        let (rank, table) = (latent.key_value, shape.rope_tables[index]);
-        match latent.query {
-            Some(rank) => {
-                self.matmul("self_attn.q_a_proj", false, (rank, hidden), input, Q_LATENT);
-                self.latent_norm("self_attn.q_a_layernorm", Q_LATENT, rank);
-                self.matmul("self_attn.q_b_proj", false, (shape.q_width(), rank), Q_LATENT, Q);
-            }
-            None => self.matmul("self_attn.q_proj", false, (shape.q_width(), hidden), input, Q),
-        }
-        let parts = [("self_attn.kv_a_proj", rank, 0), ("self_attn.k_rope_proj", rotary, rank)];
-        self.matmuls(&parts, false, hidden, input, K);
-        self.latent_norm("self_attn.kv_a_layernorm", K, rank);
-        self.rope((Q, 0), (heads, shape.head_dim), table);
-        self.rope((K, rank), (1, rotary), table);
-        self.temper(Q, table.is_some());
-        let weight = self.matrix("self_attn.k_b_proj", (heads * latent.plain_dim, rank));
-        let absorb = Op::MatMulTransposed { input: Q, output: Q_ABSORBED, weight, groups: heads, first: rotary };
-        let (input, output, groups, width, first) = (Q, Q_ABSORBED, heads, rotary, rank);
-        let place = Op::Place { input, output, groups, width, first };
-        let attention = AttentionSpec {
-            kv_heads: 1,
-            head_dim: shape.key_width(shape.kv_heads),
-            value_dim: rank,
-            values_in_keys: true,
-            output_group: latent.padded(),
-            ..plain
-        };
-        self.layer.ops.extend([
-            absorb,
-            place,
-            Op::KvWrite { rows: K, key: 0, value: None, rotation: None },
-            Op::Attention { query: Q_ABSORBED, output: ATTENDED_LATENT, attention },
-        ]);
-        let weight = self.matrix("self_attn.v_b_proj", (heads * shape.value_dim, rank));
-        let (input, output, parts) = (ATTENDED_LATENT, ATTENDED, vec![StackedMatrix { weight, bias: None, first: 0 }]);
-        let values = Op::MatMul { input, output, parts, accumulate: false, scale: 1.0, groups: heads };
-        self.layer.ops.push(values);
-    }
-
-    /// The reference norms latent rows with an epsilon of its own.
-    fn latent_norm(&mut self, name: &str, target: BufferId, width: u32) {
-        let norm = NormSpec { epsilon: 1e-6, ..self.norm_spec(name, width, false) };
-        self.norm_in_place(target, NormGroups::alike(0, 1, width), norm, 1.0);
     }
 }
 
@@ -432,6 +356,7 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
         experts: None,
         key_width: 0,
         value_width: 0,
+        reads_keys_of: None,
         recurrent: None,
     };
     let mut block = Block { shape, layer, block_scale: 1.0 };
@@ -442,6 +367,13 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
             false => NormSpec { kind: shape.family.norm, epsilon, weight: None, bias: None },
         };
         block.norm_in_place(X, NormGroups::alike(0, 1, hidden), norm, 1.0);
+    }
+    if let Some(per_layer) = shape.per_layer.filter(|_| index == 0) {
+        block.mix_per_layer(per_layer);
+    }
+    if let Some((streams, per_layer)) = shape.streams.as_ref().zip(shape.per_layer) {
+        block.stream_layer(index, streams, per_layer);
+        return block.layer;
     }
     let norms = shape.family.norms;
     let mut normed = X;
@@ -474,7 +406,13 @@ fn layer(shape: &Shape, index: usize) -> LayerSpec {
     match norms.after_mlp {
         Some(name) => {
             block.feed_forward(index, normed, BRANCH);
-            block.norm(name, BRANCH, X);
+            // The last of the norms that add to the residual multiplies it.
+            let factor = shape.family.layer_factor.then(|| block.vector("layer_scalar".to_owned(), 1));
+            block.norm_times(name, BRANCH, X, factor.filter(|_| shape.per_layer.is_none()));
+            if let Some(per_layer) = shape.per_layer {
+                block.take_per_layer(index, per_layer, X);
+                block.norm_times("post_per_layer_input_norm", BRANCH, X, factor);
+            }
         }
         None => block.feed_forward(index, normed, X),
     }

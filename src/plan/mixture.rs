@@ -54,6 +54,7 @@ impl Reader<'_> {
                 scale: fields.positive("routed_scaling_factor")?.unwrap_or(1.0) as f32,
                 groups: self.expert_groups(count)?,
                 bias: None,
+                factors: None,
             },
             layers: self.sparse_layers(layers)?,
         })

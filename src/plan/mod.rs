@@ -3,20 +3,26 @@
 //! An architecture is data. The engine walks ops; it knows no model family.
 
 mod block;
+mod buffers;
 mod delta;
+mod experts;
 mod families;
 mod family;
 mod feed_forward;
 mod fields;
 mod harmless;
+mod heads;
+mod latent;
 mod mixture;
 mod names;
 mod per_layer;
+mod per_layer_embeddings;
 mod rope;
 #[cfg(test)]
 mod row_tests;
 mod rows;
 mod shape;
+mod streams;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -24,6 +30,7 @@ mod whole_tests;
 
 pub use block::model_spec;
 pub(crate) use delta::DeltaPart;
+pub use experts::{ExpertsSpec, Routing};
 pub(crate) use family::{settle_head, unknown_family};
 pub use names::{TensorNames, TensorSource};
 pub use rows::{RotaryRows, RowMap};
@@ -114,10 +121,12 @@ pub struct NormSpec {
     pub bias: Option<VectorId>,
 }
 
-/// The groups of a row that are normalized, in input and output: `count` of them of `width` values, from value `first` on.
+/// The groups of a row that are normalized: `count` of them of `width` values, from value `first` of the input on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormGroups {
     pub first: u32,
+    /// Where they begin in the output.
+    pub to: u32,
     pub count: u32,
     pub width: u32,
     /// Weights are `[count, width]`, not `[width]` for all groups.
@@ -127,9 +136,9 @@ pub struct NormGroups {
 }
 
 impl NormGroups {
-    /// Groups with the same weights.
+    /// Groups with the same weights, which begin at the same value of input and output.
     pub fn alike(first: u32, count: u32, width: u32) -> Self {
-        Self { first, count, width, own_weights: false, later: None }
+        Self { first, to: first, count, width, own_weights: false, later: None }
     }
 }
 
@@ -182,8 +191,8 @@ pub struct StackedMatrix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Up {
     Nothing,
-    /// The values of another buffer.
-    In(BufferId),
+    /// The values of another buffer, from this one on.
+    In(BufferId, u32),
     /// The values of the same rows, from this one on.
     From(u32),
 }
@@ -202,9 +211,17 @@ pub struct Rotation {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Op {
-    /// `output = scale * norm(input)`, added to what `output` holds where `accumulate`; each group of a row is normalized
-    /// alone.
-    Norm { input: BufferId, output: BufferId, norm: NormSpec, groups: NormGroups, accumulate: bool, scale: f32 },
+    /// `output = scale * norm(input)`, added to what `output` holds where `accumulate`, and multiplied with `factor`, a
+    /// vector of one value; each group of a row is normalized alone.
+    Norm {
+        input: BufferId,
+        output: BufferId,
+        norm: NormSpec,
+        groups: NormGroups,
+        accumulate: bool,
+        scale: f32,
+        factor: Option<VectorId>,
+    },
     /// `output = scale * (weight · input (+ bias))`, added to what `output` holds where `accumulate`, for each of the `parts`:
     /// matrices that follow each other, and that the engine multiplies as one where they are stored alike. The rows of
     /// `weight` come in `groups` runs; each multiplies a group of `input` of its own, which begins on a multiple of
@@ -245,72 +262,22 @@ pub enum Op {
     /// `target = a x^2 + b x` for x above 0, and `c (exp(x) - 1 - x) + b x` below: xIELU (Huang and Schlag, 2024), over
     /// `width` values of a row. `a` is softplus(`positive`) and `c` is `b` + softplus(`negative`); all three are of length 1.
     Xielu { target: BufferId, width: u32, positive: VectorId, negative: VectorId, slope: VectorId },
+    /// `target = bent(scale * target)`, over `width` values of a row: each multiplied with its factor, and then held within
+    /// ± `cap` by a tanh.
+    Bend { target: BufferId, width: u32, scale: f32, cap: Option<f32>, factors: Option<VectorId> },
+    /// Takes the mean of a row and so many standard deviations off each of its `width` values, and keeps what is above 0.
+    Cutoff { target: BufferId, width: u32, deviations: f32 },
+    /// Adds to each of four streams `[rows, hidden]` a sum of all of them, each times one of 16 `coefs`; or what `activated`
+    /// differs in from the first, times one of four and 1.
+    MixStreams { streams: [BufferId; 4], coefs: BufferId, activated: Option<BufferId> },
+    /// `output = input`, brought to the size of `model`: the root of the mean square of `width` values; added to what
+    /// `output` holds where `accumulate`.
+    MatchSize { input: BufferId, model: BufferId, output: BufferId, width: u32, accumulate: bool },
     /// Chooses the experts of each row by the `scores` `[rows, experts]`, and has their weights fetched.
     Route { scores: BufferId },
     /// `output += scale * sum over the chosen experts e of factor[e] * down_e(activation(gate_e(input)) * up_e(input))`, each
     /// product with its bias; the factor on the input instead where [`ExpertsSpec::factor_on_input`].
     Experts { input: BufferId, output: BufferId, scale: f32 },
-}
-
-/// The experts of a layer: alike in shape, and only some are used by each row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExpertsSpec {
-    pub count: u32,
-    /// Values between an expert's matrices.
-    pub width: u32,
-    pub hidden: u32,
-    pub activation: Activation,
-    /// Of [`Activation::ClampedSwiglu`].
-    pub limit: f32,
-    /// Whether each matrix has a bias of the expert's own.
-    pub bias: bool,
-    /// The router's factors go on the experts' input, not on their output.
-    pub factor_on_input: bool,
-    pub routing: Routing,
-    /// Buffers of the rows of one expert: input, gate and (from [`up_first`] on) up, output.
-    pub buffers: [BufferId; 3],
-}
-
-impl ExpertsSpec {
-    /// Gate, up and down of an expert, in sweep order.
-    pub fn matrices(&self, expert: u32) -> [MatrixSpec; 3] {
-        let matrix = |name: &str, rows, columns| MatrixSpec {
-            name: format!("mlp.experts.{expert}.{name}_proj.weight"),
-            rows,
-            columns,
-        };
-        [
-            matrix("gate", self.width, self.hidden),
-            matrix("up", self.width, self.hidden),
-            matrix("down", self.hidden, self.width),
-        ]
-    }
-}
-
-impl ExpertsSpec {
-    /// The biases of an expert's gate, up and down, as far as it has them.
-    pub fn vectors(&self, expert: u32) -> Vec<VectorSpec> {
-        let matrices = self.matrices(expert).into_iter().filter(|_| self.bias);
-        let bias = |matrix: MatrixSpec| VectorSpec { name: matrix.name.replace(".weight", ".bias"), len: matrix.rows };
-        matrices.map(bias).collect()
-    }
-}
-
-/// How scores become a choice of experts and their factors.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Routing {
-    /// Experts of each row.
-    pub chosen: u32,
-    /// The factors of the chosen ones are divided by their sum.
-    pub normalize: bool,
-    /// Each score by itself, not their softmax.
-    pub sigmoid: bool,
-    /// Factors are multiplied with this.
-    pub scale: f32,
-    /// Experts lie in so many groups, of which only the best so many are looked at.
-    pub groups: Option<(u32, u32)>,
-    /// `[experts]`: added for the choice, not to the factors.
-    pub bias: Option<VectorId>,
 }
 
 /// What a layer with a gated delta rule keeps of each sequence, instead of keys and values: it does not grow with the
@@ -365,6 +332,8 @@ pub struct LayerSpec {
     pub key_width: u32,
     /// Values in a row of the layer's values; 0 where it keeps none, or where keys hold them.
     pub value_width: u32,
+    /// The layer whose keys and values attention reads. `None`: its own.
+    pub reads_keys_of: Option<usize>,
     /// The state it keeps instead.
     pub recurrent: Option<RecurrentSpec>,
 }
@@ -435,6 +404,8 @@ pub struct ModelSpec {
     pub ropes: Vec<RopeSpec>,
     /// Embeddings are multiplied with this.
     pub embedding_scale: f32,
+    /// The embeddings of layers of their own. `None`: they have none.
+    pub per_layer: Option<PerLayerSpec>,
     pub head: HeadSpec,
 }
 
@@ -444,6 +415,16 @@ impl ModelSpec {
         let alike = |(from, _): &(u32, Vec<f32>)| (one > *from) == (other > *from);
         self.ropes.iter().all(|rope| rope.long.as_ref().is_none_or(alike))
     }
+}
+
+/// A second table of embeddings, `[rows, width]`: with its row of a token a sweep begins in `target`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PerLayerSpec {
+    pub rows: u32,
+    pub width: u32,
+    pub target: BufferId,
+    /// Rows are multiplied with this.
+    pub scale: f32,
 }
 
 /// The norm and the matrix after the last layer.
@@ -471,6 +452,8 @@ impl HeadSpec {
 
 /// Names of the tensors outside the layers, in a model and in a Hugging Face checkpoint.
 pub const EMBEDDINGS: &str = "model.embed_tokens.weight";
+/// The table of the embeddings of layers of their own.
+pub const PER_LAYER_EMBEDDINGS: &str = "model.embed_tokens_per_layer.weight";
 /// The norm before the head.
 pub const FINAL_NORM: &str = "model.norm.weight";
 /// The bias of that norm, where it has one.

@@ -13,6 +13,9 @@ use crate::{Error, ErrorKind, Result};
 /// The norm of a delta rule's output: around 1, also where the others are around 0.
 pub(super) const DELTA_NORM: &str = "linear_attn.norm";
 
+/// What layers that read the keys and values of others may have all the same, and never use.
+const KEYS_AND_VALUES: &[&str] = &["self_attn.k_proj.", "self_attn.v_proj.", "self_attn.k_norm.", "self_attn.v_norm."];
+
 /// A tensor of a model, and where in a checkpoint's tensor it lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSource {
@@ -85,6 +88,11 @@ impl TensorNames {
         if family.unused.iter().any(|prefix| rest.starts_with(prefix)) {
             return Ok(Vec::new());
         }
+        let reads_others =
+            layer.is_some_and(|layer| self.shape.key_sources.get(layer as usize).is_some_and(Option::is_some));
+        if reads_others && KEYS_AND_VALUES.iter().any(|prefix| rest.starts_with(prefix)) {
+            return Ok(Vec::new());
+        }
         let (stem, suffix) = match rest.rsplit_once('.') {
             Some((stem, suffix @ ("weight" | "bias"))) => (stem, suffix),
             _ => (rest, ""),
@@ -93,7 +101,8 @@ impl TensorNames {
             let ours = if suffix.is_empty() { ours.to_owned() } else { format!("{ours}.{suffix}") };
             match layer {
                 Some(layer) => format!("model.layers.{layer}.{ours}"),
-                None => ours,
+                // What comes after the last layer is a part of it.
+                None => ours.replacen(".last.", &format!(".{}.", self.shape.layers - 1), 1),
             }
         };
         let place = |(ours, part): (&str, Part)| {
@@ -190,7 +199,7 @@ impl TensorNames {
     fn rows(&self, part: Part, all: u64) -> (u64, RowMap) {
         let Shape { head_dim, heads, kv_heads, .. } = self.shape;
         let (head, q) = (u64::from(head_dim), u64::from(self.shape.q_width()));
-        let kv = u64::from(self.shape.key_width(kv_heads));
+        let kv = u64::from(kv_heads) * head;
         let latent = |number: fn(&Latent) -> u32| u64::from(self.shape.latent.as_ref().map_or(0, number));
         let (rank, plain) = (latent(|latent| latent.key_value), latent(|latent| latent.plain_dim));
         let (value, rotary) = (u64::from(self.shape.value_dim), u64::from(self.shape.rotary_dim));

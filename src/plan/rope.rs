@@ -14,6 +14,10 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct RopeContext {
     /// Values of a head that rotate: twice the pairs.
     pub rotary_dim: u32,
+    /// The same of layers with a window.
+    pub local_rotary_dim: u32,
+    /// Those are whole heads: where fewer values rotate, the others are pairs that stand still.
+    pub whole_heads: bool,
     pub max_positions: u32,
     /// Base of the frequencies, where the scaling's own object has none.
     pub theta: f64,
@@ -52,11 +56,11 @@ fn unchecked(config: &Fields<'_>, context: RopeContext, original: bool) -> Resul
     let old = config.get("rope_scaling");
     let new = config.get("rope_parameters");
     let (value, name) = if new.is_some() { (new, "rope_parameters") } else { (old, "rope_scaling") };
-    let local = context.local_theta.map(|theta| RopeContext { theta, ..context });
+    let of_windows = |theta| RopeContext { theta, rotary_dim: context.local_rotary_dim, ..context };
     if let Some((full, windowed)) =
         value.and_then(|value| value.get("full_attention").zip(value.get("sliding_attention")))
     {
-        let local = local.unwrap_or(context);
+        let local = of_windows(context.local_theta.unwrap_or(context.theta));
         let all = config.inside(value.unwrap_or(full), name)?;
         let kind = |value, kind, context| scaled(&all.inside(value, kind)?, context, original);
         return Ok(vec![kind(full, "full_attention", context)?, kind(windowed, "sliding_attention", local)?]);
@@ -65,7 +69,7 @@ fn unchecked(config: &Fields<'_>, context: RopeContext, original: bool) -> Resul
         Some(value) => scaled(&config.inside(value, name)?, context, original)?,
         None => plain(context.theta, context.rotary_dim),
     }];
-    specs.extend(local.map(|local| plain(local.theta, local.rotary_dim)));
+    specs.extend(context.local_theta.map(|theta| plain(theta, context.local_rotary_dim)));
     Ok(specs)
 }
 
@@ -97,6 +101,8 @@ fn scaled(scaling: &Fields<'_>, context: RopeContext, original: Option<u32>) -> 
     let spec = match kind {
         // Text has the same position in each of the sections that "mrope" cuts a head into.
         "default" | "mrope" => Ok(base),
+        "proportional" if context.whole_heads => proportional(scaling, base),
+        other if context.whole_heads => Err(unknown(scaling, other)),
         // The base grows only past the positions that the plan allows.
         // With a strength it is another base, the same everywhere.
         "dynamic" if scaling.get("alpha").is_some() => ntk(scaling, theta, context.rotary_dim),
@@ -106,12 +112,28 @@ fn scaled(scaling: &Fields<'_>, context: RopeContext, original: Option<u32>) -> 
         "yarn" => yarn(scaling, base, theta, context),
         "longrope" | "su" => longrope(scaling, base, context, original),
         "factors" => factors(scaling, base),
-        other => {
-            Err(Error::new(ErrorKind::Unsupported, format!("rope type '{other}' is not known")).file(scaling.place()))
-        }
+        other => Err(unknown(scaling, other)),
     }?;
     // Read elsewhere: see `scaling_temperature`.
     scaling.note_others(&[ROPE, &["llama_4_scaling_beta"]]);
+    Ok(spec)
+}
+
+fn unknown(scaling: &Fields<'_>, kind: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("rope type '{kind}' is not known")).file(scaling.place())
+}
+
+/// Gemma 4: of all pairs of a head the first ones rotate, as if all did.
+fn proportional(fields: &Fields<'_>, mut spec: RopeSpec) -> Result<RopeSpec> {
+    let part = fields.positive("partial_rotary_factor")?.unwrap_or(1.0);
+    let factor = fields.positive("factor")?.unwrap_or(1.0) as f32;
+    let pairs = spec.inverse_frequencies.len();
+    if part > 1.0 {
+        return Err(fields.wrong("partial_rotary_factor", format_args!("is {part}; at most 1 is needed")));
+    }
+    let rotating = (part * (2 * pairs) as f64 / 2.0).floor() as usize;
+    spec.inverse_frequencies[rotating..].fill(0.0);
+    spec.inverse_frequencies.iter_mut().for_each(|frequency| *frequency /= factor);
     Ok(spec)
 }
 

@@ -7,7 +7,10 @@ use super::families::{self, Family, Flag, HeadNorm, Rope};
 use super::family::{class, family, text_family, text_of, text_part};
 use super::fields::Fields;
 use super::harmless::{BOOKKEEPING, GENERATION};
+use super::heads::FullHeads;
+use super::per_layer_embeddings::PerLayer;
 use super::rope::{RopeContext, base_grows, rope_specs};
+use super::streams::Streams;
 use super::{Activation, CHUNK_COLUMNS, RopeSpec, Routing};
 use crate::{Error, ErrorKind, Result};
 
@@ -47,6 +50,18 @@ pub(super) struct Shape {
     pub head_dim: u32,
     /// Values of a value's head.
     pub value_dim: u32,
+    /// Of layers without a window, where they have heads of their own.
+    pub full_heads: Option<FullHeads>,
+    /// Values of layers without a window are their keys.
+    pub keys_as_values: bool,
+    /// For each layer the one whose keys and values it reads. `None`: its own.
+    pub key_sources: Vec<Option<usize>>,
+    /// Whether the feed-forward blocks of layers that read others' are twice as wide.
+    pub double_wide: bool,
+    /// Embeddings that layers have of their own.
+    pub per_layer: Option<PerLayer>,
+    /// Streams of the residual, where there is more than one.
+    pub streams: Option<Streams>,
     /// A factor on what attention gives.
     pub value_scale: f32,
     pub latent: Option<Latent>,
@@ -152,26 +167,6 @@ impl Shape {
         all.refuse_noted()?;
         Ok(shape)
     }
-
-    /// Values of all queries of a row.
-    pub(super) fn q_width(&self) -> u32 {
-        self.heads * self.head_dim
-    }
-
-    /// Heads of keys of a layer.
-    pub(super) fn kv_heads_of(&self, layer: usize) -> u32 {
-        self.kv_heads * self.windows[layer].map_or(1, |_| self.family.kv_heads_in_windows)
-    }
-
-    /// Values of all keys of a row with so many heads of them, as the cache holds them.
-    pub(super) fn key_width(&self, kv_heads: u32) -> u32 {
-        self.latent.map_or(kv_heads * self.head_dim, |latent| latent.key_value + self.rotary_dim)
-    }
-
-    /// Values of all values of such a row, as the cache holds them beside the keys.
-    pub(super) fn value_width(&self, kv_heads: u32) -> u32 {
-        if self.latent.is_some() { 0 } else { kv_heads * self.value_dim }
-    }
 }
 
 pub(super) struct Reader<'a> {
@@ -200,17 +195,21 @@ impl Reader<'_> {
         let passed_by = self.passed_by(all_layers)?;
         let layers = all_layers - passed_by.len() as u32;
         let max_positions = fields.needed_count("max_position_embeddings", u32::MAX)?;
-        let rotary_dim = match &latent {
-            Some(latent) => head_dim - latent.plain_dim,
-            None => self.rotary_dim(head_dim)?,
+        let windows = self.windows(layers)?;
+        let full_heads = self.full_heads(heads, FullHeads { kv_heads, head_dim }, &windows)?;
+        let rotary_dim = match (&latent, full_heads) {
+            (Some(latent), _) => head_dim - latent.plain_dim,
+            (None, Some(_)) => head_dim,
+            (None, None) => self.rotary_dim(head_dim)?,
         };
-        let (windows, mut ropes) = (self.windows(layers)?, self.ropes(rotary_dim, max_positions)?);
+        let vocab = fields.needed_count("vocab_size", MOST_VOCAB)?;
+        let per_layer = self.per_layer(layers, vocab)?;
+        let mut ropes = self.ropes(rotary_dim, full_heads, max_positions)?;
         let rope_tables = self.rope_tables(&windows, ropes.len())?;
         let temperature = self.temperature(head_dim)?.map(|(rope, rotating)| {
             ropes.push(rope);
             (ropes.len() - 1, rotating)
         });
-        let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
         let most = match family.most_positions {
             Some(field) => Some(fields.needed_count(field, u32::MAX)?),
             None => None,
@@ -222,7 +221,7 @@ impl Reader<'_> {
             whole: None,
             layers,
             passed_by,
-            vocab: fields.needed_count("vocab_size", MOST_VOCAB)?,
+            vocab,
             // Command-R names its longest text beside the positions for which its reference once made a table.
             max_positions: match (most, self.count("model_max_length")?) {
                 (Some(most), _) => most.min(max_positions),
@@ -236,6 +235,12 @@ impl Reader<'_> {
             kv_heads,
             head_dim,
             value_dim,
+            full_heads,
+            keys_as_values: self.flag(family.keys_as_values)?,
+            key_sources: self.key_sources(&windows)?,
+            double_wide: self.flag(family.double_wide)?,
+            per_layer,
+            streams: self.streams(layers, per_layer)?,
             value_scale: self.number("attention_value_scale")?.unwrap_or(1.0) as f32,
             latent,
             delta: if family.delta_rule { Some(Delta::read(fields, layers)?) } else { None },
@@ -263,9 +268,7 @@ impl Reader<'_> {
             temperature,
             windows,
             ropes,
-            attention_scale: (self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt())
-                * self.number("qk_scale_factor")?.unwrap_or(1.0)
-                * self.attention_growth()) as f32,
+            attention_scale: if family.unscaled { 1.0 } else { self.attention_scale(head_dim)? },
             attention_softcap: self.number("attn_logit_softcapping")?.map(|cap| cap as f32),
             residual_scale: self.number("residual_multiplier")?.unwrap_or(1.0) as f32,
             embedding_scale: self.number("embedding_multiplier")?.unwrap_or(grow) as f32,
@@ -291,42 +294,6 @@ impl Reader<'_> {
             |value: &Value| value.as_u64().filter(|layer| *layer < u64::from(layers)).map(|layer| layer as u32);
         let list = list.as_array().and_then(|list| list.iter().map(number).collect::<Option<Vec<_>>>());
         list.filter(|list| list.is_sorted_by(|a, b| a < b) && list.len() < layers as usize).ok_or_else(wrong)
-    }
-
-    fn heads(&self, hidden: u32) -> Result<(u32, u32, u32, u32)> {
-        let fields = self.fields;
-        let heads = fields.needed_count("num_attention_heads", MOST_WIDTH)?;
-        let kv_heads = fields.count("num_key_value_heads", MOST_WIDTH)?.unwrap_or(heads);
-        if !heads.is_multiple_of(kv_heads) {
-            let message = format_args!("is {kv_heads}, which does not divide {heads} heads");
-            return Err(fields.wrong("num_key_value_heads", message));
-        }
-        let head_dim = match fields.count("head_dim", MOST_HEAD_DIM)? {
-            Some(head_dim) => head_dim,
-            None if hidden.is_multiple_of(heads) => hidden / heads,
-            None => {
-                let message = format_args!("is {heads}, which does not divide {hidden}");
-                return Err(fields.wrong("num_attention_heads", message));
-            }
-        };
-        if !head_dim.is_multiple_of(2) || head_dim > MOST_HEAD_DIM || heads.saturating_mul(head_dim) > MOST_WIDTH {
-            let message = format_args!("comes to {head_dim}; an even number up to {MOST_HEAD_DIM} is needed");
-            return Err(fields.wrong("head_dim", message));
-        }
-        let value_dim = match self.count("v_head_dim")? {
-            Some(value_dim) if value_dim > MOST_HEAD_DIM => {
-                return Err(
-                    fields.wrong("v_head_dim", format_args!("is {value_dim}; at most {MOST_HEAD_DIM} are known"))
-                );
-            }
-            Some(value_dim) => value_dim,
-            None => head_dim,
-        };
-        let all = kv_heads.saturating_mul(self.family.kv_heads_in_windows);
-        if !heads.is_multiple_of(all) {
-            return Err(fields.wrong("num_key_value_heads", format_args!("makes {all} in layers with a window")));
-        }
-        Ok((heads, kv_heads, head_dim, value_dim))
     }
 
     fn latent(&self) -> Result<Latent> {
@@ -361,6 +328,13 @@ impl Reader<'_> {
         Ok((heads, heads, head_dim, value_dim))
     }
 
+    /// A factor on the scores of attention.
+    fn attention_scale(&self, head_dim: u32) -> Result<f32> {
+        let scalar = self.number("query_pre_attn_scalar")?.unwrap_or(f64::from(head_dim));
+        let scale = self.number("attention_multiplier")?.unwrap_or(1.0 / scalar.sqrt());
+        Ok((scale * self.number("qk_scale_factor")?.unwrap_or(1.0) * self.attention_growth()) as f32)
+    }
+
     /// YaRN as DeepSeek has it: scores grow with the factor by which positions do.
     fn attention_growth(&self) -> f64 {
         let scaling = self.fields.get("rope_parameters").or_else(|| self.fields.get("rope_scaling"));
@@ -392,15 +366,26 @@ impl Reader<'_> {
         Ok(rotary_dim)
     }
 
-    fn ropes(&self, rotary_dim: u32, max_positions: u32) -> Result<Vec<RopeSpec>> {
+    fn ropes(&self, rotary_dim: u32, full: Option<FullHeads>, max_positions: u32) -> Result<Vec<RopeSpec>> {
         let ratio = self.number("rope_ratio")?.unwrap_or(1.0);
         let theta = self.fields.positive("rope_theta")?.unwrap_or(10_000.0) * ratio;
         let local = self.number("rope_local_base_freq")?;
-        let context = RopeContext { rotary_dim, max_positions, theta, local_theta: local };
+        let context = RopeContext {
+            rotary_dim: full.map_or(rotary_dim, |full| full.head_dim),
+            local_rotary_dim: rotary_dim,
+            whole_heads: full.is_some(),
+            max_positions,
+            theta,
+            local_theta: local,
+        };
         if rotary_dim == 0 {
             return Ok(Vec::new());
         }
         let mut ropes = rope_specs(self.fields, context, self.reads_original())?;
+        if full.is_some() && ropes.len() == 1 {
+            let message = "must say how layers of each kind rotate: full_attention, sliding_attention";
+            return Err(self.fields.wrong("rope_parameters", message));
+        }
         if self.family.rope_backwards {
             ropes.iter_mut().flat_map(|rope| &mut rope.inverse_frequencies).for_each(|frequency| *frequency *= -1.0);
         }

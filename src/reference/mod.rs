@@ -128,6 +128,33 @@ pub fn xielu(values: &[f32], positive: f32, negative: f32, slope: f32) -> Vec<f6
     values.iter().map(|x| value(f64::from(*x))).collect()
 }
 
+/// Twin of `shaders/mix_streams.wgsl`, for one value of each stream; corrected by `activated` where there is one.
+pub fn mix_streams(streams: [f32; 4], coefs: &[f32], activated: Option<f32>) -> [f64; 4] {
+    let before = streams.map(f64::from);
+    let coef = |index: usize| f64::from(coefs[index]);
+    let added = |i: usize| match activated {
+        None => (0..4).map(|j| coef(4 * i + j) * before[j]).sum(),
+        Some(activated) => (coef(i) + 1.0) * (f64::from(activated) - before[0]),
+    };
+    [0, 1, 2, 3].map(|i| before[i] + added(i))
+}
+
+/// Twin of `shaders/match_size.wgsl`, for one row.
+pub fn match_size(input: &[f32], model: &[f32], floor: f32) -> Vec<f64> {
+    let mean_square = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / row.len() as f64;
+    let factor = mean_square(model).sqrt() / mean_square(input).max(f64::from(floor)).sqrt();
+    input.iter().map(|x| f64::from(*x) * factor).collect()
+}
+
+/// Twin of `shaders/cutoff.wgsl`, for one row.
+pub fn cutoff(values: &[f32], deviations: f32) -> Vec<f64> {
+    let len = values.len() as f64;
+    let mean = values.iter().map(|x| f64::from(*x)).sum::<f64>() / len;
+    let variance = values.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / len;
+    let least = mean + variance.sqrt() * f64::from(deviations);
+    values.iter().map(|x| (f64::from(*x) - least).max(0.0)).collect()
+}
+
 /// Twin of `shaders/logits.wgsl`, for one row.
 pub fn logits(logits: &[f32], factors: &[f32], scale: f32, cap: f32) -> Vec<f64> {
     let scaled = logits.iter().zip(factors).map(|(x, factor)| f64::from(*x) * f64::from(scale) * f64::from(*factor));

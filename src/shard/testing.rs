@@ -28,6 +28,7 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
         experts: None,
         key_width: 8,
         value_width: 8,
+        reads_keys_of: None,
         recurrent: None,
     };
     ModelSpec {
@@ -41,6 +42,7 @@ pub(crate) fn spec(tied_head: bool) -> ModelSpec {
         layers: vec![layer.clone(), layer],
         ropes: vec![RopeSpec { inverse_frequencies: vec![1.0], long: None, attention_factor: 1.0, temperature: None }],
         embedding_scale: 1.0,
+        per_layer: None,
         head: HeadSpec {
             norm: NormKind::Rms,
             epsilon: 1e-5,

@@ -9,11 +9,13 @@ use tilestream::internals::checkpoint;
 use tilestream::internals::gpu::kernels::{InputType, KvType};
 use tilestream::internals::gpu::{Device, Gpu};
 use tilestream::internals::model::Engine;
-use tilestream::internals::model::batch;
+use tilestream::internals::model::batch::{self, Sequence};
+use tilestream::internals::model::inputs::Want;
 use tilestream::internals::model::kv::StateLayout;
 use tilestream::internals::model::layout::ModelLayout;
 use tilestream::internals::model::lower::lower;
 use tilestream::internals::model::memory::{self, EngineConfig};
+use tilestream::internals::model::readback::Output;
 use tilestream::internals::plan::{self, ModelSpec};
 use tilestream::internals::shard::Model;
 use tilestream::internals::shard::split::{SplitOptions, split};
@@ -188,6 +190,32 @@ pub async fn all_logits(model: &mut Engine, ids: &[u32]) -> Vec<f32> {
     };
     batch::score(model, ids, collect).await.expect("scores");
     all
+}
+
+/// Sweeps until every sequence has the logits of its last id.
+pub async fn finish(model: &mut Engine, sequences: &mut [&mut Sequence]) -> tilestream::Result<Vec<Vec<f32>>> {
+    let mut last = vec![None; sequences.len()];
+    while last.iter().any(Option::is_none) {
+        let mut waiting: Vec<_> =
+            sequences.iter_mut().enumerate().filter(|(index, _)| last[*index].is_none()).collect();
+        let mut sharing: Vec<_> = waiting.iter_mut().map(|(_, sequence)| &mut ***sequence).collect();
+        let results = batch::sweep(model, &mut sharing, Want::Logits).await?;
+        let indices: Vec<_> = waiting.iter().map(|(index, _)| *index).collect();
+        for (index, next) in indices.into_iter().zip(results) {
+            if let Some(Output::Logits(logits)) = next {
+                last[index] = Some(logits);
+            }
+        }
+    }
+    Ok(last.into_iter().flatten().collect())
+}
+
+/// The logits after `ids` in a new model.
+pub async fn alone(files: &Files, ids: &[u32]) -> Vec<f32> {
+    let mut model = load(files, None, None).await;
+    let mut sequence = Sequence::new(ids.to_vec());
+    assert!(model.kv().reserve(&mut sequence.state, 64));
+    finish(&mut model, &mut [&mut sequence]).await.expect("sweeps").remove(0)
 }
 
 pub fn bits(values: &[f32]) -> Vec<u32> {

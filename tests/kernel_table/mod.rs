@@ -7,7 +7,7 @@ use tilestream::internals::encoding::{ENCODINGS, Encoding};
 use tilestream::internals::gpu::kernels::*;
 use tilestream::internals::gpu::recorder::{Bind, Recorder};
 use tilestream::internals::gpu::{CountedBuffer, Gpu};
-use tilestream::internals::plan::{Activation, NormKind};
+use tilestream::internals::plan::Activation;
 use tilestream::internals::reference;
 
 mod attention;
@@ -16,11 +16,13 @@ mod cache;
 mod delta;
 mod groups;
 mod inputs;
+mod norms;
 mod product;
 mod random;
 mod rounded;
 mod rows;
 mod shapes;
+mod streams;
 
 use attention::{
     attention_matches_over_pages_windows_and_segments, attention_matches_where_keys_hold_the_values,
@@ -36,6 +38,7 @@ use delta::{
 };
 use groups::{products_in_groups_match, transposed_products_match_wherever_tiles_are_cut};
 use inputs::products_have_the_same_bits_wherever_their_inputs_lie;
+use norms::{norms_go_elsewhere_and_are_multiplied, norms_match};
 use product::Product;
 use random::Random;
 use rounded::{products_with_rounded_inputs_match, rows_are_rounded_to_eight_bits};
@@ -43,6 +46,9 @@ use rows::{columns_are_placed_in_groups, rows_are_gathered, rows_are_scattered_w
 use shapes::{
     every_shape_for_a_gpu_has_the_same_bits, every_shape_of_a_product_has_the_same_bits,
     halves_agree_where_an_adapter_says_so,
+};
+use streams::{
+    rows_are_brought_to_the_size_of_others, streams_are_predicted_and_corrected, what_of_a_row_stands_out_is_kept,
 };
 
 /// A case: its name, and what runs it.
@@ -70,6 +76,10 @@ cases![
     products_in_groups_match,
     transposed_products_match_wherever_tiles_are_cut,
     norms_match,
+    norms_go_elsewhere_and_are_multiplied,
+    streams_are_predicted_and_corrected,
+    rows_are_brought_to_the_size_of_others,
+    what_of_a_row_stands_out_is_kept,
     rotations_match,
     keys_are_rotated_on_their_way_into_the_cache_and_queries_where_they_are,
     attention_matches_over_pages_windows_and_segments,
@@ -259,74 +269,6 @@ async fn rows_past_the_largest_grid_are_computed() {
         let mut bench = Bench::tuned(|tuning| if at_once { tuning } else { single(tuning) }).await;
         let worst = error(&product.run(&mut bench, false, rows, 0).await, &product.expected(0));
         assert!(worst < 1e-5, "{worst}");
-    }
-}
-
-/// A norm of `rows` rows of `groups` groups; in place where asked to.
-async fn norm_case(bench: &mut Bench, kind: NormKind, (rows, groups, width): (usize, usize, usize), in_place: bool) {
-    let mut random = Random((width + groups) as u64);
-    let row_width = groups * width;
-    let input: Vec<f32> = random.floats(rows * row_width).iter().map(|x| x + 0.3).collect();
-    // Behind two values that are not touched.
-    let behind = |row: &[f32]| [&[7.0; 2], row].concat();
-    let from: Vec<f32> = input.chunks(row_width).flat_map(behind).collect();
-    let stride = row_width as u32 + 2;
-    let vectors = random.floats(4 + 3 * row_width);
-    // The last groups have a weight behind the others.
-    let (later, later_at) = (groups - groups / 3, 4 + 2 * row_width);
-    let per_group = groups > 1 && kind == NormKind::Layer;
-    let (from, vector_buffer) = (bench.buffer(&from).await, bench.buffer(&vectors).await);
-    let to = bench.buffer(&vec![1.0_f32; rows * (row_width + 2)]).await;
-    let accumulate = !in_place && rows < 4;
-    let set = [(true, WEIGHT), (true, BIAS), (accumulate, ACCUMULATE), (kind == NormKind::Layer, LAYER)];
-    let flags = set.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum();
-    let params = NormParams {
-        rows: rows as u32,
-        groups: groups as u32,
-        width: width as u32,
-        input_stride: stride,
-        output_stride: stride,
-        weight_offset: 4,
-        bias_offset: 4 + row_width as u32,
-        weight_stride: if per_group { width as u32 } else { 0 },
-        epsilon: 1e-3,
-        scale: 0.7,
-        flags,
-        first: 2,
-        later: later as u32,
-        later_offset: later_at as u32,
-    };
-    let (id, buffers) = match in_place {
-        true => (KernelId::NormInPlace, vec![&vector_buffer, &from]),
-        false => (KernelId::Norm, vec![&from, &vector_buffer, &to]),
-    };
-    bench.run(id, &buffers, &params, grid::norm(&params)).await;
-    let mut expected = Vec::new();
-    for (index, group) in input.chunks(width).enumerate() {
-        if index % groups == 0 {
-            expected.extend(if in_place { [7.0; 2] } else { [1.0; 2] });
-        }
-        let (number, stride) = (index % groups, if per_group { width } else { 0 });
-        let at = if number < later { 4 + number * stride } else { later_at + (number - later) * stride };
-        let bias_at = 4 + row_width + number * stride;
-        let (weight, bias) = (&vectors[at..at + width], &vectors[bias_at..bias_at + width]);
-        let normal = reference::norm(kind, group, weight, bias, 1e-3);
-        expected.extend(normal.iter().map(|x| x * f64::from(0.7_f32) + if accumulate { 1.0 } else { 0.0 }));
-    }
-    let actual = bench.read(if in_place { &from } else { &to }).await;
-    let worst = error(&actual, &expected);
-    assert!(worst < 1e-5, "{kind:?} {rows} x {groups} x {width}, in place: {in_place}: {worst}");
-}
-
-async fn norms_match() {
-    for mut bench in Bench::all().await {
-        for kind in [NormKind::Rms, NormKind::Layer] {
-            for shape in [(1, 1, 1), (2, 1, 7), (3, 5, 64), (5, 1, 577), (35_000, 2, 3)] {
-                for in_place in [false, true] {
-                    norm_case(&mut bench, kind, shape, in_place).await;
-                }
-            }
-        }
     }
 }
 

@@ -20,6 +20,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
+import families_gemma4
 import families_late
 import families_seeded
 import seeded
@@ -28,7 +29,7 @@ from reference import asked_for, describe, golden_logits, logits_of, save_tensor
 TOKENS = 20
 STEPS = 16
 FIRST_ID = 3
-FAMILIES = families_seeded.FAMILIES | families_late.FAMILIES
+FAMILIES = families_seeded.FAMILIES | families_late.FAMILIES | families_gemma4.FAMILIES
 GREEDY_MARGIN = 0.005
 DISTINCT = 4  # of the new ids, at least
 CHOICE_MARGIN = 4e-4
@@ -65,7 +66,7 @@ def recipe(name, shape, case):
         return 0.0, 1.6 / shape[-1] ** 0.5 * root3
     if last in ("gate", "router", "wg"):
         return 0.0, 2.5 / shape[-1] ** 0.5 * root3
-    inputs = case["hidden"] if len(shape) == 3 and last.startswith("gate") else shape[-1]
+    inputs = case["hidden"] if len(shape) == 3 and last.startswith("gate") else (shape or [1])[-1]
     return 0.0, 1.5 / inputs**0.5 * root3
 
 

@@ -22,6 +22,7 @@ pub(super) fn buffers(
         list.rows(buffer.name, padded(buffer.width) * 4);
     }
     let hidden = padded(spec.hidden) * 4;
+    let per_layer = spec.per_layer.map_or(0, |table| padded(table.width) * 4);
     let logits = u64::from(spec.vocab) * 4;
     let angles = list.rows("angles", u64::from(angles_before(spec, spec.ropes.len())) * 4);
     let indices = list.rows("row indices", 4);
@@ -34,7 +35,7 @@ pub(super) fn buffers(
     let sent: Vec<_> = sent.map(|index| list.0[usize::from(index.0)].clone()).collect();
     let staging = BufferPlan {
         // Each part begins on a multiple of 16.
-        row_bytes: sent.iter().map(|part| part.row_bytes).sum::<u64>() + hidden,
+        row_bytes: sent.iter().map(|part| part.row_bytes).sum::<u64>() + hidden + per_layer,
         fixed_bytes: sent.iter().map(|part| part.fixed_bytes + 16).sum(),
         reached: BufferUse::Staging,
         ..BufferPlan::new("sweep staging")

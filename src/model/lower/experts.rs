@@ -5,12 +5,12 @@ use crate::Result;
 use crate::gpu::kernels::{FACTORS, GatherRowsParams, KernelId, ScatterRowsParams};
 use crate::model::layout::{ExpertLayout, LayerLayout};
 use crate::model::program::{BufferIndex, Dispatch, Expert, ExpertBuffers, Experts, Params, Route, Slot, StepKind};
-use crate::plan::{self, BufferId, ExpertsSpec, LayerSpec, Up, up_first};
+use crate::plan::{self, BufferId, ExpertsSpec, LayerSpec, Up, VectorId, up_first};
 
 impl Lowering<'_> {
     pub(super) fn route(&self, (index, layer): (usize, &LayerSpec), scores: BufferId) -> Result<StepKind> {
         let experts = layer.experts.as_ref().ok_or_else(|| no_experts(index))?;
-        let bias = experts.routing.bias.map(|id| plan::layer_tensor(index, &layer.vectors[usize::from(id.0)].name));
+        let tensor = |id: VectorId| plan::layer_tensor(index, &layer.vectors[usize::from(id.0)].name);
         let scores = buffer(scores);
         let stride = u64::from(self.stride(scores));
         Ok(StepKind::Route(Route {
@@ -19,7 +19,8 @@ impl Lowering<'_> {
             stride,
             count: experts.count,
             routing: experts.routing,
-            bias,
+            bias: experts.routing.bias.map(tensor),
+            factors: experts.routing.factors.map(tensor),
         }))
     }
 

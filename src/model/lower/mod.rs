@@ -2,6 +2,7 @@
 
 mod buffers;
 mod experts;
+mod streams;
 
 use self::buffers::buffers;
 use super::layout::{LayerLayout, MatrixLayout, ModelLayout, Stack, stacks};
@@ -12,10 +13,9 @@ use super::program::{
 };
 use super::states::StateLayout;
 use crate::gpu::kernels::{
-    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTORS, GateParams,
-    InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams, NormParams,
-    ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT,
-    XieluParams,
+    ACCUMULATE, ALIBI, ArgmaxParams, AttentionParams, BIAS, CHUNKS, ConvParams, DeltaRuleParams, FACTOR, FACTORS,
+    GateParams, InputType, KernelId, KvWriteParams, LAYER, LogitsParams, MatMulParams, MatMulTransposedParams,
+    NormParams, ONE_FACTOR, PlaceColumnsParams, QuantizeRowsParams, RopeParams, SINKS, UNGATED, VALUES_IN_KEYS, WEIGHT,
 };
 use crate::plan::{
     self, Activation, AttentionSpec, BufferId, LayerSpec, ModelSpec, NormGroups, NormKind, NormSpec, Op, RecurrentSpec,
@@ -63,6 +63,7 @@ struct NormCall<'a> {
     groups: &'a NormGroups,
     accumulate: bool,
     scale: f32,
+    factor: Option<VectorId>,
 }
 
 impl Lowering<'_> {
@@ -86,9 +87,9 @@ impl Lowering<'_> {
             Op::MatMulTransposed { input, output, weight, groups, first } => {
                 vec![self.transposed(layout.matrix(weight), (input, output), groups, first)]
             }
-            Op::Norm { input, output, ref norm, ref groups, accumulate, scale } => {
+            Op::Norm { input, output, ref norm, ref groups, accumulate, scale, factor } => {
                 let (input, output) = (buffer(input), buffer(output));
-                vec![self.norm(norm, &NormCall { input, output, groups, accumulate, scale }, &offset)]
+                vec![self.norm(norm, &NormCall { input, output, groups, accumulate, scale, factor }, &offset)]
             }
             Op::Rope { target, first, heads, head_dim, pairs, table } => {
                 vec![self.rope(target, first, &Rotation { heads, head_dim, pairs, table })]
@@ -101,6 +102,14 @@ impl Lowering<'_> {
             }
             Op::Xielu { target, width, positive, negative, slope } => {
                 vec![self.xielu(target, width, [positive, negative, slope].map(offset))]
+            }
+            Op::Bend { target, width, scale, cap, factors } => {
+                vec![self.bend(target, width, (scale, cap), factors.map(offset))]
+            }
+            Op::Cutoff { target, width, deviations } => vec![self.cutoff(target, width, deviations)],
+            Op::MixStreams { streams, coefs, activated } => vec![self.mix_streams(streams, coefs, activated)],
+            Op::MatchSize { input, model, output, width, accumulate } => {
+                vec![self.match_size([input, model, output], width, accumulate)]
             }
             Op::Conv { target, weight, first, width } => {
                 vec![self.conv((index, layer), target, offset(weight), (first, width))?]
@@ -227,6 +236,7 @@ impl Lowering<'_> {
             (norm.bias.is_some(), BIAS),
             (norm.weight.is_some(), WEIGHT),
             (norm.kind == NormKind::Layer, LAYER),
+            (call.factor.is_some(), FACTOR),
         ];
         let params = Params::Norm(NormParams {
             rows: 0,
@@ -243,6 +253,8 @@ impl Lowering<'_> {
             first: groups.first,
             later: groups.later.map_or(u32::MAX, |(group, _)| group),
             later_offset: groups.later.map_or(0, |(_, weight)| offset(weight)),
+            output_first: groups.to,
+            factor_offset: call.factor.map_or(0, offset),
         });
         let (input, output) = (Slot::Buffer(call.input), Slot::Buffer(call.output));
         if input == output {
@@ -292,21 +304,13 @@ impl Lowering<'_> {
         let (stride, up_first) = (self.stride(target), if let Up::From(first) = up { first } else { 0 });
         let mut params = GateParams { rows: 0, width, stride, up_stride: stride, up_first, flags, limit };
         let (kernel, slots) = match up {
-            Up::In(up) => {
-                params.up_stride = self.stride(buffer(up));
+            Up::In(up, first) => {
+                (params.up_stride, params.up_first) = (self.stride(buffer(up)), first);
                 (KernelId::Gate(activation), vec![Slot::Buffer(buffer(up)), Slot::Buffer(target)])
             }
             _ => (KernelId::GateWithin(activation), vec![Slot::Buffer(target)]),
         };
         Dispatch { kernel, params: Params::Gate(params), slots, work_per_row: 0 }
-    }
-
-    fn xielu(&self, target: BufferId, width: u32, offsets: [u32; 3]) -> StepKind {
-        let target = buffer(target);
-        let [positive_offset, negative_offset, slope_offset] = offsets;
-        let stride = self.stride(target);
-        let params = XieluParams { rows: 0, width, stride, positive_offset, negative_offset, slope_offset };
-        dispatch(KernelId::Xielu, Params::Xielu(params), [Slot::Vectors, Slot::Buffer(target)])
     }
 
     fn conv(
@@ -400,14 +404,16 @@ impl Lowering<'_> {
             (attention.values_in_keys, VALUES_IN_KEYS),
             (attention.chunked && attention.window.is_some(), CHUNKS),
         ];
+        let source = layer.reads_keys_of.unwrap_or(index);
+        let cached = &self.spec.layers[source];
         let (query, output) = (buffer(query), buffer(output));
         let params = AttentionParams {
             heads: attention.heads,
             kv_heads: attention.kv_heads,
             head_dim: attention.head_dim,
             value_dim: attention.value_dim,
-            key_width: layer.key_width,
-            value_width: layer.value_width,
+            key_width: cached.key_width,
+            value_width: cached.value_width,
             scale: attention.scale,
             window: attention.window.unwrap_or(0),
             query_stride: self.stride(query),
@@ -418,7 +424,7 @@ impl Lowering<'_> {
             flags: flags.iter().map(|(is_set, flag)| u32::from(*is_set) * flag).sum(),
             ..AttentionParams::default()
         };
-        StepKind::Attention(Attention { layer: index, query, output, params })
+        StepKind::Attention(Attention { layer: source, query, output, params })
     }
 
     /// Gathering and the last norm, and what follows for logits.
@@ -436,8 +442,8 @@ impl Lowering<'_> {
         };
         let groups = NormGroups::alike(0, 1, self.spec.hidden);
         let (input, output) = (common.head_input, common.head_normed);
-        let norm =
-            self.norm(&norm, &NormCall { input, output, groups: &groups, accumulate: false, scale: 1.0 }, &offset);
+        let call = NormCall { input, output, groups: &groups, accumulate: false, scale: 1.0, factor: None };
+        let norm = self.norm(&norm, &call, &offset);
         let bias = spec.vector(plan::HEAD_BIAS).map(offset);
         let stack = Stack { matrix: layout.matrices[0].clone(), bias };
         let to = (common.head_normed, common.logits);

@@ -8,6 +8,7 @@ use super::delta::DeltaPart;
 
 mod classic;
 mod fused;
+mod gemma4;
 mod late;
 mod latent;
 mod mixtures;
@@ -58,6 +59,20 @@ pub(super) struct Family {
     pub mlp_bias: Flag,
     pub head_bias: Flag,
     pub head_norm: HeadNorm,
+    /// Values are normed, each head alone and without a weight.
+    pub value_norm: bool,
+    /// Layers without a window have heads of another size, and keys of another number.
+    pub full_heads: bool,
+    /// Values of layers without a window are their keys, as they are before these are normed and rotated.
+    pub keys_as_values: Flag,
+    /// Whether the feed-forward blocks of layers that read the keys of others are twice as wide.
+    pub double_wide: Flag,
+    /// Scores of attention are not scaled.
+    pub unscaled: bool,
+    /// The residual has four streams, of which layers work on the first (Gemma 3n).
+    pub streams: bool,
+    /// What a layer leaves in the residual is multiplied with a number (`layer_scalar`).
+    pub layer_factor: bool,
     /// Keys and values come from one latent row (multi-head latent attention).
     pub latent: bool,
     /// What attention gives is multiplied with the sigmoid of a gate (`self_attn.gate_proj`).
@@ -80,6 +95,8 @@ pub(super) struct Family {
     /// Rows of the head are brought to length 1.
     pub normalized_head: bool,
     pub experts: Option<Experts>,
+    /// Experts add to what a feed-forward block for all tokens gives; each of the two has norms of its own.
+    pub experts_beside: bool,
     /// Whether the choice of experts has a bias of its own (`mlp.gate.bias`). `None`: where scores are sigmoids.
     pub choice_bias: Option<bool>,
     /// Slabs of experts are transposed, where their shape does not tell.
@@ -273,7 +290,16 @@ pub(super) const EXPERT_SLABS: &[Rule] = &[
 
 /// Every row.
 pub(super) fn families() -> impl Iterator<Item = &'static Family> {
-    let files =
-        [plain::ROWS, fused::ROWS, slabs::ROWS, recent::ROWS, mixtures::ROWS, latent::ROWS, late::ROWS, classic::ROWS];
+    let files = [
+        plain::ROWS,
+        fused::ROWS,
+        slabs::ROWS,
+        recent::ROWS,
+        mixtures::ROWS,
+        latent::ROWS,
+        late::ROWS,
+        classic::ROWS,
+        gemma4::ROWS,
+    ];
     files.into_iter().flatten()
 }

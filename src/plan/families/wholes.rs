@@ -26,6 +26,16 @@ const WHOLES: &[Whole] = &[
         defaults: r#"{"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
             "num_attention_heads": 8, "tie_word_embeddings": true}"#,
     },
+    // https://huggingface.co/google/gemma-3n-E4B-it/blob/main/config.json
+    plain("Gemma3nForConditionalGeneration", "Gemma3nForCausalLM"),
+    // https://huggingface.co/google/gemma-4-31B-it/blob/main/config.json
+    plain("Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"),
+    // https://huggingface.co/google/gemma-4-12B-it/blob/main/config.json: its layers never have embeddings of their own.
+    Whole {
+        class: "Gemma4UnifiedForConditionalGeneration",
+        text: "Gemma4ForCausalLM",
+        defaults: r#"{"hidden_size_per_layer_input": 0, "max_position_embeddings": 262144, "sliding_window": 1024}"#,
+    },
     // https://huggingface.co/mistralai/Mistral-Small-3.1-24B-Instruct-2503/blob/main/config.json
     plain("Mistral3ForConditionalGeneration", "MistralForCausalLM"),
     // https://huggingface.co/llava-hf/llava-1.5-7b-hf/blob/main/config.json
@@ -102,6 +112,9 @@ const WHOLES: &[Whole] = &[
 /// Classes of text parts by their `model_type`, where that is not the name of a row.
 const TEXT_TYPES: &[(&str, &str)] = &[
     ("gemma3_text", "Gemma3ForCausalLM"),
+    ("gemma3n_text", "Gemma3nForCausalLM"),
+    ("gemma4_text", "Gemma4ForCausalLM"),
+    ("gemma4_unified_text", "Gemma4ForCausalLM"),
     ("llama4_text", "Llama4ForCausalLM"),
     ("qwen2_vl_text", "Qwen2ForCausalLM"),
     ("qwen2_vl", "Qwen2ForCausalLM"),
@@ -130,6 +143,8 @@ pub(in crate::internals::plan) const OTHER_PARTS: &[&str] = &[
     "image_newline",
     "mm_projector.",
     "model.audio_tower.",
+    "model.embed_audio.",
+    "model.embed_vision.",
     "model.connector.",
     "model.mm_projector.",
     "model.image_newline",
@@ -156,12 +171,19 @@ pub(super) const HARMLESS: &[&str] = &[
     "adapter_layer_norm_eps",
     "alignment_intermediate_size",
     "audio_config",
+    "audio_soft_tokens_per_image",
+    "audio_token_id",
     "auto_map",
+    "boa_token_id",
+    "boi_token_id",
     "boi_token_index",
     "downsample_factor",
     "downsample_mode",
     "downsample_ratio",
     "drop_vision_last_layer",
+    "eoa_token_id",
+    "eoa_token_index",
+    "eoi_token_id",
     "eoi_token_index",
     "ignore_index",
     "image_end_id",
@@ -203,6 +225,7 @@ pub(super) const HARMLESS: &[&str] = &[
     "vision_feature_layer",
     "vision_feature_select_strategy",
     "vision_start_token_id",
+    "vision_soft_tokens_per_image",
     "vision_token_id",
 ];
 

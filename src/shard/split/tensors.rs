@@ -7,7 +7,7 @@ use super::convert::TensorPlan;
 use super::{TensorSpec, Weights};
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::encoding::{Encoding, gguf};
-use crate::plan::{EMBEDDINGS, HEAD, ModelSpec, layer_tensor};
+use crate::plan::{EMBEDDINGS, HEAD, ModelSpec, PER_LAYER_EMBEDDINGS, layer_tensor};
 use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
 
@@ -57,7 +57,10 @@ pub(in crate::internals::shard) fn wanted(spec: &ModelSpec) -> Vec<Group<(String
         head.push((HEAD.to_owned(), table.clone()));
     }
     groups.push((Stem::Head, head));
-    groups.push((Stem::Embeddings, vec![(EMBEDDINGS.to_owned(), table)]));
+    let mut embeddings = vec![(EMBEDDINGS.to_owned(), table)];
+    let per_layer = spec.per_layer.map(|table| vec![u64::from(table.rows), u64::from(table.width)]);
+    embeddings.extend(per_layer.map(|table| (PER_LAYER_EMBEDDINGS.to_owned(), table)));
+    groups.push((Stem::Embeddings, embeddings));
     groups
 }
 

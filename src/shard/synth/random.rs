@@ -133,10 +133,11 @@ fn stretch(pool: &[u8], start: u64, mut len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Norms around one, biases around zero.
+/// Norms and other factors around one, biases around zero.
 fn vector(spec: &TensorSpec, salt: u64, out: &mut Vec<u8>) {
     let mut random = SplitMix(salt);
-    let mean = if spec.name.ends_with("norm.weight") { 1.0 } else { 0.0 };
+    let is_factor = (spec.name.contains("norm") && spec.name.ends_with(".weight")) || spec.name.contains("scal");
+    let mean = if is_factor { 1.0 } else { 0.0 };
     out.extend((0..spec.shape[0]).flat_map(|_| (mean + random.normal() * DEVIATION).to_le_bytes()));
 }
 
