@@ -4,7 +4,7 @@
 
 use crate::Result;
 use crate::encoding::plain::{e4m3_to_f32, f16_to_f32, widen};
-use crate::encoding::{Encoding, check_len, codebook};
+use crate::encoding::{Encoding, check_len, codebook, iquants};
 
 /// Decodes one planar row of `encoding.row_stride(columns)` bytes; `out` is `[columns]`.
 ///
@@ -46,6 +46,13 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         }),
         Encoding::TQ1_0 => fill(out, |c| half(bytes(1), c / 256) * (trit(&bytes(0)[c / 256 * 52..], c % 256) - 1.0)),
         Encoding::TQ2_0 => fill(out, |c| half(bytes(1), c / 256) * (bits::<2>(bytes(0), c) - 1.0)),
+        Encoding::IQ2_XXS
+        | Encoding::IQ2_XS
+        | Encoding::IQ2_S
+        | Encoding::IQ3_XXS
+        | Encoding::IQ3_S
+        | Encoding::IQ1_S
+        | Encoding::IQ1_M => iquants::decode(encoding, row, columns, out),
         Encoding::F8_E4M3 => fill(out, |c| float(bytes(1), c / 128) * e4m3_to_f32(bytes(0)[c])),
         Encoding::I8 => fill(out, |c| float(bytes(1), 0) * f32::from(bytes(0)[c] as i8)),
         Encoding::NF4 => fill(out, |c| float(bytes(1), c / 64) * codebook::NF4[bits::<4>(bytes(0), c) as usize]),

@@ -2,6 +2,8 @@
 //!
 //! Block layouts are those of GGML's `ggml-common.h`; see each function. Bytes are little-endian.
 
+use std::ops::Range;
+
 use crate::encoding::{Encoding, check_len};
 use crate::{Error, ErrorKind, Result};
 
@@ -22,6 +24,13 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::IQ4_XS => (256, 136),
         Encoding::TQ1_0 => (256, 54),
         Encoding::TQ2_0 => (256, 66),
+        Encoding::IQ2_XXS => (256, 66),
+        Encoding::IQ2_XS => (256, 74),
+        Encoding::IQ2_S => (256, 82),
+        Encoding::IQ3_XXS => (256, 98),
+        Encoding::IQ3_S => (256, 110),
+        Encoding::IQ1_S => (256, 50),
+        Encoding::IQ1_M => (256, 56),
         Encoding::MXFP4 => (32, 17),
         _ => return None,
     })
@@ -75,8 +84,8 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::IQ4_XS => repack_iq4_xs(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::TQ1_0 => repack_tq1_0(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::TQ2_0 => repack_tq2_0(gguf_blocks, Planes::new(encoding, columns, out)),
-        // `row_len` has refused them.
-        _ => {}
+        // Those whose fields are kept whole; `row_len` has refused all others.
+        _ => repack_fields(encoding, gguf_blocks, Planes::new(encoding, columns, out)),
     }
     Ok(())
 }
@@ -126,6 +135,36 @@ fn unzip_bits(bytes: &[u8], out: &mut [u8]) {
         for segment in 0..8 {
             let bits = eight.iter().enumerate().map(|(bit, bits)| (bits >> segment & 1) << bit);
             out[segment * 4 + byte] = bits.fold(0, |all, bit| all | bit);
+        }
+    }
+}
+
+/// The bytes of a block that each plane keeps as they are, for the encodings with a grid. All but IQ1_M begin with f16 d.
+fn fields(encoding: Encoding) -> &'static [Range<usize>] {
+    match encoding {
+        // Indices, signs and scales.
+        Encoding::IQ2_XXS => &[2..66, 0..2],
+        // Indices and signs; scales.
+        Encoding::IQ2_XS => &[2..66, 66..74, 0..2],
+        // Indices and signs; high bits and scales.
+        Encoding::IQ2_S => &[2..66, 66..82, 0..2],
+        // Indices; signs and scales.
+        Encoding::IQ3_XXS => &[2..66, 66..98, 0..2],
+        // Indices; high bits, signs and scales.
+        Encoding::IQ3_S => &[2..66, 66..110, 0..2],
+        // Indices; high bits, scales and shifts.
+        Encoding::IQ1_S => &[2..34, 34..50, 0..2],
+        // Indices; high bits and shifts; scales, with d among them.
+        Encoding::IQ1_M => &[0..32, 32..48, 48..56],
+        _ => &[],
+    }
+}
+
+fn repack_fields(encoding: Encoding, blocks: &[u8], Planes(planes): Planes) {
+    let block_bytes = block(encoding).map_or(1, |(_, bytes)| bytes as usize);
+    for (plane, field) in planes.into_iter().zip(fields(encoding)) {
+        for (block, out) in blocks.chunks_exact(block_bytes).zip(plane.chunks_exact_mut(field.len())) {
+            out.copy_from_slice(&block[field.clone()]);
         }
     }
 }

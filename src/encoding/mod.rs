@@ -7,6 +7,8 @@
 pub mod codebook;
 pub mod decode;
 pub mod gguf;
+pub mod grids;
+mod iquants;
 pub mod plain;
 pub mod quantize;
 
@@ -33,6 +35,13 @@ use crate::{Error, ErrorKind, Result};
 /// | IQ4_XS | u4 \[P\] · header \[P/256\] | `d * (sc - 32) * IQ4[q]` |
 /// | TQ1_0 | trits \[P/256\] · f16 d \[P/256\] | `d * (t - 1)` |
 /// | TQ2_0 | u2 \[P\] · f16 d \[P/256\] | `d * (q - 1)` |
+/// | IQ2_XXS | indices, signs and scales (64 bytes) · f16 d, both \[P/256\] | `d * (sc + 1/2) / 4 * ±grid` |
+/// | IQ2_XS | indices and signs (64) · scales (8) · f16 d, all \[P/256\] | the same |
+/// | IQ2_S | indices and signs (64) · high bits and scales (16) · f16 d, all \[P/256\] | the same |
+/// | IQ3_XXS | indices (64) · signs and scales (32) · f16 d, all \[P/256\] | `d * (sc + 1/2) / 2 * ±grid` |
+/// | IQ3_S | indices (64) · high bits, signs, scales (44) · f16 d, all \[P/256\] | `d * (2 sc + 1) * ±grid` |
+/// | IQ1_S | indices (32) · high bits, scales, shifts (16) · f16 d, all \[P/256\] | `d * (2 sc + 1) * (grid ± 1/8)` |
+/// | IQ1_M | indices (32) · high bits, shifts (16) · scales and f16 d (8), all \[P/256\] | the same |
 /// | F8_E4M3 | e4m3 \[P\] · f32 d \[P/128\] | `d * f` |
 /// | I8 | i8 \[P\] · f32 d \[1\] | `d * q` |
 /// | NF4, FP4 | u4 \[P\] · f32 d \[P/64\] | `d * code[q]`, with sixteen numbers from [`codebook`] |
@@ -41,11 +50,12 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
 /// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256, and so do
-/// IQ4_XS, TQ1_0 and TQ2_0.
+/// IQ4_XS, TQ1_0, TQ2_0 and the encodings with a grid.
 ///
 /// GGUF's own bytes are also the scales of Q3_K (16 of 6 bits in 12 bytes), the header of IQ4_XS (8 bytes: f16 d, two high
 /// bits and then four low ones of eight scales), and the trits of TQ1_0 (52 bytes, five or four to a byte, see
-/// [`decode`]). IQ4 is the table [`decode::IQ4`].
+/// [`decode`]). IQ4 is the table [`decode::IQ4`]. Those with a grid (see [`grids`]) keep runs of GGUF's bytes whole: the fields of
+/// a block as GGUF orders them, but for `d`, which has a plane of its own.
 /// MXFP4 is that of the OCP Microscaling Formats (v1.0, 2023): `fp4` has a sign, two bits of exponent and one of mantissa.
 #[allow(non_camel_case_types, reason = "the field writes Q4_K, not Q4K")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +78,13 @@ pub enum Encoding {
     IQ4_XS,
     TQ1_0,
     TQ2_0,
+    IQ2_XXS,
+    IQ2_XS,
+    IQ2_S,
+    IQ3_XXS,
+    IQ3_S,
+    IQ1_S,
+    IQ1_M,
     F8_E4M3,
     I8,
     NF4,
@@ -211,6 +228,55 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "tq2_0",
         block: 256,
         planes: &[plane(1, 2), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ2_XXS,
+        name: "iq2_xxs",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ2_XS,
+        name: "iq2_xs",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 64), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ2_S,
+        name: "iq2_s",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 128), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ3_XXS,
+        name: "iq3_xxs",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 256), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ3_S,
+        name: "iq3_s",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 352), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ1_S,
+        name: "iq1_s",
+        block: 256,
+        planes: &[plane(256, 256), plane(256, 128), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ1_M,
+        name: "iq1_m",
+        block: 256,
+        planes: &[plane(256, 256), plane(256, 128), plane(256, 64)],
         plain: None,
     },
     Descriptor {

@@ -6,7 +6,7 @@ pub use super::inputs::*;
 pub use super::params::*;
 pub use super::tuning::{Shape, Tuning};
 use crate::Result;
-use crate::encoding::{ENCODINGS, Encoding};
+use crate::encoding::{ENCODINGS, Encoding, grids};
 use crate::plan::Activation;
 
 /// Positions in a page of the KV cache.
@@ -20,6 +20,8 @@ pub const QUERIES: [u32; 2] = [1, 4];
 pub(super) const BLOCK_TURNS: u32 = 32_768;
 /// Of them those that a block takes besides the turns over its chunks, at most: for the sums of its rows.
 pub(super) const TURNS_OF_SUMS: u32 = 40;
+/// Where kernels find the grids of i-quants, behind all other bindings of any kernel that decodes one.
+pub(super) const GRIDS_BINDING: u32 = 7;
 
 impl Activation {
     /// Every one there is.
@@ -78,6 +80,13 @@ impl Encoding {
             Self::NF4 => scaled!("nf4", "scaled_nibbles", "scale_f32"),
             Self::FP4 => scaled!("fp4", "scaled_nibbles", "scale_f32"),
             Self::IQ4_XS => scaled!("iq4_xs", "scaled_nibbles"),
+            Self::IQ2_XXS => scaled!("iq2_xxs", "signed_pairs", "grids"),
+            Self::IQ2_XS => scaled!("iq2_xs", "signed_pairs", "grids"),
+            Self::IQ2_S => scaled!("iq2_s", "signed_pairs", "grids"),
+            Self::IQ3_XXS => scaled!("iq3_xxs", "signed_nibbles", "grids"),
+            Self::IQ3_S => scaled!("iq3_s", "signed_nibbles", "grids"),
+            Self::IQ1_S => scaled!("iq1_s", "shifted_pairs", "grids"),
+            Self::IQ1_M => scaled!("iq1_m", "shifted_pairs", "grids"),
             Self::MXFP4 => scaled!("mxfp4", "scaled_nibbles"),
         }
     }
@@ -192,6 +201,8 @@ pub struct KernelRow {
     pub(super) bindings: &'static [Access],
     /// Whether a binding follows for the recorder's counter of blocks.
     pub(super) takes_blocks: bool,
+    /// Whether [`GRIDS_BINDING`] is bound to the recorder's grids.
+    pub(super) reads_grids: bool,
     pub(super) params_bytes: u64,
 }
 
@@ -261,6 +272,8 @@ impl KernelId {
         if self.is_product() {
             constants.extend([("STRANDS", tuning.strands), ("UNIFORM_VECTORS", UNIFORM_BYTES as u32 / 16)]);
         }
+        let grid = self.encoding().and_then(grids::place);
+        constants.extend(grid.map(|(first, _)| ("GRID", first as u32)));
         let takes_blocks = self.takes_blocks(tuning);
         if takes_blocks {
             constants.extend([("BLOCK_TURNS", BLOCK_TURNS), ("TURNS_OF_SUMS", TURNS_OF_SUMS)]);
@@ -269,7 +282,8 @@ impl KernelId {
         let enabled =
             [(subgroups, "subgroups"), (self.needs_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
         let composed = Composed::new(&enabled.map(|(_, name)| name).collect::<Vec<_>>(), &constants, &parts)?;
-        Ok(KernelRow { entry, composed, bindings, takes_blocks, params_bytes })
+        let reads_grids = self.reads_grids();
+        Ok(KernelRow { entry, composed, bindings, takes_blocks, reads_grids, params_bytes })
     }
 
     /// Rows and tokens that an invocation of a matrix product has in registers.
@@ -298,6 +312,11 @@ impl KernelId {
     pub(super) fn takes_blocks(self, tuning: &Tuning) -> bool {
         let shape = tuning.shape(self);
         tuning.takes_blocks && matches!(self, Self::MatVec(..)) && shape.groups == 1 && shape.subgroups
+    }
+
+    /// Whether it decodes an encoding that has a grid: see shaders/parts/grids.wgsl.
+    pub fn reads_grids(self) -> bool {
+        self.encoding().and_then(grids::place).is_some()
     }
 
     /// Whether it needs shader-f16.
