@@ -103,6 +103,8 @@ async fn compare(name: &str, golden: &Golden, files: &Files, config: EngineConfi
         worst = worst.max(relative_error(logits, golden.logits(position)));
         Ok(())
     };
+    let (counted, planned) = model.counted_and_planned_bytes();
+    assert_eq!(counted, planned, "bytes of buffers");
     batch::score(&mut model, &golden.ids, compare).await.map_err(failed)?;
     println!("{name} in {} KiB: {worst:.2e}", config.budget_bytes >> 10);
     if worst.is_nan() || worst >= 1e-3 {

@@ -1,9 +1,8 @@
-// The grids of GGML's i-quants, of two entries a word: see encoding::grids. GRID is where that of the encoding begins.
-@group(0) @binding(7) var<storage, read> grids: array<u32>;
-
+// The grids of GGML's i-quants, of two entries a word (part `grids_storage` or `grids_uniform`): see encoding::grids. GRID is
+// where that of the encoding begins.
 fn grid_entry(index: u32) -> u32 {
     let at = GRID + index;
-    return grids[at / 2u] >> ((at & 1u) * 16u);
+    return grid_word(at / 2u) >> ((at & 1u) * 16u);
 }
 
 // Four entries, of which only the low 16 bits count.

@@ -46,6 +46,7 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         }),
         Encoding::TQ1_0 => fill(out, |c| half(bytes(1), c / 256) * (trit(&bytes(0)[c / 256 * 52..], c % 256) - 1.0)),
         Encoding::TQ2_0 => fill(out, |c| half(bytes(1), c / 256) * (bits::<2>(bytes(0), c) - 1.0)),
+        Encoding::Q1_0 => fill(out, |c| half(bytes(1), c / 128) * (2.0 * bits::<1>(bytes(0), c) - 1.0)),
         Encoding::IQ2_XXS
         | Encoding::IQ2_XS
         | Encoding::IQ2_S

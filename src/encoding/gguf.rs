@@ -24,6 +24,7 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::IQ4_XS => (256, 136),
         Encoding::TQ1_0 => (256, 54),
         Encoding::TQ2_0 => (256, 66),
+        Encoding::Q1_0 => (128, 18),
         Encoding::IQ2_XXS => (256, 66),
         Encoding::IQ2_XS => (256, 74),
         Encoding::IQ2_S => (256, 82),
@@ -139,9 +140,12 @@ fn unzip_bits(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// The bytes of a block that each plane keeps as they are, for the encodings with a grid. All but IQ1_M begin with f16 d.
+/// The bytes of a block that each plane keeps as they are, for Q1_0 and the encodings with a grid. All but IQ1_M
+/// begin with f16 d.
 fn fields(encoding: Encoding) -> &'static [Range<usize>] {
     match encoding {
+        // Bits.
+        Encoding::Q1_0 => &[2..18, 0..2],
         // Indices, signs and scales.
         Encoding::IQ2_XXS => &[2..66, 0..2],
         // Indices and signs; scales.

@@ -67,6 +67,10 @@ fn decode_block(encoding: Encoding, b: &[u8]) -> Vec<f32> {
             let scale = if b[0] == 255 { f64::NAN } else { 2.0_f64.powi(i32::from(b[0]) - 128) };
             (twice * scale) as f32
         }
+        Encoding::Q1_0 => {
+            let d = f16_at(b, 0);
+            if b[2 + j / 8] >> (j % 8) & 1 == 1 { d } else { -d }
+        }
         _ => grid_column(encoding, b, j),
     };
     (0..block(encoding).unwrap().0 as usize).map(column).collect()

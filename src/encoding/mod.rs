@@ -35,6 +35,7 @@ use crate::{Error, ErrorKind, Result};
 /// | IQ4_XS | u4 \[P\] · header \[P/256\] | `d * (sc - 32) * IQ4[q]` |
 /// | TQ1_0 | trits \[P/256\] · f16 d \[P/256\] | `d * (t - 1)` |
 /// | TQ2_0 | u2 \[P\] · f16 d \[P/256\] | `d * (q - 1)` |
+/// | Q1_0 | u1 \[P\] · f16 d \[P/128\] | `d * (2 q - 1)` |
 /// | IQ2_XXS | indices, signs and scales (64 bytes) · f16 d, both \[P/256\] | `d * (sc + 1/2) / 4 * ±grid` |
 /// | IQ2_XS | indices and signs (64) · scales (8) · f16 d, all \[P/256\] | the same |
 /// | IQ2_S | indices and signs (64) · high bits and scales (16) · f16 d, all \[P/256\] | the same |
@@ -50,7 +51,7 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
 /// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256, and so do
-/// IQ4_XS, TQ1_0, TQ2_0 and the encodings with a grid.
+/// IQ4_XS, TQ1_0, TQ2_0 and the encodings with a grid. Q1_0 needs a multiple of 128.
 ///
 /// GGUF's own bytes are also the scales of Q3_K (16 of 6 bits in 12 bytes), the header of IQ4_XS (8 bytes: f16 d, two high
 /// bits and then four low ones of eight scales), and the trits of TQ1_0 (52 bytes, five or four to a byte, see
@@ -78,6 +79,7 @@ pub enum Encoding {
     IQ4_XS,
     TQ1_0,
     TQ2_0,
+    Q1_0,
     IQ2_XXS,
     IQ2_XS,
     IQ2_S,
@@ -228,6 +230,13 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "tq2_0",
         block: 256,
         planes: &[plane(1, 2), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q1_0,
+        name: "q1_0",
+        block: 128,
+        planes: &[plane(1, 1), plane(128, 16)],
         plain: None,
     },
     Descriptor {

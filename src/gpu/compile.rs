@@ -156,7 +156,7 @@ async fn compile(
     let (error, refused) = (scope.pop(), driver.pop());
     let Some(error) = error.await else {
         let Some(refused) = refused.await else {
-            let KernelRow { takes_blocks, reads_grids, .. } = row;
+            let (takes_blocks, reads_grids) = (row.takes_blocks, row.grids.is_some());
             return Ok(Kernel { id, pipeline, layout, takes_blocks, reads_grids });
         };
         return Err(Error::new(ErrorKind::Adapter, format!("the driver refuses kernel {id:?}: {refused}"))
@@ -177,7 +177,7 @@ fn bind_group_layout(device: &wgpu::Device, row: &KernelRow) -> wgpu::BindGroupL
     };
     let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, row.params_bytes)];
     let blocks = row.takes_blocks.then_some(&Access::Write);
-    let grids = row.reads_grids.then_some((GRIDS_BINDING, &Access::Read));
+    let grids = row.grids.as_ref().map(|access| (GRIDS_BINDING, access));
     entries.extend((1..).zip(row.bindings.iter().chain(blocks)).chain(grids).map(|(index, access)| {
         let ty = match access {
             Access::Uniform => wgpu::BufferBindingType::Uniform,

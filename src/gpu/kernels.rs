@@ -70,6 +70,7 @@ impl Encoding {
             Self::Q2_K => &["encoding/q2_k.wgsl"],
             Self::Q3_K => &["encoding/q3_k.wgsl"],
             Self::Q4_Z | Self::Q4_Z128 => &["encoding/q4_z.wgsl"],
+            Self::Q1_0 => scaled!("q1_0", "scale_f16"),
             Self::TQ1_0 => scaled!("tq1_0", "scale_f16"),
             Self::TQ2_0 => scaled!("tq2_0", "scale_f16"),
             Self::Q8_0 => scaled!("i8", "scaled_bytes", "scale_f16"),
@@ -201,8 +202,8 @@ pub struct KernelRow {
     pub(super) bindings: &'static [Access],
     /// Whether a binding follows for the recorder's counter of blocks.
     pub(super) takes_blocks: bool,
-    /// Whether [`GRIDS_BINDING`] is bound to the recorder's grids.
-    pub(super) reads_grids: bool,
+    /// How it reads the recorder's grids, at [`GRIDS_BINDING`]. `None`: it has none to read.
+    pub(super) grids: Option<Access>,
     pub(super) params_bytes: u64,
 }
 
@@ -254,7 +255,12 @@ impl KernelId {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) where a part is missing: a fault of this table.
     pub fn row(self, tuning: &Tuning) -> Result<KernelRow> {
-        let (entry, parts, bindings, params_bytes) = self.parts(tuning);
+        let (entry, mut parts, bindings, params_bytes) = self.parts(tuning);
+        let reads = self.reads_grids().then_some(if tuning.uniform_inputs { Uniform } else { Read });
+        parts.extend(reads.map(|access| match access {
+            Uniform => "parts/grids_uniform.wgsl".to_owned(),
+            _ => "parts/grids_storage.wgsl".to_owned(),
+        }));
         let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
         let uses_lanes = self.is_product() || matches!(self, Self::Norm | Self::NormInPlace);
         let (lanes, groups) = match self {
@@ -273,7 +279,9 @@ impl KernelId {
             constants.extend([("STRANDS", tuning.strands), ("UNIFORM_VECTORS", UNIFORM_BYTES as u32 / 16)]);
         }
         let grid = self.encoding().and_then(grids::place);
-        constants.extend(grid.map(|(first, _)| ("GRID", first as u32)));
+        if let Some((first, _)) = grid {
+            constants.extend([("GRID", first as u32), ("GRID_VECTORS", grids::ENTRIES as u32 / 8)]);
+        }
         let takes_blocks = self.takes_blocks(tuning);
         if takes_blocks {
             constants.extend([("BLOCK_TURNS", BLOCK_TURNS), ("TURNS_OF_SUMS", TURNS_OF_SUMS)]);
@@ -282,8 +290,7 @@ impl KernelId {
         let enabled =
             [(subgroups, "subgroups"), (self.needs_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
         let composed = Composed::new(&enabled.map(|(_, name)| name).collect::<Vec<_>>(), &constants, &parts)?;
-        let reads_grids = self.reads_grids();
-        Ok(KernelRow { entry, composed, bindings, takes_blocks, reads_grids, params_bytes })
+        Ok(KernelRow { entry, composed, bindings, takes_blocks, grids: reads, params_bytes })
     }
 
     /// Rows and tokens that an invocation of a matrix product has in registers.

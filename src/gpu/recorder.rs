@@ -143,7 +143,7 @@ impl Recorder {
         if self.grids.is_some() || !kernels.iter().any(|kernel| kernel.reads_grids()) {
             return Ok(());
         }
-        let buffer = self.gpu.buffer("grids", GRIDS_BYTES, Usage::STORAGE | Usage::COPY_DST).await?;
+        let buffer = self.gpu.buffer("grids", GRIDS_BYTES, Usage::STORAGE | Usage::UNIFORM | Usage::COPY_DST).await?;
         let staging = self.staged(&grids::bytes()).await?;
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&staging, 0, &buffer, 0, GRIDS_BYTES);

@@ -49,6 +49,7 @@ CASES = {
     "TQ1_0": {**BLOCKS_OF_256, "type": Type.TQ1_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
     "TQ2_0": {**BLOCKS_OF_256, "type": Type.TQ2_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
     "MXFP4": {**BLOCKS_OF_32, "type": Type.MXFP4},
+    "Q1_0": {"hidden": 128, "inter": 128, "heads": 4, "kv_heads": 2, "layers": 1, "tied": True, "type": Type.Q1_0},
     # All formats with a grid in one file, as tools that give each matrix as few bits as it bears write it.
     "i-quants": {"hidden": 256, "inter": 256, "heads": 2, "kv_heads": 1, "layers": 1, "head_dim": 32, "tied": True,
                  "type": Type.IQ3_S, "every_row1": True, "types": {
@@ -68,7 +69,7 @@ CASES = {
 
 # What the package can read but not write.
 COMPOSED = (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS, Type.IQ2_XXS, Type.IQ2_XS,
-            Type.IQ2_S, Type.IQ3_XXS, Type.IQ3_S, Type.IQ1_S, Type.IQ1_M)
+            Type.IQ2_S, Type.IQ3_XXS, Type.IQ3_S, Type.IQ1_S, Type.IQ1_M, Type.Q1_0)
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ t", "h e", "Ġt he", "i n", "Ġ a", "e r", "o n", "l l", "ll o", "he llo", "Ġ Ġ", "in g"]
@@ -123,7 +124,7 @@ def random_blocks(rng, kind, rows, columns, std):
     """
     count = rows * columns // gguf.GGML_QUANT_SIZES[kind][0]
     compose = {Type.Q2_K: q2_k, Type.Q3_K: q3_k, Type.Q6_K: q6_k, Type.IQ4_NL: iq4_nl, Type.IQ4_XS: iq4_xs,
-               Type.IQ1_M: iq1_m} | dict.fromkeys(GRIDS, with_grid)
+               Type.IQ1_M: iq1_m, Type.Q1_0: q1_0} | dict.fromkeys(GRIDS, with_grid)
     return np.concatenate(compose.get(kind, q45_k)(rng, count, std, kind), axis=1).reshape(rows, -1)
 
 
@@ -176,6 +177,10 @@ def iq4_nl(rng, count, std, _):
 def iq4_xs(rng, count, std, _):
     # value = d * (scale - 32) * table[q]
     return [half_bytes(std / (71 * 18.5) * vary(rng, count)), random_bytes(rng, count, 2 + 4 + 128)]
+
+
+def q1_0(rng, count, std, _):
+    return [half_bytes(std * vary(rng, count)), random_bytes(rng, count, 16)]
 
 
 # What value / d is in a block of random bits: its standard deviation, about.

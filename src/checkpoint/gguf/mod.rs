@@ -219,7 +219,7 @@ const TYPES: &[(u32, &str, Option<Encoding>)] = &[
     (35, "TQ2_0", Some(Encoding::TQ2_0)),
     (39, "MXFP4", Some(Encoding::MXFP4)),
     (40, "NVFP4", None),
-    (41, "Q1_0", None),
+    (41, "Q1_0", Some(Encoding::Q1_0)),
 ];
 
 fn tensor_type(code: u32) -> Result<Encoding> {

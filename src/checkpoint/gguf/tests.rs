@@ -203,6 +203,7 @@ fn lying_tensors_are_refused() {
         (one(&[64], 22, 0), Malformed, "multiple of the 256 of iq2_s"),
         (one(&[1], 29, 0), Malformed, "multiple of the 256 of iq1_m"),
         (one(&[256, 2], 16, 0), Truncated, "its 132 bytes reach past the end"),
+        (one(&[64], 41, 0), Malformed, "multiple of the 128 of q1_0"),
         (one(&[32], 15, 0), Unsupported, "Q8_K"),
         (one(&[64], 40, 0), Unsupported, "NVFP4"),
         (one(&[32], 4, 0), Unsupported, "number 4"),
