@@ -40,6 +40,11 @@ fn file_row(folder: &Path, checkpoint: &Checkpoint, tensor: &Tensor, row: u64) -
         Source::GgufBlocks(_) => gguf::repack_row(encoding, &bytes, columns, &mut planar).expect("blocks"),
         _ => plain::copy_row(encoding, &bytes, columns, &mut planar).expect("values"),
     }
+    for companion in &tensor.companions {
+        let (name, mut scale) = (&checkpoint.files[companion.file].0, [0; 4]);
+        pollster::block_on(store(folder).read_at(name, companion.offset_bytes, &mut scale)).expect("the scale");
+        gguf::put_row_scale(encoding, &scale, columns, &mut planar).expect("it has one");
+    }
     let mut decoded = vec![f32::NAN; columns as usize];
     decode_row(encoding, &planar, columns, &mut decoded).expect("a row");
     decoded
@@ -227,7 +232,7 @@ fn random_blocks_decode_to_the_bits_of_the_reference() {
         let (block_columns, block_bytes) = gguf::block(encoding).expect("blocks");
         let blocks = expected["blocks"].as_u64().expect("a number");
         let bytes = random_bytes(&name.to_uppercase(), (blocks * block_bytes) as usize);
-        // Rows of seven blocks, of which the planes need padding, and of the rest.
+        // Rows of some blocks, of which the planes need padding, and of the rest.
         let mut values = Vec::new();
         for row in bytes.chunks(7 * block_bytes as usize) {
             let columns = row.len() as u64 / block_bytes * block_columns;

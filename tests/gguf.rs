@@ -126,17 +126,19 @@ async fn compare(name: &str, golden: &Golden, files: &Files, config: EngineConfi
 }
 
 #[test]
-fn matrices_with_a_grid_stream_from_a_file_that_mixes_them() {
+fn the_smallest_formats_stream_and_give_the_ids_of_the_reference() {
     block_on(async {
         let source = FileStore::open(data("small-gguf")).expect("the folder opens");
-        let checkpoint = checkpoint::open(&source, Some("i-quants.gguf")).await.expect("opens");
-        let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
-        let golden = Golden::read_file(&data("small-gguf/i-quants.golden.safetensors"));
-        let config = engine_config();
-        let least = smallest(&files, &EngineConfig { rows: Some(3), direct: false, ..config }).await;
-        for config in [EngineConfig { budget_bytes: least, rows: Some(3), ..config }, config] {
-            let worst = compare("i-quants", &golden, &files, config).await.expect("the reference's ids");
-            assert!(worst < 1e-4, "relative error {worst}");
+        for name in ["i-quants", "Q1_0", "NVFP4"] {
+            let checkpoint = checkpoint::open(&source, Some(&format!("{name}.gguf"))).await.expect("opens");
+            let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
+            let golden = Golden::read_file(&data(&format!("small-gguf/{name}.golden.safetensors")));
+            let config = engine_config();
+            let least = smallest(&files, &EngineConfig { rows: Some(3), direct: false, ..config }).await;
+            for config in [EngineConfig { budget_bytes: least, rows: Some(3), ..config }, config] {
+                let worst = compare(name, &golden, &files, config).await.expect("the reference's ids");
+                assert!(worst < 1e-4, "{name}: relative error {worst}");
+            }
         }
     });
 }

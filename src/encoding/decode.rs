@@ -60,6 +60,11 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         Encoding::FP4 => fill(out, |c| float(bytes(1), c / 64) * codebook::FP4[bits::<4>(bytes(0), c) as usize]),
         Encoding::Q4_Z => fill(out, |c| scale_and_zero(bytes(1), c / 32, bits::<4>(bytes(0), c))),
         Encoding::Q4_Z128 => fill(out, |c| scale_and_zero(bytes(1), c / 128, bits::<4>(bytes(0), c))),
+        Encoding::NVFP4 => fill(out, |c| {
+            // GGML's table has no zero below zero.
+            let q = fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15) + 0.0;
+            float(bytes(2), 0) * (ue4m3(bytes(1)[c / 16]) * q)
+        }),
         Encoding::MXFP4 => fill(out, |c| power_of_two(bytes(1)[c / 32]) * fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15)),
     }
     Ok(())
@@ -83,6 +88,15 @@ fn power_of_two(s: u8) -> f32 {
         255 => f32::NAN,
         _ => f32::from_bits(u32::from(s) << 23),
     }
+}
+
+/// A scale of NVFP4: e4m3 whose sign counts for nothing, and 127, which is no number, for zero.
+fn ue4m3(bits: u8) -> f32 {
+    if bits == 127 {
+        return 0.0;
+    }
+    let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f32::from(bits & 7));
+    if exponent == 0 { mantissa / 512.0 } else { (1.0 + mantissa / 8.0) * 2.0_f32.powi(exponent - 7) }
 }
 
 /// A number of four bits: sign, two of exponent, one of mantissa.

@@ -33,6 +33,7 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::IQ1_S => (256, 50),
         Encoding::IQ1_M => (256, 56),
         Encoding::MXFP4 => (32, 17),
+        Encoding::NVFP4 => (64, 36),
         _ => return None,
     })
 }
@@ -77,6 +78,7 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::Q4_K => repack_q4_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q5_K => repack_q5_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::MXFP4 => repack_nibbles::<17, 1, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::NVFP4 => repack_nvfp4(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q6_K => repack_q6_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q2_K => repack_q2_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q3_K => repack_q3_k(gguf_blocks, Planes::new(encoding, columns, out)),
@@ -195,6 +197,35 @@ fn repack_nibbles<const BLOCK: usize, const SCALES: usize, const HIGH: usize>(bl
         }
         unzip_nibbles(&block[SCALES + HIGH..], quants);
     }
+}
+
+/// Scales [4], nibbles [32]: 8 bytes serve 16 columns. The scale of a row is no part of it: one.
+fn repack_nvfp4(blocks: &[u8], Planes([quants, scales, of_row, _]): Planes) {
+    let outs = quants.chunks_exact_mut(32).zip(scales.chunks_exact_mut(4));
+    for (block, (quants, scales)) in blocks.chunks_exact(36).zip(outs) {
+        scales.copy_from_slice(&block[..4]);
+        for (bytes, out) in block[4..].chunks_exact(8).zip(quants.chunks_exact_mut(8)) {
+            unzip_nibbles(bytes, out);
+        }
+    }
+    of_row[..4].copy_from_slice(&1.0_f32.to_le_bytes());
+}
+
+/// Puts the scale of a row, a little-endian f32, where [`repack_row`] put a one.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for an encoding that has none or a slice of the wrong length, [`ErrorKind::Malformed`] for a scale that
+/// is not finite.
+pub fn put_row_scale(encoding: Encoding, scale: &[u8], columns: u64, out: &mut [u8]) -> Result<()> {
+    check_len("scale of a row", scale.len(), if encoding == Encoding::NVFP4 { 4 } else { 0 })?;
+    check_len("planar row", out.len(), encoding.row_stride(columns))?;
+    let value = f32::from_le_bytes(scale.try_into().unwrap_or_default());
+    if !value.is_finite() {
+        return Err(Error::new(ErrorKind::Malformed, format!("its scale {value} is not finite")));
+    }
+    let at = encoding.plane_offset(columns, 2) as usize;
+    out[at..at + scale.len()].copy_from_slice(scale);
+    Ok(())
 }
 
 /// Header [16], nibbles [128]: 32 bytes serve 64 columns.

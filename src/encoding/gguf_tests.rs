@@ -12,6 +12,7 @@ fn f16_at(bytes: &[u8], at: usize) -> f32 {
 /// Decodes one GGUF block column by column, with the indices of the format's description.
 fn decode_block(encoding: Encoding, b: &[u8]) -> Vec<f32> {
     let nibble = |qs: &[u8], j: usize| if j < 16 { qs[j] & 15 } else { qs[j - 16] >> 4 };
+    let nibble_of = |qs: &[u8], j: usize| if j < 8 { qs[j] & 15 } else { qs[j - 8] >> 4 };
     let fifth = |at: usize, j: usize| {
         let qh = u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         ((qh >> j & 1) << 4) as u8
@@ -70,6 +71,16 @@ fn decode_block(encoding: Encoding, b: &[u8]) -> Vec<f32> {
         Encoding::Q1_0 => {
             let d = f16_at(b, 0);
             if b[2 + j / 8] >> (j % 8) & 1 == 1 { d } else { -d }
+        }
+        Encoding::NVFP4 => {
+            let magnitudes = [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0];
+            let q = nibble_of(&b[4 + 8 * (j / 16)..][..8], j % 16);
+            let twice = if q <= 8 { magnitudes[usize::from(q % 8)] } else { -magnitudes[usize::from(q - 8)] };
+            let scale = b[j / 16];
+            let (exponent, mantissa) = (f32::from(scale >> 3 & 15), f32::from(scale % 8));
+            let fraction = if exponent == 0.0 { mantissa / 4.0 } else { 2.0 + mantissa / 4.0 };
+            let scale = if scale == 127 { 0.0 } else { fraction * (exponent.max(1.0) - 8.0).exp2() };
+            scale * 0.5 * twice
         }
         _ => grid_column(encoding, b, j),
     };

@@ -48,10 +48,11 @@ use crate::{Error, ErrorKind, Result};
 /// | NF4, FP4 | u4 \[P\] · f32 d \[P/64\] | `d * code[q]`, with sixteen numbers from [`codebook`] |
 /// | Q4_Z, Q4_Z128 | u4 \[P\] · (f16 d, f16 z) \[P/32\], \[P/128\] | `d * (q - z)`, z a whole number |
 /// | MXFP4 | u4 \[P\] · u8 s \[P/32\] | `fp4(u4) * 2^(s - 127)` |
+/// | NVFP4 | u4 \[P\] · e4m3 s \[P/16\] · f32 g \[1\] | `g * (s * fp4(u4))` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
 /// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256, and so do
-/// IQ4_XS, TQ1_0, TQ2_0 and the encodings with a grid. Q1_0 needs a multiple of 128.
+/// IQ4_XS, TQ1_0, TQ2_0 and the encodings with a grid. Q1_0 needs a multiple of 128, NVFP4 of 64.
 ///
 /// GGUF's own bytes are also the scales of Q3_K (16 of 6 bits in 12 bytes), the header of IQ4_XS (8 bytes: f16 d, two high
 /// bits and then four low ones of eight scales), and the trits of TQ1_0 (52 bytes, five or four to a byte, see
@@ -94,6 +95,7 @@ pub enum Encoding {
     Q4_Z,
     Q4_Z128,
     MXFP4,
+    NVFP4,
 }
 
 /// What one plane of a row holds.
@@ -323,6 +325,13 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "mxfp4",
         block: 32,
         planes: &[plane(1, 4), plane(32, 8)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::NVFP4,
+        name: "nvfp4",
+        block: 64,
+        planes: &[plane(1, 4), plane(16, 8), plane(WHOLE_ROW, 32)],
         plain: None,
     },
 ];

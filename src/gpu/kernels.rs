@@ -88,7 +88,8 @@ impl Encoding {
             Self::IQ3_S => scaled!("iq3_s", "signed_nibbles", "grids"),
             Self::IQ1_S => scaled!("iq1_s", "shifted_pairs", "grids"),
             Self::IQ1_M => scaled!("iq1_m", "shifted_pairs", "grids"),
-            Self::MXFP4 => scaled!("mxfp4", "scaled_nibbles"),
+            Self::MXFP4 => scaled!("mxfp4", "fp4_twice", "scaled_nibbles"),
+            Self::NVFP4 => scaled!("nvfp4", "fp4_twice"),
         }
     }
 

@@ -73,6 +73,10 @@ pub fn random_row(encoding: Encoding, columns: u64, random: &mut Random) -> Vec<
             }
         }
     }
+    if encoding == Encoding::NVFP4 {
+        let start = encoding.plane_offset(columns, 2) as usize;
+        row[start..start + 4].copy_from_slice(&random.float().to_le_bytes());
+    }
     if encoding == Encoding::MXFP4 {
         // Exponents: of all there are, most make weights that no model has.
         let start = encoding.plane_offset(columns, 1) as usize;

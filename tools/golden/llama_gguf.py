@@ -86,7 +86,9 @@ class File:
         tensor = self.tensors[name]
         if tensor.tensor_type == gguf.GGMLQuantizationType.Q1_0:
             return one_bit(tensor.data)
-        return np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        values = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        scale = self.tensors.get(f"{name.removesuffix('.weight')}.scale")
+        return values if scale is None else values * scale.data
 
     def config(self):
         def field(name, default=None):
@@ -117,7 +119,7 @@ class File:
         config, result = self.config(), {}
         heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
         for name in self.tensors:
-            if name == "rope_freqs.weight":
+            if name == "rope_freqs.weight" or name.endswith((".scale", ".input_scale")):
                 continue
             value = self.array(name)
             if name.startswith("blk."):

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
-from gguf.quants import Q4_K, quantize
+from gguf.quants import NVFP4, Q4_K, quantize
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -50,6 +50,9 @@ CASES = {
     "TQ2_0": {**BLOCKS_OF_256, "type": Type.TQ2_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
     "MXFP4": {**BLOCKS_OF_32, "type": Type.MXFP4},
     "Q1_0": {"hidden": 128, "inter": 128, "heads": 4, "kv_heads": 2, "layers": 1, "tied": True, "type": Type.Q1_0},
+    # Each matrix but the embeddings with a scale of its own, as tools that quantize for this type write it.
+    "NVFP4": {"hidden": 64, "inter": 64, "heads": 4, "kv_heads": 2, "layers": 1, "tied": True, "type": Type.NVFP4,
+              "scaled": True},
     # All formats with a grid in one file, as tools that give each matrix as few bits as it bears write it.
     "i-quants": {"hidden": 256, "inter": 256, "heads": 2, "kv_heads": 1, "layers": 1, "head_dim": 32, "tied": True,
                  "type": Type.IQ3_S, "every_row1": True, "types": {
@@ -69,7 +72,7 @@ CASES = {
 
 # What the package can read but not write.
 COMPOSED = (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS, Type.IQ2_XXS, Type.IQ2_XS,
-            Type.IQ2_S, Type.IQ3_XXS, Type.IQ3_S, Type.IQ1_S, Type.IQ1_M, Type.Q1_0)
+            Type.IQ2_S, Type.IQ3_XXS, Type.IQ3_S, Type.IQ1_S, Type.IQ1_M, Type.Q1_0, Type.NVFP4)
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ t", "h e", "Ġt he", "i n", "Ġ a", "e r", "o n", "l l", "ll o", "he llo", "Ġ Ġ", "in g"]
@@ -124,7 +127,7 @@ def random_blocks(rng, kind, rows, columns, std):
     """
     count = rows * columns // gguf.GGML_QUANT_SIZES[kind][0]
     compose = {Type.Q2_K: q2_k, Type.Q3_K: q3_k, Type.Q6_K: q6_k, Type.IQ4_NL: iq4_nl, Type.IQ4_XS: iq4_xs,
-               Type.IQ1_M: iq1_m, Type.Q1_0: q1_0} | dict.fromkeys(GRIDS, with_grid)
+               Type.IQ1_M: iq1_m, Type.Q1_0: q1_0, Type.NVFP4: nvfp4} | dict.fromkeys(GRIDS, with_grid)
     return np.concatenate(compose.get(kind, q45_k)(rng, count, std, kind), axis=1).reshape(rows, -1)
 
 
@@ -181,6 +184,12 @@ def iq4_xs(rng, count, std, _):
 
 def q1_0(rng, count, std, _):
     return [half_bytes(std * vary(rng, count)), random_bytes(rng, count, 16)]
+
+
+def nvfp4(rng, count, std, _):
+    # The numbers of four random bits have a standard deviation of 2.9.
+    scales = NVFP4.fp32_to_ue4m3((std / 2.9 * rng.uniform(0.5, 1.5, (count, 4))).astype(np.float32))
+    return [scales.astype(np.uint8), random_bytes(rng, count, 32)]
 
 
 # What value / d is in a block of random bits: its standard deviation, about.
@@ -259,6 +268,10 @@ def write_tensors(writer, rng, case, head_dim, vocab):
         if heads:  # whole rows move, so a quantized matrix is permuted like a plain one
             data = np.ascontiguousarray(permute(data, heads))
         writer.add_tensor(name, data, raw_dtype=kind)
+        if case.get("scaled") and name.startswith("blk."):
+            stem = name.removesuffix(".weight")
+            writer.add_tensor(f"{stem}.scale", rng.uniform(0.5, 1.5, 1).astype(np.float32))
+            writer.add_tensor(f"{stem}.input_scale", np.ones(1, np.float32))
 
     tied = case.get("tied", False)
     matrix("token_embd.weight", vocab, hidden, 1.5 / hidden**0.5 if tied else 0.6)

@@ -13,6 +13,7 @@ mod mixtures;
 mod model;
 mod parts;
 mod rope;
+mod scales;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -218,7 +219,7 @@ const TYPES: &[(u32, &str, Option<Encoding>)] = &[
     (34, "TQ1_0", Some(Encoding::TQ1_0)),
     (35, "TQ2_0", Some(Encoding::TQ2_0)),
     (39, "MXFP4", Some(Encoding::MXFP4)),
-    (40, "NVFP4", None),
+    (40, "NVFP4", Some(Encoding::NVFP4)),
     (41, "Q1_0", Some(Encoding::Q1_0)),
 ];
 

@@ -205,7 +205,7 @@ fn lying_tensors_are_refused() {
         (one(&[256, 2], 16, 0), Truncated, "its 132 bytes reach past the end"),
         (one(&[64], 41, 0), Malformed, "multiple of the 128 of q1_0"),
         (one(&[32], 15, 0), Unsupported, "Q8_K"),
-        (one(&[64], 40, 0), Unsupported, "NVFP4"),
+        (one(&[96], 40, 0), Malformed, "multiple of the 64 of nvfp4"),
         (one(&[32], 4, 0), Unsupported, "number 4"),
         (one(&[32], u32::MAX, 0), Unsupported, "number 4294967295"),
         (one(&[2], 0, 0).tensor("u", &[2], 0, 0), Malformed, "overlaps tensor 't'"),
