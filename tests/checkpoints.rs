@@ -232,7 +232,7 @@ fn random_blocks_decode_to_the_bits_of_the_reference() {
         let (block_columns, block_bytes) = gguf::block(encoding).expect("blocks");
         let blocks = expected["blocks"].as_u64().expect("a number");
         let bytes = random_bytes(&name.to_uppercase(), (blocks * block_bytes) as usize);
-        // Rows of some blocks, of which the planes need padding, and of the rest.
+        // Rows of seven blocks, whose planes need padding, and a shorter one.
         let mut values = Vec::new();
         for row in bytes.chunks(7 * block_bytes as usize) {
             let columns = row.len() as u64 / block_bytes * block_columns;
@@ -252,4 +252,27 @@ fn random_blocks_decode_to_the_bits_of_the_reference() {
         values[last] = f32::from_bits(values[last].to_bits() ^ 1);
         assert_ne!(checksum(&values), expected["checksum"].as_str().expect("a checksum"), "{name}");
     }
+}
+
+#[test]
+fn a_scale_that_is_no_number_is_refused_by_its_matrix() {
+    let mut file = std::fs::read(data("small-gguf/NVFP4.gguf")).expect("the file");
+    let open_file = |file: &[u8]| {
+        let store: MemoryStore = [("m.gguf".to_owned(), file.to_vec())].into_iter().collect();
+        (pollster::block_on(open(&store, Some("m.gguf"))).expect("opens"), store)
+    };
+    let split_file = |file: &[u8]| {
+        let (checkpoint, store) = open_file(file);
+        let spec = model_spec(&checkpoint.config).expect("a plan");
+        let (sink, options) = (MemoryStore::default(), SplitOptions::default());
+        pollster::block_on(split(&checkpoint, &spec, &store, &sink, &options, &mut |_| ControlFlow::Continue(())))
+    };
+    assert!(split_file(&file).is_ok());
+    let checkpoint = open_file(&file).0;
+    let up = checkpoint.tensors.iter().find(|tensor| tensor.source_name == "blk.0.ffn_up.weight").expect("there");
+    let at = up.companions[0].offset_bytes as usize;
+    file[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let error = split_file(&file).expect_err("refused");
+    assert_eq!((error.kind(), error.tensor_name()), (ErrorKind::Malformed, Some(up.name.as_str())), "{error}");
+    assert!(error.to_string().contains("is not finite"), "{error}");
 }
