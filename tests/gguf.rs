@@ -89,19 +89,22 @@ async fn check_family(name: &str, folder: &str, file: &str) -> Result<(), String
     // LongRoPE chooses by the context: as many positions as the reference saw.
     let config = EngineConfig { kv_pages: 2, ..engine_config() };
     let least = smallest(&files, &EngineConfig { rows: Some(5), direct: false, ..config }).await;
-    compare(name, &files, EngineConfig { budget_bytes: least, rows: Some(5), ..config }).await?;
-    compare(name, &files, config).await
+    let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));
+    compare(name, &golden, &files, EngineConfig { budget_bytes: least, rows: Some(5), ..config }).await?;
+    compare(name, &golden, &files, config).await.map(|_| ())
 }
 
-async fn compare(name: &str, files: &Files, config: EngineConfig) -> Result<(), String> {
+/// The worst error of a position.
+async fn compare(name: &str, golden: &Golden, files: &Files, config: EngineConfig) -> Result<f64, String> {
     let failed = |error: tilestream::Error| error.to_string();
-    let golden = Golden::read_file(&data("families").join(name).join("golden.safetensors"));
     let mut model = open(files, gpu(config.budget_bytes).await, config).await.map_err(failed)?;
     let mut worst = 0.0_f64;
     let compare = |position, logits: &[f32]| {
         worst = worst.max(relative_error(logits, golden.logits(position)));
         Ok(())
     };
+    let (counted, planned) = model.counted_and_planned_bytes();
+    assert_eq!(counted, planned, "bytes of buffers");
     batch::score(&mut model, &golden.ids, compare).await.map_err(failed)?;
     println!("{name} in {} KiB: {worst:.2e}", config.budget_bytes >> 10);
     if worst.is_nan() || worst >= 1e-3 {
@@ -119,7 +122,25 @@ async fn compare(name: &str, files: &Files, config: EngineConfig) -> Result<(), 
         }
         sequence.ids.push(*expected);
     }
-    Ok(())
+    Ok(worst)
+}
+
+#[test]
+fn the_smallest_formats_stream_and_give_the_ids_of_the_reference() {
+    block_on(async {
+        let source = FileStore::open(data("small-gguf")).expect("the folder opens");
+        for name in ["i-quants", "Q1_0", "NVFP4"] {
+            let checkpoint = checkpoint::open(&source, Some(&format!("{name}.gguf"))).await.expect("opens");
+            let files = split_checkpoint(&checkpoint, &source, &SplitOptions::default()).await;
+            let golden = Golden::read_file(&data(&format!("small-gguf/{name}.golden.safetensors")));
+            let config = engine_config();
+            let least = smallest(&files, &EngineConfig { rows: Some(3), direct: false, ..config }).await;
+            for config in [EngineConfig { budget_bytes: least, rows: Some(3), ..config }, config] {
+                let worst = compare(name, &golden, &files, config).await.expect("the reference's ids");
+                assert!(worst < 1e-4, "{name}: relative error {worst}");
+            }
+        }
+    });
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn tunings() -> impl Iterator<Item = Tuning> {
             matrix_rows: rows,
             subgroups,
             loads_64,
-            uniform_inputs: true,
+            uniform_inputs: loads_64,
             takes_blocks: loads_64,
             found: Vec::new(),
         })

@@ -4,7 +4,7 @@
 
 use crate::Result;
 use crate::encoding::plain::{e4m3_to_f32, f16_to_f32, widen};
-use crate::encoding::{Encoding, check_len, codebook};
+use crate::encoding::{Encoding, check_len, codebook, iquants};
 
 /// Decodes one planar row of `encoding.row_stride(columns)` bytes; `out` is `[columns]`.
 ///
@@ -46,12 +46,25 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         }),
         Encoding::TQ1_0 => fill(out, |c| half(bytes(1), c / 256) * (trit(&bytes(0)[c / 256 * 52..], c % 256) - 1.0)),
         Encoding::TQ2_0 => fill(out, |c| half(bytes(1), c / 256) * (bits::<2>(bytes(0), c) - 1.0)),
+        Encoding::Q1_0 => fill(out, |c| half(bytes(1), c / 128) * (2.0 * bits::<1>(bytes(0), c) - 1.0)),
+        Encoding::IQ2_XXS
+        | Encoding::IQ2_XS
+        | Encoding::IQ2_S
+        | Encoding::IQ3_XXS
+        | Encoding::IQ3_S
+        | Encoding::IQ1_S
+        | Encoding::IQ1_M => iquants::decode(encoding, row, columns, out),
         Encoding::F8_E4M3 => fill(out, |c| float(bytes(1), c / 128) * e4m3_to_f32(bytes(0)[c])),
         Encoding::I8 => fill(out, |c| float(bytes(1), 0) * f32::from(bytes(0)[c] as i8)),
         Encoding::NF4 => fill(out, |c| float(bytes(1), c / 64) * codebook::NF4[bits::<4>(bytes(0), c) as usize]),
         Encoding::FP4 => fill(out, |c| float(bytes(1), c / 64) * codebook::FP4[bits::<4>(bytes(0), c) as usize]),
         Encoding::Q4_Z => fill(out, |c| scale_and_zero(bytes(1), c / 32, bits::<4>(bytes(0), c))),
         Encoding::Q4_Z128 => fill(out, |c| scale_and_zero(bytes(1), c / 128, bits::<4>(bytes(0), c))),
+        Encoding::NVFP4 => fill(out, |c| {
+            // GGML's table has no zero below zero.
+            let q = fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15) + 0.0;
+            float(bytes(2), 0) * (ue4m3(bytes(1)[c / 16]) * q)
+        }),
         Encoding::MXFP4 => fill(out, |c| power_of_two(bytes(1)[c / 32]) * fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15)),
     }
     Ok(())
@@ -75,6 +88,15 @@ fn power_of_two(s: u8) -> f32 {
         255 => f32::NAN,
         _ => f32::from_bits(u32::from(s) << 23),
     }
+}
+
+/// A scale of NVFP4: e4m3 whose sign counts for nothing, and 127, which is no number, for zero.
+fn ue4m3(bits: u8) -> f32 {
+    if bits == 127 {
+        return 0.0;
+    }
+    let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f32::from(bits & 7));
+    if exponent == 0 { mantissa / 512.0 } else { (1.0 + mantissa / 8.0) * 2.0_f32.powi(exponent - 7) }
 }
 
 /// A number of four bits: sign, two of exponent, one of mantissa.

@@ -2,6 +2,8 @@
 //!
 //! Block layouts are those of GGML's `ggml-common.h`; see each function. Bytes are little-endian.
 
+use std::ops::Range;
+
 use crate::encoding::{Encoding, check_len};
 use crate::{Error, ErrorKind, Result};
 
@@ -22,7 +24,16 @@ pub fn block(encoding: Encoding) -> Option<(u64, u64)> {
         Encoding::IQ4_XS => (256, 136),
         Encoding::TQ1_0 => (256, 54),
         Encoding::TQ2_0 => (256, 66),
+        Encoding::Q1_0 => (128, 18),
+        Encoding::IQ2_XXS => (256, 66),
+        Encoding::IQ2_XS => (256, 74),
+        Encoding::IQ2_S => (256, 82),
+        Encoding::IQ3_XXS => (256, 98),
+        Encoding::IQ3_S => (256, 110),
+        Encoding::IQ1_S => (256, 50),
+        Encoding::IQ1_M => (256, 56),
         Encoding::MXFP4 => (32, 17),
+        Encoding::NVFP4 => (64, 36),
         _ => return None,
     })
 }
@@ -67,6 +78,7 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::Q4_K => repack_q4_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q5_K => repack_q5_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::MXFP4 => repack_nibbles::<17, 1, 0>(gguf_blocks, Planes::new(encoding, columns, out)),
+        Encoding::NVFP4 => repack_nvfp4(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q6_K => repack_q6_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q2_K => repack_q2_k(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::Q3_K => repack_q3_k(gguf_blocks, Planes::new(encoding, columns, out)),
@@ -75,8 +87,8 @@ pub fn repack_row(encoding: Encoding, gguf_blocks: &[u8], columns: u64, out: &mu
         Encoding::IQ4_XS => repack_iq4_xs(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::TQ1_0 => repack_tq1_0(gguf_blocks, Planes::new(encoding, columns, out)),
         Encoding::TQ2_0 => repack_tq2_0(gguf_blocks, Planes::new(encoding, columns, out)),
-        // `row_len` has refused them.
-        _ => {}
+        // Those whose fields are kept whole; `row_len` has refused all others.
+        _ => repack_fields(encoding, gguf_blocks, Planes::new(encoding, columns, out)),
     }
     Ok(())
 }
@@ -130,6 +142,39 @@ fn unzip_bits(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
+/// The bytes of a block that each plane keeps as they are, for Q1_0 and the encodings with a grid. All but IQ1_M
+/// begin with f16 d.
+fn fields(encoding: Encoding) -> &'static [Range<usize>] {
+    match encoding {
+        // Bits.
+        Encoding::Q1_0 => &[2..18, 0..2],
+        // Indices, signs and scales.
+        Encoding::IQ2_XXS => &[2..66, 0..2],
+        // Indices and signs; scales.
+        Encoding::IQ2_XS => &[2..66, 66..74, 0..2],
+        // Indices and signs; high bits and scales.
+        Encoding::IQ2_S => &[2..66, 66..82, 0..2],
+        // Indices; signs and scales.
+        Encoding::IQ3_XXS => &[2..66, 66..98, 0..2],
+        // Indices; high bits, signs and scales.
+        Encoding::IQ3_S => &[2..66, 66..110, 0..2],
+        // Indices; high bits, scales and shifts.
+        Encoding::IQ1_S => &[2..34, 34..50, 0..2],
+        // Indices; high bits and shifts; scales, with d among them.
+        Encoding::IQ1_M => &[0..32, 32..48, 48..56],
+        _ => &[],
+    }
+}
+
+fn repack_fields(encoding: Encoding, blocks: &[u8], Planes(planes): Planes) {
+    let block_bytes = block(encoding).map_or(1, |(_, bytes)| bytes as usize);
+    for (plane, field) in planes.into_iter().zip(fields(encoding)) {
+        for (block, out) in blocks.chunks_exact(block_bytes).zip(plane.chunks_exact_mut(field.len())) {
+            out.copy_from_slice(&block[field.clone()]);
+        }
+    }
+}
+
 /// f16 d, i8 [32].
 fn repack_q8_0(blocks: &[u8], Planes([quants, scales, ..]): Planes) {
     let outs = quants.chunks_exact_mut(32).zip(scales.chunks_exact_mut(2));
@@ -152,6 +197,35 @@ fn repack_nibbles<const BLOCK: usize, const SCALES: usize, const HIGH: usize>(bl
         }
         unzip_nibbles(&block[SCALES + HIGH..], quants);
     }
+}
+
+/// Scales [4], nibbles [32]: 8 bytes serve 16 columns. The scale of a row is no part of it: one.
+fn repack_nvfp4(blocks: &[u8], Planes([quants, scales, of_row, _]): Planes) {
+    let outs = quants.chunks_exact_mut(32).zip(scales.chunks_exact_mut(4));
+    for (block, (quants, scales)) in blocks.chunks_exact(36).zip(outs) {
+        scales.copy_from_slice(&block[..4]);
+        for (bytes, out) in block[4..].chunks_exact(8).zip(quants.chunks_exact_mut(8)) {
+            unzip_nibbles(bytes, out);
+        }
+    }
+    of_row[..4].copy_from_slice(&1.0_f32.to_le_bytes());
+}
+
+/// Puts the scale of a row, a little-endian f32, where [`repack_row`] put a one.
+///
+/// # Errors
+/// [`ErrorKind::Argument`] for an encoding that has none or a slice of the wrong length, [`ErrorKind::Malformed`] for a scale that
+/// is not finite.
+pub fn put_row_scale(encoding: Encoding, scale: &[u8], columns: u64, out: &mut [u8]) -> Result<()> {
+    check_len("scale of a row", scale.len(), if encoding == Encoding::NVFP4 { 4 } else { 0 })?;
+    check_len("planar row", out.len(), encoding.row_stride(columns))?;
+    let value = f32::from_le_bytes(scale.try_into().unwrap_or_default());
+    if !value.is_finite() {
+        return Err(Error::new(ErrorKind::Malformed, format!("its scale {value} is not finite")));
+    }
+    let at = encoding.plane_offset(columns, 2) as usize;
+    out[at..at + scale.len()].copy_from_slice(scale);
+    Ok(())
 }
 
 /// Header [16], nibbles [128]: 32 bytes serve 64 columns.

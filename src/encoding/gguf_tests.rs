@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::encoding::decode_row;
+use crate::encoding::{decode_row, grids};
 
 fn f16_at(bytes: &[u8], at: usize) -> f32 {
     half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
@@ -12,6 +12,7 @@ fn f16_at(bytes: &[u8], at: usize) -> f32 {
 /// Decodes one GGUF block column by column, with the indices of the format's description.
 fn decode_block(encoding: Encoding, b: &[u8]) -> Vec<f32> {
     let nibble = |qs: &[u8], j: usize| if j < 16 { qs[j] & 15 } else { qs[j - 16] >> 4 };
+    let nibble_of = |qs: &[u8], j: usize| if j < 8 { qs[j] & 15 } else { qs[j - 8] >> 4 };
     let fifth = |at: usize, j: usize| {
         let qh = u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
         ((qh >> j & 1) << 4) as u8
@@ -67,9 +68,84 @@ fn decode_block(encoding: Encoding, b: &[u8]) -> Vec<f32> {
             let scale = if b[0] == 255 { f64::NAN } else { 2.0_f64.powi(i32::from(b[0]) - 128) };
             (twice * scale) as f32
         }
-        _ => unreachable!("plain encodings have no blocks"),
+        Encoding::Q1_0 => {
+            let d = f16_at(b, 0);
+            if b[2 + j / 8] >> (j % 8) & 1 == 1 { d } else { -d }
+        }
+        Encoding::NVFP4 => {
+            let magnitudes = [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0];
+            let q = nibble_of(&b[4 + 8 * (j / 16)..][..8], j % 16);
+            let twice = if q <= 8 { magnitudes[usize::from(q % 8)] } else { -magnitudes[usize::from(q - 8)] };
+            let scale = b[j / 16];
+            let (exponent, mantissa) = (f32::from(scale >> 3 & 15), f32::from(scale % 8));
+            let fraction = if exponent == 0.0 { mantissa / 4.0 } else { 2.0 + mantissa / 4.0 };
+            let scale = if scale == 127 { 0.0 } else { fraction * (exponent.max(1.0) - 8.0).exp2() };
+            scale * 0.5 * twice
+        }
+        _ => grid_column(encoding, b, j),
     };
     (0..block(encoding).unwrap().0 as usize).map(column).collect()
+}
+
+/// A column of a block with a grid, by the places that GGML's loops read for it.
+fn grid_column(encoding: Encoding, b: &[u8], j: usize) -> f32 {
+    let (ib32, l, bit) = (j / 32, j % 32 / 8, j % 8);
+    let word = |at: usize| u32::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+    let short = |at: usize| u32::from(b[at]) + 256 * u32::from(b[at + 1]);
+    let (first, _) = grids::place(encoding).expect("it has a grid");
+    let level =
+        |index: u32, width: usize, i: usize| grids::GRIDS[first + index as usize] >> (width * i) & ((1 << width) - 1);
+    let two_bits = |index: u32| [8.0, 25.0, 43.0][usize::from(level(index, 2, bit))];
+    let three_bits = |index: u32| f32::from(level(index, 4, bit % 4));
+    let sign = |signs: u32| if signs >> bit & 1 == 1 { -1.0 } else { 1.0 };
+    // Of seven signs the eighth is the sum of all, modulo 2.
+    let of_seven = |signs: u32| sign(signs & 127 | (0..7).fold(0, |sum, i| sum ^ signs >> i & 1) << 7);
+    let (d, sub) = (f16_at(b, 0), j / 16);
+    let nibble = |at: usize, index: usize| f32::from(b[at + index / 2] >> (4 * (index % 2)) & 15);
+    match encoding {
+        Encoding::IQ2_XXS => {
+            let aux = word(2 + 8 * ib32 + 4);
+            let db = d * (0.5 + (aux >> 28) as f32) * 0.25;
+            db * two_bits(b[2 + 8 * ib32 + l].into()) * of_seven(aux >> (7 * l))
+        }
+        Encoding::IQ2_XS => {
+            let q = short(2 + 2 * (4 * ib32 + l));
+            d * (0.5 + nibble(66, sub)) * 0.25 * two_bits(q & 511) * of_seven(q >> 9)
+        }
+        Encoding::IQ2_S => {
+            let (at, high) = (4 * ib32 + l, u32::from(b[66 + ib32]));
+            let index = u32::from(b[2 + at]) + 256 * (high >> (2 * l) & 3);
+            d * (0.5 + nibble(74, sub)) * 0.25 * two_bits(index) * sign(b[34 + at].into())
+        }
+        Encoding::IQ3_XXS => {
+            let aux = word(66 + 4 * ib32);
+            let value = three_bits(b[2 + j / 4].into()) * 8.0 + 4.0;
+            let value = if value == 60.0 { 62.0 } else { value };
+            d * (0.5 + (aux >> 28) as f32) * 0.5 * value * of_seven(aux >> (7 * l))
+        }
+        Encoding::IQ3_S => {
+            let high = u32::from(b[66 + ib32] >> (j % 32 / 4) & 1);
+            let value = three_bits(u32::from(b[2 + j / 4]) + 256 * high) * 2.0 + 1.0;
+            d * (1.0 + 2.0 * nibble(106, ib32)) * value * sign(b[74 + j / 8].into())
+        }
+        Encoding::IQ1_S => {
+            let qh = short(34 + 2 * ib32);
+            let index = u32::from(b[2 + 4 * ib32 + l]) + 256 * (qh >> (3 * l) & 7);
+            let delta = if qh & 0x8000 == 0 { 0.125 } else { -0.125 };
+            d * (2.0 * (qh >> 12 & 7) as f32 + 1.0) * (f32::from(level(index, 2, bit)) - 1.0 + delta)
+        }
+        Encoding::IQ1_M => {
+            let qh = u32::from(b[32 + j / 16] >> (4 * (j / 8 % 2)) & 15);
+            let scales = [48, 50, 52, 54].map(short);
+            let d = scales.iter().rev().fold(0, |d, scale| d << 4 | scale >> 12);
+            let scale = scales[sub / 4] >> (3 * (sub % 4)) & 7;
+            let delta = if qh & 8 == 0 { 0.125 } else { -0.125 };
+            let index = u32::from(b[j / 8]) + 256 * (qh & 7);
+            let d = half::f16::from_bits(d as u16).to_f32();
+            d * (2.0 * scale as f32 + 1.0) * (f32::from(level(index, 2, bit)) - 1.0 + delta)
+        }
+        _ => unreachable!("plain encodings have no blocks"),
+    }
 }
 
 /// `kvalues_iq4nl` of GGML.

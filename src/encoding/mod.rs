@@ -7,6 +7,8 @@
 pub mod codebook;
 pub mod decode;
 pub mod gguf;
+pub mod grids;
+mod iquants;
 pub mod plain;
 pub mod quantize;
 
@@ -33,19 +35,29 @@ use crate::{Error, ErrorKind, Result};
 /// | IQ4_XS | u4 \[P\] · header \[P/256\] | `d * (sc - 32) * IQ4[q]` |
 /// | TQ1_0 | trits \[P/256\] · f16 d \[P/256\] | `d * (t - 1)` |
 /// | TQ2_0 | u2 \[P\] · f16 d \[P/256\] | `d * (q - 1)` |
+/// | Q1_0 | u1 \[P\] · f16 d \[P/128\] | `d * (2 q - 1)` |
+/// | IQ2_XXS | indices, signs and scales (64 bytes) · f16 d, both \[P/256\] | `d * (sc + 1/2) / 4 * ±grid` |
+/// | IQ2_XS | indices and signs (64) · scales (8) · f16 d, all \[P/256\] | the same |
+/// | IQ2_S | indices and signs (64) · high bits and scales (16) · f16 d, all \[P/256\] | the same |
+/// | IQ3_XXS | indices (64) · signs and scales (32) · f16 d, all \[P/256\] | `d * (sc + 1/2) / 2 * ±grid` |
+/// | IQ3_S | indices (64) · high bits, signs, scales (44) · f16 d, all \[P/256\] | `d * (2 sc + 1) * ±grid` |
+/// | IQ1_S | indices (32) · high bits, scales, shifts (16) · f16 d, all \[P/256\] | `d * (2 sc + 1) * (grid ± 1/8)` |
+/// | IQ1_M | indices (32) · high bits, shifts (16) · scales and f16 d (8), all \[P/256\] | the same |
 /// | F8_E4M3 | e4m3 \[P\] · f32 d \[P/128\] | `d * f` |
 /// | I8 | i8 \[P\] · f32 d \[1\] | `d * q` |
 /// | NF4, FP4 | u4 \[P\] · f32 d \[P/64\] | `d * code[q]`, with sixteen numbers from [`codebook`] |
 /// | Q4_Z, Q4_Z128 | u4 \[P\] · (f16 d, f16 z) \[P/32\], \[P/128\] | `d * (q - z)`, z a whole number |
 /// | MXFP4 | u4 \[P\] · u8 s \[P/32\] | `fp4(u4) * 2^(s - 127)` |
+/// | NVFP4 | u4 \[P\] · e4m3 s \[P/16\] · f32 g \[1\] | `g * (s * fp4(u4))` |
 ///
 /// A K-quant header is GGUF's own 16 bytes: f16 d, f16 dmin, and eight 6-bit pairs (sc, mn) in 12 bytes, one pair for
 /// each 32 columns. In Q6_K one `sc` serves 16 columns. K-quants need columns that are a multiple of 256, and so do
-/// IQ4_XS, TQ1_0 and TQ2_0.
+/// IQ4_XS, TQ1_0, TQ2_0 and the encodings with a grid. Q1_0 needs a multiple of 128, NVFP4 of 64.
 ///
 /// GGUF's own bytes are also the scales of Q3_K (16 of 6 bits in 12 bytes), the header of IQ4_XS (8 bytes: f16 d, two high
 /// bits and then four low ones of eight scales), and the trits of TQ1_0 (52 bytes, five or four to a byte, see
-/// [`decode`]). IQ4 is the table [`decode::IQ4`].
+/// [`decode`]). IQ4 is the table [`decode::IQ4`]. Those with a grid (see [`grids`]) keep runs of GGUF's bytes whole: the fields of
+/// a block as GGUF orders them, but for `d`, which has a plane of its own.
 /// MXFP4 is that of the OCP Microscaling Formats (v1.0, 2023): `fp4` has a sign, two bits of exponent and one of mantissa.
 #[allow(non_camel_case_types, reason = "the field writes Q4_K, not Q4K")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +80,14 @@ pub enum Encoding {
     IQ4_XS,
     TQ1_0,
     TQ2_0,
+    Q1_0,
+    IQ2_XXS,
+    IQ2_XS,
+    IQ2_S,
+    IQ3_XXS,
+    IQ3_S,
+    IQ1_S,
+    IQ1_M,
     F8_E4M3,
     I8,
     NF4,
@@ -75,6 +95,7 @@ pub enum Encoding {
     Q4_Z,
     Q4_Z128,
     MXFP4,
+    NVFP4,
 }
 
 /// What one plane of a row holds.
@@ -214,6 +235,62 @@ pub const ENCODINGS: &[Descriptor] = &[
         plain: None,
     },
     Descriptor {
+        encoding: Encoding::Q1_0,
+        name: "q1_0",
+        block: 128,
+        planes: &[plane(1, 1), plane(128, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ2_XXS,
+        name: "iq2_xxs",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ2_XS,
+        name: "iq2_xs",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 64), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ2_S,
+        name: "iq2_s",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 128), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ3_XXS,
+        name: "iq3_xxs",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 256), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ3_S,
+        name: "iq3_s",
+        block: 256,
+        planes: &[plane(256, 512), plane(256, 352), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ1_S,
+        name: "iq1_s",
+        block: 256,
+        planes: &[plane(256, 256), plane(256, 128), plane(256, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::IQ1_M,
+        name: "iq1_m",
+        block: 256,
+        planes: &[plane(256, 256), plane(256, 128), plane(256, 64)],
+        plain: None,
+    },
+    Descriptor {
         encoding: Encoding::F8_E4M3,
         name: "f8_e4m3",
         block: 32,
@@ -248,6 +325,13 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "mxfp4",
         block: 32,
         planes: &[plane(1, 4), plane(32, 8)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::NVFP4,
+        name: "nvfp4",
+        block: 64,
+        planes: &[plane(1, 4), plane(16, 8), plane(WHOLE_ROW, 32)],
         plain: None,
     },
 ];

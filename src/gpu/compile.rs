@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_lock::OnceCell;
 use futures::channel::oneshot;
 
-use super::kernels::{Access, KernelId, KernelRow};
+use super::kernels::{Access, GRIDS_BINDING, KernelId, KernelRow};
 use super::tuning::Tuning;
 use crate::platform::{Spawner, cores};
 use crate::{Error, ErrorKind, Result};
@@ -22,6 +22,8 @@ pub struct Kernel {
     pub layout: wgpu::BindGroupLayout,
     /// Whether its last binding is the recorder's counter of blocks.
     pub takes_blocks: bool,
+    /// Whether it reads the recorder's grids.
+    pub reads_grids: bool,
 }
 
 /// A kernel that is compiled once, whoever asks first.
@@ -154,7 +156,8 @@ async fn compile(
     let (error, refused) = (scope.pop(), driver.pop());
     let Some(error) = error.await else {
         let Some(refused) = refused.await else {
-            return Ok(Kernel { id, pipeline, layout, takes_blocks: row.takes_blocks });
+            let (takes_blocks, reads_grids) = (row.takes_blocks, row.grids.is_some());
+            return Ok(Kernel { id, pipeline, layout, takes_blocks, reads_grids });
         };
         return Err(Error::new(ErrorKind::Adapter, format!("the driver refuses kernel {id:?}: {refused}"))
             .remedy("update the driver, or choose another adapter"));
@@ -174,7 +177,8 @@ fn bind_group_layout(device: &wgpu::Device, row: &KernelRow) -> wgpu::BindGroupL
     };
     let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true, row.params_bytes)];
     let blocks = row.takes_blocks.then_some(&Access::Write);
-    entries.extend((1..).zip(row.bindings.iter().chain(blocks)).map(|(index, access)| {
+    let grids = row.grids.as_ref().map(|access| (GRIDS_BINDING, access));
+    entries.extend((1..).zip(row.bindings.iter().chain(blocks)).chain(grids).map(|(index, access)| {
         let ty = match access {
             Access::Uniform => wgpu::BufferBindingType::Uniform,
             _ => wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },

@@ -6,7 +6,7 @@ pub use super::inputs::*;
 pub use super::params::*;
 pub use super::tuning::{Shape, Tuning};
 use crate::Result;
-use crate::encoding::{ENCODINGS, Encoding};
+use crate::encoding::{ENCODINGS, Encoding, grids};
 use crate::plan::Activation;
 
 /// Positions in a page of the KV cache.
@@ -20,6 +20,8 @@ pub const QUERIES: [u32; 2] = [1, 4];
 pub(super) const BLOCK_TURNS: u32 = 32_768;
 /// Of them those that a block takes besides the turns over its chunks, at most: for the sums of its rows.
 pub(super) const TURNS_OF_SUMS: u32 = 40;
+/// Where kernels find the grids of i-quants, behind all other bindings of any kernel that decodes one.
+pub(super) const GRIDS_BINDING: u32 = 7;
 
 impl Activation {
     /// Every one there is.
@@ -68,6 +70,7 @@ impl Encoding {
             Self::Q2_K => &["encoding/q2_k.wgsl"],
             Self::Q3_K => &["encoding/q3_k.wgsl"],
             Self::Q4_Z | Self::Q4_Z128 => &["encoding/q4_z.wgsl"],
+            Self::Q1_0 => scaled!("q1_0", "scale_f16"),
             Self::TQ1_0 => scaled!("tq1_0", "scale_f16"),
             Self::TQ2_0 => scaled!("tq2_0", "scale_f16"),
             Self::Q8_0 => scaled!("i8", "scaled_bytes", "scale_f16"),
@@ -78,7 +81,15 @@ impl Encoding {
             Self::NF4 => scaled!("nf4", "scaled_nibbles", "scale_f32"),
             Self::FP4 => scaled!("fp4", "scaled_nibbles", "scale_f32"),
             Self::IQ4_XS => scaled!("iq4_xs", "scaled_nibbles"),
-            Self::MXFP4 => scaled!("mxfp4", "scaled_nibbles"),
+            Self::IQ2_XXS => scaled!("iq2_xxs", "signed_pairs", "grids"),
+            Self::IQ2_XS => scaled!("iq2_xs", "signed_pairs", "grids"),
+            Self::IQ2_S => scaled!("iq2_s", "signed_pairs", "grids"),
+            Self::IQ3_XXS => scaled!("iq3_xxs", "signed_nibbles", "grids"),
+            Self::IQ3_S => scaled!("iq3_s", "signed_nibbles", "grids"),
+            Self::IQ1_S => scaled!("iq1_s", "shifted_pairs", "grids"),
+            Self::IQ1_M => scaled!("iq1_m", "shifted_pairs", "grids"),
+            Self::MXFP4 => scaled!("mxfp4", "fp4_twice", "scaled_nibbles"),
+            Self::NVFP4 => scaled!("nvfp4", "fp4_twice"),
         }
     }
 
@@ -198,6 +209,8 @@ pub struct KernelRow {
     pub(super) bindings: &'static [Access],
     /// Whether a binding follows for the recorder's counter of blocks.
     pub(super) takes_blocks: bool,
+    /// How it reads the recorder's grids, at [`GRIDS_BINDING`]. `None`: it has none to read.
+    pub(super) grids: Option<Access>,
     pub(super) params_bytes: u64,
 }
 
@@ -252,7 +265,12 @@ impl KernelId {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) where a part is missing: a fault of this table.
     pub fn row(self, tuning: &Tuning) -> Result<KernelRow> {
-        let (entry, parts, bindings, params_bytes) = self.parts(tuning);
+        let (entry, mut parts, bindings, params_bytes) = self.parts(tuning);
+        let reads = self.reads_grids().then_some(if tuning.uniform_inputs { Uniform } else { Read });
+        parts.extend(reads.map(|access| match access {
+            Uniform => "parts/grids_uniform.wgsl".to_owned(),
+            _ => "parts/grids_storage.wgsl".to_owned(),
+        }));
         let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
         let uses_lanes = self.is_product() || self.sums_rows();
         let (lanes, groups) = match self {
@@ -270,6 +288,10 @@ impl KernelId {
         if self.is_product() {
             constants.extend([("STRANDS", tuning.strands), ("UNIFORM_VECTORS", UNIFORM_BYTES as u32 / 16)]);
         }
+        let grid = self.encoding().and_then(grids::place);
+        if let Some((first, _)) = grid {
+            constants.extend([("GRID", first as u32), ("GRID_VECTORS", grids::ENTRIES as u32 / 8)]);
+        }
         let takes_blocks = self.takes_blocks(tuning);
         if takes_blocks {
             constants.extend([("BLOCK_TURNS", BLOCK_TURNS), ("TURNS_OF_SUMS", TURNS_OF_SUMS)]);
@@ -278,7 +300,7 @@ impl KernelId {
         let enabled =
             [(subgroups, "subgroups"), (self.needs_f16(tuning), "f16")].into_iter().filter(|(is_used, _)| *is_used);
         let composed = Composed::new(&enabled.map(|(_, name)| name).collect::<Vec<_>>(), &constants, &parts)?;
-        Ok(KernelRow { entry, composed, bindings, takes_blocks, params_bytes })
+        Ok(KernelRow { entry, composed, bindings, takes_blocks, grids: reads, params_bytes })
     }
 
     /// Rows and tokens that an invocation of a matrix product has in registers.
@@ -312,6 +334,11 @@ impl KernelId {
     pub(super) fn takes_blocks(self, tuning: &Tuning) -> bool {
         let shape = tuning.shape(self);
         tuning.takes_blocks && matches!(self, Self::MatVec(..)) && shape.groups == 1 && shape.subgroups
+    }
+
+    /// Whether it decodes an encoding that has a grid: see shaders/parts/grids.wgsl.
+    pub fn reads_grids(self) -> bool {
+        self.encoding().and_then(grids::place).is_some()
     }
 
     /// Whether it needs shader-f16.

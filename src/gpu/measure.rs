@@ -207,7 +207,9 @@ impl Bench {
     async fn new(gpu: &Gpu, kernels: &Kernels, id: KernelId) -> Result<Self> {
         kernels.prepare(&[id]).await?;
         let kernel = kernels.get(id).ok_or_else(|| Error::new(ErrorKind::Internal, "a kernel was not prepared"))?;
-        Ok(Self { gpu: gpu.clone(), recorder: Recorder::new(gpu).await?, kernel, least_s: LEAST_S })
+        let mut recorder = Recorder::new(gpu).await?;
+        recorder.prepare(&[id]).await?;
+        Ok(Self { gpu: gpu.clone(), recorder, kernel, least_s: LEAST_S })
     }
 
     /// Seconds of one dispatch of `least_count` or more, of which `call` gives buffers, parameters and grid by its number.

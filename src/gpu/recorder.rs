@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::Gpu;
 use super::device::Mapping;
-use super::kernels::{InputWindow, Kernel, KernelId};
+use super::kernels::{GRIDS_BINDING, InputWindow, Kernel, KernelId};
 use super::memory::CountedBuffer;
 use super::timeline::{Origin, Timeline, Timer, Told, timer_bytes};
+use crate::encoding::grids;
 use crate::platform::now_s;
 use crate::{Error, ErrorKind, Result};
 
@@ -26,6 +27,8 @@ pub const RECORDER_BYTES: u64 = PARAMS_STRIDE * PARAMS_SLOTS * (SUBMITS_AHEAD as
 pub const TIMER_BYTES: u64 = timer_bytes(PARAMS_SLOTS);
 /// Bytes of the counter of blocks.
 const BLOCKS_BYTES: u64 = 16;
+/// GPU bytes that a recorder takes besides where kernels read grids: see [`Recorder::prepare`].
+pub const GRIDS_BYTES: u64 = 2 * grids::ENTRIES as u64;
 
 /// A storage buffer, or a range of it, as a kernel sees it.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +92,8 @@ pub struct Recorder {
     params: CountedBuffer,
     /// What kernels count the blocks in that they have taken: zeros between dispatches.
     blocks: CountedBuffer,
+    /// The grids of i-quants, once a kernel that reads them was prepared.
+    grids: Option<CountedBuffer>,
     staging: VecDeque<(CountedBuffer, Slot)>,
     bytes: Vec<u8>,
     dispatches: Vec<Dispatch>,
@@ -118,6 +123,7 @@ impl Recorder {
             gpu: gpu.clone(),
             params,
             blocks: gpu.buffer("blocks taken", BLOCKS_BYTES, Usage::STORAGE).await?,
+            grids: None,
             staging,
             bytes: Vec::new(),
             dispatches: Vec::new(),
@@ -127,6 +133,47 @@ impl Recorder {
             timeline: Timeline::default(),
             timer: None,
         })
+    }
+
+    /// Sees to it that what these kernels read besides the buffers of their dispatches is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Budget`] or [`ErrorKind::GpuMemory`] where it does not fit, and [`ErrorKind::DeviceLost`].
+    pub async fn prepare(&mut self, kernels: &[KernelId]) -> Result<()> {
+        use wgpu::BufferUsages as Usage;
+        if self.grids.is_some() || !kernels.iter().any(|kernel| kernel.reads_grids()) {
+            return Ok(());
+        }
+        let buffer = self.gpu.buffer("grids", GRIDS_BYTES, Usage::STORAGE | Usage::UNIFORM | Usage::COPY_DST).await?;
+        let staging = self.staged(&grids::bytes()).await?;
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&staging, 0, &buffer, 0, GRIDS_BYTES);
+        let after = self.gpu.submit(encoder.finish());
+        self.map_again(staging, after);
+        self.grids = Some(buffer);
+        Ok(())
+    }
+
+    /// A staging buffer that holds `bytes` and is no longer mapped.
+    async fn staged(&mut self, bytes: &[u8]) -> Result<CountedBuffer> {
+        let Some((staging, slot)) = self.staging.pop_front() else {
+            return Err(Error::new(ErrorKind::Internal, "the recorder lost its staging buffers"));
+        };
+        if let Slot::Mapping(mapping) = slot {
+            mapping.ready().await?;
+        }
+        match staging.get_mapped_range_mut(..bytes.len() as u64) {
+            Ok(mut view) => view.copy_from_slice(bytes),
+            Err(error) => return Err(Error::new(ErrorKind::Internal, "parameters are not mapped").source(error)),
+        }
+        staging.unmap();
+        Ok(staging)
+    }
+
+    /// Has a staging buffer mapped once the GPU is done with `after`.
+    fn map_again(&mut self, staging: CountedBuffer, after: wgpu::SubmissionIndex) {
+        let mapping = self.gpu.map(&staging, wgpu::MapMode::Write, after);
+        self.staging.push_back((staging, Slot::Mapping(mapping)));
     }
 
     /// The times of dispatches, for who wants them.
@@ -206,6 +253,9 @@ impl Recorder {
         if self.is_full() || params.len() as u64 > PARAMS_STRIDE {
             return Err(Error::new(ErrorKind::Internal, "too many dispatches for one submit"));
         }
+        if kernel.reads_grids && self.grids.is_none() {
+            return Err(Error::new(ErrorKind::Internal, "the recorder was not prepared for a kernel that reads grids"));
+        }
         let group = self.group(kernel, buffers, (params.len() as u64).next_multiple_of(16));
         self.bytes.resize(self.dispatches.len() * PARAMS_STRIDE as usize, 0);
         self.bytes.extend_from_slice(params);
@@ -231,6 +281,10 @@ impl Recorder {
                 binding: index,
                 resource: binding(bind.buffer, bind.offset_bytes, bind.len_bytes),
             }));
+            let grids = self.grids.as_ref().filter(|_| kernel.reads_grids);
+            entries.extend(
+                grids.map(|grids| wgpu::BindGroupEntry { binding: GRIDS_BINDING, resource: binding(grids, 0, None) }),
+            );
             device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: None,
                 layout: &kernel.layout,
@@ -271,19 +325,11 @@ impl Recorder {
         let mut encoder = self.copies.take().unwrap_or_else(|| device.create_command_encoder(&Default::default()));
         let (mut used, mut labels) = (None, Vec::new());
         if !self.dispatches.is_empty() {
-            let Some((staging, slot)) = self.staging.pop_front() else {
-                return Err(Error::new(ErrorKind::Internal, "the recorder lost its staging buffers"));
-            };
-            if let Slot::Mapping(mapping) = slot {
-                mapping.ready().await?;
-            }
-            self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
-            let len = self.bytes.len() as u64;
-            match staging.get_mapped_range_mut(..len) {
-                Ok(mut view) => view.copy_from_slice(&self.bytes),
-                Err(error) => return Err(Error::new(ErrorKind::Internal, "parameters are not mapped").source(error)),
-            }
-            staging.unmap();
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            let len = bytes.len() as u64;
+            let staging = self.staged(&bytes).await?;
+            self.bytes = bytes;
             encoder.copy_buffer_to_buffer(&staging, 0, &self.params, 0, len);
             if let Some(timer) = &self.timer {
                 labels = self.dispatches.iter().map(|dispatch| (dispatch.kernel.id, dispatch.place)).collect();
@@ -298,8 +344,7 @@ impl Recorder {
         last(&mut encoder);
         let after = self.gpu.submit(encoder.finish());
         if let Some(staging) = used {
-            let mapping = self.gpu.map(&staging, wgpu::MapMode::Write, after.clone());
-            self.staging.push_back((staging, Slot::Mapping(mapping)));
+            self.map_again(staging, after.clone());
         }
         let told = Told::default();
         if let Some(timer) = self.timer.as_mut().filter(|_| !labels.is_empty()) {

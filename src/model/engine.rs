@@ -73,7 +73,8 @@ impl Engine {
         let ids = program.kernels(kv_kind, memory.uniform_inputs);
         kernels.prepare(&ids).await?;
         gpu.keep_pipelines();
-        let recorder = Recorder::new(&gpu).await?;
+        let mut recorder = Recorder::new(&gpu).await?;
+        recorder.prepare(&ids).await?;
         let buffers = make_buffers(&gpu, &program, (memory.rows, memory.outputs), memory.uniform_inputs).await?;
         let states = RecurrentStates::new(&gpu, &spec, config.sequences.max(1), memory.snapshots).await?;
         let mut kv = KvCache::new(program.states.clone(), memory.rows).with_recurrent(states);

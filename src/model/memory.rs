@@ -4,7 +4,7 @@ use super::program::Program;
 use super::recurrent;
 use crate::gpu::kernels::{InputType, KvType, PAGE_TOKENS};
 use crate::gpu::memory::ALLOCATOR_SLACK_BYTES;
-use crate::gpu::recorder::RECORDER_BYTES;
+use crate::gpu::recorder::{GRIDS_BYTES, RECORDER_BYTES};
 use crate::plan::{CHUNK_COLUMNS, ModelSpec};
 use crate::store::ReadPlan;
 use crate::stream::pipeline::pipeline_bytes;
@@ -83,7 +83,8 @@ struct Fixed<'a> {
 impl Fixed<'_> {
     fn bytes(&self, rows: u64, outputs: u64, uniform_inputs: bool) -> u64 {
         let buffers: u64 = self.program.buffers.iter().map(|plan| plan.bytes(rows, outputs, uniform_inputs)).sum();
-        buffers + self.states(rows, 0) + RECORDER_BYTES
+        let grids = if self.program.reads_grids() { GRIDS_BYTES } else { 0 };
+        buffers + self.states(rows, 0) + RECORDER_BYTES + grids
     }
 
     fn states(&self, rows: u64, snapshots: u64) -> u64 {

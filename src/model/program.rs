@@ -407,4 +407,9 @@ impl Program {
         ids.retain(|id| seen.insert(*id));
         ids
     }
+
+    /// Whether a kernel reads the recorder's grids.
+    pub fn reads_grids(&self) -> bool {
+        self.kernels(KvType::F32, false).iter().any(|kernel| kernel.reads_grids())
+    }
 }

@@ -167,6 +167,7 @@ impl Bench {
 
     async fn dispatch<P: bytemuck::Pod>(&mut self, id: KernelId, binds: &[Bind<'_>], params: &P, grid: [u32; 3]) {
         self.kernels.prepare(&[id]).await.expect("compiles");
+        self.recorder.prepare(&[id]).await.expect("fits");
         let kernel: Arc<Kernel> = self.kernels.get(id).expect("prepared");
         self.recorder.dispatch(&kernel, binds, params, grid).expect("records");
         self.recorder.submit(|_| ()).await.expect("submits");
@@ -239,13 +240,25 @@ async fn bias_and_residual_are_added_and_a_wrong_weight_is_noticed() {
     );
 }
 
+/// Encodings that decode in different ways.
+const ACROSS: [Encoding; 8] = [
+    Encoding::BF16,
+    Encoding::Q4_K,
+    Encoding::Q6_K,
+    Encoding::TQ1_0,
+    Encoding::FP4,
+    Encoding::IQ2_S,
+    Encoding::IQ3_S,
+    Encoding::IQ1_M,
+];
+
 async fn a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes() {
     let (mut all, mut benches) = (Vec::new(), Bench::both().await);
     if benches[0].kernels.tuning().loads_64 {
         benches.push(Bench::tuned(|tuning| Tuning { loads_64: false, takes_blocks: false, ..tuning }).await);
     }
     for mut bench in benches {
-        for encoding in [Encoding::BF16, Encoding::Q4_K, Encoding::Q6_K, Encoding::TQ1_0, Encoding::FP4] {
+        for encoding in ACROSS {
             let product = Product::new(encoding, 37, 768, 6);
             let whole = product.run(&mut bench, true, 37, 0).await;
             for (tiled, tile_rows) in [(true, 5), (false, 37), (false, 1)] {
@@ -255,7 +268,7 @@ async fn a_product_has_the_same_bits_whatever_the_tiles_the_tokens_and_the_lanes
         }
     }
     assert!(
-        all.chunks(5).all(|bits| *bits == all[..5]),
+        all.chunks(ACROSS.len()).all(|bits| *bits == all[..ACROSS.len()]),
         "neither subgroups nor wide loads nor who takes which block change a bit"
     );
 }

@@ -1,6 +1,6 @@
 //! Numbers to compute with.
 
-use tilestream::internals::encoding::Encoding;
+use tilestream::internals::encoding::{Encoding, grids};
 
 /// A small deterministic source of numbers: splitmix64.
 pub struct Random(pub u64);
@@ -45,6 +45,23 @@ pub fn random_row(encoding: Encoding, columns: u64, random: &mut Random) -> Vec<
         return row;
     }
     let planes = encoding.descriptor().planes;
+    if let Some(last) = grids::place(encoding).map(|_| planes.len() - 1) {
+        let start = encoding.plane_offset(columns, last) as usize;
+        let entries = row[start..].chunks_exact_mut(planes[last].bits as usize / 8);
+        for entry in entries.take((columns / 256) as usize) {
+            let [low, high] = half::f16::from_f32(random.float() * 0.1).to_le_bytes();
+            match entry {
+                // IQ1_M has four bits of it at the top of each of four numbers.
+                [_, a, _, b, _, c, _, d] => {
+                    for (byte, part) in [a, b, c, d].into_iter().zip([low, low >> 4, high, high >> 4]) {
+                        *byte = *byte & 15 | part << 4;
+                    }
+                }
+                _ => entry.copy_from_slice(&[low, high]),
+            }
+        }
+        return row;
+    }
     for (index, plane) in planes.iter().enumerate().filter(|(_, plane)| plane.bits >= 16) {
         let start = encoding.plane_offset(columns, index) as usize;
         let count = encoding.padded_columns(columns).div_ceil(plane.columns) as usize;
@@ -55,6 +72,10 @@ pub fn random_row(encoding: Encoding, columns: u64, random: &mut Random) -> Vec<
                 row[at..at + 2].copy_from_slice(&half::f16::from_f32(random.float() * 0.1).to_le_bytes());
             }
         }
+    }
+    if encoding == Encoding::NVFP4 {
+        let start = encoding.plane_offset(columns, 2) as usize;
+        row[start..start + 4].copy_from_slice(&random.float().to_le_bytes());
     }
     if encoding == Encoding::MXFP4 {
         // Exponents: of all there are, most make weights that no model has.

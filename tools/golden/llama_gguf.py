@@ -63,6 +63,14 @@ def unpermute(rows, heads):
     return rows.reshape(heads, rows.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
+def one_bit(data):
+    """[rows, bytes] of Q1_0, which the package knows and does not decode: an f16 d and a bit for each of 128 columns."""
+    blocks = np.array(data).reshape(-1, 18)
+    d = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+    signs = np.unpackbits(blocks[:, 2:], axis=1, bitorder="little").astype(np.float32) * 2 - 1
+    return (d * signs).reshape(data.shape[0], -1)
+
+
 class File:
     """One GGUF file: its metadata as plain Python values, and its tensors by name."""
 
@@ -76,7 +84,11 @@ class File:
     def array(self, name):
         """One tensor as f32, dequantized."""
         tensor = self.tensors[name]
-        return np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        if tensor.tensor_type == gguf.GGMLQuantizationType.Q1_0:
+            return one_bit(tensor.data)
+        values = np.array(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        scale = self.tensors.get(f"{name.removesuffix('.weight')}.scale")
+        return values if scale is None else values * scale.data
 
     def config(self):
         def field(name, default=None):
@@ -107,7 +119,7 @@ class File:
         config, result = self.config(), {}
         heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
         for name in self.tensors:
-            if name == "rope_freqs.weight":
+            if name == "rope_freqs.weight" or name.endswith((".scale", ".input_scale")):
                 continue
             value = self.array(name)
             if name.startswith("blk."):

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
-from gguf.quants import Q4_K, quantize
+from gguf.quants import NVFP4, Q4_K, quantize
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -49,6 +49,15 @@ CASES = {
     "TQ1_0": {**BLOCKS_OF_256, "type": Type.TQ1_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
     "TQ2_0": {**BLOCKS_OF_256, "type": Type.TQ2_0, "types": {"token_embd": Type.Q4_K, "output": Type.Q6_K}},
     "MXFP4": {**BLOCKS_OF_32, "type": Type.MXFP4},
+    "Q1_0": {"hidden": 128, "inter": 128, "heads": 4, "kv_heads": 2, "layers": 1, "tied": True, "type": Type.Q1_0},
+    # Each matrix but the embeddings with a scale of its own, as tools that quantize for this type write it.
+    "NVFP4": {"hidden": 64, "inter": 64, "heads": 4, "kv_heads": 2, "layers": 1, "tied": True, "type": Type.NVFP4,
+              "scaled": True},
+    # All formats with a grid in one file, as tools that give each matrix as few bits as it bears write it.
+    "i-quants": {"hidden": 256, "inter": 256, "heads": 2, "kv_heads": 1, "layers": 1, "head_dim": 32, "tied": True,
+                 "type": Type.IQ3_S, "every_row1": True, "types": {
+                     "attn_q": Type.IQ2_XXS, "attn_k": Type.IQ3_XXS, "attn_v": Type.IQ2_XS, "attn_output": Type.IQ4_NL,
+                     "ffn_gate": Type.IQ1_S, "ffn_up": Type.IQ1_M, "ffn_down": Type.IQ2_S}},
     # The header of version 2, which has the same layout.
     "v2": {**PLAIN, "type": Type.F16, "version": 2},
     # What quantizing tools really write: several types in one file. Here also heads wider than hidden / heads, the
@@ -62,7 +71,8 @@ CASES = {
 }
 
 # What the package can read but not write.
-COMPOSED = (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS)
+COMPOSED = (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS, Type.IQ2_XXS, Type.IQ2_XS,
+            Type.IQ2_S, Type.IQ3_XXS, Type.IQ3_S, Type.IQ1_S, Type.IQ1_M, Type.Q1_0, Type.NVFP4)
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES = ["Ġ t", "h e", "Ġt he", "i n", "Ġ a", "e r", "o n", "l l", "ll o", "he llo", "Ġ Ġ", "in g"]
@@ -116,7 +126,8 @@ def random_blocks(rng, kind, rows, columns, std):
     as its f16 scales are sane.
     """
     count = rows * columns // gguf.GGML_QUANT_SIZES[kind][0]
-    compose = {Type.Q2_K: q2_k, Type.Q3_K: q3_k, Type.Q6_K: q6_k, Type.IQ4_NL: iq4_nl, Type.IQ4_XS: iq4_xs}
+    compose = {Type.Q2_K: q2_k, Type.Q3_K: q3_k, Type.Q6_K: q6_k, Type.IQ4_NL: iq4_nl, Type.IQ4_XS: iq4_xs,
+               Type.IQ1_M: iq1_m, Type.Q1_0: q1_0, Type.NVFP4: nvfp4} | dict.fromkeys(GRIDS, with_grid)
     return np.concatenate(compose.get(kind, q45_k)(rng, count, std, kind), axis=1).reshape(rows, -1)
 
 
@@ -169,6 +180,33 @@ def iq4_nl(rng, count, std, _):
 def iq4_xs(rng, count, std, _):
     # value = d * (scale - 32) * table[q]
     return [half_bytes(std / (71 * 18.5) * vary(rng, count)), random_bytes(rng, count, 2 + 4 + 128)]
+
+
+def q1_0(rng, count, std, _):
+    return [half_bytes(std * vary(rng, count)), random_bytes(rng, count, 16)]
+
+
+def nvfp4(rng, count, std, _):
+    # The numbers of four random bits have a standard deviation of 2.9.
+    scales = NVFP4.fp32_to_ue4m3((std / 2.9 * rng.uniform(0.5, 1.5, (count, 4))).astype(np.float32))
+    return [scales.astype(np.uint8), random_bytes(rng, count, 32)]
+
+
+# What value / d is in a block of random bits: its standard deviation, about.
+GRIDS = {Type.IQ2_XXS: 56, Type.IQ2_XS: 56, Type.IQ2_S: 56, Type.IQ3_XXS: 150, Type.IQ3_S: 160, Type.IQ1_S: 7}
+
+
+def with_grid(rng, count, std, kind):
+    # Any bits choose entries of the grid, signs and scales.
+    return [half_bytes(std / GRIDS[kind] * vary(rng, count)), random_bytes(rng, count, gguf.GGML_QUANT_SIZES[kind][1] - 2)]
+
+
+def iq1_m(rng, count, std, _):
+    # The f16 lies in the top bits of four words that also have twelve bits of scales each.
+    d = (std / 7 * vary(rng, count)).astype(np.float16).view(np.uint16)
+    parts = (d[:, None] >> np.array([0, 4, 8, 12], np.uint16) & np.uint16(15)) << np.uint16(12)
+    scales = rng.integers(0, 1 << 12, (count, 4), dtype=np.uint16) | parts
+    return [random_bytes(rng, count, 32 + 16), scales.astype("<u2").view(np.uint8)]
 
 
 def rope_divisors(case, head_dim):
@@ -230,6 +268,10 @@ def write_tensors(writer, rng, case, head_dim, vocab):
         if heads:  # whole rows move, so a quantized matrix is permuted like a plain one
             data = np.ascontiguousarray(permute(data, heads))
         writer.add_tensor(name, data, raw_dtype=kind)
+        if case.get("scaled") and name.startswith("blk."):
+            stem = name.removesuffix(".weight")
+            writer.add_tensor(f"{stem}.scale", rng.uniform(0.5, 1.5, 1).astype(np.float32))
+            writer.add_tensor(f"{stem}.input_scale", np.ones(1, np.float32))
 
     tied = case.get("tied", False)
     matrix("token_embd.weight", vocab, hidden, 1.5 / hidden**0.5 if tied else 0.6)
@@ -279,6 +321,10 @@ def make(folder, name):
     golden["embed_row0"] = torch.from_numpy(source.array("token_embd.weight")[0])
     golden["down_row1"] = torch.from_numpy(source.array("blk.0.ffn_down.weight")[1])
     golden["query_row1"] = torch.from_numpy(source.array("blk.0.attn_q.weight")[1])
+    if "every_row1" in case:
+        matrices = [tensor for tensor, found in source.tensors.items() if len(found.shape) == 2]
+        golden |= {f"{tensor} row 1": torch.from_numpy(source.array(tensor)[1]) for tensor in matrices}
+        del golden["residual"]
     save_tensors(folder / f"{name}.golden.safetensors", golden)
     describe(name, golden, path.stat().st_size)
     return source

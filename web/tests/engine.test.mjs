@@ -6,7 +6,7 @@ import { browser, cpSync, families, join, native, open, scripted, small, smollm2
 
 const ENCODINGS = [
   ...["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"],
-  ...["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4"],
+  ...["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "Q1_0", "MXFP4", "NVFP4", "i-quants"],
 ];
 let chromium, server, page, models;
 

@@ -13,6 +13,7 @@ mod mixtures;
 mod model;
 mod parts;
 mod rope;
+mod scales;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -200,24 +201,26 @@ const TYPES: &[(u32, &str, Option<Encoding>)] = &[
     (13, "Q5_K", Some(Encoding::Q5_K)),
     (14, "Q6_K", Some(Encoding::Q6_K)),
     (15, "Q8_K", None),
-    (16, "IQ2_XXS", None),
-    (17, "IQ2_XS", None),
-    (18, "IQ3_XXS", None),
-    (19, "IQ1_S", None),
+    (16, "IQ2_XXS", Some(Encoding::IQ2_XXS)),
+    (17, "IQ2_XS", Some(Encoding::IQ2_XS)),
+    (18, "IQ3_XXS", Some(Encoding::IQ3_XXS)),
+    (19, "IQ1_S", Some(Encoding::IQ1_S)),
     (20, "IQ4_NL", Some(Encoding::IQ4_NL)),
-    (21, "IQ3_S", None),
-    (22, "IQ2_S", None),
+    (21, "IQ3_S", Some(Encoding::IQ3_S)),
+    (22, "IQ2_S", Some(Encoding::IQ2_S)),
     (23, "IQ4_XS", Some(Encoding::IQ4_XS)),
     (24, "I8", None),
     (25, "I16", None),
     (26, "I32", None),
     (27, "I64", None),
     (28, "F64", None),
-    (29, "IQ1_M", None),
+    (29, "IQ1_M", Some(Encoding::IQ1_M)),
     (30, "BF16", Some(Encoding::BF16)),
     (34, "TQ1_0", Some(Encoding::TQ1_0)),
     (35, "TQ2_0", Some(Encoding::TQ2_0)),
     (39, "MXFP4", Some(Encoding::MXFP4)),
+    (40, "NVFP4", Some(Encoding::NVFP4)),
+    (41, "Q1_0", Some(Encoding::Q1_0)),
 ];
 
 fn tensor_type(code: u32) -> Result<Encoding> {

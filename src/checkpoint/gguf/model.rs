@@ -9,6 +9,7 @@ use super::heads::{alibi, head_dim, latent_head_dim, sigmoid};
 use super::metadata::Metadata;
 use super::parts::read_headers;
 use super::rope::Factors;
+use super::scales::Scales;
 use super::{Header, TensorInfo, fields, rope};
 use crate::checkpoint::kinds::refuse_gguf;
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
@@ -43,10 +44,14 @@ pub(in crate::internals::checkpoint) async fn open(
 /// The checkpoint of a header, without its files. Nothing is read.
 fn assemble(header: &Header, shape: &ModelShape, factors: &Factors, ignored: &[String]) -> Result<Checkpoint> {
     refuse_unknown_keys(&header.metadata, shape.architecture, ignored)?;
+    let scales = Scales::new(&header.tensors);
     let mut tensors = Vec::with_capacity(header.tensors.len());
     for tensor in &header.tensors {
-        if ![ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS].contains(&tensor.name.as_str()) {
-            tensors.extend(shape.tensors(tensor)?);
+        let is_apart = [ROPE_FACTORS, LONG_FACTORS, SHORT_FACTORS].contains(&tensor.name.as_str());
+        if !is_apart && !scales.holds(tensor) {
+            let mut parts = shape.tensors(tensor)?;
+            scales.attach(&mut parts, tensor)?;
+            tensors.extend(parts);
         }
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -465,6 +470,9 @@ fn present<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
 #[cfg(test)]
 #[path = "delta_tests.rs"]
 mod delta_tests;
+#[cfg(test)]
+#[path = "scales_tests.rs"]
+mod scales_tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod tests;

@@ -176,13 +176,15 @@ fn check_rows(tensor: &Tensor, rows: u64) -> Result<()> {
 
 /// Bytes of a row of each companion, where these are planes of the rows.
 fn plane_bytes(tensor: &Tensor, columns: u64) -> Result<Vec<u64>> {
-    let encoding = match tensor.source {
-        Source::Planes(encoding) => encoding,
+    let (encoding, first) = match tensor.source {
+        Source::Planes(encoding) => (encoding, 1),
+        // Of blocks only the scale of a row lies apart.
+        Source::GgufBlocks(Encoding::NVFP4) if !tensor.companions.is_empty() => (Encoding::NVFP4, 2),
         _ if tensor.companions.is_empty() => return Ok(Vec::new()),
         _ => return Err(malformed("has companions that it does not need")),
     };
     let planes = encoding.descriptor().planes.len();
-    if tensor.companions.len() + 1 != planes {
+    if tensor.companions.len() + first != planes {
         return Err(malformed("does not have each plane of its encoding"));
     }
     let bytes = |(index, companion): (usize, &Companion)| {
@@ -195,7 +197,7 @@ fn plane_bytes(tensor: &Tensor, columns: u64) -> Result<Vec<u64>> {
         }
         Ok(row_bytes)
     };
-    (1..planes).zip(&tensor.companions).map(bytes).collect()
+    (first..planes).zip(&tensor.companions).map(bytes).collect()
 }
 
 /// The rows of a checkpoint, read by position and converted.
@@ -393,7 +395,10 @@ fn convert_row(plan: &TensorPlan, raw: &[u8], planes: &[&[u8]], floats: &mut Vec
         (Source::Plain(source), target) if source == target && !plan.is_vector() => {
             copy_row(target, raw, plan.columns, out)
         }
-        (Source::GgufBlocks(source), target) if source == target => gguf::repack_row(target, raw, plan.columns, out),
+        (Source::GgufBlocks(source), target) if source == target => {
+            gguf::repack_row(target, raw, plan.columns, out)?;
+            planes.iter().try_for_each(|scale| gguf::put_row_scale(target, scale, plan.columns, out))
+        }
         (Source::Planes(source), target) if source == target => {
             join_planes(target, [&[raw], planes].concat(), plan.columns, out);
             Ok(())

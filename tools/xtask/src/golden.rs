@@ -33,6 +33,7 @@ const SCRIPTS: &[Script] = &[
     Script { name: "small", file: "make_small.py", model: None },
     Script { name: "pytorch", file: "make_pytorch.py", model: None },
     Script { name: "small-gguf", file: "make_small_gguf.py", model: None },
+    Script { name: "gguf-blocks", file: "make_gguf_blocks.py", model: None },
     Script { name: "families", file: "make_families.py", model: None },
     Script { name: "seeded", file: "make_seeded.py", model: None },
     Script { name: "quantized", file: "make_quantized.py", model: None },
