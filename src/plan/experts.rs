@@ -17,7 +17,7 @@ pub struct ExpertsSpec {
     /// The router's factors go on the experts' input, not on their output.
     pub factor_on_input: bool,
     pub routing: Routing,
-    /// Buffers of the rows of one expert: input, gate and (from [`up_first`] on) up, output.
+    /// Buffers of the rows of one expert: input, gate and (from `up_first` on) up, output.
     pub buffers: [BufferId; 3],
 }
 
