@@ -13,7 +13,7 @@ use crate::model::batch::{self, Job, Sequence};
 use crate::model::inputs::Want;
 use crate::model::kv::{SequenceState, Snapshot};
 use crate::model::readback::Output;
-use crate::text::{Sampler, StopReason, StopTexts, TextStream};
+use crate::text::{Sampler, StopReason, StopTexts, TextStream, TokenLogprobs};
 use crate::{Error, ErrorKind, Result};
 
 mod request;
@@ -55,26 +55,32 @@ impl Running {
         // What it gave for these is known; what it still holds back of them comes with the first delta.
         written.iter().for_each(|id| drop(stream.push(*id)));
         let mut sampler = Sampler::new(options.sampler.clone())?;
-        sampler.observe(&prompt);
-        sampler.skip(answered);
+        sampler.observe(asked);
+        sampler.go_on(written);
         Ok(Self { id, sequence: Sequence::new(prompt), options, sampler, stream, new_tokens: 0, was_saved: false })
     }
 
     /// What the next sweep does for it.
     fn job(&mut self) -> Job<'_> {
-        let want = if self.sampler.needs_logits() { Want::Logits } else { Want::Best };
+        let all = self.sampler.needs_logits() || self.options.logprobs.is_some();
+        let want = if all { Want::Logits } else { Want::Best };
         Job::next(&mut self.sequence, want)
     }
 
     /// Takes what a sweep gave for it. `positions`: as many as a text may have.
     fn take(&mut self, output: Output, positions: usize) -> Result<Option<TextDelta>> {
-        let id = match output {
-            Output::Best(id) => id,
-            Output::Logits(logits) => self.sampler.sample(&logits)?,
+        let (id, logprobs) = match output {
+            Output::Best(id) => {
+                self.sampler.choose(&[id]);
+                (id, None)
+            }
+            Output::Logits(logits) => {
+                let id = self.sampler.sample(&logits)?;
+                (id, self.options.logprobs.and_then(|top| TokenLogprobs::new(&logits, id, top)))
+            }
             Output::Hidden(_) => return Ok(None),
         };
         self.sequence.ids.push(id);
-        self.sampler.observe(&[id]);
         self.new_tokens += 1;
         let (mut parts, mut stop) = self.stream.push(id);
         if stop.is_none() {
@@ -87,7 +93,7 @@ impl Running {
                 parts.append(&self.stream.finish());
             }
         }
-        Ok(Some(TextDelta::new(self.id, Some(id), parts, stop)))
+        Ok(Some(TextDelta { logprobs, ..TextDelta::new(self.id, Some(id), parts, stop) }))
     }
 }
 

@@ -49,6 +49,8 @@ struct Generate {
     top_p: Option<f32>,
     min_p: Option<f32>,
     repetition_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
     seed: Option<u64>,
     stop: Vec<String>,
     ignore_eos: bool,
@@ -63,10 +65,13 @@ impl Generate {
             top_p: self.top_p.unwrap_or(own.top_p),
             min_p: self.min_p.unwrap_or(own.min_p),
             repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(own.frequency_penalty),
             seed: self.seed.unwrap_or(own.seed),
+            ..own
         };
         let max_tokens = self.max_tokens.unwrap_or(GenerateOptions::default().max_tokens);
-        GenerateOptions { max_tokens, sampler, stop: self.stop, ignore_eos: self.ignore_eos }
+        GenerateOptions::default().max_tokens(max_tokens).sampler(sampler).stop(self.stop).ignore_eos(self.ignore_eos)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is asked of a model, and what comes of it.
 
 use crate::model_files::ModelText;
-use crate::text::{SamplerOptions, SplitText, StopReason, TextStream};
+use crate::text::{SamplerOptions, SplitText, StopReason, TextStream, TokenLogprobs};
 use crate::{Error, Result};
 
 /// How to continue a prompt.
@@ -16,16 +16,24 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// Go on after an end-of-turn token.
     pub ignore_eos: bool,
+    /// Tell with each token how likely it was, and so many of the most likely ones. `None`: neither.
+    pub logprobs: Option<usize>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        Self { max_tokens: 256, sampler: SamplerOptions::default(), stop: Vec::new(), ignore_eos: false }
+        Self {
+            max_tokens: 256,
+            sampler: SamplerOptions::default(),
+            stop: Vec::new(),
+            ignore_eos: false,
+            logprobs: None,
+        }
     }
 }
 
 impl GenerateOptions {
-    crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool; some);
+    crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool; some logprobs: usize);
 
     /// What makes text of the tokens that continue a prompt.
     ///
@@ -74,13 +82,15 @@ pub struct TextDelta {
     pub text: String,
     /// Text of what the model thinks before it answers, likewise.
     pub reasoning: String,
+    /// How likely the token was, where [`GenerateOptions::logprobs`] asks for it.
+    pub logprobs: Option<TokenLogprobs>,
     /// Why the request ended, on its last delta.
     pub stop: Option<StopReason>,
 }
 
 impl TextDelta {
     pub(super) fn new(request: RequestId, id: Option<u32>, parts: SplitText, stop: Option<StopReason>) -> Self {
-        Self { request, id, text: parts.answer, reasoning: parts.reasoning, stop }
+        Self { request, id, text: parts.answer, reasoning: parts.reasoning, logprobs: None, stop }
     }
 }
 

@@ -88,7 +88,7 @@ impl PieceDecoder {
     }
 
     /// The bytes of one token; `first` where it is the first of its text.
-    fn bytes(&self, token: &str, first: bool) -> Vec<u8> {
+    pub(super) fn bytes(&self, token: &str, first: bool) -> Vec<u8> {
         let mut text = token.to_owned();
         for step in &self.steps {
             match step {

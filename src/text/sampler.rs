@@ -1,9 +1,10 @@
 //! From logits to one token id.
 //!
 //! The order is that of Hugging Face transformers (`GenerationMixin._get_logits_processor`): repetition penalty,
-//! temperature, top-k, top-p, min-p; each filter sees the distribution that the one before it left, renormalized.
+//! temperature, top-k, top-p, min-p; each filter sees the distribution that the one before it left, renormalized. The penalties
+//! and biases of OpenAI's API come behind the repetition penalty: they are added to the logits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -24,13 +25,29 @@ pub struct SamplerOptions {
     /// Divides the positive and multiplies the negative logits of tokens seen before (Keskar et al. 2019,
     /// arXiv:1909.05858); 1 changes nothing. 0.01 to 100.
     pub repetition_penalty: f32,
+    /// Taken from the logits of tokens that the answer has already. -2 to 2.
+    pub presence_penalty: f32,
+    /// The same for each time that the answer has them. -2 to 2.
+    pub frequency_penalty: f32,
+    /// Added to the logits of these tokens. -100 to 100.
+    pub logit_bias: BTreeMap<u32, f32>,
     /// Fixes the random numbers of a sequence.
     pub seed: u64,
 }
 
 impl Default for SamplerOptions {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
+            seed: 0,
+        }
     }
 }
 
@@ -39,7 +56,8 @@ const USUAL_TOP_K: u64 = 50;
 
 impl SamplerOptions {
     crate::options::setters!(
-        temperature: f32, top_k: usize, top_p: f32, min_p: f32, repetition_penalty: f32, seed: u64;
+        temperature: f32, top_k: usize, top_p: f32, min_p: f32, repetition_penalty: f32, presence_penalty: f32,
+        frequency_penalty: f32, logit_bias: BTreeMap<u32, f32>, seed: u64;
         some
     );
 
@@ -56,7 +74,7 @@ impl SamplerOptions {
             top_p: number("top_p", 1.0),
             min_p: number("min_p", 0.0),
             repetition_penalty: number("repetition_penalty", 1.0),
-            seed: 0,
+            ..Self::default()
         };
         if sampling.validate().is_ok() { sampling } else { Self::default() }
     }
@@ -74,7 +92,16 @@ impl SamplerOptions {
         check("temperature", t, (0.0..=100.0).contains(&t), "from 0 to 100")?;
         check("top-p", p, p > 0.0 && p <= 1.0, "above 0 and at most 1")?;
         check("min-p", m, (0.0..=1.0).contains(&m), "from 0 to 1")?;
-        check("repetition penalty", r, (0.01..=100.0).contains(&r), "from 0.01 to 100")
+        check("repetition penalty", r, (0.01..=100.0).contains(&r), "from 0.01 to 100")?;
+        for (name, penalty) in
+            [("presence penalty", self.presence_penalty), ("frequency penalty", self.frequency_penalty)]
+        {
+            check(name, penalty, (-2.0..=2.0).contains(&penalty), "from -2 to 2")?;
+        }
+        for (id, bias) in &self.logit_bias {
+            check(&format!("the bias of token {id}"), *bias, (-100.0..=100.0).contains(bias), "from -100 to 100")?;
+        }
+        Ok(())
     }
 }
 
@@ -84,6 +111,8 @@ pub struct Sampler {
     options: SamplerOptions,
     random: SplitMix64,
     seen: BTreeSet<u32>,
+    /// How often each token was chosen.
+    chosen: BTreeMap<u32, u32>,
 }
 
 /// A token that may still be chosen; `weight` is its probability up to a common factor, 1 for the best.
@@ -100,7 +129,7 @@ impl Sampler {
     pub fn new(options: SamplerOptions) -> Result<Self> {
         options.validate()?;
         let random = SplitMix64(options.seed);
-        Ok(Self { options, random, seen: BTreeSet::new() })
+        Ok(Self { options, random, seen: BTreeSet::new(), chosen: BTreeMap::new() })
     }
 
     /// The options it was made with.
@@ -114,17 +143,26 @@ impl Sampler {
         self.options.temperature > 0.0 || self.penalizes()
     }
 
-    /// Tells the sampler about the tokens of the prompt, or about tokens that were chosen elsewhere.
+    /// Tells the sampler about the tokens of the prompt.
     pub fn observe(&mut self, ids: &[u32]) {
         if self.penalizes() {
             self.seen.extend(ids);
         }
     }
 
-    /// Passes over the random numbers of tokens that were drawn before.
-    pub fn skip(&mut self, tokens: usize) {
+    /// Tells the sampler about tokens of the answer that were chosen elsewhere, where nothing is drawn.
+    pub fn choose(&mut self, ids: &[u32]) {
+        self.observe(ids);
+        if self.penalizes() {
+            ids.iter().for_each(|id| *self.chosen.entry(*id).or_default() += 1);
+        }
+    }
+
+    /// Tells the sampler about tokens of the answer that were chosen before: their random numbers are passed over.
+    pub fn go_on(&mut self, ids: &[u32]) {
+        self.choose(ids);
         if self.options.temperature > 0.0 {
-            for _ in 0..tokens {
+            for _ in ids {
                 self.random.next();
             }
         }
@@ -147,7 +185,7 @@ impl Sampler {
                 draw(&candidates, self.random.next_unit())
             }
         };
-        self.observe(&[id]);
+        self.choose(&[id]);
         Ok(id)
     }
 
@@ -170,7 +208,11 @@ impl Sampler {
     }
 
     fn penalizes(&self) -> bool {
-        self.options.repetition_penalty != 1.0
+        let options = &self.options;
+        options.repetition_penalty != 1.0
+            || options.presence_penalty != 0.0
+            || options.frequency_penalty != 0.0
+            || !options.logit_bias.is_empty()
     }
 
     fn penalize(&self, candidates: &mut [Candidate]) {
@@ -178,6 +220,17 @@ impl Sampler {
         for &id in &self.seen {
             if let Some(c) = candidates.get_mut(id as usize) {
                 c.logit = if c.logit < 0.0 { c.logit * penalty } else { c.logit / penalty };
+            }
+        }
+        let [presence, frequency] = [self.options.presence_penalty, self.options.frequency_penalty].map(f64::from);
+        for (&id, &times) in &self.chosen {
+            if let Some(c) = candidates.get_mut(id as usize) {
+                c.logit -= presence + frequency * f64::from(times);
+            }
+        }
+        for (&id, &bias) in &self.options.logit_bias {
+            if let Some(c) = candidates.get_mut(id as usize) {
+                c.logit += f64::from(bias);
             }
         }
     }

@@ -101,6 +101,37 @@ fn penalty_lowers_what_was_seen_on_both_sides_of_zero() {
 }
 
 #[test]
+fn what_the_answer_has_is_penalized_for_being_there_and_for_each_time() {
+    let logits = [3.0, 2.0, 0.5];
+    let mut present = sampler(|o| (o.temperature, o.presence_penalty) = (0.0, 1.5));
+    // The prompt does not count. 3 - 1.5 < 2; then 3 - 1.5 > 2 - 1.5 > 0.5 - 0.
+    present.observe(&[0, 1]);
+    assert_eq!([(); 3].map(|()| present.sample(&logits).unwrap()), [0, 1, 0]);
+    let mut frequent = sampler(|o| (o.temperature, o.frequency_penalty) = (0.0, 0.8));
+    // 3, 2.2, 2 (against 1.4), 1.4 (against 1.2), 1.2 (against 0.6), 0.6 (against 0.4 and 0.5).
+    assert_eq!([(); 6].map(|()| frequent.sample(&logits).unwrap()), [0, 0, 1, 0, 1, 0]);
+    // An answer that goes on is penalized for what it had before.
+    let mut resumed = sampler(|o| (o.temperature, o.frequency_penalty) = (0.0, 0.8));
+    resumed.go_on(&[0, 0, 1]);
+    assert_eq!([(); 3].map(|()| resumed.sample(&logits).unwrap()), [0, 1, 0]);
+}
+
+#[test]
+fn a_bias_forbids_or_demands_a_token() {
+    let biased = |bias: &[(u32, f32)]| {
+        let mut sampler = sampler(|o| (o.temperature, o.logit_bias) = (0.0, bias.iter().copied().collect()));
+        assert!(sampler.needs_logits());
+        sampler.sample(&[3.0, 2.0, -9.0]).unwrap()
+    };
+    assert_eq!((biased(&[(0, -100.0)]), biased(&[(2, 100.0)]), biased(&[(9, 100.0)])), (1, 2, 0));
+    for bad in [101.0, f32::NAN] {
+        let options = SamplerOptions::default().logit_bias([(1, bad)].into());
+        assert!(options.validate().is_err(), "{bad}");
+    }
+    assert!(SamplerOptions::default().presence_penalty(2.5).validate().is_err());
+}
+
+#[test]
 fn the_gpu_argmax_suffices_only_for_plain_greedy() {
     assert!(!sampler(|o| o.temperature = 0.0).needs_logits());
     assert!(!sampler(|o| (o.temperature, o.top_k, o.top_p) = (0.0, 5, 0.5)).needs_logits());
@@ -203,8 +234,14 @@ fn a_checkpoint_recommends_how_to_sample() {
     let greedy = SamplerOptions::default();
     let full = serde_json::json!({ "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.1,
         "repetition_penalty": 1.05 });
-    let wanted =
-        SamplerOptions { temperature: 0.6, top_k: 20, top_p: 0.95, min_p: 0.1, repetition_penalty: 1.05, seed: 0 };
+    let wanted = SamplerOptions {
+        temperature: 0.6,
+        top_k: 20,
+        top_p: 0.95,
+        min_p: 0.1,
+        repetition_penalty: 1.05,
+        ..greedy.clone()
+    };
     assert_eq!(of(full), wanted);
     let usual = SamplerOptions { temperature: 1.0, top_k: 50, ..SamplerOptions::default() };
     assert_eq!(of(serde_json::json!({ "do_sample": true })), usual);

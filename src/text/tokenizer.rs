@@ -152,6 +152,12 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// What a token adds to a text that has begun, as bytes: part of a character perhaps. Special tokens as they are written.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let token = self.token(id)?;
+        Some(if self.is_special(id) { token.into_bytes() } else { self.decoder.bytes(&token, false) })
+    }
+
     /// Whether an id is a special token, which is not part of the text.
     pub fn is_special(&self, id: u32) -> bool {
         self.specials.contains(&id)

@@ -23,6 +23,8 @@ const GENERATE: Record<string, Kind> = {
   topP: "number",
   minP: "number",
   repetitionPenalty: "number",
+  presencePenalty: "number",
+  frequencyPenalty: "number",
   seed: "number",
   stop: "strings",
   ignoreEos: "boolean",

@@ -65,6 +65,10 @@ export interface GenerateOptions {
   topP?: number;
   minP?: number;
   repetitionPenalty?: number;
+  /** Taken from the logits of tokens that the answer has already: -2 to 2. */
+  presencePenalty?: number;
+  /** The same for each time that it has them: -2 to 2. */
+  frequencyPenalty?: number;
   /** The same seed gives the same answer. Default: a new one, which `Piece.seed` tells. */
   seed?: number;
   stop?: string[];

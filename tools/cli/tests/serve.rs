@@ -163,12 +163,72 @@ fn texts_go_on_as_they_are_and_several_ways() {
 }
 
 #[test]
+fn a_token_tells_how_likely_it_was_and_biases_and_penalties_change_what_is_chosen() {
+    let server = Server::new(&[]);
+    let asked = |more: Value| {
+        let mut asked = json!({ "messages": [{ "role": "user", "content": "hello" }], "max_tokens": 8, "ignore_eos": true,
+            "temperature": 0, "logprobs": true, "top_logprobs": 3 });
+        asked.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        asked
+    };
+    let (status, plain) = server.post("/v1/chat/completions", &asked(json!({})));
+    let tokens = plain["choices"][0]["logprobs"]["content"].as_array().unwrap_or_else(|| panic!("{status}: {plain}"));
+    assert_eq!(tokens.len(), 8);
+    let mut bytes = Vec::new();
+    for token in tokens {
+        let top = token["top_logprobs"].as_array().expect("the best");
+        // Without a temperature the best one is chosen.
+        assert_eq!((top.len(), &top[0]["token"], &top[0]["logprob"]), (3, &token["token"], &token["logprob"]));
+        let logprob = |index: usize| top[index]["logprob"].as_f64().expect("a number");
+        assert!(0.0 >= logprob(0) && logprob(0) >= logprob(1) && logprob(1) >= logprob(2), "{top:?}");
+        bytes.extend(token["bytes"].as_array().expect("bytes").iter().map(|byte| byte.as_u64().expect("a byte") as u8));
+    }
+    let text = plain["choices"][0]["message"]["content"].as_str().expect("a text");
+    assert!(String::from_utf8_lossy(&bytes).trim_start().starts_with(text.trim_start()), "{text}");
+    let streamed = server.send("POST /v1/chat/completions", &asked(json!({ "stream": true })).to_string()).1;
+    let streamed: Vec<Value> = events(&streamed)
+        .iter()
+        .filter_map(|event| event["choices"][0]["logprobs"]["content"].as_array().cloned())
+        .flatten()
+        .collect();
+    assert_eq!(&streamed, tokens);
+
+    let ids = |text: &str| server.post("/tokenize", &json!({ "content": text })).1["tokens"].clone();
+    let first = tokens[0]["token"].as_str().expect("a token");
+    let banned = ids(first)[0].as_u64().expect("an id").to_string();
+    let (_, other) = server.post("/v1/chat/completions", &asked(json!({ "logit_bias": { &banned: -100 } })));
+    let chosen = |all: &Value| all["choices"][0]["logprobs"]["content"][0]["token"].clone();
+    assert_ne!(chosen(&other), chosen(&plain));
+    for bad in [json!({ "99999999": 1 }), json!({ &banned: 101 }), json!({ "x": 1 })] {
+        let (status, error) = server.post("/v1/chat/completions", &asked(json!({ "logit_bias": bad })));
+        assert_eq!(status, 400, "{error}");
+    }
+    // A penalty for each time keeps a token from coming again; a negative one makes it.
+    let most = |penalty: f64| {
+        let (status, all) =
+            server.post("/v1/chat/completions", &asked(json!({ "max_tokens": 40, "frequency_penalty": penalty })));
+        let tokens = all["choices"][0]["logprobs"]["content"].as_array().unwrap_or_else(|| panic!("{status}: {all}"));
+        let same = |bytes: &Value| tokens.iter().filter(|other| other["bytes"] == *bytes).count();
+        tokens.iter().map(|token| same(&token["bytes"])).max().expect("tokens")
+    };
+    let (fewer, more) = (most(2.0), most(-2.0));
+    assert!(fewer < 5 && more > 20, "{fewer}, {more}");
+    let text = json!({ "prompt": "hello", "max_tokens": 3, "ignore_eos": true, "logprobs": 2 });
+    let (status, all) = server.post("/v1/completions", &text);
+    let logprobs = &all["choices"][0]["logprobs"];
+    for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+        assert_eq!(logprobs[name].as_array().map(Vec::len), Some(3), "{status}: {all}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_named_and_harms_no_other() {
     let shell = Shell::new();
     let key = shell.write("key", "s3cret\n");
     let server = Server::new(&["--api-key-file", &key, "--context", "64"]);
     let with_key = |path: &str| format!("POST {path}\r\nAuthorization: Bearer s3cret");
-    let good = chat("hello", 1);
+    let mut good = chat("hello", 1);
+    good["logprobs"] = json!(true);
     let ask = |change: &dyn Fn(&mut Value)| {
         let mut asked = good.clone();
         change(&mut asked);
@@ -183,6 +243,8 @@ fn what_is_wrong_with_a_request_is_named_and_harms_no_other() {
         ("temperature", json!("hot"), "temperature"),
         ("max_tokens", json!(0), "none may be generated"),
         ("n", json!(100), "'n'"),
+        ("presence_penalty", json!(3), "presence penalty"),
+        ("top_logprobs", json!(21), "'top_logprobs'"),
         ("stop", json!(3), "'stop'"),
         ("tools", json!([{ "type": "function" }]), "'tools'"),
         ("temprature", json!(1), "'temprature'"),

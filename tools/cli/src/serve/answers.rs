@@ -10,7 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
 use serde_json::{Value, json};
-use tilestream::{Answer, GenerateOptions, Request, StopReason, TextDelta};
+use tilestream::{Answer, GenerateOptions, Request, StopReason, TextDelta, TokenLogprobs};
 
 use super::Server;
 use super::admission::Taken;
@@ -37,6 +37,8 @@ pub struct Answers {
 pub struct Whole {
     pub text: String,
     pub reasoning: String,
+    /// The tokens, and how likely they were, where that was asked for.
+    pub logprobs: Vec<(u32, TokenLogprobs)>,
     pub stop: Option<StopReason>,
 }
 
@@ -106,6 +108,7 @@ impl Answers {
             whole.reasoning += &delta.reasoning;
             whole.stop = delta.stop.or(whole.stop);
             usage.new += usize::from(delta.id.is_some());
+            whole.logprobs.extend(delta.id.zip(delta.logprobs));
         }
         Ok(Json(form.whole(whole, usage)).into_response())
     }
@@ -158,9 +161,9 @@ pub fn finish_reason(stop: Option<StopReason>) -> &'static str {
 
 /// What is the same in everything that is said of a request.
 pub struct Head {
-    pub id: String,
-    pub created: u64,
-    pub model: String,
+    id: String,
+    created: u64,
+    server: Arc<Server>,
 }
 
 impl Head {
@@ -169,12 +172,19 @@ impl Head {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { id: format!("{prefix}{:08x}{count:08x}", server.loaded_at), created, model: server.names[0].clone() }
+        Self { id: format!("{prefix}{:08x}{count:08x}", server.loaded_at), created, server: Arc::clone(server) }
+    }
+
+    /// A token as bytes, and as text as far as it is one.
+    pub fn spelled(&self, id: u32) -> (String, Vec<u8>) {
+        let tokenizer = self.server.handle.files().text().tokenizer();
+        let bytes = tokenizer.ok().and_then(|tokenizer| tokenizer.token_bytes(id)).unwrap_or_default();
+        (String::from_utf8_lossy(&bytes).into_owned(), bytes)
     }
 
     /// A JSON object with it.
     pub fn json(&self, object: &str, choices: Vec<Value>) -> Value {
-        let Self { id, created, model } = self;
+        let (id, created, model) = (&self.id, self.created, &self.server.names[0]);
         json!({ "id": id, "object": object, "created": created, "model": model, "choices": choices })
     }
 }

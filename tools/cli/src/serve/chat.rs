@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
+use tilestream::{Message, StopReason, TemplateArguments, TextDelta, TokenLogprobs};
 
 use super::Server;
 use super::answers::{Answers, Form, Head, Prompt, Usage, Whole, finish_reason};
@@ -27,7 +27,11 @@ pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>)
         return Err(Failure::request("messages", "'messages' has no message"));
     }
     let messages = turns.into_iter().enumerate().map(|(index, turn)| message(index, turn)).collect::<Result<_, _>>()?;
-    let sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
+    let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
+    let top = fields.take("top_logprobs")?.unwrap_or(0);
+    if fields.take("logprobs")?.unwrap_or(false) {
+        sampling.tell_logprobs("top_logprobs", top)?;
+    }
     let arguments = template_arguments(&mut fields)?;
     fields.end()?;
     let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
@@ -69,6 +73,21 @@ impl ChatForm {
         let choice = json!({ "index": answer, "delta": delta, "logprobs": null, "finish_reason": finish_reason });
         self.0.json("chat.completion.chunk", vec![choice])
     }
+
+    /// How likely the tokens were; null where that was not asked for.
+    fn logprobs(&self, of: &[(u32, TokenLogprobs)]) -> Value {
+        let one = |id: u32, logprob: f32| {
+            let (token, bytes) = self.0.spelled(id);
+            json!({ "token": token, "logprob": logprob, "bytes": bytes })
+        };
+        let all = of.iter().map(|(id, logprobs)| {
+            let mut all = one(*id, logprobs.chosen);
+            all["top_logprobs"] = logprobs.top.iter().map(|(id, logprob)| one(*id, *logprob)).collect();
+            all
+        });
+        let all: Vec<Value> = all.collect();
+        if all.is_empty() { Value::Null } else { json!({ "content": all, "refusal": null }) }
+    }
 }
 
 impl Form for ChatForm {
@@ -78,7 +97,8 @@ impl Form for ChatForm {
             if !whole.reasoning.is_empty() {
                 message["reasoning_content"] = whole.reasoning.into();
             }
-            json!({ "index": index, "message": message, "logprobs": null, "finish_reason": finish_reason(whole.stop) })
+            let logprobs = self.logprobs(&whole.logprobs);
+            json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(whole.stop) })
         };
         let choices = answers.into_iter().enumerate().map(choice).collect();
         let mut all = self.0.json("chat.completion", choices);
@@ -97,7 +117,12 @@ impl Form for ChatForm {
                 said.insert(name.into(), text.as_str().into());
             }
         }
-        (!said.is_empty()).then(|| self.chunk(answer, said.into(), None))
+        let logprobs: Vec<_> = delta.id.zip(delta.logprobs.clone()).into_iter().collect();
+        (!said.is_empty() || !logprobs.is_empty()).then(|| {
+            let mut chunk = self.chunk(answer, said.into(), None);
+            chunk["choices"][0]["logprobs"] = self.logprobs(&logprobs);
+            chunk
+        })
     }
 
     fn end(&self, answer: usize, stop: StopReason) -> Value {

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tilestream::{StopReason, TextDelta};
+use tilestream::{StopReason, TextDelta, TokenLogprobs};
 
 use super::Server;
 use super::answers::{Answers, Form, Head, Prompt, Usage, Whole, finish_reason};
@@ -34,8 +34,19 @@ pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>)
     let mut fields = Fields::read(request).await?;
     server.check_name(&mut fields)?;
     let given: Given = fields.need("prompt")?;
-    let sampling = Sampling::take(&mut fields, &server.sampling, USUAL_TOKENS)?;
+    let mut sampling = Sampling::take(&mut fields, &server.sampling, USUAL_TOKENS)?;
     let echo = fields.take("echo")?.unwrap_or(false);
+    match fields.take::<Value>("logprobs")? {
+        None | Some(Value::Bool(false)) => {}
+        Some(_) if echo => {
+            return Err(Failure::request("logprobs", "'logprobs' of a prompt ('echo') are not told yet"));
+        }
+        Some(top) => {
+            let bad = || Failure::request("logprobs", "'logprobs' must be a number");
+            let top = top.as_u64().and_then(|top| usize::try_from(top).ok()).ok_or_else(bad)?;
+            sampling.tell_logprobs("logprobs", top)?;
+        }
+    }
     fields.end()?;
     let prompts = server.in_background(move |server| server.plain_prompts(given)).await?;
     if !(1..=MOST_PROMPTS).contains(&prompts.len()) {
@@ -81,6 +92,29 @@ impl TextForm {
         json!({ "index": answer, "text": text, "logprobs": null, "finish_reason": finish_reason })
     }
 
+    /// How likely the tokens were, as the older API writes it; null where that was not asked for. `text_offset`: characters of
+    /// the text before each.
+    fn logprobs(&self, of: &[(u32, TokenLogprobs)]) -> Value {
+        if of.is_empty() {
+            return Value::Null;
+        }
+        let tokens: Vec<String> = of.iter().map(|(id, _)| self.head.spelled(*id).0).collect();
+        let offsets = tokens.iter().scan(0, |sum, token| {
+            let offset = *sum;
+            *sum += token.chars().count();
+            Some(offset)
+        });
+        let top = |logprobs: &TokenLogprobs| -> Value {
+            logprobs.top.iter().map(|(id, logprob)| (self.head.spelled(*id).0, Value::from(*logprob))).collect()
+        };
+        json!({
+            "tokens": tokens,
+            "token_logprobs": of.iter().map(|(_, logprobs)| logprobs.chosen).collect::<Vec<_>>(),
+            "top_logprobs": of.iter().map(|(_, logprobs)| top(logprobs)).collect::<Vec<_>>(),
+            "text_offset": offsets.collect::<Vec<_>>(),
+        })
+    }
+
     fn before(&self, answer: usize) -> &str {
         self.echo.get(answer / self.answers).map_or("", String::as_str)
     }
@@ -91,7 +125,9 @@ impl Form for TextForm {
         let choice = |(index, whole): (usize, Whole)| {
             // A text that goes on has no thoughts beside it.
             let text = [self.before(index), &whole.reasoning, &whole.text].concat();
-            Self::choice(index, &text, Some(finish_reason(whole.stop)))
+            let mut choice = Self::choice(index, &text, Some(finish_reason(whole.stop)));
+            choice["logprobs"] = self.logprobs(&whole.logprobs);
+            choice
         };
         let mut all = self.head.json("text_completion", answers.into_iter().enumerate().map(choice).collect());
         all["usage"] = usage.json();
@@ -106,7 +142,12 @@ impl Form for TextForm {
 
     fn delta(&self, answer: usize, delta: &TextDelta) -> Option<Value> {
         let text = [delta.reasoning.as_str(), &delta.text].concat();
-        (!text.is_empty()).then(|| self.head.json("text_completion", vec![Self::choice(answer, &text, None)]))
+        let logprobs: Vec<_> = delta.id.zip(delta.logprobs.clone()).into_iter().collect();
+        (!text.is_empty() || !logprobs.is_empty()).then(|| {
+            let mut choice = Self::choice(answer, &text, None);
+            choice["logprobs"] = self.logprobs(&logprobs);
+            self.head.json("text_completion", vec![choice])
+        })
     }
 
     fn end(&self, answer: usize, stop: StopReason) -> Value {

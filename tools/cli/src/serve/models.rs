@@ -98,6 +98,11 @@ impl Server {
             return Err(Failure::request("messages", message));
         }
         for options in &prompt.options {
+            let vocabulary = self.handle.files().text().tokenizer()?.len();
+            if let Some(id) = options.sampler.logit_bias.keys().find(|id| **id as usize >= vocabulary) {
+                let message = format!("'logit_bias' names token {id}; the vocabulary has {vocabulary}");
+                return Err(Failure::request("logit_bias", message));
+            }
             options.text_stream(self.handle.files().text(), &prompt.ids)?;
         }
         Ok(prompt)

@@ -23,6 +23,9 @@ struct StreamOptions {
     include_usage: bool,
 }
 
+/// Tokens of which a request may be told at each place how likely they are.
+const MOST_LOGPROBS: usize = 20;
+
 /// How to answer.
 pub struct Sampling {
     /// Of each of the answers that were asked for.
@@ -51,7 +54,10 @@ impl Sampling {
             .top_k(fields.take("top_k")?.unwrap_or(own.top_k))
             .top_p(fields.take("top_p")?.unwrap_or(own.top_p))
             .min_p(fields.take("min_p")?.unwrap_or(own.min_p))
-            .repetition_penalty(fields.take("repetition_penalty")?.unwrap_or(own.repetition_penalty));
+            .repetition_penalty(fields.take("repetition_penalty")?.unwrap_or(own.repetition_penalty))
+            .presence_penalty(fields.take("presence_penalty")?.unwrap_or(own.presence_penalty))
+            .frequency_penalty(fields.take("frequency_penalty")?.unwrap_or(own.frequency_penalty))
+            .logit_bias(fields.take("logit_bias")?.unwrap_or_default());
         sampler.validate()?;
         let stop = match fields.take("stop")? {
             None => Vec::new(),
@@ -72,5 +78,14 @@ impl Sampling {
         let stream_usage = fields.take::<StreamOptions>("stream_options")?.unwrap_or_default().include_usage;
         let stream = fields.take("stream")?.unwrap_or(false);
         Ok(Self { options: (0..answers).map(of).collect(), stream, stream_usage })
+    }
+
+    /// Asks for how likely each token was, and so many of the most likely ones. `field` says how many.
+    pub fn tell_logprobs(&mut self, field: &str, top: usize) -> Result<(), Failure> {
+        if top > MOST_LOGPROBS {
+            return Err(Failure::request(field, format!("'{field}' is {top}; up to {MOST_LOGPROBS} can be told")));
+        }
+        self.options.iter_mut().for_each(|options| options.logprobs = Some(top));
+        Ok(())
     }
 }
