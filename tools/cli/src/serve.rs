@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod failure;
 mod models;
+mod ollama;
 mod sampling;
 mod texts;
 
@@ -149,6 +150,10 @@ fn routes(server: Arc<Server>, door: Door) -> Router {
         .route("/v1/models/{*name}", get(models::one))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
+        .route("/api/version", get(ollama::version))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
         .route("/tokenize", post(texts::tokenize))
         .route("/detokenize", post(texts::detokenize))
         .method_not_allowed_fallback(|| async { Failure::method() })

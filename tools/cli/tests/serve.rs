@@ -163,6 +163,31 @@ fn texts_go_on_as_they_are_and_several_ways() {
 }
 
 #[test]
+fn clients_of_ollama_get_the_same_answers() {
+    let server = Server::new(&["--alias", "mine"]);
+    let arguments = ["--max-tokens", "9", "--ignore-eos", "--temperature", "1.5", "--seed", "7"];
+    let alone = server.alone("hello", &arguments);
+    let options = json!({ "num_predict": 9, "temperature": 1.5, "seed": 7, "num_ctx": 64, "ignore_eos": true });
+    let chat =
+        json!({ "model": "mine:latest", "messages": [{ "role": "user", "content": "hello" }], "options": options });
+    let (status, body) = server.send("POST /api/chat", &chat.to_string());
+    assert_eq!(status, 200, "{body}");
+    let parts: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let text: String = parts.iter().filter_map(|part| part["message"]["content"].as_str()).collect();
+    assert_eq!(text, alone["text"].as_str().expect("a text"));
+    let (last, others) = parts.split_last().expect("parts");
+    assert!(others.iter().all(|part| part["done"] == false) && last["done"] == true, "{body}");
+    assert_eq!((&last["done_reason"], &last["eval_count"]), (&json!("length"), &json!(9)));
+    let whole = json!({ "prompt": "hello", "stream": false, "options": options });
+    let (status, whole) = server.post("/api/generate", &whole);
+    assert_eq!((status, &whole["response"], &whole["done"]), (200, &alone["text"], &json!(true)));
+    let (_, tags) = server.get("/api/tags");
+    assert_eq!(tags["models"][1]["name"], "mine", "{tags}");
+    let bad = json!({ "prompt": "hello", "options": { "mirostat": 2 } });
+    assert!(server.post("/api/generate", &bad).1.to_string().contains("'mirostat'"));
+}
+
+#[test]
 fn a_token_tells_how_likely_it_was_and_biases_and_penalties_change_what_is_chosen() {
     let server = Server::new(&[]);
     let asked = |more: Value| {

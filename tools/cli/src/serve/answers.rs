@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::body::Body;
+use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
@@ -45,8 +47,8 @@ pub struct Whole {
 /// How many tokens a request took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    prompt: usize,
-    new: usize,
+    pub prompt: usize,
+    pub new: usize,
 }
 
 impl Usage {
@@ -56,18 +58,28 @@ impl Usage {
     }
 }
 
+/// How the parts of a stream are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events, as OpenAI's API has them.
+    Events,
+    /// A JSON object a line, as Ollama's API has them.
+    Lines,
+}
+
 /// Where an API puts what comes.
 pub trait Form: Send + 'static {
+    const FRAMING: Framing;
     /// The whole answers.
-    fn whole(&self, answers: Vec<Whole>, usage: Usage) -> Value;
+    fn whole(&mut self, answers: Vec<Whole>, usage: Usage) -> Value;
     /// What is said before the first token of an answer.
-    fn begin(&self, answer: usize) -> Option<Value>;
+    fn begin(&mut self, answer: usize) -> Option<Value>;
     /// Something new of an answer.
-    fn delta(&self, answer: usize, delta: &TextDelta) -> Option<Value>;
+    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Option<Value>;
     /// The end of an answer.
-    fn end(&self, answer: usize, stop: StopReason) -> Value;
-    /// How many tokens it were.
-    fn usage(&self, usage: Usage) -> Value;
+    fn end(&mut self, answer: usize, stop: StopReason) -> Option<Value>;
+    /// The end of all, with how many tokens it were.
+    fn usage(&mut self, usage: Usage) -> Value;
 }
 
 impl Answers {
@@ -92,10 +104,13 @@ impl Answers {
     }
 
     /// The response of an API: a stream, or all in one.
-    pub async fn respond(self, stream: bool, stream_usage: bool, form: impl Form) -> Result<Response, Failure> {
+    pub async fn respond<F: Form>(self, stream: bool, stream_usage: bool, mut form: F) -> Result<Response, Failure> {
         if stream {
-            let events = self.events(stream_usage, form);
-            return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response());
+            let said = self.said(stream_usage, form);
+            return Ok(match F::FRAMING {
+                Framing::Events => events(said),
+                Framing::Lines => lines(said),
+            });
         }
         let mut usage = Usage { prompt: self.prompt_tokens, new: 0 };
         let mut whole = vec![Whole::default(); self.under_way.len()];
@@ -113,26 +128,38 @@ impl Answers {
         Ok(Json(form.whole(whole, usage)).into_response())
     }
 
-    fn events(self, stream_usage: bool, form: impl Form) -> impl Stream<Item = Result<Event, Infallible>> {
+    /// What is said, in order.
+    fn said(self, stream_usage: bool, mut form: impl Form) -> impl Stream<Item = Value> + Send {
         let Self { under_way, prompt_tokens, places } = self;
         let begin: Vec<_> = (0..under_way.len()).filter_map(|answer| form.begin(answer)).collect();
         let state = (Box::pin(merged(under_way)), form, Usage { prompt: prompt_tokens, new: 0 }, places);
         let told = stream::unfold(Some(state), move |state| async move {
-            let (mut deltas, form, mut usage, places) = state?;
+            let (mut deltas, mut form, mut usage, places) = state?;
             let (said, goes_on) = match deltas.next().await {
                 Some((answer, Ok(delta))) => {
                     usage.new += usize::from(delta.id.is_some());
-                    let said = form.delta(answer, &delta).into_iter();
-                    (said.chain(delta.stop.map(|stop| form.end(answer, stop))).collect(), true)
+                    let said = form.delta(answer, &delta);
+                    let end = delta.stop.and_then(|stop| form.end(answer, stop));
+                    (said.into_iter().chain(end).collect(), true)
                 }
                 Some((_, Err(error))) => (vec![Failure::from(error).json()], false),
                 None => (if stream_usage { vec![form.usage(usage)] } else { Vec::new() }, false),
             };
             Some((said, goes_on.then_some((deltas, form, usage, places))))
         });
-        let events = stream::iter(begin).chain(told.flat_map(stream::iter)).map(|json| json.to_string());
-        events.chain(stream::iter(["[DONE]".to_owned()])).map(|data| Ok(Event::default().data(data)))
+        stream::iter(begin).chain(told.flat_map(stream::iter))
     }
+}
+
+fn events(said: impl Stream<Item = Value> + Send + 'static) -> Response {
+    let data = said.map(|json| json.to_string()).chain(stream::iter(["[DONE]".to_owned()]));
+    let events = data.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
+    Sse::new(events).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response()
+}
+
+fn lines(said: impl Stream<Item = Value> + Send + 'static) -> Response {
+    let lines = said.map(|json| Ok::<_, Infallible>(format!("{json}\n")));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
 /// What comes of all answers, with the number of the answer; nothing after an error.

@@ -27,6 +27,12 @@ const HARMLESS: &[&str] = &[
     "parallel_tool_calls",
     "cache_prompt",
     "verbosity",
+    "keep_alive",
+    "num_ctx",
+    "num_keep",
+    "num_batch",
+    "num_gpu",
+    "num_thread",
 ];
 
 /// The fields of a request that were not taken yet.
@@ -67,6 +73,20 @@ impl Fields {
     /// Takes a field that must be there.
     pub fn need<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
         self.take(name)?.ok_or_else(|| Failure::request(name, format!("'{name}' is missing")))
+    }
+
+    /// Gives a field another name, where it is there: another API calls the same thing otherwise.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(value) = self.0.remove(from) {
+            self.0.insert(to.to_owned(), value);
+        }
+    }
+
+    /// Puts what a field holds beside the others.
+    pub fn spread(&mut self, name: &str) -> Result<(), Failure> {
+        let inner: Option<Map<String, Value>> = self.take(name)?;
+        self.0.extend(inner.unwrap_or_default());
+        Ok(())
     }
 
     /// What was not taken: refused by name, unless it changes nothing.

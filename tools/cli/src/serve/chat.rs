@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tilestream::{Message, StopReason, TemplateArguments, TextDelta, TokenLogprobs};
 
 use super::Server;
-use super::answers::{Answers, Form, Head, Prompt, Usage, Whole, finish_reason};
+use super::answers::{Answers, Form, Framing, Head, Prompt, Usage, Whole, finish_reason};
 use super::asked::Fields;
 use super::failure::Failure;
 use super::sampling::Sampling;
@@ -22,11 +22,7 @@ const UNSAID: &[&str] = &["name", "refusal", "annotations", "audio", "function_c
 pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
     let mut fields = Fields::read(request).await?;
     server.check_name(&mut fields)?;
-    let turns: Vec<Value> = fields.need("messages")?;
-    if turns.is_empty() {
-        return Err(Failure::request("messages", "'messages' has no message"));
-    }
-    let messages = turns.into_iter().enumerate().map(|(index, turn)| message(index, turn)).collect::<Result<_, _>>()?;
+    let messages = messages(&mut fields)?;
     let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
     let top = fields.take("top_logprobs")?.unwrap_or(0);
     if fields.take("logprobs")?.unwrap_or(false) {
@@ -38,6 +34,15 @@ pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>)
     let prompt = server.checked(Prompt { ids, options: sampling.options })?;
     let form = ChatForm(Head::new("chatcmpl-", &server));
     Answers::ask(&server, vec![prompt])?.respond(sampling.stream, sampling.stream_usage, form).await
+}
+
+/// The messages of a chat.
+pub fn messages(fields: &mut Fields) -> Result<Vec<Message>, Failure> {
+    let turns: Vec<Value> = fields.need("messages")?;
+    if turns.is_empty() {
+        return Err(Failure::request("messages", "'messages' has no message"));
+    }
+    turns.into_iter().enumerate().map(|(index, turn)| message(index, turn)).collect()
 }
 
 fn message(index: usize, turn: Value) -> Result<Message, Failure> {
@@ -91,7 +96,9 @@ impl ChatForm {
 }
 
 impl Form for ChatForm {
-    fn whole(&self, answers: Vec<Whole>, usage: Usage) -> Value {
+    const FRAMING: Framing = Framing::Events;
+
+    fn whole(&mut self, answers: Vec<Whole>, usage: Usage) -> Value {
         let choice = |(index, whole): (usize, Whole)| {
             let mut message = json!({ "role": "assistant", "content": whole.text, "refusal": null });
             if !whole.reasoning.is_empty() {
@@ -106,11 +113,11 @@ impl Form for ChatForm {
         all
     }
 
-    fn begin(&self, answer: usize) -> Option<Value> {
+    fn begin(&mut self, answer: usize) -> Option<Value> {
         Some(self.chunk(answer, json!({ "role": "assistant", "content": "" }), None))
     }
 
-    fn delta(&self, answer: usize, delta: &TextDelta) -> Option<Value> {
+    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Option<Value> {
         let mut said = Map::new();
         for (name, text) in [("reasoning_content", &delta.reasoning), ("content", &delta.text)] {
             if !text.is_empty() {
@@ -125,11 +132,11 @@ impl Form for ChatForm {
         })
     }
 
-    fn end(&self, answer: usize, stop: StopReason) -> Value {
-        self.chunk(answer, json!({}), Some(finish_reason(Some(stop))))
+    fn end(&mut self, answer: usize, stop: StopReason) -> Option<Value> {
+        Some(self.chunk(answer, json!({}), Some(finish_reason(Some(stop)))))
     }
 
-    fn usage(&self, usage: Usage) -> Value {
+    fn usage(&mut self, usage: Usage) -> Value {
         let mut all = self.0.json("chat.completion.chunk", Vec::new());
         all["usage"] = usage.json();
         all

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tilestream::{StopReason, TextDelta, TokenLogprobs};
 
 use super::Server;
-use super::answers::{Answers, Form, Head, Prompt, Usage, Whole, finish_reason};
+use super::answers::{Answers, Form, Framing, Head, Prompt, Usage, Whole, finish_reason};
 use super::asked::Fields;
 use super::failure::Failure;
 use super::sampling::Sampling;
@@ -121,7 +121,9 @@ impl TextForm {
 }
 
 impl Form for TextForm {
-    fn whole(&self, answers: Vec<Whole>, usage: Usage) -> Value {
+    const FRAMING: Framing = Framing::Events;
+
+    fn whole(&mut self, answers: Vec<Whole>, usage: Usage) -> Value {
         let choice = |(index, whole): (usize, Whole)| {
             // A text that goes on has no thoughts beside it.
             let text = [self.before(index), &whole.reasoning, &whole.text].concat();
@@ -134,13 +136,13 @@ impl Form for TextForm {
         all
     }
 
-    fn begin(&self, answer: usize) -> Option<Value> {
+    fn begin(&mut self, answer: usize) -> Option<Value> {
         let before = self.before(answer);
         let choice = || Self::choice(answer, before, None);
         (!before.is_empty()).then(|| self.head.json("text_completion", vec![choice()]))
     }
 
-    fn delta(&self, answer: usize, delta: &TextDelta) -> Option<Value> {
+    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Option<Value> {
         let text = [delta.reasoning.as_str(), &delta.text].concat();
         let logprobs: Vec<_> = delta.id.zip(delta.logprobs.clone()).into_iter().collect();
         (!text.is_empty() || !logprobs.is_empty()).then(|| {
@@ -150,11 +152,12 @@ impl Form for TextForm {
         })
     }
 
-    fn end(&self, answer: usize, stop: StopReason) -> Value {
-        self.head.json("text_completion", vec![Self::choice(answer, "", Some(finish_reason(Some(stop))))])
+    fn end(&mut self, answer: usize, stop: StopReason) -> Option<Value> {
+        let choice = Self::choice(answer, "", Some(finish_reason(Some(stop))));
+        Some(self.head.json("text_completion", vec![choice]))
     }
 
-    fn usage(&self, usage: Usage) -> Value {
+    fn usage(&mut self, usage: Usage) -> Value {
         let mut all = self.head.json("text_completion", Vec::new());
         all["usage"] = usage.json();
         all

@@ -24,6 +24,7 @@ pub async fn welcome(State(server): State<Arc<Server>>) -> String {
          GET  /v1/models\n\
          POST /v1/chat/completions   {{\"model\": \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}\n\
          POST /v1/completions        {{\"model\": \"{name}\", \"prompt\": \"Once upon a time\"}}\n\
+         POST /api/chat, /api/generate, GET /api/tags: the same for clients of Ollama\n\
          POST /tokenize, /detokenize {{\"content\": \"text\"}}, {{\"tokens\": [1, 2]}}\n\
          GET  /health\n"
     )
@@ -60,7 +61,8 @@ impl Server {
         })
     }
 
-    fn named(&self, name: &str) -> Result<(), Failure> {
+    /// Whether the model is called so.
+    pub fn named(&self, name: &str) -> Result<(), Failure> {
         let known = self.names.iter().any(|known| known == name);
         known.then_some(()).ok_or_else(|| Failure::no_model(name, &self.names))
     }

@@ -1,0 +1,184 @@
+//! Ollama's API: the same answers for programs that speak no other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use tilestream::internals::text::Date;
+use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
+
+use super::Server;
+use super::answers::{Answers, Form, Framing, Prompt, Usage, Whole, finish_reason};
+use super::asked::Fields;
+use super::chat;
+use super::failure::Failure;
+use super::sampling::Sampling;
+
+/// What Ollama's clients add to a name without a tag.
+const TAG: &str = ":latest";
+
+/// The version of this program: clients ask for it to see whether somebody is there.
+pub async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// The models.
+pub async fn tags(State(server): State<Arc<Server>>) -> Json<Value> {
+    let manifest = server.handle.files().model().manifest();
+    let bytes: u64 = manifest.files.iter().map(|file| file.len_bytes).sum();
+    let loaded_at = written(&Date::from_unix_s(server.loaded_at as i64));
+    let model = |name: &String| {
+        let details = json!({ "format": "tilestream", "family": "", "parameter_size": "", "quantization_level": "" });
+        json!({ "name": name, "model": name, "modified_at": loaded_at, "size": bytes, "details": details })
+    };
+    Json(json!({ "models": server.names.iter().map(model).collect::<Vec<_>>() }))
+}
+
+/// `/api/chat`: the next message of a chat.
+pub async fn chat(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
+    let Asked { mut fields, sampling, arguments } = Asked::read(&server, request).await?;
+    let messages = chat::messages(&mut fields)?;
+    fields.end()?;
+    let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
+    respond(server, ids, sampling, Place::Message).await
+}
+
+/// `/api/generate`: an answer to one prompt, or how a text goes on (`raw`).
+pub async fn generate(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
+    let Asked { mut fields, sampling, arguments } = Asked::read(&server, request).await?;
+    let prompt: String = fields.need("prompt")?;
+    let system: Option<String> = fields.take("system")?;
+    let raw = fields.take("raw")?.unwrap_or(false);
+    fields.end()?;
+    let ids = server.in_background(move |server| {
+        if raw {
+            return Ok(server.handle.files().text().tokenizer()?.encode(&prompt, true)?);
+        }
+        let system = system.filter(|text| !text.is_empty()).map(Message::system);
+        server.chat_prompt(system.into_iter().chain([Message::user(prompt)]).collect(), arguments)
+    });
+    let ids = ids.await?;
+    respond(server, ids, sampling, Place::Response).await
+}
+
+/// What both addresses read.
+struct Asked {
+    fields: Fields,
+    sampling: Sampling,
+    arguments: TemplateArguments,
+}
+
+impl Asked {
+    async fn read(server: &Server, request: Request<Body>) -> Result<Self, Failure> {
+        let mut fields = Fields::read(request).await?;
+        if let Some(name) = fields.take::<String>("model")? {
+            server.named(name.strip_suffix(TAG).unwrap_or(&name))?;
+        }
+        let stream = fields.take("stream")?.unwrap_or(true);
+        fields.spread("options")?;
+        fields.rename("repeat_penalty", "repetition_penalty");
+        // A negative number means as many as there is room for.
+        let most = fields.take::<i64>("num_predict")?.and_then(|most| u32::try_from(most).ok());
+        let mut sampling = Sampling::take(&mut fields, &server.sampling, most.unwrap_or(server.positions))?;
+        sampling.options.truncate(1);
+        let thinks = fields.take::<Value>("think")?.map(|thinks| ("enable_thinking".to_owned(), thinks));
+        let arguments = TemplateArguments::new(Map::from_iter(thinks))?;
+        Ok(Self { fields, sampling: Sampling { stream, ..sampling }, arguments })
+    }
+}
+
+async fn respond(server: Arc<Server>, ids: Vec<u32>, sampling: Sampling, place: Place) -> Result<Response, Failure> {
+    let prompt = server.checked(Prompt { ids, options: sampling.options })?;
+    let answers = Answers::ask(&server, vec![prompt])?;
+    let form = OllamaForm { server, place, asked: Instant::now(), first: None, stop: None };
+    answers.respond(sampling.stream, true, form).await
+}
+
+/// Where a text goes.
+#[derive(Clone, Copy)]
+enum Place {
+    Message,
+    Response,
+}
+
+struct OllamaForm {
+    server: Arc<Server>,
+    place: Place,
+    asked: Instant,
+    /// When the first token came.
+    first: Option<Instant>,
+    stop: Option<StopReason>,
+}
+
+impl OllamaForm {
+    fn part(&self, text: &str, thinking: &str) -> Value {
+        let mut part = json!({ "model": self.server.names[0], "created_at": written(&Date::now()), "done": false });
+        let said = match self.place {
+            Place::Message => {
+                part["message"] = json!({ "role": "assistant", "content": text });
+                &mut part["message"]
+            }
+            Place::Response => {
+                part["response"] = text.into();
+                &mut part
+            }
+        };
+        if !thinking.is_empty() {
+            said["thinking"] = thinking.into();
+        }
+        part
+    }
+
+    fn done(&self, mut part: Value, usage: Usage) -> Value {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let (now, first) = (Instant::now(), self.first.unwrap_or(self.asked));
+        part["done"] = true.into();
+        part["done_reason"] = finish_reason(self.stop).into();
+        part["total_duration"] = nanoseconds(now - self.asked).into();
+        part["load_duration"] = 0.into();
+        part["prompt_eval_count"] = usage.prompt.into();
+        part["prompt_eval_duration"] = nanoseconds(first - self.asked).into();
+        part["eval_count"] = usage.new.into();
+        part["eval_duration"] = nanoseconds(now - first).into();
+        part
+    }
+}
+
+impl Form for OllamaForm {
+    const FRAMING: Framing = Framing::Lines;
+
+    fn whole(&mut self, answers: Vec<Whole>, usage: Usage) -> Value {
+        let whole = answers.into_iter().next().unwrap_or_default();
+        self.stop = whole.stop;
+        self.done(self.part(&whole.text, &whole.reasoning), usage)
+    }
+
+    fn begin(&mut self, _: usize) -> Option<Value> {
+        None
+    }
+
+    fn delta(&mut self, _: usize, delta: &TextDelta) -> Option<Value> {
+        self.first.get_or_insert_with(Instant::now);
+        let says = !delta.text.is_empty() || !delta.reasoning.is_empty();
+        says.then(|| self.part(&delta.text, &delta.reasoning))
+    }
+
+    fn end(&mut self, _: usize, stop: StopReason) -> Option<Value> {
+        self.stop = Some(stop);
+        None
+    }
+
+    fn usage(&mut self, usage: Usage) -> Value {
+        self.done(self.part("", ""), usage)
+    }
+}
+
+/// A time as RFC 3339 writes it.
+fn written(date: &Date) -> String {
+    let Date { year, month, day, hour, minute, second } = date;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
