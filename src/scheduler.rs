@@ -13,7 +13,7 @@ use crate::model::batch::{self, Job, Sequence};
 use crate::model::inputs::Want;
 use crate::model::kv::{SequenceState, Snapshot};
 use crate::model::readback::Output;
-use crate::text::{Sampler, StopReason, StopTexts, TextStream, TokenLogprobs};
+use crate::text::{Sampler, StopReason, TextStream, TokenLogprobs};
 use crate::{Error, ErrorKind, Result};
 
 mod request;
@@ -49,7 +49,6 @@ impl Running {
             return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
         }
         core.check_ids(&prompt, 1)?;
-        StopTexts::new(options.stop.clone())?;
         let (asked, written) = prompt.split_at(prompt.len() - answered);
         let mut stream = options.text_stream(core.files.text(), asked)?;
         // What it gave for these is known; what it still holds back of them comes with the first delta.

@@ -60,15 +60,12 @@ where
         let stream = TokioIo::new(Watched { stream, moved: moved.clone(), silence: bounds.silence, stalled: None });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(bounds.silence).max_buf_size(MOST_HEAD_BYTES);
+        // A stream is written event by event.
+        let _ = stream.inner().stream.set_nodelay(true);
         let (answer, working) = (answer.clone(), moved.clone());
-        let service = service_fn(move |request| {
-            let work = working.at_work();
-            let answer = answer(request);
-            async move {
-                let answer = answer.await;
-                drop(work);
-                answer
-            }
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(working.clone());
+            answer(request)
         });
         let connection = http.serve_connection(stream, service);
         let task = tokio::spawn(async move {
@@ -98,17 +95,18 @@ async fn make_room(open: &mut Vec<Open>, most: usize) {
     }
 }
 
-/// When the last byte went over a connection. Clones share it.
-#[derive(Clone)]
-struct Moved {
+/// When the last byte went over a connection. Clones share it; each request has one among its extensions.
+#[derive(Clone, Debug)]
+pub struct Moved {
     opened: Instant,
     after_ms: Arc<AtomicU64>,
-    /// Requests whose answers have not begun.
+    /// Answers that are being made for it.
     asked: Arc<AtomicUsize>,
 }
 
-/// A request's answer is being made, until this is dropped.
-struct AtWork(Moved);
+/// An answer is being made for a connection, until this is dropped: it is not closed for another's sake.
+#[derive(Debug)]
+pub struct AtWork(Moved);
 
 impl Drop for AtWork {
     fn drop(&mut self) {
@@ -126,7 +124,8 @@ impl Moved {
         self.after_ms.store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    fn at_work(&self) -> AtWork {
+    /// An answer begins to be made.
+    pub fn at_work(&self) -> AtWork {
         self.asked.fetch_add(1, Ordering::Relaxed);
         AtWork(self.clone())
     }
@@ -140,7 +139,7 @@ impl Moved {
     }
 }
 
-/// A socket whose other end has to take what is written within a time. (Of reading, the HTTP server bounds the time.)
+/// A socket whose other end has to take what is written within a time. (The HTTP server bounds the time in which a head is read.)
 struct Watched {
     stream: TcpStream,
     moved: Moved,

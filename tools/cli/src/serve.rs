@@ -24,6 +24,7 @@ use axum::routing::{get, post};
 use hyper::Request;
 use hyper::body::Incoming;
 use tilestream::{Error, ModelHandle, Result, SamplerOptions};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::args::ServeArgs;
@@ -35,7 +36,13 @@ use admission::{Door, Places};
 use failure::Failure;
 
 /// Bytes of a request's body at most: a context of a million tokens as JSON.
-const MOST_BODY_BYTES: usize = 16 << 20;
+const MOST_BODY_BYTES: usize = 8 << 20;
+/// Bytes of all bodies that are taken apart at once. JSON takes many times its bytes.
+const ALL_BODY_BYTES: usize = 32 << 20;
+/// Threads that read texts beside the connections: more would take the cores from who waits for tokens.
+const READING_THREADS: usize = 2;
+/// The last bytes of an answer are still on their way when its place is free again.
+const LAST_BYTES: Duration = Duration::from_millis(200);
 /// How often it is looked whether the last answer has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -51,6 +58,8 @@ struct Server {
     /// What the checkpoint recommends, where a request says nothing.
     sampling: SamplerOptions,
     places: Places,
+    /// A permit for each byte.
+    bodies: Arc<Semaphore>,
     /// Takes no request any more.
     ending: AtomicBool,
 }
@@ -65,12 +74,17 @@ pub fn serve(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let server = Arc::new(pollster::block_on(load(args, stop))?);
     tell(&server, address, &door);
     let failed = |error: io::Error| Error::io(error, address.to_string());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(READING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(failed)?;
     let silence = Duration::from_secs(u64::from(args.timeout));
     let bounds = Bounds { silence, connections: args.max_connections as usize };
     let grace = Duration::from_secs(u64::from(args.grace));
     let ended = runtime.block_on(run(listener, Arc::clone(&server), door, bounds, grace));
-    // Who takes an answer slowly would hold up the end.
+    // A client that reads slowly would hold up the end.
     runtime.shutdown_background();
     ended.map_err(failed)
 }
@@ -93,16 +107,21 @@ async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
         positions: model.positions(),
         sampling,
         places: Places::new(options.sequences as usize + args.queue as usize),
+        bodies: Arc::new(Semaphore::new(ALL_BODY_BYTES)),
         ending: AtomicBool::new(false),
         handle: model.into_handle()?,
     })
 }
 
-fn tell(server: &Server, address: SocketAddr, door: &Door) {
+fn tell(server: &Server, mut address: SocketAddr, door: &Door) {
+    let everyone = (!address.ip().is_loopback()).then(|| address.ip());
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
     eprintln!("serving {} at http://{address}/v1 (Ctrl-C ends it)", server.names.join(", "));
     eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", if door.has_key() { "…" } else { "none" });
-    if !address.ip().is_loopback() && !door.has_key() {
-        eprintln!("everyone who reaches {} can use it (see --api-key-file)", address.ip());
+    if let Some(ip) = everyone.filter(|_| !door.has_key()) {
+        eprintln!("everyone who reaches {ip} can use it (see --api-key-file)");
     }
 }
 
@@ -119,7 +138,7 @@ async fn run(
     let accepting = tokio::spawn(connections::serve(listener, bounds, answer));
     let mut signals = Signals::new()?;
     signals.next().await;
-    server.ending.store(true, Ordering::Relaxed);
+    server.ending.store(true, Ordering::SeqCst);
     if server.places.taken() > 0 {
         eprintln!(
             "ending: {} answers have {} s to end (once more ends at once)",
@@ -131,6 +150,7 @@ async fn run(
         while server.places.taken() > 0 {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        tokio::time::sleep(LAST_BYTES).await;
     };
     tokio::select! {
         () = all_ended => {}

@@ -250,7 +250,7 @@ fn a_token_tells_how_likely_it_was_and_biases_and_penalties_change_what_is_chose
 fn what_is_wrong_with_a_request_is_named_and_harms_no_other() {
     let shell = Shell::new();
     let key = shell.write("key", "s3cret\n");
-    let server = Server::new(&["--api-key-file", &key, "--context", "64"]);
+    let server = Server::new(&["--api-key-file", &key, "--context", "64", "--allow-origin", "http://page.example"]);
     let with_key = |path: &str| format!("POST {path}\r\nAuthorization: Bearer s3cret");
     let mut good = chat("hello", 1);
     good["logprobs"] = json!(true);
@@ -266,7 +266,11 @@ fn what_is_wrong_with_a_request_is_named_and_harms_no_other() {
         ("messages", json!([{ "role": "user", "content": "x ".repeat(200) }]), "64"),
         ("temperature", json!(-1), "temperature"),
         ("temperature", json!("hot"), "temperature"),
-        ("max_tokens", json!(0), "none may be generated"),
+        ("max_tokens", json!(0), "'max_tokens' is 0"),
+        ("messages", json!([{ "role": "user", "content": "x ".repeat(100_000) }]), "bytes"),
+        ("messages", json!([{ "role": "tool", "content": "4", "tool_call_id": "x" }]), "tools"),
+        ("stop", json!(vec!["x"; 65]), "'stop'"),
+        ("stop", json!("x".repeat(5000)), "'stop'"),
         ("n", json!(100), "'n'"),
         ("presence_penalty", json!(3), "presence penalty"),
         ("top_logprobs", json!(21), "'top_logprobs'"),
@@ -275,17 +279,35 @@ fn what_is_wrong_with_a_request_is_named_and_harms_no_other() {
         ("temprature", json!(1), "'temprature'"),
         ("chat_template_kwargs", json!({ "messages": 1 }), "messages"),
     ] {
-        let (status, body) = ask(&|asked| asked[name] = value.clone());
+        // A stream that cannot begin is refused like an answer that comes whole.
+        let (status, body) = ask(&|asked| {
+            asked[name] = value.clone();
+            asked["stream"] = json!(true);
+        });
         let error: Value = serde_json::from_str(&body).expect("JSON");
         let message = error["error"]["message"].as_str().unwrap_or_else(|| panic!("{name}: {body}"));
         assert!((400..500).contains(&status) && message.contains(says), "{name}: {status} {message}");
     }
+    let many = json!({ "prompt": vec!["a"; 64], "n": 16 }).to_string();
+    let foreign = json!({ "prompt": [99_999], "stream": true }).to_string();
     for (head, body, status) in [
+        (&*with_key("/v1/completions"), &*many, 400),
+        (&with_key("/v1/completions"), &foreign, 400),
         ("POST /v1/chat/completions", "{}", 401),
         ("POST /v1/chat/completions\r\nAuthorization: Bearer s3cre", "{}", 401),
         ("GET /v1/models", "", 401),
         ("GET /health", "", 200),
         ("GET /v1/models\r\nx-api-key: s3cret", "", 200),
+        ("GET /v1/models\r\nAuthorization: Basic x\r\nx-api-key: s3cret", "", 200),
+        ("GET /v1/models\r\nauthorization: bearer s3cret\r\nOrigin: http://evil.example", "", 403),
+        ("GET /v1/models\r\nauthorization: bearer s3cret\r\nOrigin: http://page.example", "", 200),
+        (
+            "OPTIONS /v1/models\r\nOrigin: http://page.example\r\nAccess-Control-Request-Headers: x-stainless-os",
+            "",
+            204,
+        ),
+        ("OPTIONS /v1/models\r\nOrigin: http://evil.example", "", 403),
+        ("GET /v1/models/%ff\r\nx-api-key: s3cret", "", 404),
         ("GET /v1/models\r\nAuthorization: Bearer s3cret\r\nHost: evil.example", "", 403),
         (&with_key("/v1/chat/completions"), "nonsense", 400),
         (&with_key("/v1/chat/completions"), &"[".repeat(100_000), 400),
@@ -322,6 +344,35 @@ fn who_hangs_up_ends_its_answer_and_a_full_queue_says_so() {
     drop((first, second));
     server.wait_until_idle();
     assert_eq!(server.post("/v1/chat/completions", &chat("hello", 1)).0, 200);
+}
+
+#[test]
+fn connections_that_wait_for_an_answer_are_not_closed_for_others() {
+    let server = Server::new(&["--parallel", "1", "--max-connections", "4"]);
+    let mut long = chat("hello", 1);
+    long["max_tokens"] = json!(200);
+    long["stream"] = json!(true);
+    // One is answered, one waits in the queue, and both are streams; two say nothing.
+    let mut answered = server.begin("POST /v1/chat/completions", &long.to_string());
+    let mut queued = server.begin("POST /v1/chat/completions", &long.to_string());
+    let idle: Vec<_> = (0..2).map(|_| TcpStream::connect(&server.address).expect("connects")).collect();
+    std::thread::sleep(Duration::from_millis(700));
+    // Nor does one keep others out that owes its body.
+    let head = "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{";
+    let owing: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&server.address).expect("connects");
+            stream.write_all(head.as_bytes()).expect("sends");
+            stream
+        })
+        .collect();
+    assert_eq!(server.get("/health").0, 200);
+    for stream in [&mut answered, &mut queued] {
+        let mut all = String::new();
+        stream.read_to_string(&mut all).expect("a stream");
+        assert!(all.trim_end().ends_with("data: [DONE]"), "{all}");
+    }
+    drop((idle, owing));
 }
 
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tilestream::{Error, ErrorKind, Result};
@@ -16,7 +16,7 @@ use crate::args::ServeArgs;
 use crate::hosts::{Hosts, Refused};
 use crate::model;
 
-/// Headers that pages of allowed origins may send.
+/// Headers that pages of allowed origins may send, where they do not say which they want to.
 const ALLOWED_HEADERS: &str = "authorization, content-type, x-api-key";
 /// Seconds for which a browser remembers what it may send.
 const PREFLIGHT_S: &str = "600";
@@ -56,12 +56,16 @@ impl Door {
                 Refused::Unknown(name) => format!("this server is not known as '{name}' (see --allow-host)"),
             })
         })?;
-        // Whether a server is up is no secret.
-        if request.uri().path() == "/health" {
+        // Else a page of any site could have the model work, although it could not read the answer.
+        if request.headers().contains_key(header::ORIGIN) && self.allowed(request.headers()).is_none() {
+            return Err(Failure::origin());
+        }
+        // A browser asks without the key whether it may send it. And whether a server is up is no secret.
+        if request.method() == Method::OPTIONS || request.uri().path() == "/health" {
             return Ok(());
         }
         match &self.key {
-            Some(key) if !given_key(request.headers()).is_some_and(|given| same(given, key)) => Err(Failure::key()),
+            Some(key) if !given_keys(request.headers()).any(|given| same(given, key)) => Err(Failure::key()),
             _ => Ok(()),
         }
     }
@@ -72,11 +76,12 @@ impl Door {
     }
 }
 
-/// As OpenAI's clients send it, or Anthropic's.
-fn given_key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok())
+/// As OpenAI's clients send it, and Anthropic's.
+fn given_keys(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
+    bearer.into_iter().chain(text(HeaderName::from_static("x-api-key")))
 }
 
 /// Compares every byte, so that the time does not tell how many of them are right.
@@ -105,19 +110,22 @@ pub fn read_key(path: &Path) -> Result<String> {
 pub async fn guard(door: Arc<Door>, request: Request, next: Next) -> Response {
     let origin = door.allowed(request.headers()).cloned();
     let preflight = request.method() == Method::OPTIONS;
-    // A browser asks without the key whether it may send it.
+    let headers_asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let mut response = match door.check(&request) {
-        _ if preflight && origin.is_some() => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) if preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
         if preflight {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
+            // Clients have headers of their own.
+            let allowed = headers_asked.unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_S));
         }
@@ -143,21 +151,25 @@ impl Places {
         Self { most, taken: Arc::default() }
     }
 
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        self.taken.load(Ordering::SeqCst)
     }
 
     /// Places for so many answers, where all of them have room.
     pub fn take(&self, count: usize) -> Option<Taken> {
         let room = |taken: usize| taken.checked_add(count).filter(|sum| *sum <= self.most);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).ok()?;
         Some(Taken { count, taken: Arc::clone(&self.taken) })
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.taken.fetch_sub(self.count, Ordering::Relaxed);
+        self.taken.fetch_sub(self.count, Ordering::SeqCst);
     }
 }
 
@@ -188,11 +200,13 @@ mod tests {
     #[test]
     fn keys_come_in_two_headers() {
         let headers = |name: &'static str, value: &'static str| {
-            HeaderMap::from_iter([(header::HeaderName::from_static(name), HeaderValue::from_static(value))])
+            HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
         };
-        assert_eq!(given_key(&headers("authorization", "Bearer k")), Some("k"));
-        assert_eq!(given_key(&headers("x-api-key", "k")), Some("k"));
-        assert_eq!(given_key(&headers("authorization", "Basic k")), None);
-        assert_eq!(given_key(&HeaderMap::new()), None);
+        let given = |name, value| given_keys(&headers(name, value)).map(str::to_owned).collect::<Vec<_>>();
+        for bearer in ["Bearer k", "bearer  k"] {
+            assert_eq!(given("authorization", bearer), ["k"]);
+        }
+        assert_eq!(given("x-api-key", "k"), ["k"]);
+        assert!(given("authorization", "Basic k").is_empty() && given_keys(&HeaderMap::new()).next().is_none());
     }
 }

@@ -16,10 +16,14 @@ use tilestream::{Answer, GenerateOptions, Request, StopReason, TextDelta, TokenL
 
 use super::Server;
 use super::admission::Taken;
+use super::asked::Held;
 use super::failure::Failure;
 
 /// A stream in which nothing happens says so this often: proxies and clients close silent ones.
 const STILL_HERE: Duration = Duration::from_secs(10);
+
+/// The last event of a stream.
+const DONE: &str = "[DONE]";
 
 /// A prompt, and how to answer it: one answer for each of the options.
 pub struct Prompt {
@@ -32,6 +36,8 @@ pub struct Answers {
     under_way: Vec<Answer>,
     prompt_tokens: usize,
     places: Taken,
+    /// Until the last part is told.
+    held: Held,
 }
 
 /// A whole answer.
@@ -78,7 +84,7 @@ pub trait Form: Send + 'static {
     fn delta(&mut self, answer: usize, delta: &TextDelta) -> Option<Value>;
     /// The end of an answer.
     fn end(&mut self, answer: usize, stop: StopReason) -> Option<Value>;
-    /// The end of all, with how many tokens it were.
+    /// The end of all, with how many tokens it took.
     fn usage(&mut self, usage: Usage) -> Value;
 }
 
@@ -87,12 +93,17 @@ impl Answers {
     ///
     /// # Errors
     /// What is wrong with the request; that the queue is full, or the server ending.
-    pub fn ask(server: &Server, prompts: Vec<Prompt>) -> Result<Self, Failure> {
+    pub fn ask(server: &Server, prompts: Vec<Prompt>, held: Held) -> Result<Self, Failure> {
         let count = prompts.iter().map(|prompt| prompt.options.len()).sum();
-        if server.ending.load(Ordering::Relaxed) {
-            return Err(Failure::ending());
+        if count > server.places.most() {
+            let message = format!("{count} answers are asked for; this server takes {}", server.places.most());
+            return Err(Failure::request("n", message));
         }
         let places = server.places.take(count).ok_or_else(Failure::full)?;
+        // Looked at behind that: a server that ends waits for what took its place before.
+        if server.ending.load(Ordering::SeqCst) {
+            return Err(Failure::ending());
+        }
         let prompt_tokens = prompts.iter().map(|prompt| prompt.ids.len()).sum();
         let mut under_way = Vec::with_capacity(count);
         for prompt in prompts {
@@ -100,7 +111,7 @@ impl Answers {
                 under_way.push(server.handle.submit(Request::new(prompt.ids.clone(), options))?);
             }
         }
-        Ok(Self { under_way, prompt_tokens, places })
+        Ok(Self { under_way, prompt_tokens, places, held })
     }
 
     /// The response of an API: a stream, or all in one.
@@ -130,11 +141,11 @@ impl Answers {
 
     /// What is said, in order.
     fn said(self, stream_usage: bool, mut form: impl Form) -> impl Stream<Item = Value> + Send {
-        let Self { under_way, prompt_tokens, places } = self;
+        let Self { under_way, prompt_tokens, places, held } = self;
         let begin: Vec<_> = (0..under_way.len()).filter_map(|answer| form.begin(answer)).collect();
-        let state = (Box::pin(merged(under_way)), form, Usage { prompt: prompt_tokens, new: 0 }, places);
+        let state = (Box::pin(merged(under_way)), form, Usage { prompt: prompt_tokens, new: 0 }, (places, held));
         let told = stream::unfold(Some(state), move |state| async move {
-            let (mut deltas, mut form, mut usage, places) = state?;
+            let (mut deltas, mut form, mut usage, held) = state?;
             let (said, goes_on) = match deltas.next().await {
                 Some((answer, Ok(delta))) => {
                     usage.new += usize::from(delta.id.is_some());
@@ -145,14 +156,20 @@ impl Answers {
                 Some((_, Err(error))) => (vec![Failure::from(error).json()], false),
                 None => (if stream_usage { vec![form.usage(usage)] } else { Vec::new() }, false),
             };
-            Some((said, goes_on.then_some((deltas, form, usage, places))))
+            Some((said, goes_on.then_some((deltas, form, usage, held))))
         });
         stream::iter(begin).chain(told.flat_map(stream::iter))
     }
 }
 
 fn events(said: impl Stream<Item = Value> + Send + 'static) -> Response {
-    let data = said.map(|json| json.to_string()).chain(stream::iter(["[DONE]".to_owned()]));
+    let said = said.map(|json| (json.to_string(), json.get("error").is_some()));
+    // What failed is not said to be done.
+    let until_failed = |failed: &mut bool, (data, fails): (String, bool)| {
+        let goes_on = !std::mem::replace(failed, fails);
+        std::future::ready(goes_on.then_some(data))
+    };
+    let data = said.chain(stream::iter([(DONE.to_owned(), false)])).scan(false, until_failed);
     let events = data.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
     Sse::new(events).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response()
 }
@@ -190,28 +207,32 @@ pub fn finish_reason(stop: Option<StopReason>) -> &'static str {
 pub struct Head {
     id: String,
     created: u64,
+    /// As the request called it.
+    model: String,
     server: Arc<Server>,
 }
 
 impl Head {
     /// A head with a new id behind `prefix`.
-    pub fn new(prefix: &str, server: &Arc<Server>) -> Self {
+    pub fn new(prefix: &str, server: &Arc<Server>, model: String) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { id: format!("{prefix}{:08x}{count:08x}", server.loaded_at), created, server: Arc::clone(server) }
+        Self { id: format!("{prefix}{:08x}{count:08x}", server.loaded_at), created, model, server: Arc::clone(server) }
     }
 
-    /// A token as bytes, and as text as far as it is one.
+    /// A token as text, and as bytes. Part of a character is written as its bytes, so that no two tokens look alike.
     pub fn spelled(&self, id: u32) -> (String, Vec<u8>) {
         let tokenizer = self.server.handle.files().text().tokenizer();
         let bytes = tokenizer.ok().and_then(|tokenizer| tokenizer.token_bytes(id)).unwrap_or_default();
-        (String::from_utf8_lossy(&bytes).into_owned(), bytes)
+        let hex = || bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+        let text = str::from_utf8(&bytes).map_or_else(|_| format!("bytes:{}", hex()), str::to_owned);
+        (text, bytes)
     }
 
     /// A JSON object with it.
     pub fn json(&self, object: &str, choices: Vec<Value>) -> Value {
-        let (id, created, model) = (&self.id, self.created, &self.server.names[0]);
+        let Self { id, created, model, .. } = self;
         json!({ "id": id, "object": object, "created": created, "model": model, "choices": choices })
     }
 }

@@ -1,7 +1,7 @@
 //! A request's body: read within bounds, and taken apart field by field, so that what is wrong is named.
 
 use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -9,9 +9,11 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::MOST_BODY_BYTES;
 use super::failure::Failure;
+use super::{MOST_BODY_BYTES, Server};
+use crate::connections::{AtWork, Moved};
 
 /// A body has to come within this time.
 const BODY_TIME: Duration = Duration::from_secs(60);
@@ -35,12 +37,30 @@ const HARMLESS: &[&str] = &[
     "num_thread",
 ];
 
+/// Bodies that are longer are taken apart beside the connections.
+const LONG_BODY_BYTES: usize = 64 << 10;
+/// Characters of a name that are told back.
+const MOST_TOLD: usize = 100;
+
 /// The fields of a request that were not taken yet.
-pub struct Fields(Map<String, Value>);
+pub struct Fields {
+    fields: Map<String, Value>,
+    held: Held,
+}
+
+/// What a request holds while it is prepared and answered.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Its part of what all bodies may take.
+    _body: Option<OwnedSemaphorePermit>,
+    /// Its connection.
+    _work: Option<AtWork>,
+}
 
 impl Fields {
     /// Reads the body of a request.
-    pub async fn read(request: Request<Body>) -> Result<Self, Failure> {
+    pub async fn read(server: &Arc<Server>, request: Request<Body>) -> Result<Self, Failure> {
+        let connection = request.extensions().get::<Moved>().cloned();
         let too_long = || {
             Failure::unread(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {MOST_BODY_BYTES} bytes"))
         };
@@ -51,14 +71,24 @@ impl Fields {
         let body = axum::body::to_bytes(request.into_body(), MOST_BODY_BYTES);
         let bytes = tokio::time::timeout(BODY_TIME, body).await;
         let bytes = bytes.map_err(|_| Failure::unread(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))?;
-        // Or the connection broke, and nobody reads this.
-        let bytes = bytes.map_err(|_| too_long())?;
-        Self::parse(&bytes)
+        let bytes = bytes.map_err(|error| {
+            let cause = std::error::Error::source(&error);
+            let is_too_long = cause.is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            if is_too_long { too_long() } else { Failure::body(format!("the body did not come whole: {error}")) }
+        })?;
+        let permits = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let body = Arc::clone(&server.bodies).acquire_many_owned(permits).await.ok();
+        let fields = if bytes.len() > LONG_BODY_BYTES {
+            server.in_background(move |_| Self::parse(&bytes)).await?
+        } else {
+            Self::parse(&bytes)?
+        };
+        Ok(Self { fields, held: Held { _body: body, _work: connection.map(|connection| connection.at_work()) } })
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, Failure> {
+    fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Value::Object(fields)) => Ok(fields),
             Ok(_) => Err(Failure::body("the body is no JSON object")),
             Err(error) => Err(Failure::body(format!("the body is no JSON: {error}"))),
         }
@@ -66,7 +96,7 @@ impl Fields {
 
     /// Takes a field; absent where it is null.
     pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Failure> {
-        let Some(value) = self.0.remove(name).filter(|value| !value.is_null()) else { return Ok(None) };
+        let Some(value) = self.fields.remove(name).filter(|value| !value.is_null()) else { return Ok(None) };
         serde_json::from_value(value).map(Some).map_err(|error| Failure::request(name, format!("'{name}': {error}")))
     }
 
@@ -77,30 +107,35 @@ impl Fields {
 
     /// Gives a field another name, where it is there: another API calls the same thing otherwise.
     pub fn rename(&mut self, from: &str, to: &str) {
-        if let Some(value) = self.0.remove(from) {
-            self.0.insert(to.to_owned(), value);
+        if let Some(value) = self.fields.remove(from) {
+            self.fields.insert(to.to_owned(), value);
         }
     }
 
     /// Puts what a field holds beside the others.
     pub fn spread(&mut self, name: &str) -> Result<(), Failure> {
         let inner: Option<Map<String, Value>> = self.take(name)?;
-        self.0.extend(inner.unwrap_or_default());
+        self.fields.extend(inner.unwrap_or_default());
         Ok(())
     }
 
-    /// What was not taken: refused by name, unless it changes nothing.
-    pub fn end(self) -> Result<(), Failure> {
-        for (name, value) in self.0 {
+    /// What was not taken: refused by name, unless it changes nothing. What is held lasts as long as the answer.
+    pub fn end(self) -> Result<Held, Failure> {
+        for (name, value) in self.fields {
             if HARMLESS.contains(&name.as_str()) {
                 say_once(&name);
             } else if !is_neutral(&name, &value) {
-                let message = format!("'{name}' is not understood here: leave it out");
-                return Err(Failure::request(&name, message));
+                let name = told_back(&name);
+                return Err(Failure::request(&name, format!("'{name}' is not supported here: leave it out")));
             }
         }
-        Ok(())
+        Ok(self.held)
     }
+}
+
+/// As much of a name as is told back to who sent it.
+pub fn told_back(name: &str) -> String {
+    name.chars().take(MOST_TOLD).collect()
 }
 
 /// Whether a field asks for what is done anyway.
@@ -113,6 +148,7 @@ fn is_neutral(name: &str, value: &Value) -> bool {
     };
     is_empty
         || match name {
+            "min_tokens" => value.as_u64() == Some(0),
             "best_of" => value.as_u64() == Some(1),
             "tool_choice" | "function_call" => value == "none" || value == "auto",
             "response_format" => value["type"] == "text",
@@ -134,7 +170,8 @@ mod tests {
     use super::*;
 
     fn fields(json: &str) -> Fields {
-        Fields::parse(json.as_bytes()).unwrap_or_else(|failure| panic!("{json}: {failure:?}"))
+        let fields = Fields::parse(json.as_bytes()).unwrap_or_else(|failure| panic!("{json}: {failure:?}"));
+        Fields { fields, held: Held::default() }
     }
 
     fn told(failure: Failure) -> String {

@@ -15,25 +15,29 @@ use super::failure::Failure;
 use super::sampling::Sampling;
 use crate::turns::Turn;
 
-/// Fields of a message that say nothing to a model where they are null or empty.
-const UNSAID: &[&str] = &["name", "refusal", "annotations", "audio", "function_call", "tool_calls"];
+/// Fields of a message that no template is told.
+const UNSAID: &[&str] = &["name", "id", "status"];
 
 /// Answers a chat.
 pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
-    let mut fields = Fields::read(request).await?;
-    server.check_name(&mut fields)?;
+    let mut fields = Fields::read(&server, request).await?;
+    let name = server.take_name(&mut fields)?;
     let messages = messages(&mut fields)?;
     let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
-    let top = fields.take("top_logprobs")?.unwrap_or(0);
-    if fields.take("logprobs")?.unwrap_or(false) {
-        sampling.tell_logprobs("top_logprobs", top)?;
+    let top = fields.take::<usize>("top_logprobs")?;
+    match fields.take("logprobs")?.unwrap_or(false) {
+        true => sampling.tell_logprobs("top_logprobs", top.unwrap_or(0))?,
+        false if top.is_some_and(|top| top > 0) => {
+            return Err(Failure::request("top_logprobs", "'top_logprobs' needs 'logprobs': true"));
+        }
+        false => {}
     }
     let arguments = template_arguments(&mut fields)?;
-    fields.end()?;
+    let held = fields.end()?;
     let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
     let prompt = server.checked(Prompt { ids, options: sampling.options })?;
-    let form = ChatForm(Head::new("chatcmpl-", &server));
-    Answers::ask(&server, vec![prompt])?.respond(sampling.stream, sampling.stream_usage, form).await
+    let form = ChatForm(Head::new("chatcmpl-", &server, name));
+    Answers::ask(&server, vec![prompt], held)?.respond(sampling.stream, sampling.stream_usage, form).await
 }
 
 /// The messages of a chat.
@@ -49,14 +53,19 @@ fn message(index: usize, turn: Value) -> Result<Message, Failure> {
     let name = format!("messages[{index}]");
     let refused = |message: String| Failure::request("messages", format!("{name}: {message}"));
     let Value::Object(mut fields) = turn else { return Err(refused("is no object".into())) };
-    let says_nothing = |value: &Value| value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty);
-    fields.retain(|name, value| !(UNSAID.contains(&name.as_str()) && (name == "name" || says_nothing(value))));
-    // An assistant's message that only thinks has none.
-    fields.entry("content").and_modify(|content| {
-        if content.is_null() {
-            *content = json!("")
-        }
-    });
+    let says_nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    fields.retain(|name, value| name == "content" || !(UNSAID.contains(&name.as_str()) || says_nothing(value)));
+    if fields.get("role").is_some_and(|role| role == "tool") || fields.contains_key("tool_calls") {
+        return Err(refused("tools are not supported here yet".into()));
+    }
+    if fields.contains_key("reasoning_content") {
+        fields.remove("reasoning");
+    }
+    // An assistant's message that only thinks has no content.
+    let is_own = fields.get("role").is_some_and(|role| role == "assistant");
+    if is_own && fields.get("content").is_none_or(Value::is_null) {
+        fields.insert("content".into(), json!(""));
+    }
     let turn: Turn = serde_json::from_value(Value::Object(fields)).map_err(|error| refused(error.to_string()))?;
     turn.message().map_err(|error| refused(error.to_string()))
 }
@@ -158,10 +167,15 @@ mod tests {
         ] {
             assert_eq!(read(json).ok(), Some(hello.clone()), "{json}");
         }
-        assert_eq!(read(r#"{"role": "assistant", "content": null}"#).ok(), Some(Message::assistant("")));
+        for json in [r#"{"role": "assistant", "content": null}"#, r#"{"role": "assistant", "audio": null}"#] {
+            assert_eq!(read(json).ok(), Some(Message::assistant("")), "{json}");
+        }
         for (json, says) in [
-            (r#"{"role": "tool", "content": "4"}"#, "'tool'"),
-            (r#"{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}"#, "tool_calls"),
+            (r#"{"role": "robot", "content": "4"}"#, "'robot'"),
+            (r#"{"role": "tool", "content": "4", "tool_call_id": "x"}"#, "tools"),
+            (r#"{"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}"#, "tools"),
+            (r#"{"role": "user", "content": null}"#, "must be a text"),
+            (r#"{"role": "user", "content": "hello", "colour": "red"}"#, "colour"),
             (r#""hello""#, "no object"),
         ] {
             let failure = read(json).expect_err(json).json().to_string();

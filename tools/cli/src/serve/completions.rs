@@ -31,8 +31,8 @@ enum Given {
 
 /// Goes on with one or several texts.
 pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
-    let mut fields = Fields::read(request).await?;
-    server.check_name(&mut fields)?;
+    let mut fields = Fields::read(&server, request).await?;
+    let name = server.take_name(&mut fields)?;
     let given: Given = fields.need("prompt")?;
     let mut sampling = Sampling::take(&mut fields, &server.sampling, USUAL_TOKENS)?;
     let echo = fields.take("echo")?.unwrap_or(false);
@@ -47,18 +47,22 @@ pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>)
             sampling.tell_logprobs("logprobs", top)?;
         }
     }
-    fields.end()?;
-    let prompts = server.in_background(move |server| server.plain_prompts(given)).await?;
-    if !(1..=MOST_PROMPTS).contains(&prompts.len()) {
-        let message = format!("{} prompts; 1 to {MOST_PROMPTS} can be given", prompts.len());
-        return Err(Failure::request("prompt", message));
+    let held = fields.end()?;
+    let count = match &given {
+        Given::Text(_) | Given::Ids(_) => 1,
+        Given::Texts(texts) => texts.len(),
+        Given::ManyIds(many) => many.len(),
+    };
+    if !(1..=MOST_PROMPTS).contains(&count) {
+        return Err(Failure::request("prompt", format!("{count} prompts; 1 to {MOST_PROMPTS} can be given")));
     }
+    let prompts = server.in_background(move |server| server.plain_prompts(given)).await?;
     let answers = sampling.options.len();
     let echo = prompts.iter().filter(|_| echo).map(|(text, _)| text.clone()).collect();
     let prompts = prompts.into_iter().map(|(_, ids)| server.checked(Prompt { ids, options: sampling.options.clone() }));
     let prompts = prompts.collect::<Result<_, _>>()?;
-    let form = TextForm { head: Head::new("cmpl-", &server), echo, answers };
-    Answers::ask(&server, prompts)?.respond(sampling.stream, sampling.stream_usage, form).await
+    let form = TextForm { head: Head::new("cmpl-", &server, name), echo, answers, offsets: Vec::new() };
+    Answers::ask(&server, prompts, held)?.respond(sampling.stream, sampling.stream_usage, form).await
 }
 
 impl Server {
@@ -66,10 +70,14 @@ impl Server {
     fn plain_prompts(&self, given: Given) -> Result<Vec<(String, Vec<u32>)>, Failure> {
         let tokenizer = self.handle.files().text().tokenizer()?;
         let of_text = |text: String| {
+            self.check_text(&text)?;
             let ids = tokenizer.encode(&text, true)?;
             Ok((text, ids))
         };
-        let of_ids = |ids: Vec<u32>| Ok((tokenizer.decode(&ids), ids));
+        let of_ids = |ids: Vec<u32>| {
+            self.check_ids(&ids)?;
+            Ok((tokenizer.decode(&ids), ids))
+        };
         match given {
             Given::Text(text) => Ok(vec![of_text(text)?]),
             Given::Texts(texts) => texts.into_iter().map(of_text).collect(),
@@ -85,6 +93,8 @@ struct TextForm {
     echo: Vec<String>,
     /// To each prompt.
     answers: usize,
+    /// Characters of each answer's tokens that were told.
+    offsets: Vec<usize>,
 }
 
 impl TextForm {
@@ -92,18 +102,18 @@ impl TextForm {
         json!({ "index": answer, "text": text, "logprobs": null, "finish_reason": finish_reason })
     }
 
-    /// How likely the tokens were, as the older API writes it; null where that was not asked for. `text_offset`: characters of
-    /// the text before each.
-    fn logprobs(&self, of: &[(u32, TokenLogprobs)]) -> Value {
+    /// How likely tokens of an answer were, as the older API writes it; null where that was not asked for.
+    fn logprobs(&mut self, answer: usize, of: &[(u32, TokenLogprobs)]) -> Value {
         if of.is_empty() {
             return Value::Null;
         }
         let tokens: Vec<String> = of.iter().map(|(id, _)| self.head.spelled(*id).0).collect();
-        let offsets = tokens.iter().scan(0, |sum, token| {
-            let offset = *sum;
-            *sum += token.chars().count();
-            Some(offset)
-        });
+        if self.offsets.len() <= answer {
+            self.offsets.resize(answer + 1, 0);
+        }
+        let told = &mut self.offsets[answer];
+        let offset = |token: &String| std::mem::replace(told, *told + token.chars().count());
+        let offsets: Vec<usize> = tokens.iter().map(offset).collect();
         let top = |logprobs: &TokenLogprobs| -> Value {
             logprobs.top.iter().map(|(id, logprob)| (self.head.spelled(*id).0, Value::from(*logprob))).collect()
         };
@@ -111,7 +121,7 @@ impl TextForm {
             "tokens": tokens,
             "token_logprobs": of.iter().map(|(_, logprobs)| logprobs.chosen).collect::<Vec<_>>(),
             "top_logprobs": of.iter().map(|(_, logprobs)| top(logprobs)).collect::<Vec<_>>(),
-            "text_offset": offsets.collect::<Vec<_>>(),
+            "text_offset": offsets,
         })
     }
 
@@ -128,10 +138,11 @@ impl Form for TextForm {
             // A text that goes on has no thoughts beside it.
             let text = [self.before(index), &whole.reasoning, &whole.text].concat();
             let mut choice = Self::choice(index, &text, Some(finish_reason(whole.stop)));
-            choice["logprobs"] = self.logprobs(&whole.logprobs);
+            choice["logprobs"] = self.logprobs(index, &whole.logprobs);
             choice
         };
-        let mut all = self.head.json("text_completion", answers.into_iter().enumerate().map(choice).collect());
+        let choices = answers.into_iter().enumerate().map(choice).collect();
+        let mut all = self.head.json("text_completion", choices);
         all["usage"] = usage.json();
         all
     }
@@ -147,7 +158,7 @@ impl Form for TextForm {
         let logprobs: Vec<_> = delta.id.zip(delta.logprobs.clone()).into_iter().collect();
         (!text.is_empty() || !logprobs.is_empty()).then(|| {
             let mut choice = Self::choice(answer, &text, None);
-            choice["logprobs"] = self.logprobs(&logprobs);
+            choice["logprobs"] = self.logprobs(answer, &logprobs);
             self.head.json("text_completion", vec![choice])
         })
     }

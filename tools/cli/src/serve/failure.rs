@@ -32,6 +32,13 @@ impl Failure {
         Self { field, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
     }
 
+    /// A text that the context has no room for.
+    pub fn context(field: &str, message: String) -> Self {
+        let message =
+            format!("{message}: shorten it, or start the server with a larger --context if the model has more");
+        Self { code: "context_length_exceeded", ..Self::request(field, message) }
+    }
+
     /// A body that is no request.
     pub fn body(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_json", message)
@@ -54,6 +61,11 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "unknown_host", message)
     }
 
+    pub fn origin() -> Self {
+        let message = "pages of this origin may not ask (see --allow-origin)";
+        Self::new(StatusCode::FORBIDDEN, "unknown_origin", message)
+    }
+
     pub fn no_model(name: &str, known: &[String]) -> Self {
         let message = format!("there is no model '{name}' here; there is {}", known.join(", "));
         Self { field: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
@@ -68,7 +80,7 @@ impl Failure {
     }
 
     pub fn full() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", "as many requests wait as this server lets; try again")
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", "the queue is full; try again in 2 s")
     }
 
     pub fn ending() -> Self {

@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tilestream::{Message, TemplateArguments};
+use tilestream::{Error, ErrorKind, Message, TemplateArguments};
+use tokio::task::JoinHandle;
 
 use super::Server;
 use super::answers::Prompt;
-use super::asked::Fields;
+use super::asked::{Fields, told_back};
 use super::failure::Failure;
+
+/// Of a text whose tokens are counted: more than any text has for each, on the average.
+const MOST_BYTES_A_TOKEN: usize = 32;
 
 /// For who opens the address in a browser.
 pub async fn welcome(State(server): State<Arc<Server>>) -> String {
@@ -45,7 +50,11 @@ pub async fn list(State(server): State<Arc<Server>>) -> Json<Value> {
 }
 
 /// One of them.
-pub async fn one(State(server): State<Arc<Server>>, Path(name): Path<String>) -> Result<Json<Value>, Failure> {
+pub async fn one(
+    State(server): State<Arc<Server>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, Failure> {
+    let Path(name) = name.map_err(|_| Failure::no_such_address())?;
     server.named(&name)?;
     Ok(Json(server.model(&name)))
 }
@@ -64,12 +73,14 @@ impl Server {
     /// Whether the model is called so.
     pub fn named(&self, name: &str) -> Result<(), Failure> {
         let known = self.names.iter().any(|known| known == name);
-        known.then_some(()).ok_or_else(|| Failure::no_model(name, &self.names))
+        known.then_some(()).ok_or_else(|| Failure::no_model(&told_back(name), &self.names))
     }
 
     /// Takes the name of the model, of which there is one: a request may leave it out.
-    pub fn check_name(&self, fields: &mut Fields) -> Result<(), Failure> {
-        fields.take::<String>("model")?.map_or(Ok(()), |name| self.named(&name))
+    pub fn take_name(&self, fields: &mut Fields) -> Result<String, Failure> {
+        let Some(name) = fields.take::<String>("model")? else { return Ok(self.names[0].clone()) };
+        self.named(&name)?;
+        Ok(name)
     }
 
     /// Does what takes a processor's time, such as reading a long text, beside the connections.
@@ -78,35 +89,72 @@ impl Server {
         work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let server = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || work(&server)).await;
-        // It fails where the server is ending.
-        done.unwrap_or_else(|_| Err(Failure::ending()))
+        let mut task = OfClient(tokio::task::spawn_blocking(move || work(&server)));
+        match (&mut task.0).await {
+            Ok(done) => done,
+            Err(error) if error.is_cancelled() => Err(Failure::ending()),
+            Err(error) => Err(Error::new(ErrorKind::Internal, "a request's preparation failed").source(error).into()),
+        }
     }
 
     /// The ids of a chat.
     pub fn chat_prompt(&self, messages: Vec<Message>, arguments: TemplateArguments) -> Result<Vec<u32>, Failure> {
+        let bytes = messages.iter().map(|message| message.content.text().len()).sum();
+        self.check_bytes(bytes, "messages")?;
         let files = self.handle.files().clone().with_template_arguments(arguments);
         Ok(files.text().chat_prompt(&messages)?)
     }
 
+    /// Refuses a text that is far too long before minutes and gigabytes go into its tokens.
+    pub fn check_text(&self, text: &str) -> Result<(), Failure> {
+        self.check_bytes(text.len(), "prompt")
+    }
+
+    fn check_bytes(&self, bytes: usize, field: &str) -> Result<(), Failure> {
+        if bytes <= (self.positions as usize).saturating_mul(MOST_BYTES_A_TOKEN) {
+            return Ok(());
+        }
+        let message = format!("{bytes} bytes of text cannot fit the {} tokens of this context", self.positions);
+        Err(Failure::context(field, message))
+    }
+
+    /// Refuses ids that the model does not have, and more than its context has.
+    pub fn check_ids(&self, ids: &[u32]) -> Result<(), Failure> {
+        let (most, vocabulary) = (self.positions as usize, self.handle.files().spec().vocab);
+        if ids.len() >= most {
+            let message = format!("{} tokens leave no room for an answer in the {most} of this context", ids.len());
+            return Err(Failure::context("prompt", message));
+        }
+        match ids.iter().find(|id| **id >= vocabulary) {
+            Some(id) => Err(Failure::request("prompt", format!("token {id} is not in the vocabulary of {vocabulary}"))),
+            None => Ok(()),
+        }
+    }
+
     /// A prompt that leaves room for an answer, with options that can be followed.
     pub fn checked(&self, prompt: Prompt) -> Result<Prompt, Failure> {
-        let (tokens, most) = (prompt.ids.len(), self.positions as usize);
-        if tokens == 0 {
+        if prompt.ids.is_empty() {
             return Err(Failure::request("prompt", "the prompt has no token"));
         }
-        if tokens >= most {
-            let message = format!("{tokens} tokens leave no room for an answer in the {most} of this context");
-            return Err(Failure::request("messages", message));
-        }
-        for options in &prompt.options {
-            let vocabulary = self.handle.files().text().tokenizer()?.len();
-            if let Some(id) = options.sampler.logit_bias.keys().find(|id| **id as usize >= vocabulary) {
+        self.check_ids(&prompt.ids)?;
+        let vocabulary = self.handle.files().spec().vocab;
+        // All answers have the same, but for the seed.
+        for options in prompt.options.iter().take(1) {
+            if let Some(id) = options.sampler.logit_bias.keys().find(|id| **id >= vocabulary) {
                 let message = format!("'logit_bias' names token {id}; the vocabulary has {vocabulary}");
                 return Err(Failure::request("logit_bias", message));
             }
             options.text_stream(self.handle.files().text(), &prompt.ids)?;
         }
         Ok(prompt)
+    }
+}
+
+/// Work for a client: where it goes before the work begins, there is none.
+struct OfClient<T>(JoinHandle<T>);
+
+impl<T> Drop for OfClient<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -13,7 +13,7 @@ use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
 
 use super::Server;
 use super::answers::{Answers, Form, Framing, Prompt, Usage, Whole, finish_reason};
-use super::asked::Fields;
+use super::asked::{Fields, Held};
 use super::chat;
 use super::failure::Failure;
 use super::sampling::Sampling;
@@ -42,9 +42,9 @@ pub async fn tags(State(server): State<Arc<Server>>) -> Json<Value> {
 pub async fn chat(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
     let Asked { mut fields, sampling, arguments } = Asked::read(&server, request).await?;
     let messages = chat::messages(&mut fields)?;
-    fields.end()?;
+    let held = fields.end()?;
     let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
-    respond(server, ids, sampling, Place::Message).await
+    respond(server, ids, sampling, (Place::Message, held)).await
 }
 
 /// `/api/generate`: an answer to one prompt, or how a text goes on (`raw`).
@@ -53,16 +53,17 @@ pub async fn generate(State(server): State<Arc<Server>>, request: Request<Body>)
     let prompt: String = fields.need("prompt")?;
     let system: Option<String> = fields.take("system")?;
     let raw = fields.take("raw")?.unwrap_or(false);
-    fields.end()?;
+    let held = fields.end()?;
     let ids = server.in_background(move |server| {
         if raw {
+            server.check_text(&prompt)?;
             return Ok(server.handle.files().text().tokenizer()?.encode(&prompt, true)?);
         }
         let system = system.filter(|text| !text.is_empty()).map(Message::system);
         server.chat_prompt(system.into_iter().chain([Message::user(prompt)]).collect(), arguments)
     });
     let ids = ids.await?;
-    respond(server, ids, sampling, Place::Response).await
+    respond(server, ids, sampling, (Place::Response, held)).await
 }
 
 /// What both addresses read.
@@ -73,17 +74,16 @@ struct Asked {
 }
 
 impl Asked {
-    async fn read(server: &Server, request: Request<Body>) -> Result<Self, Failure> {
-        let mut fields = Fields::read(request).await?;
+    async fn read(server: &Arc<Server>, request: Request<Body>) -> Result<Self, Failure> {
+        let mut fields = Fields::read(server, request).await?;
         if let Some(name) = fields.take::<String>("model")? {
             server.named(name.strip_suffix(TAG).unwrap_or(&name))?;
         }
         let stream = fields.take("stream")?.unwrap_or(true);
         fields.spread("options")?;
         fields.rename("repeat_penalty", "repetition_penalty");
-        // A negative number means as many as there is room for.
-        let most = fields.take::<i64>("num_predict")?.and_then(|most| u32::try_from(most).ok());
-        let mut sampling = Sampling::take(&mut fields, &server.sampling, most.unwrap_or(server.positions))?;
+        fields.rename("num_predict", "max_tokens");
+        let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
         sampling.options.truncate(1);
         let thinks = fields.take::<Value>("think")?.map(|thinks| ("enable_thinking".to_owned(), thinks));
         let arguments = TemplateArguments::new(Map::from_iter(thinks))?;
@@ -91,9 +91,14 @@ impl Asked {
     }
 }
 
-async fn respond(server: Arc<Server>, ids: Vec<u32>, sampling: Sampling, place: Place) -> Result<Response, Failure> {
+async fn respond(
+    server: Arc<Server>,
+    ids: Vec<u32>,
+    sampling: Sampling,
+    (place, held): (Place, Held),
+) -> Result<Response, Failure> {
     let prompt = server.checked(Prompt { ids, options: sampling.options })?;
-    let answers = Answers::ask(&server, vec![prompt])?;
+    let answers = Answers::ask(&server, vec![prompt], held)?;
     let form = OllamaForm { server, place, asked: Instant::now(), first: None, stop: None };
     answers.respond(sampling.stream, true, form).await
 }

@@ -23,6 +23,9 @@ struct StreamOptions {
     include_usage: bool,
 }
 
+/// Texts that end an answer, and their bytes in all: each token is looked through for them.
+const MOST_STOPS: usize = 64;
+const MOST_STOP_BYTES: usize = 4096;
 /// Tokens of which a request may be told at each place how likely they are.
 const MOST_LOGPROBS: usize = 20;
 
@@ -38,12 +41,16 @@ pub struct Sampling {
 impl Sampling {
     /// Takes the fields. `own`: what the checkpoint recommends; `max_tokens`: where the request says none.
     pub fn take(fields: &mut Fields, own: &SamplerOptions, max_tokens: u32) -> Result<Self, Failure> {
-        let most = match fields.take::<u32>("max_completion_tokens")? {
-            Some(most) => {
-                fields.take::<u32>("max_tokens")?;
-                most
+        let [completion, plain] = ["max_completion_tokens", "max_tokens"].map(|name| (name, fields.take::<i64>(name)));
+        let (plain_name, plain) = (plain.0, plain.1?);
+        let (name, most) = completion.1?.map_or((plain_name, plain), |most| (completion.0, Some(most)));
+        let most = match most {
+            // Other servers take a negative number for none.
+            None | Some(..0) => max_tokens,
+            Some(0) => {
+                return Err(Failure::request(name, format!("'{name}' is 0; a request takes at least one token")));
             }
-            None => fields.take("max_tokens")?.unwrap_or(max_tokens),
+            Some(most) => u32::try_from(most).unwrap_or(u32::MAX),
         };
         let temperature = fields.take("temperature")?;
         // The best token every time, whatever else is recommended.
@@ -51,7 +58,7 @@ impl Sampling {
         let seed = fields.take::<i64>("seed")?.map_or_else(model::new_seed, |seed| seed as u64);
         let sampler = SamplerOptions::default()
             .temperature(temperature.unwrap_or(own.temperature))
-            .top_k(fields.take("top_k")?.unwrap_or(own.top_k))
+            .top_k(fields.take::<i64>("top_k")?.map_or(own.top_k, |top_k| usize::try_from(top_k).unwrap_or(0)))
             .top_p(fields.take("top_p")?.unwrap_or(own.top_p))
             .min_p(fields.take("min_p")?.unwrap_or(own.min_p))
             .repetition_penalty(fields.take("repetition_penalty")?.unwrap_or(own.repetition_penalty))
@@ -64,6 +71,11 @@ impl Sampling {
             Some(Stop::One(text)) => vec![text],
             Some(Stop::Many(texts)) => texts,
         };
+        let stop_bytes: usize = stop.iter().map(String::len).sum();
+        if stop.len() > MOST_STOPS || stop_bytes > MOST_STOP_BYTES {
+            let most = format!("up to {MOST_STOPS} texts, of {MOST_STOP_BYTES} bytes in all");
+            return Err(Failure::request("stop", format!("'stop' has {} texts; it may have {most}", stop.len())));
+        }
         let ignore_eos = fields.take("ignore_eos")?.unwrap_or(false);
         let answers = fields.take("n")?.unwrap_or(1);
         if !(1..=MOST_ANSWERS).contains(&answers) {

@@ -13,26 +13,28 @@ use super::failure::Failure;
 
 /// The ids of a text.
 pub async fn tokenize(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Json<Value>, Failure> {
-    let mut fields = Fields::read(request).await?;
-    server.check_name(&mut fields)?;
+    let mut fields = Fields::read(&server, request).await?;
+    server.take_name(&mut fields)?;
     let text: String = match fields.take("content")? {
         Some(text) => text,
         None => fields.need("prompt")?,
     };
     let special = fields.take("add_special")?.or(fields.take("add_special_tokens")?).unwrap_or(false);
-    fields.end()?;
-    let ids = server
-        .in_background(move |server| Ok(server.handle.files().text().tokenizer()?.encode(&text, special)?))
-        .await?;
+    let _held = fields.end()?;
+    let ids = server.in_background(move |server| {
+        server.check_text(&text)?;
+        Ok(server.handle.files().text().tokenizer()?.encode(&text, special)?)
+    });
+    let ids = ids.await?;
     Ok(Json(json!({ "tokens": ids, "count": ids.len(), "max_model_len": server.positions })))
 }
 
 /// The text of ids.
 pub async fn detokenize(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Json<Value>, Failure> {
-    let mut fields = Fields::read(request).await?;
-    server.check_name(&mut fields)?;
+    let mut fields = Fields::read(&server, request).await?;
+    server.take_name(&mut fields)?;
     let ids: Vec<u32> = fields.need("tokens")?;
-    fields.end()?;
+    let _held = fields.end()?;
     let text = server.in_background(move |server| Ok(server.handle.files().text().tokenizer()?.decode(&ids))).await?;
     Ok(Json(json!({ "content": text, "prompt": text })))
 }
