@@ -36,6 +36,8 @@ impl AdapterReport {
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
+    // Such as WGPU_DEBUG and WGPU_VALIDATION.
+    descriptor.flags = descriptor.flags.with_env();
     wgpu::Instance::new(descriptor)
 }
 

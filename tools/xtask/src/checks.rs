@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, command, display, root, run, without_desktop};
 use crate::setup::toolchain::{self, Way};
-use crate::{borders, deny, package, setup};
+use crate::{borders, deny, driver, package, setup};
 
 /// Sets up what is missing and runs every check; what CI calls.
 ///
@@ -18,6 +18,8 @@ use crate::{borders, deny, package, setup};
 /// --help`); licences and sources of dependencies; packages; lints and documentation, where a warning is an error; all tests (unit,
 /// integration, parity, shaders, examples in the documentation); a build of the engine for wasm32; the page and the npm package, and their tests in a browser; a type check for the other hosts (Windows, Apple silicon, Linux)
 /// as far as the toolchain allows.
+///
+/// A second Vulkan driver takes minutes more, and is asked for by name or by --nightly.
 ///
 /// Stops at the first failure and says what to do. Nothing is skipped silently: what could not be checked is named in
 /// the table at the end.
@@ -32,6 +34,9 @@ pub struct Args {
     /// Look up dependencies in the database of security advisories too, which is fetched
     #[arg(long)]
     advisories: bool,
+    /// Run the checks too that take longer than a change should wait for
+    #[arg(long)]
+    nightly: bool,
     /// Leave out these checks
     #[arg(long, value_name = "CHECK", num_args = 1.., value_parser = names())]
     skip: Vec<String>,
@@ -93,6 +98,12 @@ const CHECKS: &[Check] = &[
         run: |_| tests(),
     },
     Check {
+        name: "driver",
+        about: "kernels, parity and streaming on a second Vulkan driver, under Khronos' validation layer",
+        remedy: "the suites run alone with the variables that src/driver.rs of tools/xtask sets",
+        run: |_| driver::check(),
+    },
+    Check {
         name: "wasm",
         about: "the engine builds for wasm32-unknown-unknown",
         remedy: "something in the engine or a dependency needs a host that wasm is not; see src/platform",
@@ -121,6 +132,9 @@ const CHECKS: &[Check] = &[
 /// Test programs that a report names, the slowest first.
 const SLOWEST: usize = 8;
 
+/// Checks that are asked for.
+const NIGHTLY: &[&str] = &["driver"];
+
 /// Targets that must work and that no build on this machine would notice breaking.
 const HOSTS: &[&str] = &["x86_64-unknown-linux-gnu", "x86_64-pc-windows-msvc", "aarch64-apple-darwin"];
 
@@ -130,7 +144,8 @@ fn names() -> Vec<&'static str> {
 
 pub fn main(args: &Args) -> Result<()> {
     let listed = |list: &[String], check: &Check| list.iter().any(|name| name == check.name);
-    let wanted = |check: &&Check| (args.only.is_empty() || listed(&args.only, check)) && !listed(&args.skip, check);
+    let usual = |check: &Check| args.only.is_empty() && (args.nightly || !NIGHTLY.contains(&check.name));
+    let wanted = |check: &&Check| (usual(check) || listed(&args.only, check)) && !listed(&args.skip, check);
     let mut done = Vec::new();
     for check in CHECKS.iter().filter(wanted) {
         println!("\n━━ {}: {}", check.name, check.about);
@@ -194,12 +209,19 @@ fn documentation() -> Result<Report> {
     run(cargo().args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")).map(|()| Report::new())
 }
 
-/// All tests; the counts that each test program closes with are added up.
+/// All tests.
 fn tests() -> Result<Report> {
     let mut command = cargo();
-    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    without_desktop(&mut command);
-    println!("$ {}", display(&command));
+    run_tests(without_desktop(command.args(["test", "--workspace", "--locked", "--no-fail-fast"])))
+}
+
+/// Runs a command of `cargo test`; the counts that each test program closes with are added up.
+///
+/// # Errors
+/// Where a test fails.
+pub fn run_tests(command: &mut Command) -> Result<Report> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    println!("$ {}", display(command));
     let mut child = command.spawn().context("cannot start cargo")?;
     let output = child.stdout.take().expect("stdout was asked to be piped");
     let errors = child.stderr.take().expect("stderr was asked to be piped");
@@ -221,7 +243,7 @@ fn tests() -> Result<Report> {
     let status = child.wait().context("cannot wait for cargo")?;
     let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !status.success() {
-        bail!("{counts}; `{}`: {status}", display(&command));
+        bail!("{counts}; `{}`: {status}", display(command));
     }
     Ok(counts.to_string())
 }

@@ -5,6 +5,7 @@ mod borders;
 mod checks;
 mod demo;
 mod deny;
+mod driver;
 mod fuzz;
 mod golden;
 mod package;

@@ -12,6 +12,8 @@ pub struct Manager {
     install: &'static [&'static str],
     /// A Vulkan loader, and a driver that also runs on a CPU.
     pub vulkan: &'static [&'static str],
+    /// Khronos' validation layer.
+    pub validation: &'static [&'static str],
 }
 
 const MANAGERS: &[Manager] = &[
@@ -20,30 +22,35 @@ const MANAGERS: &[Manager] = &[
         refresh: Some(&["update"]),
         install: &["install", "-y", "--no-install-recommends"],
         vulkan: &["libvulkan1", "mesa-vulkan-drivers"],
+        validation: &["vulkan-validationlayers"],
     },
     Manager {
         program: "dnf",
         refresh: None,
         install: &["install", "-y"],
         vulkan: &["vulkan-loader", "mesa-vulkan-drivers"],
+        validation: &["vulkan-validation-layers"],
     },
     Manager {
         program: "pacman",
         refresh: None,
         install: &["-S", "--needed", "--noconfirm"],
         vulkan: &["vulkan-icd-loader", "vulkan-swrast"],
+        validation: &["vulkan-validation-layers"],
     },
     Manager {
         program: "zypper",
         refresh: None,
         install: &["--non-interactive", "install"],
         vulkan: &["libvulkan1", "libvulkan_lvp"],
+        validation: &["vulkan-validationlayers"],
     },
     Manager {
         program: "apk",
         refresh: Some(&["update"]),
         install: &["add"],
         vulkan: &["vulkan-loader", "mesa-vulkan-swrast"],
+        validation: &["vulkan-validation-layers"],
     },
 ];
 

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::{packages, say};
 use crate::process::{command, output_of};
 
+/// Where explicit layers are described.
+const LAYERS: &str = "/usr/share/vulkan/explicit_layer.d";
+
 /// Makes sure of a Vulkan loader and a driver that this machine can use.
 ///
 /// # Errors
@@ -39,6 +42,23 @@ pub fn set_up() -> Result<()> {
         ),
     }
     Ok(())
+}
+
+/// Makes sure of Khronos' validation layer.
+///
+/// # Errors
+/// Where it is not there and cannot be installed.
+pub fn set_up_validation() -> Result<()> {
+    let manifest = Path::new(LAYERS).join("VkLayer_khronos_validation.json");
+    if manifest.is_file() {
+        return Ok(());
+    }
+    let Some(manager) = packages::manager() else {
+        bail!("no Vulkan validation layer: install Khronos' into {LAYERS}")
+    };
+    say(&format!("validation: installing {} with {}", manager.validation.join(" "), manager.program));
+    manager.install(manager.validation)?;
+    if manifest.is_file() { Ok(()) } else { bail!("{} is still not there", manifest.display()) }
 }
 
 /// What was found, or what is missing, in words.
