@@ -6,6 +6,7 @@ mod asked;
 mod chat;
 mod completions;
 mod failure;
+mod metrics;
 mod models;
 mod ollama;
 mod sampling;
@@ -34,6 +35,7 @@ use crate::model;
 use crate::signals::Signals;
 use admission::{Door, Places};
 use failure::Failure;
+use metrics::Counters;
 
 /// Bytes of a request's body at most: a context of a million tokens as JSON.
 const MOST_BODY_BYTES: usize = 8 << 20;
@@ -58,6 +60,7 @@ struct Server {
     /// What the checkpoint recommends, where a request says nothing.
     sampling: SamplerOptions,
     places: Places,
+    counters: Arc<Counters>,
     /// A permit for each byte.
     bodies: Arc<Semaphore>,
     /// Takes no request any more.
@@ -107,6 +110,7 @@ async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
         positions: model.positions(),
         sampling,
         places: Places::new(options.sequences as usize + args.queue as usize),
+        counters: Arc::default(),
         bodies: Arc::new(Semaphore::new(ALL_BODY_BYTES)),
         ending: AtomicBool::new(false),
         handle: model.into_handle()?,
@@ -166,6 +170,7 @@ fn routes(server: Arc<Server>, door: Door) -> Router {
     let known = Router::new()
         .route("/", get(models::welcome))
         .route("/health", get(models::health))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::one))
         .route("/v1/chat/completions", post(chat::complete))

@@ -343,7 +343,16 @@ fn who_hangs_up_ends_its_answer_and_a_full_queue_says_so() {
     assert_eq!((status, &body["error"]["type"]), (429, &json!("rate_limit_error")));
     drop((first, second));
     server.wait_until_idle();
+    let metric = |name: &str| {
+        let (_, text) = server.send("GET /metrics", "");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name} in {text}"))
+    };
+    let before = metric("tilestream_generated_tokens_total");
     assert_eq!(server.post("/v1/chat/completions", &chat("hello", 1)).0, 200);
+    assert_eq!(metric("tilestream_generated_tokens_total"), before + 12.0);
+    assert_eq!((metric("tilestream_requests_total"), metric("tilestream_requests_turned_away_total")), (3.0, 1.0));
+    assert!(metric("tilestream_first_token_seconds_total") > 0.0 && metric("tilestream_answers_under_way") == 0.0);
 }
 
 #[test]

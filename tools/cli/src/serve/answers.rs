@@ -18,6 +18,7 @@ use super::Server;
 use super::admission::Taken;
 use super::asked::Held;
 use super::failure::Failure;
+use super::metrics::Counting;
 
 /// A stream in which nothing happens says so this often: proxies and clients close silent ones.
 const STILL_HERE: Duration = Duration::from_secs(10);
@@ -35,6 +36,7 @@ pub struct Prompt {
 pub struct Answers {
     under_way: Vec<Answer>,
     prompt_tokens: usize,
+    counting: Counting,
     places: Taken,
     /// Until the last part is told.
     held: Held,
@@ -99,19 +101,23 @@ impl Answers {
             let message = format!("{count} answers are asked for; this server takes {}", server.places.most());
             return Err(Failure::request("n", message));
         }
-        let places = server.places.take(count).ok_or_else(Failure::full)?;
+        let places = server.places.take(count).ok_or_else(|| {
+            server.counters.turned_away();
+            Failure::full()
+        })?;
         // Looked at behind that: a server that ends waits for what took its place before.
         if server.ending.load(Ordering::SeqCst) {
             return Err(Failure::ending());
         }
         let prompt_tokens = prompts.iter().map(|prompt| prompt.ids.len()).sum();
+        let counting = server.counters.begin(prompt_tokens);
         let mut under_way = Vec::with_capacity(count);
         for prompt in prompts {
             for options in prompt.options {
                 under_way.push(server.handle.submit(Request::new(prompt.ids.clone(), options))?);
             }
         }
-        Ok(Self { under_way, prompt_tokens, places, held })
+        Ok(Self { under_way, prompt_tokens, counting, places, held })
     }
 
     /// The response of an API: a stream, or all in one.
@@ -126,7 +132,7 @@ impl Answers {
         let mut usage = Usage { prompt: self.prompt_tokens, new: 0 };
         let mut whole = vec![Whole::default(); self.under_way.len()];
         // Dropped with this future where the client hangs up, which ends the answers.
-        let mut deltas = std::pin::pin!(merged(self.under_way));
+        let mut deltas = std::pin::pin!(merged(self.under_way, self.counting));
         while let Some((answer, delta)) = deltas.next().await {
             let delta = delta?;
             let whole = &mut whole[answer];
@@ -141,9 +147,10 @@ impl Answers {
 
     /// What is said, in order.
     fn said(self, stream_usage: bool, mut form: impl Form) -> impl Stream<Item = Value> + Send {
-        let Self { under_way, prompt_tokens, places, held } = self;
+        let Self { under_way, prompt_tokens, counting, places, held } = self;
         let begin: Vec<_> = (0..under_way.len()).filter_map(|answer| form.begin(answer)).collect();
-        let state = (Box::pin(merged(under_way)), form, Usage { prompt: prompt_tokens, new: 0 }, (places, held));
+        let state =
+            (Box::pin(merged(under_way, counting)), form, Usage { prompt: prompt_tokens, new: 0 }, (places, held));
         let told = stream::unfold(Some(state), move |state| async move {
             let (mut deltas, mut form, mut usage, held) = state?;
             let (said, goes_on) = match deltas.next().await {
@@ -180,7 +187,10 @@ fn lines(said: impl Stream<Item = Value> + Send + 'static) -> Response {
 }
 
 /// What comes of all answers, with the number of the answer; nothing after an error.
-fn merged(under_way: Vec<Answer>) -> impl Stream<Item = (usize, tilestream::Result<TextDelta>)> + Send {
+fn merged(
+    under_way: Vec<Answer>,
+    counting: Counting,
+) -> impl Stream<Item = (usize, tilestream::Result<TextDelta>)> + Send {
     let streams = under_way.into_iter().enumerate().map(|(index, answer)| {
         let deltas = stream::unfold(answer, move |mut answer| async move {
             let next = answer.next().await.transpose()?;
@@ -188,11 +198,16 @@ fn merged(under_way: Vec<Answer>) -> impl Stream<Item = (usize, tilestream::Resu
         });
         Box::pin(deltas)
     });
-    let failed = |failed: &mut bool, item: (usize, tilestream::Result<TextDelta>)| {
+    let until_failed = |(failed, counting): &mut (bool, Counting), item: (usize, tilestream::Result<TextDelta>)| {
+        match &item.1 {
+            Ok(delta) if delta.id.is_some() => counting.token(),
+            Ok(_) => {}
+            Err(_) => counting.failed(),
+        }
         let was = std::mem::replace(failed, item.1.is_err());
         std::future::ready((!was).then_some(item))
     };
-    stream::select_all(streams).scan(false, failed)
+    stream::select_all(streams).scan((false, counting), until_failed)
 }
 
 /// Why an answer ended, in the words of the APIs.

@@ -31,7 +31,7 @@ pub async fn welcome(State(server): State<Arc<Server>>) -> String {
          POST /v1/completions        {{\"model\": \"{name}\", \"prompt\": \"Once upon a time\"}}\n\
          POST /api/chat, /api/generate, GET /api/tags: the same for clients of Ollama\n\
          POST /tokenize, /detokenize {{\"content\": \"text\"}}, {{\"tokens\": [1, 2]}}\n\
-         GET  /health\n"
+         GET  /health, /metrics\n"
     )
 }
 
