@@ -2,6 +2,7 @@
 
 mod admission;
 mod answers;
+mod anthropic;
 mod asked;
 mod chat;
 mod completions;
@@ -175,6 +176,8 @@ fn routes(server: Arc<Server>, door: Door) -> Router {
         .route("/v1/models/{*name}", get(models::one))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
+        .route("/v1/messages", post(anthropic::create))
+        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/api/version", get(ollama::version))
         .route("/api/tags", get(ollama::tags))
         .route("/api/chat", post(ollama::chat))

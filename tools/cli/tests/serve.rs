@@ -188,6 +188,41 @@ fn clients_of_ollama_get_the_same_answers() {
 }
 
 #[test]
+fn clients_of_anthropic_get_the_same_answers() {
+    let server = Server::new(&[]);
+    let arguments = ["--max-tokens", "9", "--ignore-eos", "--temperature", "1.5", "--seed", "7"];
+    let alone = server.alone("hello", &arguments);
+    let content = json!([{ "type": "text", "text": "hel" }, { "type": "text", "text": "lo" }]);
+    let mut asked = json!({ "messages": [{ "role": "user", "content": content }], "max_tokens": 9, "ignore_eos": true,
+        "temperature": 1.5, "seed": 7, "metadata": { "user_id": "x" } });
+    let (status, whole) = server.post("/v1/messages", &asked);
+    assert_eq!((status, &whole["content"]), (200, &json!([{ "type": "text", "text": alone["text"] }])));
+    assert_eq!((&whole["stop_reason"], &whole["usage"]["output_tokens"]), (&json!("max_tokens"), &json!(9)));
+    let count = json!({ "messages": asked["messages"] });
+    let (_, count) = server.post("/v1/messages/count_tokens", &count);
+    assert_eq!(count["input_tokens"], whole["usage"]["input_tokens"]);
+
+    asked["stream"] = json!(true);
+    let (_, body) = server.send("POST /v1/messages", &asked.to_string());
+    let events: Vec<(&str, Value)> = body
+        .split("\n\n")
+        .filter_map(|event| event.strip_prefix("event: ")?.split_once("\ndata: "))
+        .map(|(name, data)| (name, serde_json::from_str(data).expect("JSON")))
+        .collect();
+    assert!(events.iter().all(|(name, data)| data["type"] == *name), "{body}");
+    let mut names: Vec<_> = events.iter().map(|(name, _)| *name).collect();
+    names.dedup();
+    let expected =
+        ["message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"];
+    assert_eq!(names, [&expected[..], &["message_stop"]].concat());
+    let text: String = events.iter().filter_map(|(_, data)| data["delta"]["text"].as_str()).collect();
+    assert_eq!(text, alone["text"].as_str().expect("a text"));
+    let image = json!({ "messages": [{ "role": "user", "content": [{ "type": "image" }] }], "max_tokens": 1 });
+    let (status, error) = server.post("/v1/messages", &image);
+    assert!(status == 400 && error["type"] == "error" && error.to_string().contains("'image'"), "{error}");
+}
+
+#[test]
 fn a_token_tells_how_likely_it_was_and_biases_and_penalties_change_what_is_chosen() {
     let server = Server::new(&[]);
     let asked = |more: Value| {

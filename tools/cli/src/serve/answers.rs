@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
@@ -71,6 +71,8 @@ impl Usage {
 pub enum Framing {
     /// Server-sent events, as OpenAI's API has them.
     Events,
+    /// The same with names, as Anthropic's API has them: the `type` of each.
+    NamedEvents,
     /// A JSON object a line, as Ollama's API has them.
     Lines,
 }
@@ -81,13 +83,13 @@ pub trait Form: Send + 'static {
     /// The whole answers.
     fn whole(&mut self, answers: Vec<Whole>, usage: Usage) -> Value;
     /// What is said before the first token of an answer.
-    fn begin(&mut self, answer: usize) -> Option<Value>;
+    fn begin(&mut self, answer: usize) -> Vec<Value>;
     /// Something new of an answer.
-    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Option<Value>;
+    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Vec<Value>;
     /// The end of an answer.
-    fn end(&mut self, answer: usize, stop: StopReason) -> Option<Value>;
+    fn end(&mut self, answer: usize, stop: StopReason) -> Vec<Value>;
     /// The end of all, with how many tokens it took.
-    fn usage(&mut self, usage: Usage) -> Value;
+    fn usage(&mut self, usage: Usage) -> Vec<Value>;
 }
 
 impl Answers {
@@ -126,6 +128,7 @@ impl Answers {
             let said = self.said(stream_usage, form);
             return Ok(match F::FRAMING {
                 Framing::Events => events(said),
+                Framing::NamedEvents => named_events(said),
                 Framing::Lines => lines(said),
             });
         }
@@ -148,7 +151,7 @@ impl Answers {
     /// What is said, in order.
     fn said(self, stream_usage: bool, mut form: impl Form) -> impl Stream<Item = Value> + Send {
         let Self { under_way, prompt_tokens, counting, places, held } = self;
-        let begin: Vec<_> = (0..under_way.len()).filter_map(|answer| form.begin(answer)).collect();
+        let begin: Vec<_> = (0..under_way.len()).flat_map(|answer| form.begin(answer)).collect();
         let state =
             (Box::pin(merged(under_way, counting)), form, Usage { prompt: prompt_tokens, new: 0 }, (places, held));
         let told = stream::unfold(Some(state), move |state| async move {
@@ -156,12 +159,12 @@ impl Answers {
             let (said, goes_on) = match deltas.next().await {
                 Some((answer, Ok(delta))) => {
                     usage.new += usize::from(delta.id.is_some());
-                    let said = form.delta(answer, &delta);
-                    let end = delta.stop.and_then(|stop| form.end(answer, stop));
-                    (said.into_iter().chain(end).collect(), true)
+                    let mut said = form.delta(answer, &delta);
+                    said.extend(delta.stop.into_iter().flat_map(|stop| form.end(answer, stop)));
+                    (said, true)
                 }
                 Some((_, Err(error))) => (vec![Failure::from(error).json()], false),
-                None => (if stream_usage { vec![form.usage(usage)] } else { Vec::new() }, false),
+                None => (if stream_usage { form.usage(usage) } else { Vec::new() }, false),
             };
             Some((said, goes_on.then_some((deltas, form, usage, held))))
         });
@@ -179,6 +182,14 @@ fn events(said: impl Stream<Item = Value> + Send + 'static) -> Response {
     let data = said.chain(stream::iter([(DONE.to_owned(), false)])).scan(false, until_failed);
     let events = data.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
     Sse::new(events).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response()
+}
+
+fn named_events(said: impl Stream<Item = Value> + Send + 'static) -> Response {
+    let event = |json: Value| {
+        let name = json["type"].as_str().unwrap_or("error").to_owned();
+        Ok::<_, Infallible>(Event::default().event(name).data(json.to_string()))
+    };
+    Sse::new(said.map(event)).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response()
 }
 
 fn lines(said: impl Stream<Item = Value> + Send + 'static) -> Response {
@@ -230,10 +241,8 @@ pub struct Head {
 impl Head {
     /// A head with a new id behind `prefix`.
     pub fn new(prefix: &str, server: &Arc<Server>, model: String) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { id: format!("{prefix}{:08x}{count:08x}", server.loaded_at), created, model, server: Arc::clone(server) }
+        Self { id: server.new_id(prefix), created, model, server: Arc::clone(server) }
     }
 
     /// A token as text, and as bytes. Part of a character is written as its bytes, so that no two tokens look alike.

@@ -122,11 +122,11 @@ impl Form for ChatForm {
         all
     }
 
-    fn begin(&mut self, answer: usize) -> Option<Value> {
-        Some(self.chunk(answer, json!({ "role": "assistant", "content": "" }), None))
+    fn begin(&mut self, answer: usize) -> Vec<Value> {
+        vec![self.chunk(answer, json!({ "role": "assistant", "content": "" }), None)]
     }
 
-    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Option<Value> {
+    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Vec<Value> {
         let mut said = Map::new();
         for (name, text) in [("reasoning_content", &delta.reasoning), ("content", &delta.text)] {
             if !text.is_empty() {
@@ -134,21 +134,22 @@ impl Form for ChatForm {
             }
         }
         let logprobs: Vec<_> = delta.id.zip(delta.logprobs.clone()).into_iter().collect();
-        (!said.is_empty() || !logprobs.is_empty()).then(|| {
-            let mut chunk = self.chunk(answer, said.into(), None);
-            chunk["choices"][0]["logprobs"] = self.logprobs(&logprobs);
-            chunk
-        })
+        if said.is_empty() && logprobs.is_empty() {
+            return Vec::new();
+        }
+        let mut chunk = self.chunk(answer, said.into(), None);
+        chunk["choices"][0]["logprobs"] = self.logprobs(&logprobs);
+        vec![chunk]
     }
 
-    fn end(&mut self, answer: usize, stop: StopReason) -> Option<Value> {
-        Some(self.chunk(answer, json!({}), Some(finish_reason(Some(stop)))))
+    fn end(&mut self, answer: usize, stop: StopReason) -> Vec<Value> {
+        vec![self.chunk(answer, json!({}), Some(finish_reason(Some(stop))))]
     }
 
-    fn usage(&mut self, usage: Usage) -> Value {
+    fn usage(&mut self, usage: Usage) -> Vec<Value> {
         let mut all = self.0.json("chat.completion.chunk", Vec::new());
         all["usage"] = usage.json();
-        all
+        vec![all]
     }
 }
 

@@ -147,30 +147,31 @@ impl Form for TextForm {
         all
     }
 
-    fn begin(&mut self, answer: usize) -> Option<Value> {
+    fn begin(&mut self, answer: usize) -> Vec<Value> {
         let before = self.before(answer);
         let choice = || Self::choice(answer, before, None);
-        (!before.is_empty()).then(|| self.head.json("text_completion", vec![choice()]))
+        if before.is_empty() { Vec::new() } else { vec![self.head.json("text_completion", vec![choice()])] }
     }
 
-    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Option<Value> {
+    fn delta(&mut self, answer: usize, delta: &TextDelta) -> Vec<Value> {
         let text = [delta.reasoning.as_str(), &delta.text].concat();
         let logprobs: Vec<_> = delta.id.zip(delta.logprobs.clone()).into_iter().collect();
-        (!text.is_empty() || !logprobs.is_empty()).then(|| {
-            let mut choice = Self::choice(answer, &text, None);
-            choice["logprobs"] = self.logprobs(answer, &logprobs);
-            self.head.json("text_completion", vec![choice])
-        })
+        if text.is_empty() && logprobs.is_empty() {
+            return Vec::new();
+        }
+        let mut choice = Self::choice(answer, &text, None);
+        choice["logprobs"] = self.logprobs(answer, &logprobs);
+        vec![self.head.json("text_completion", vec![choice])]
     }
 
-    fn end(&mut self, answer: usize, stop: StopReason) -> Option<Value> {
+    fn end(&mut self, answer: usize, stop: StopReason) -> Vec<Value> {
         let choice = Self::choice(answer, "", Some(finish_reason(Some(stop))));
-        Some(self.head.json("text_completion", vec![choice]))
+        vec![self.head.json("text_completion", vec![choice])]
     }
 
-    fn usage(&mut self, usage: Usage) -> Value {
+    fn usage(&mut self, usage: Usage) -> Vec<Value> {
         let mut all = self.head.json("text_completion", Vec::new());
         all["usage"] = usage.json();
-        all
+        vec![all]
     }
 }

@@ -95,7 +95,8 @@ impl Failure {
             StatusCode::UNAUTHORIZED => "authentication_error",
             _ => "invalid_request_error",
         };
-        json!({ "error": { "message": self.message, "type": kind, "param": self.field, "code": self.code } })
+        // Anthropic's clients look for the outer type.
+        json!({ "type": "error", "error": { "message": self.message, "type": kind, "param": self.field, "code": self.code } })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is served, and what all requests need of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -30,6 +30,7 @@ pub async fn welcome(State(server): State<Arc<Server>>) -> String {
          POST /v1/chat/completions   {{\"model\": \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}\n\
          POST /v1/completions        {{\"model\": \"{name}\", \"prompt\": \"Once upon a time\"}}\n\
          POST /api/chat, /api/generate, GET /api/tags: the same for clients of Ollama\n\
+         POST /v1/messages, /v1/messages/count_tokens: the same for clients of Anthropic\n\
          POST /tokenize, /detokenize {{\"content\": \"text\"}}, {{\"tokens\": [1, 2]}}\n\
          GET  /health, /metrics\n"
     )
@@ -74,6 +75,12 @@ impl Server {
     pub fn named(&self, name: &str) -> Result<(), Failure> {
         let known = self.names.iter().any(|known| known == name);
         known.then_some(()).ok_or_else(|| Failure::no_model(&told_back(name), &self.names))
+    }
+
+    /// A name for a response that no other has.
+    pub fn new_id(&self, prefix: &str) -> String {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        format!("{prefix}{:08x}{:08x}", self.loaded_at, COUNT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Takes the name of the model, of which there is one: a request may leave it out.

@@ -162,23 +162,23 @@ impl Form for OllamaForm {
         self.done(self.part(&whole.text, &whole.reasoning), usage)
     }
 
-    fn begin(&mut self, _: usize) -> Option<Value> {
-        None
+    fn begin(&mut self, _: usize) -> Vec<Value> {
+        Vec::new()
     }
 
-    fn delta(&mut self, _: usize, delta: &TextDelta) -> Option<Value> {
+    fn delta(&mut self, _: usize, delta: &TextDelta) -> Vec<Value> {
         self.first.get_or_insert_with(Instant::now);
         let says = !delta.text.is_empty() || !delta.reasoning.is_empty();
-        says.then(|| self.part(&delta.text, &delta.reasoning))
+        if says { vec![self.part(&delta.text, &delta.reasoning)] } else { Vec::new() }
     }
 
-    fn end(&mut self, _: usize, stop: StopReason) -> Option<Value> {
+    fn end(&mut self, _: usize, stop: StopReason) -> Vec<Value> {
         self.stop = Some(stop);
-        None
+        Vec::new()
     }
 
-    fn usage(&mut self, usage: Usage) -> Value {
-        self.done(self.part("", ""), usage)
+    fn usage(&mut self, usage: Usage) -> Vec<Value> {
+        vec![self.done(self.part("", ""), usage)]
     }
 }
 
