@@ -423,11 +423,14 @@ fn connections_that_wait_for_an_answer_are_not_closed_for_others() {
 #[test]
 fn answers_under_way_come_to_their_end_before_the_server_does() {
     let mut server = Server::new(&[]);
-    let alone = server.alone("hello", &["--max-tokens", "40", "--ignore-eos", "--temperature", "1.5", "--seed", "7"]);
+    let alone = server.alone("hello", &["--max-tokens", "120", "--ignore-eos", "--temperature", "1.5", "--seed", "7"]);
     let mut asked = chat("hello", 7);
-    asked["max_tokens"] = json!(40);
+    asked["max_tokens"] = json!(120);
     let mut stream = server.begin("POST /v1/chat/completions", &asked.to_string());
-    while server.get("/health").1["requests"] != 1 {}
+    let start = Instant::now();
+    while server.get("/health").1["requests"] != 1 {
+        assert!(start.elapsed() < MOST_WAIT, "it is not let in");
+    }
     let ended = Command::new("kill").arg(server.process.id().to_string()).status().expect("kill");
     assert!(ended.success());
     let mut body = String::new();
