@@ -107,7 +107,7 @@ async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
     }
     Ok(Server {
         names: [own].into_iter().chain(args.alias.iter().cloned()).collect(),
-        loaded_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        loaded_at: unix_s(),
         positions: model.positions(),
         sampling,
         places: Places::new(options.sequences as usize + args.queue as usize),
@@ -116,6 +116,11 @@ async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
         ending: AtomicBool::new(false),
         handle: model.into_handle()?,
     })
+}
+
+/// Seconds since 1970.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn tell(server: &Server, mut address: SocketAddr, door: &Door) {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -14,11 +14,11 @@ use futures::stream::{self, Stream, StreamExt};
 use serde_json::{Value, json};
 use tilestream::{Answer, GenerateOptions, Request, StopReason, TextDelta, TokenLogprobs};
 
-use super::Server;
 use super::admission::Taken;
 use super::asked::Held;
 use super::failure::Failure;
 use super::metrics::Counting;
+use super::{Server, unix_s};
 
 /// A stream in which nothing happens says so this often: proxies and clients close silent ones.
 const STILL_HERE: Duration = Duration::from_secs(10);
@@ -180,16 +180,20 @@ fn events(said: impl Stream<Item = Value> + Send + 'static) -> Response {
         std::future::ready(goes_on.then_some(data))
     };
     let data = said.chain(stream::iter([(DONE.to_owned(), false)])).scan(false, until_failed);
-    let events = data.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
-    Sse::new(events).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response()
+    sse(data.map(|data| Event::default().data(data)))
 }
 
 fn named_events(said: impl Stream<Item = Value> + Send + 'static) -> Response {
     let event = |json: Value| {
         let name = json["type"].as_str().unwrap_or("error").to_owned();
-        Ok::<_, Infallible>(Event::default().event(name).data(json.to_string()))
+        Event::default().event(name).data(json.to_string())
     };
-    Sse::new(said.map(event)).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response()
+    sse(said.map(event))
+}
+
+fn sse(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let events = events.map(Ok::<_, Infallible>);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(STILL_HERE)).into_response()
 }
 
 fn lines(said: impl Stream<Item = Value> + Send + 'static) -> Response {
@@ -241,8 +245,7 @@ pub struct Head {
 impl Head {
     /// A head with a new id behind `prefix`.
     pub fn new(prefix: &str, server: &Arc<Server>, model: String) -> Self {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self { id: server.new_id(prefix), created, model, server: Arc::clone(server) }
+        Self { id: server.new_id(prefix), created: unix_s(), model, server: Arc::clone(server) }
     }
 
     /// A token as text, and as bytes. Part of a character is written as its bytes, so that no two tokens look alike.

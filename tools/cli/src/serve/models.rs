@@ -146,7 +146,7 @@ impl Server {
         self.check_ids(&prompt.ids)?;
         let vocabulary = self.handle.files().spec().vocab;
         // All answers have the same, but for the seed.
-        for options in prompt.options.iter().take(1) {
+        if let Some(options) = prompt.options.first() {
             if let Some(id) = options.sampler.logit_bias.keys().find(|id| **id >= vocabulary) {
                 let message = format!("'logit_bias' names token {id}; the vocabulary has {vocabulary}");
                 return Err(Failure::request("logit_bias", message));
