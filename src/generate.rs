@@ -1,8 +1,8 @@
 //! Answers as they come, for who holds the model: a view of its requests.
 
-use crate::Result;
 use crate::auto_model::AutoModel;
 use crate::scheduler::{Event, Request, RequestId, TextDelta};
+use crate::{Error, ErrorKind, Result};
 
 /// Answers under way; [`Generation::next`] gives their texts as they come. What is not done when it is dropped ends.
 pub struct Generation<'m> {
@@ -36,6 +36,9 @@ impl<'m> Generation<'m> {
         match self.model.next_event().await? {
             None => Ok(None),
             Some(Event::Delta(delta)) => Ok(Some(delta)),
+            Some(Event::Embedding { .. }) => {
+                Err(Error::new(ErrorKind::Argument, "a request for a vector among those for texts"))
+            }
             Some(Event::Failed { error, .. }) => Err(error),
         }
     }

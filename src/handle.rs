@@ -42,7 +42,7 @@ type Ticket = u64;
 type Visit = Box<dyn FnOnce(&mut AutoModel) + Send>;
 
 enum Command {
-    Submit(Ticket, Request, mpsc::UnboundedSender<Result<TextDelta>>),
+    Submit(Ticket, Request, mpsc::UnboundedSender<Result<Event>>),
     Visit(Visit),
     /// Looks at what was cancelled.
     Wake,
@@ -80,8 +80,8 @@ pub struct ModelHandle {
 /// An answer as it comes. Dropped before its end, it ends the request.
 pub struct Answer {
     ticket: Ticket,
-    deltas: mpsc::UnboundedReceiver<Result<TextDelta>>,
-    /// Its last delta came, or an error.
+    events: mpsc::UnboundedReceiver<Result<Event>>,
+    /// Its last event came, or an error.
     ended: bool,
     handle: ModelHandle,
 }
@@ -112,7 +112,7 @@ impl ModelHandle {
     /// # Errors
     /// [`ErrorKind::Cancelled`] where the model is gone. What is wrong with the request is what its answer says first.
     pub fn submit(&self, request: Request) -> Result<Answer> {
-        let (sender, deltas) = mpsc::unbounded();
+        let (sender, events) = mpsc::unbounded();
         let ticket = {
             let mut tickets = self.shared.tickets();
             let ticket = tickets.next;
@@ -121,7 +121,7 @@ impl ModelHandle {
             ticket
         };
         self.send(Command::Submit(ticket, request, sender))?;
-        Ok(Answer { ticket, deltas, ended: false, handle: self.clone() })
+        Ok(Answer { ticket, events, ended: false, handle: self.clone() })
     }
 
     /// Does something with the model between two sweeps, such as asking for its [`AutoModel::profile`].
@@ -175,11 +175,20 @@ impl Answer {
     /// # Errors
     /// Why the request failed; [`ErrorKind::Cancelled`] after [`Answer::cancel`], or where the model is gone.
     pub async fn next(&mut self) -> Result<Option<TextDelta>> {
-        let next = self.deltas.next().await.transpose();
+        match self.next_event().await? {
+            Some(Event::Delta(delta)) => Ok(Some(delta)),
+            None => Ok(None),
+            Some(_) => Err(Error::new(ErrorKind::Argument, "the request was for a vector, which is no text")),
+        }
+    }
+
+    /// What becomes of the request next.
+    pub(crate) async fn next_event(&mut self) -> Result<Option<Event>> {
+        let next = self.events.next().await.transpose();
         match &next {
             Ok(None) if !self.ended => return Err(gone()),
             Ok(None) => {}
-            Ok(Some(delta)) => self.ended = delta.stop.is_some(),
+            Ok(Some(event)) => self.ended = event.is_last(),
             Err(_) => self.ended = true,
         }
         next
@@ -200,7 +209,7 @@ impl Drop for Answer {
 /// An answer on its way.
 struct Open {
     ticket: Ticket,
-    deltas: mpsc::UnboundedSender<Result<TextDelta>>,
+    events: mpsc::UnboundedSender<Result<Event>>,
 }
 
 /// Answers until nobody can ask any more.
@@ -236,13 +245,13 @@ async fn answer_all(mut model: AutoModel, mut commands: mpsc::UnboundedReceiver<
 
 fn take(model: &mut AutoModel, open: &mut HashMap<RequestId, Open>, shared: &Shared, command: Command) {
     match command {
-        Command::Submit(ticket, request, deltas) => match model.submit(request) {
+        Command::Submit(ticket, request, events) => match model.submit(request) {
             Ok(id) => {
-                open.insert(id, Open { ticket, deltas });
+                open.insert(id, Open { ticket, events });
             }
             Err(error) => {
                 close(shared, ticket);
-                let _ = deltas.unbounded_send(Err(error));
+                let _ = events.unbounded_send(Err(error));
             }
         },
         Command::Visit(visit) => visit(model),
@@ -272,19 +281,16 @@ fn end_cancelled(model: &mut AutoModel, open: &mut HashMap<RequestId, Open>, sha
 }
 
 fn tell(open: &mut HashMap<RequestId, Open>, shared: &Shared, event: Event) {
-    let id = event.request();
-    match event {
-        Event::Delta(delta) => {
-            let is_last = delta.stop.is_some();
-            if let Some(answer) = open.get(&id) {
-                // Whoever asked may have gone; the answer is cancelled then.
-                let _ = answer.deltas.unbounded_send(Ok(delta));
-            }
-            if is_last {
-                end(open, shared, id, None);
-            }
-        }
-        Event::Failed { error, .. } => end(open, shared, id, Some(error)),
+    let (id, is_last) = (event.request(), event.is_last());
+    if let Event::Failed { error, .. } = event {
+        return end(open, shared, id, Some(error));
+    }
+    if let Some(answer) = open.get(&id) {
+        // Whoever asked may have gone; the answer is cancelled then.
+        let _ = answer.events.unbounded_send(Ok(event));
+    }
+    if is_last {
+        end(open, shared, id, None);
     }
 }
 
@@ -300,7 +306,7 @@ fn end(open: &mut HashMap<RequestId, Open>, shared: &Shared, id: RequestId, erro
     let Some(answer) = open.remove(&id) else { return };
     close(shared, answer.ticket);
     if let Some(error) = error {
-        let _ = answer.deltas.unbounded_send(Err(error));
+        let _ = answer.events.unbounded_send(Err(error));
     }
 }
 

@@ -51,6 +51,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 mod auto_model;
+mod embeddings;
 mod error;
 mod generate;
 mod handle;
@@ -94,7 +95,7 @@ pub use model::CancelToken;
 pub use model_files::{ModelFiles, ModelText};
 pub use monitor::TileMonitor;
 pub use reads::ReadStrategy;
-pub use scheduler::{Event, GenerateOptions, Request, RequestId, TextDelta};
+pub use scheduler::{Event, GenerateOptions, Pooling, Request, RequestId, TextDelta};
 pub use source::{Secret, SourceOptions};
 pub use text::{Content, ContentPart, Message, SamplerOptions, StopReason, TemplateArguments, TokenLogprobs};
 pub use trace::Trace;

@@ -16,8 +16,11 @@ use crate::model::readback::Output;
 use crate::text::{Sampler, StopReason, TextStream, TokenLogprobs};
 use crate::{Error, ErrorKind, Result};
 
+mod reading;
 mod request;
 
+pub use reading::Pooling;
+use reading::Reading;
 pub use request::{Event, GenerateOptions, Request, RequestId, TextDelta};
 
 /// New devices in a row that bring no token before the error is passed on.
@@ -38,17 +41,20 @@ struct Running {
     sampler: Sampler,
     stream: TextStream,
     new_tokens: u32,
+    /// What is told of its prompt, as long as that is read.
+    reading: Option<Reading>,
     /// Whether a snapshot of its prompt was tried.
     was_saved: bool,
 }
 
 impl Running {
     fn new(core: &Core, id: RequestId, request: Request) -> Result<Self> {
-        let Request { prompt, answered, options } = request;
-        if prompt.len() <= answered || options.max_tokens == 0 {
+        let Request { prompt, answered, options, embedding } = request;
+        let reading = embedding.map(Reading::embedding).or_else(|| options.prompt_logprobs.map(Reading::logprobs));
+        if prompt.len() <= answered || options.max_tokens == 0 && reading.is_none() {
             return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
         }
-        core.check_ids(&prompt, 1)?;
+        core.check_ids(&prompt, usize::from(embedding.is_none() && options.max_tokens > 0))?;
         let (asked, written) = prompt.split_at(prompt.len() - answered);
         let mut stream = options.text_stream(core.files.text(), asked)?;
         // What it gave for these is known; what it still holds back of them comes with the first delta.
@@ -56,18 +62,58 @@ impl Running {
         let mut sampler = Sampler::new(options.sampler.clone())?;
         sampler.observe(asked);
         sampler.go_on(written);
-        Ok(Self { id, sequence: Sequence::new(prompt), options, sampler, stream, new_tokens: 0, was_saved: false })
+        let sequence = Sequence::new(prompt);
+        Ok(Self { id, sequence, options, sampler, stream, new_tokens: 0, reading, was_saved: false })
     }
 
     /// What the next sweep does for it.
     fn job(&mut self) -> Job<'_> {
+        if let Some(reading) = &self.reading {
+            let (want, from) = reading.wants(self.sequence.ids.len());
+            return Job { sequence: &mut self.sequence, want, from };
+        }
         let all = self.sampler.needs_logits() || self.options.logprobs.is_some();
         let want = if all { Want::Logits } else { Want::Best };
         Job::next(&mut self.sequence, want)
     }
 
-    /// Takes what a sweep gave for it. `positions`: as many as a text may have.
-    fn take(&mut self, output: Output, positions: usize) -> Result<Option<TextDelta>> {
+    /// Takes what a sweep gave for its rows. `positions`: as many as a text may have.
+    fn take(&mut self, outputs: Vec<Result<Output>>, positions: usize) -> Result<Option<Event>> {
+        let Some(mut reading) = self.reading.take() else {
+            let Some(output) = outputs.into_iter().next() else { return Ok(None) };
+            return self.go_on(output?, positions).map(|delta| Some(Event::Delta(delta)));
+        };
+        let (ids, len) = (&self.sequence.ids, self.sequence.state.len as usize);
+        let first = len - outputs.len();
+        if first == 0 {
+            reading.restart();
+        }
+        let mut last = None;
+        for (position, output) in (first..).zip(outputs) {
+            last = Some(output?);
+            last.iter().for_each(|output| reading.take(output, ids.get(position + 1).copied()));
+        }
+        let Some(last) = last.filter(|_| len == ids.len()) else {
+            self.reading = Some(reading);
+            return Ok(None);
+        };
+        match reading {
+            Reading::Embedding { sums, rows, .. } => {
+                Ok(Some(Event::Embedding { request: self.id, values: reading::mean(&sums, rows) }))
+            }
+            Reading::Logprobs { told, .. } => {
+                let mut delta = match self.options.max_tokens {
+                    0 => TextDelta::new(self.id, None, self.stream.finish(), Some(StopReason::MaxTokens)),
+                    _ => self.go_on(last, positions)?,
+                };
+                delta.prompt_logprobs = told;
+                Ok(Some(Event::Delta(delta)))
+            }
+        }
+    }
+
+    /// The next token of its text.
+    fn go_on(&mut self, output: Output, positions: usize) -> Result<TextDelta> {
         let (id, logprobs) = match output {
             Output::Best(id) => {
                 self.sampler.choose(&[id]);
@@ -77,7 +123,9 @@ impl Running {
                 let id = self.sampler.sample(&logits)?;
                 (id, self.options.logprobs.and_then(|top| TokenLogprobs::new(&logits, id, top)))
             }
-            Output::Hidden(_) => return Ok(None),
+            Output::Hidden(_) => {
+                return Err(Error::new(ErrorKind::Internal, "a hidden state where a token was asked for"));
+            }
         };
         self.sequence.ids.push(id);
         self.new_tokens += 1;
@@ -92,7 +140,7 @@ impl Running {
                 parts.append(&self.stream.finish());
             }
         }
-        Ok(Some(TextDelta { logprobs, ..TextDelta::new(self.id, Some(id), parts, stop) }))
+        Ok(TextDelta { logprobs, ..TextDelta::new(self.id, Some(id), parts, stop) })
     }
 }
 
@@ -230,7 +278,9 @@ impl Scheduler {
     async fn admit(&mut self, core: &mut Core) {
         while self.running.len() < core.engine.sequences() as usize {
             let Some(mut running) = self.waiting.pop_front() else { break };
-            self.take_prefix(core, &mut running.sequence);
+            if !running.reading.as_ref().is_some_and(Reading::needs_every_row) {
+                self.take_prefix(core, &mut running.sequence);
+            }
             let positions = running.sequence.ids.len() as u32 + 1;
             // The only one may have the cache grow in any case.
             if !self.reserve(core, &mut running.sequence, positions)
@@ -375,14 +425,15 @@ impl Scheduler {
         let results = batch::sweep_jobs(&mut core.engine, &mut jobs).await?;
         let mut ended = Vec::new();
         for (index, (running, outputs)) in self.running.iter_mut().zip(results).enumerate() {
-            let Some(output) = outputs.into_iter().next() else { continue };
-            self.reopened = 0;
-            match output.and_then(|output| running.take(output, positions)) {
-                Ok(Some(delta)) => {
-                    if delta.stop.is_some() {
+            if !outputs.is_empty() {
+                self.reopened = 0;
+            }
+            match running.take(outputs, positions) {
+                Ok(Some(event)) => {
+                    if event.is_last() {
                         ended.push((index, None));
                     }
-                    self.events.push_back(Event::Delta(delta));
+                    self.events.push_back(event);
                 }
                 Ok(None) => {}
                 Err(error) => ended.push((index, Some(error))),

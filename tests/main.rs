@@ -4,6 +4,7 @@
 mod checkpoints;
 mod common;
 mod devices;
+mod embeddings;
 mod experts;
 mod families;
 mod fuzz_corpus;

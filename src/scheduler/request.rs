@@ -1,6 +1,7 @@
 //! What is asked of a model, and what comes of it.
 
 use crate::model_files::ModelText;
+use crate::scheduler::Pooling;
 use crate::text::{SamplerOptions, SplitText, StopReason, TextStream, TokenLogprobs};
 use crate::{Error, Result};
 
@@ -8,7 +9,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GenerateOptions {
-    /// New tokens at most.
+    /// New tokens at most. None at all is enough where [`GenerateOptions::prompt_logprobs`] asks about the prompt.
     pub max_tokens: u32,
     /// How each token is chosen.
     pub sampler: SamplerOptions,
@@ -18,6 +19,9 @@ pub struct GenerateOptions {
     pub ignore_eos: bool,
     /// Tell with each token how likely it was, and so many of the most likely ones. `None`: neither.
     pub logprobs: Option<usize>,
+    /// Tell with the first token how likely each token of the prompt was, and so many of the most likely ones. `None`: neither.
+    /// All of the prompt is computed for that, whatever is known of it already.
+    pub prompt_logprobs: Option<usize>,
 }
 
 impl Default for GenerateOptions {
@@ -28,12 +32,14 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            prompt_logprobs: None,
         }
     }
 }
 
 impl GenerateOptions {
-    crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool; some logprobs: usize);
+    crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool;
+        some logprobs: usize, prompt_logprobs: usize);
 
     /// What makes text of the tokens that continue a prompt.
     ///
@@ -57,12 +63,19 @@ pub struct Request {
     pub answered: usize,
     /// How to continue it.
     pub options: GenerateOptions,
+    /// Make one vector of the prompt, and no answer. `None`: answer it.
+    pub embedding: Option<Pooling>,
 }
 
 impl Request {
     /// A prompt whose answer begins.
     pub fn new(prompt: Vec<u32>, options: GenerateOptions) -> Self {
-        Self { prompt, answered: 0, options }
+        Self { prompt, answered: 0, options, embedding: None }
+    }
+
+    /// A text of which a vector is made: its hidden states behind the last norm, in one.
+    pub fn embedding(prompt: Vec<u32>, pooling: Pooling) -> Self {
+        Self { embedding: Some(pooling), ..Self::new(prompt, GenerateOptions::default()) }
     }
 }
 
@@ -84,13 +97,17 @@ pub struct TextDelta {
     pub reasoning: String,
     /// How likely the token was, where [`GenerateOptions::logprobs`] asks for it.
     pub logprobs: Option<TokenLogprobs>,
+    /// How likely the prompt's tokens were, from the second one on; on the first delta, where
+    /// [`GenerateOptions::prompt_logprobs`] asks for it.
+    pub prompt_logprobs: Vec<TokenLogprobs>,
     /// Why the request ended, on its last delta.
     pub stop: Option<StopReason>,
 }
 
 impl TextDelta {
     pub(super) fn new(request: RequestId, id: Option<u32>, parts: SplitText, stop: Option<StopReason>) -> Self {
-        Self { request, id, text: parts.answer, reasoning: parts.reasoning, logprobs: None, stop }
+        let (text, reasoning) = (parts.answer, parts.reasoning);
+        Self { request, id, text, reasoning, logprobs: None, prompt_logprobs: Vec::new(), stop }
     }
 }
 
@@ -100,6 +117,13 @@ impl TextDelta {
 pub enum Event {
     /// A token; the last one says why the request ended.
     Delta(TextDelta),
+    /// The vector of a text, and the end of its request.
+    Embedding {
+        /// Whose it is.
+        request: RequestId,
+        /// `[hidden]`, not normalized.
+        values: Vec<f32>,
+    },
     /// It ended without an answer, or in the middle of one. The others go on.
     Failed {
         /// Whose end it is.
@@ -114,7 +138,15 @@ impl Event {
     pub fn request(&self) -> RequestId {
         match self {
             Self::Delta(delta) => delta.request,
-            Self::Failed { request, .. } => *request,
+            Self::Embedding { request, .. } | Self::Failed { request, .. } => *request,
+        }
+    }
+
+    /// Whether its request ends with it.
+    pub(crate) fn is_last(&self) -> bool {
+        match self {
+            Self::Delta(delta) => delta.stop.is_some(),
+            Self::Embedding { .. } | Self::Failed { .. } => true,
         }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use safetensors::SafeTensors;
 use tilestream::internals::checkpoint;
@@ -151,11 +151,37 @@ pub async fn smallest(files: &Files, config: &EngineConfig) -> u64 {
     memory::smallest_budget(&files.spec, &program, config)
 }
 
-/// The device of this process: opened once, for whoever neither loses it nor looks at its memory.
+/// A device of this process, for whoever neither loses it nor looks at its memory. There are as many as tests run at once, for a
+/// driver compiles for one device on one core; a test keeps the one that it was given first.
 pub fn device() -> &'static Device {
-    static DEVICE: LazyLock<Device> =
-        LazyLock::new(|| block_on(Device::open(None, None)).expect("an adapter; set-up installs one in software"));
-    &DEVICE
+    static DEVICES: [LazyLock<Device>; 2] = [const {
+        LazyLock::new(|| block_on(Device::open(None, None)).expect("an adapter; set-up installs one in software"))
+    }; 2];
+    thread_local! {
+        static LEASE: Lease = Lease::new();
+    }
+    LEASE.with(|lease| &*DEVICES[lease.0])
+}
+
+/// Tests that use each of the devices.
+static USES: Mutex<[u32; 2]> = Mutex::new([0; 2]);
+
+/// The use of a device, by its index, as long as a thread lives.
+struct Lease(usize);
+
+impl Lease {
+    fn new() -> Self {
+        let mut uses = USES.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = usize::from(uses[1] < uses[0]);
+        uses[index] += 1;
+        Self(index)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        USES.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+    }
 }
 
 /// A budget on the device of this process.

@@ -139,6 +139,24 @@ pub enum ShowReasoning {
     Only,
 }
 
+/// How the states of a text's tokens become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PoolingArg {
+    /// That of the last token.
+    Last,
+    /// Their mean.
+    Mean,
+}
+
+impl From<PoolingArg> for tilestream::Pooling {
+    fn from(pooling: PoolingArg) -> Self {
+        match pooling {
+            PoolingArg::Last => Self::Last,
+            PoolingArg::Mean => Self::Mean,
+        }
+    }
+}
+
 /// How the next token is chosen, and when to stop.
 #[derive(Clone, Debug, Args)]
 pub struct GenerationArgs {
@@ -385,6 +403,9 @@ pub struct ServeArgs {
     /// Another name by which requests may ask for the model; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub alias: Vec<String>,
+    /// How the states of a text's tokens become the vector of /v1/embeddings [default: last]
+    #[arg(long, value_enum)]
+    pub pooling: Option<PoolingArg>,
     /// Answers that are made at once, where the budget allows; more wait.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub parallel: u32,

@@ -6,6 +6,7 @@ mod anthropic;
 mod asked;
 mod chat;
 mod completions;
+mod embeddings;
 mod failure;
 mod metrics;
 mod models;
@@ -25,7 +26,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use hyper::Request;
 use hyper::body::Incoming;
-use tilestream::{Error, ModelHandle, Result, SamplerOptions};
+use tilestream::{Error, ModelHandle, Pooling, Result, SamplerOptions};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
@@ -60,6 +61,10 @@ struct Server {
     positions: u32,
     /// What the checkpoint recommends, where a request says nothing.
     sampling: SamplerOptions,
+    /// How a text becomes a vector.
+    pooling: Pooling,
+    /// Texts that share sweeps at most.
+    parallel: usize,
     places: Places,
     counters: Arc<Counters>,
     /// A permit for each byte.
@@ -110,6 +115,8 @@ async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
         loaded_at: unix_s(),
         positions: model.positions(),
         sampling,
+        pooling: args.pooling.map_or(Pooling::Last, Pooling::from),
+        parallel: options.sequences as usize,
         places: Places::new(options.sequences as usize + args.queue as usize),
         counters: Arc::default(),
         bodies: Arc::new(Semaphore::new(ALL_BODY_BYTES)),
@@ -181,12 +188,14 @@ fn routes(server: Arc<Server>, door: Door) -> Router {
         .route("/v1/models/{*name}", get(models::one))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
+        .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/messages", post(anthropic::create))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/api/version", get(ollama::version))
         .route("/api/tags", get(ollama::tags))
         .route("/api/chat", post(ollama::chat))
         .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(embeddings::embed))
         .route("/tokenize", post(texts::tokenize))
         .route("/detokenize", post(texts::detokenize))
         .method_not_allowed_fallback(|| async { Failure::method() })

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::shell::Shell;
 
+mod texts;
+
 const MOST_WAIT: Duration = Duration::from_secs(120);
 
 /// The command with a small model.

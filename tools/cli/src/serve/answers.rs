@@ -49,6 +49,8 @@ pub struct Whole {
     pub reasoning: String,
     /// The tokens, and how likely they were, where that was asked for.
     pub logprobs: Vec<(u32, TokenLogprobs)>,
+    /// The same of the prompt, from its second token on.
+    pub prompt_logprobs: Vec<TokenLogprobs>,
     pub stop: Option<StopReason>,
 }
 
@@ -103,14 +105,7 @@ impl Answers {
             let message = format!("{count} answers are asked for; this server takes {}", server.places.most());
             return Err(Failure::request("n", message));
         }
-        let places = server.places.take(count).ok_or_else(|| {
-            server.counters.turned_away();
-            Failure::full()
-        })?;
-        // Looked at behind that: a server that ends waits for what took its place before.
-        if server.ending.load(Ordering::SeqCst) {
-            return Err(Failure::ending());
-        }
+        let places = server.take_places(count)?;
         let prompt_tokens = prompts.iter().map(|prompt| prompt.ids.len()).sum();
         let counting = server.counters.begin(prompt_tokens);
         let mut under_way = Vec::with_capacity(count);
@@ -144,6 +139,7 @@ impl Answers {
             whole.stop = delta.stop.or(whole.stop);
             usage.new += usize::from(delta.id.is_some());
             whole.logprobs.extend(delta.id.zip(delta.logprobs));
+            whole.prompt_logprobs.extend(delta.prompt_logprobs);
         }
         Ok(Json(form.whole(whole, usage)).into_response())
     }
@@ -169,6 +165,24 @@ impl Answers {
             Some((said, goes_on.then_some((deltas, form, usage, held))))
         });
         stream::iter(begin).chain(told.flat_map(stream::iter))
+    }
+}
+
+impl Server {
+    /// Places for so many answers.
+    ///
+    /// # Errors
+    /// That the queue is full, or the server ending.
+    pub fn take_places(&self, count: usize) -> Result<Taken, Failure> {
+        let places = self.places.take(count).ok_or_else(|| {
+            self.counters.turned_away();
+            Failure::full()
+        })?;
+        // Looked at behind that: a server that ends waits for what took its place before.
+        if self.ending.load(Ordering::SeqCst) {
+            return Err(Failure::ending());
+        }
+        Ok(places)
     }
 }
 

@@ -100,6 +100,15 @@ impl Fields {
         serde_json::from_value(value).map(Some).map_err(|error| Failure::request(name, format!("'{name}': {error}")))
     }
 
+    /// Takes a field where it is zero.
+    pub fn take_zero(&mut self, name: &str) -> bool {
+        let is_zero = self.fields.get(name).is_some_and(|value| value.as_i64() == Some(0));
+        if is_zero {
+            self.fields.remove(name);
+        }
+        is_zero
+    }
+
     /// Takes a field that must be there.
     pub fn need<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
         self.take(name)?.ok_or_else(|| Failure::request(name, format!("'{name}' is missing")))

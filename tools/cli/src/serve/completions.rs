@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tilestream::{StopReason, TextDelta, TokenLogprobs};
 
@@ -14,85 +13,57 @@ use super::answers::{Answers, Form, Framing, Head, Prompt, Usage, Whole, finish_
 use super::asked::Fields;
 use super::failure::Failure;
 use super::sampling::Sampling;
+use super::texts::Given;
 
 /// New tokens where a request does not say how many, as in OpenAI's API.
 const USUAL_TOKENS: u32 = 16;
 /// Prompts in one request at most.
 const MOST_PROMPTS: usize = 64;
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "must be a text, token ids, or a list of one of them")]
-enum Given {
-    Text(String),
-    Ids(Vec<u32>),
-    Texts(Vec<String>),
-    ManyIds(Vec<Vec<u32>>),
-}
-
 /// Goes on with one or several texts.
 pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
     let mut fields = Fields::read(&server, request).await?;
     let name = server.take_name(&mut fields)?;
     let given: Given = fields.need("prompt")?;
-    let mut sampling = Sampling::take(&mut fields, &server.sampling, USUAL_TOKENS)?;
     let echo = fields.take("echo")?.unwrap_or(false);
+    // Who wants to know about the prompt only asks for no token.
+    let only_prompt = echo && fields.take_zero("max_tokens");
+    let mut sampling = Sampling::take(&mut fields, &server.sampling, USUAL_TOKENS)?;
     match fields.take::<Value>("logprobs")? {
         None | Some(Value::Bool(false)) => {}
-        Some(_) if echo => {
-            return Err(Failure::request("logprobs", "'logprobs' of a prompt ('echo') are not told yet"));
-        }
         Some(top) => {
             let bad = || Failure::request("logprobs", "'logprobs' must be a number");
             let top = top.as_u64().and_then(|top| usize::try_from(top).ok()).ok_or_else(bad)?;
             sampling.tell_logprobs("logprobs", top)?;
         }
     }
+    for options in sampling.options.iter_mut().filter(|_| echo) {
+        options.prompt_logprobs = options.logprobs.or(only_prompt.then_some(0));
+        options.max_tokens = if only_prompt { 0 } else { options.max_tokens };
+    }
     let held = fields.end()?;
-    let count = match &given {
-        Given::Text(_) | Given::Ids(_) => 1,
-        Given::Texts(texts) => texts.len(),
-        Given::ManyIds(many) => many.len(),
-    };
+    let count = given.count();
     if !(1..=MOST_PROMPTS).contains(&count) {
         return Err(Failure::request("prompt", format!("{count} prompts; 1 to {MOST_PROMPTS} can be given")));
     }
     let prompts = server.in_background(move |server| server.plain_prompts(given)).await?;
     let answers = sampling.options.len();
-    let echo = prompts.iter().filter(|_| echo).map(|(text, _)| text.clone()).collect();
+    let tells = sampling.options.iter().any(|options| options.logprobs.is_some());
+    let echo = prompts.iter().filter(|_| echo).cloned().collect();
     let prompts = prompts.into_iter().map(|(_, ids)| server.checked(Prompt { ids, options: sampling.options.clone() }));
     let prompts = prompts.collect::<Result<_, _>>()?;
-    let form = TextForm { head: Head::new("cmpl-", &server, name), echo, answers, offsets: Vec::new() };
+    let form = TextForm { head: Head::new("cmpl-", &server, name), echo, answers, tells, offsets: Vec::new() };
     Answers::ask(&server, prompts, held)?.respond(sampling.stream, sampling.stream_usage, form).await
-}
-
-impl Server {
-    /// The texts of the prompts, and their ids.
-    fn plain_prompts(&self, given: Given) -> Result<Vec<(String, Vec<u32>)>, Failure> {
-        let tokenizer = self.handle.files().text().tokenizer()?;
-        let of_text = |text: String| {
-            self.check_text(&text)?;
-            let ids = tokenizer.encode(&text, true)?;
-            Ok((text, ids))
-        };
-        let of_ids = |ids: Vec<u32>| {
-            self.check_ids(&ids)?;
-            Ok((tokenizer.decode(&ids), ids))
-        };
-        match given {
-            Given::Text(text) => Ok(vec![of_text(text)?]),
-            Given::Texts(texts) => texts.into_iter().map(of_text).collect(),
-            Given::Ids(ids) => Ok(vec![of_ids(ids)?]),
-            Given::ManyIds(many) => many.into_iter().map(of_ids).collect(),
-        }
-    }
 }
 
 struct TextForm {
     head: Head,
-    /// The texts of the prompts, where they are to be said again.
-    echo: Vec<String>,
+    /// The prompts and their ids, where they are to be said again.
+    echo: Vec<(String, Vec<u32>)>,
     /// To each prompt.
     answers: usize,
+    /// Whether it is told how likely tokens were.
+    tells: bool,
     /// Characters of each answer's tokens that were told.
     offsets: Vec<usize>,
 }
@@ -102,31 +73,40 @@ impl TextForm {
         json!({ "index": answer, "text": text, "logprobs": null, "finish_reason": finish_reason })
     }
 
-    /// How likely tokens of an answer were, as the older API writes it; null where that was not asked for.
-    fn logprobs(&mut self, answer: usize, of: &[(u32, TokenLogprobs)]) -> Value {
+    /// How likely tokens of an answer were, as the older API writes it; null where that was not asked for. `prompt`: of those
+    /// before it, where they are told too; nothing is known of the first one.
+    fn logprobs(&mut self, answer: usize, prompt: &[TokenLogprobs], of: &[(u32, TokenLogprobs)]) -> Value {
+        if self.offsets.len() <= answer {
+            self.offsets.resize(answer + 1, 0);
+        }
+        let begins = self.tells && self.offsets[answer] == 0;
+        let prompt_ids = self.echo.get(answer / self.answers).filter(|_| begins).map(|(_, ids)| ids.as_slice());
+        let prompt_ids = prompt_ids.unwrap_or_default();
+        let known = |(id, logprobs): &(u32, TokenLogprobs)| (*id, Some(logprobs.clone()));
+        let first = prompt_ids.iter().take(1).map(|id| (*id, None));
+        let others = prompt_ids.iter().skip(1).zip(prompt).map(|(id, logprobs)| (*id, Some(logprobs.clone())));
+        let of: Vec<_> = first.chain(others).chain(of.iter().map(known)).collect();
         if of.is_empty() {
             return Value::Null;
         }
         let tokens: Vec<String> = of.iter().map(|(id, _)| self.head.spelled(*id).0).collect();
-        if self.offsets.len() <= answer {
-            self.offsets.resize(answer + 1, 0);
-        }
         let told = &mut self.offsets[answer];
         let offset = |token: &String| std::mem::replace(told, *told + token.chars().count());
         let offsets: Vec<usize> = tokens.iter().map(offset).collect();
         let top = |logprobs: &TokenLogprobs| -> Value {
             logprobs.top.iter().map(|(id, logprob)| (self.head.spelled(*id).0, Value::from(*logprob))).collect()
         };
+        let chosen = |(_, logprobs): &(u32, Option<TokenLogprobs>)| logprobs.as_ref().map(|of| of.chosen);
         json!({
             "tokens": tokens,
-            "token_logprobs": of.iter().map(|(_, logprobs)| logprobs.chosen).collect::<Vec<_>>(),
-            "top_logprobs": of.iter().map(|(_, logprobs)| top(logprobs)).collect::<Vec<_>>(),
+            "token_logprobs": of.iter().map(chosen).collect::<Vec<_>>(),
+            "top_logprobs": of.iter().map(|(_, logprobs)| logprobs.as_ref().map(top)).collect::<Vec<_>>(),
             "text_offset": offsets,
         })
     }
 
     fn before(&self, answer: usize) -> &str {
-        self.echo.get(answer / self.answers).map_or("", String::as_str)
+        self.echo.get(answer / self.answers).map_or("", |(text, _)| text)
     }
 }
 
@@ -138,7 +118,7 @@ impl Form for TextForm {
             // A text that goes on has no thoughts beside it.
             let text = [self.before(index), &whole.reasoning, &whole.text].concat();
             let mut choice = Self::choice(index, &text, Some(finish_reason(whole.stop)));
-            choice["logprobs"] = self.logprobs(index, &whole.logprobs);
+            choice["logprobs"] = self.logprobs(index, &whole.prompt_logprobs, &whole.logprobs);
             choice
         };
         let choices = answers.into_iter().enumerate().map(choice).collect();
@@ -156,11 +136,11 @@ impl Form for TextForm {
     fn delta(&mut self, answer: usize, delta: &TextDelta) -> Vec<Value> {
         let text = [delta.reasoning.as_str(), &delta.text].concat();
         let logprobs: Vec<_> = delta.id.zip(delta.logprobs.clone()).into_iter().collect();
-        if text.is_empty() && logprobs.is_empty() {
+        if text.is_empty() && logprobs.is_empty() && delta.prompt_logprobs.is_empty() {
             return Vec::new();
         }
         let mut choice = Self::choice(answer, &text, None);
-        choice["logprobs"] = self.logprobs(answer, &logprobs);
+        choice["logprobs"] = self.logprobs(answer, &delta.prompt_logprobs, &logprobs);
         vec![self.head.json("text_completion", vec![choice])]
     }
 

@@ -29,7 +29,8 @@ pub async fn welcome(State(server): State<Arc<Server>>) -> String {
          GET  /v1/models\n\
          POST /v1/chat/completions   {{\"model\": \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}\n\
          POST /v1/completions        {{\"model\": \"{name}\", \"prompt\": \"Once upon a time\"}}\n\
-         POST /api/chat, /api/generate, GET /api/tags: the same for clients of Ollama\n\
+         POST /v1/embeddings         {{\"model\": \"{name}\", \"input\": \"a text\"}}\n\
+         POST /api/chat, /api/generate, /api/embed, GET /api/tags: the same for clients of Ollama\n\
          POST /v1/messages, /v1/messages/count_tokens: the same for clients of Anthropic\n\
          POST /tokenize, /detokenize {{\"content\": \"text\"}}, {{\"tokens\": [1, 2]}}\n\
          GET  /health, /metrics\n"

@@ -38,6 +38,13 @@ pub async fn tags(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({ "models": server.names.iter().map(model).collect::<Vec<_>>() }))
 }
 
+/// Takes the name of the model, with or without a tag.
+pub fn take_name(server: &Server, fields: &mut Fields) -> Result<String, Failure> {
+    let Some(name) = fields.take::<String>("model")? else { return Ok(server.names[0].clone()) };
+    server.named(name.strip_suffix(TAG).unwrap_or(&name))?;
+    Ok(name)
+}
+
 /// `/api/chat`: the next message of a chat.
 pub async fn chat(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
     let Asked { mut fields, sampling, arguments } = Asked::read(&server, request).await?;
@@ -76,9 +83,7 @@ struct Asked {
 impl Asked {
     async fn read(server: &Arc<Server>, request: Request<Body>) -> Result<Self, Failure> {
         let mut fields = Fields::read(server, request).await?;
-        if let Some(name) = fields.take::<String>("model")? {
-            server.named(name.strip_suffix(TAG).unwrap_or(&name))?;
-        }
+        take_name(server, &mut fields)?;
         let stream = fields.take("stream")?.unwrap_or(true);
         fields.spread("options")?;
         fields.rename("repeat_penalty", "repetition_penalty");

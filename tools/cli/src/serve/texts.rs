@@ -5,11 +5,55 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Server;
 use super::asked::Fields;
 use super::failure::Failure;
+
+/// Texts that are given as such, or as their ids.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a text, token ids, or a list of one of them")]
+pub enum Given {
+    Text(String),
+    Ids(Vec<u32>),
+    Texts(Vec<String>),
+    ManyIds(Vec<Vec<u32>>),
+}
+
+impl Given {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Text(_) | Self::Ids(_) => 1,
+            Self::Texts(texts) => texts.len(),
+            Self::ManyIds(many) => many.len(),
+        }
+    }
+}
+
+impl Server {
+    /// The texts of the prompts, and their ids.
+    pub fn plain_prompts(&self, given: Given) -> Result<Vec<(String, Vec<u32>)>, Failure> {
+        let tokenizer = self.handle.files().text().tokenizer()?;
+        let of_text = |text: String| {
+            self.check_text(&text)?;
+            let ids = tokenizer.encode(&text, true)?;
+            Ok((text, ids))
+        };
+        let of_ids = |ids: Vec<u32>| {
+            self.check_ids(&ids)?;
+            Ok((tokenizer.decode(&ids), ids))
+        };
+        match given {
+            Given::Text(text) => Ok(vec![of_text(text)?]),
+            Given::Texts(texts) => texts.into_iter().map(of_text).collect(),
+            Given::Ids(ids) => Ok(vec![of_ids(ids)?]),
+            Given::ManyIds(many) => many.into_iter().map(of_ids).collect(),
+        }
+    }
+}
 
 /// The ids of a text.
 pub async fn tokenize(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Json<Value>, Failure> {

@@ -1,0 +1,55 @@
+//! Vectors of texts: what a search compares.
+
+use crate::auto_model::AutoModel;
+use crate::handle::ModelHandle;
+use crate::scheduler::{Event, Pooling, Request};
+use crate::{Error, ErrorKind, Result};
+
+impl AutoModel {
+    /// A vector for each of the texts, which share sweeps: their hidden states (`[hidden]`) in one, not normalized.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an empty text, or one that is too long; those of reads and of the GPU.
+    pub async fn embed(&mut self, texts: Vec<Vec<u32>>, pooling: Pooling) -> Result<Vec<Vec<f32>>> {
+        let mut ids = Vec::with_capacity(texts.len());
+        let mut result = Ok(());
+        for text in texts {
+            match self.submit(Request::embedding(text, pooling)) {
+                Ok(id) => ids.push(id),
+                Err(error) => result = Err(error),
+            }
+        }
+        let mut vectors = vec![Vec::new(); ids.len()];
+        while result.is_ok() {
+            let event = match self.next_event().await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(vectors),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            let place = ids.iter().position(|id| *id == event.request());
+            match (event, place) {
+                (Event::Embedding { values, .. }, Some(place)) => vectors[place] = values,
+                (Event::Failed { error, .. }, Some(_)) => result = Err(error),
+                _ => {}
+            }
+        }
+        ids.into_iter().for_each(|id| self.cancel(id));
+        result.map(|()| vectors)
+    }
+}
+
+impl ModelHandle {
+    /// A vector of a text: its hidden states (`[hidden]`) in one, not normalized. It shares the sweeps of all that is asked.
+    ///
+    /// # Errors
+    /// As [`AutoModel::embed`]; [`ErrorKind::Cancelled`] where the model is gone.
+    pub async fn embed(&self, text: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>> {
+        match self.submit(Request::embedding(text, pooling))?.next_event().await? {
+            Some(Event::Embedding { values, .. }) => Ok(values),
+            _ => Err(Error::new(ErrorKind::Internal, "a request for a vector ended without one")),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What is told of texts: how likely they are, and vectors of them.
+
+use serde_json::{Value, json};
+
+use super::{Server, events};
+
+#[test]
+fn tokens_of_a_prompt_are_told_as_likely_as_they_are_scored() {
+    let server = Server::new(&[]);
+    let text = "the thing is a longer question about tiles";
+    let file = server.shell.write("text", text);
+    let score = server.shell.json(&["score", &server.model, "--text-file", &file]);
+    let ids = &server.post("/tokenize", &json!({ "content": text })).1["tokens"];
+    for (new, stream) in [(0, false), (3, false), (3, true)] {
+        let asked = json!({ "prompt": ids, "max_tokens": new, "ignore_eos": true, "echo": true, "logprobs": 2, "stream": stream });
+        let body = server.send("POST /v1/completions", &asked.to_string()).1;
+        let parts = if stream { events(&body) } else { vec![serde_json::from_str(&body).expect("JSON")] };
+        let all = |name: &str| -> Vec<Value> {
+            let of_part = |part: &Value| part["choices"][0]["logprobs"][name].as_array().cloned();
+            parts.iter().filter_map(of_part).flatten().collect()
+        };
+        let (chosen, top) = (all("token_logprobs"), all("top_logprobs"));
+        let known = ids.as_array().map(Vec::len).expect("ids");
+        assert_eq!(
+            (chosen.len(), top.len(), all("text_offset").len()),
+            (known + new, known + new, known + new),
+            "{body}"
+        );
+        assert!(chosen[0].is_null() && top[0].is_null() && all("text_offset")[0] == 0);
+        let nll = -chosen[1..known].iter().map(|value| value.as_f64().expect("a number")).sum::<f64>();
+        let expected = score["nll"].as_f64().expect("a number") * (known - 1) as f64;
+        assert!((nll - expected).abs() < 1e-3, "{nll} {expected}");
+        assert!(top[1..].iter().all(|top| top.as_object().is_some_and(|top| top.len() == 2)));
+    }
+}
+
+#[test]
+fn texts_become_vectors() {
+    let server = Server::new(&["--pooling", "mean", "--context", "64"]);
+    let texts = ["hello", "the thing", "a longer question about tiles", "hello"];
+    let vectors = |path: &str, asked: Value| {
+        let (status, all) = server.post(path, &asked);
+        assert_eq!(status, 200, "{all}");
+        let list = all["data"].as_array().or(all["embeddings"].as_array()).expect("a list").clone();
+        list.into_iter().map(|one| if one.is_array() { one } else { one["embedding"].clone() }).collect::<Vec<_>>()
+    };
+    let length = |vector: &Value| {
+        let values = vector.as_array().expect("numbers").iter().map(|value| value.as_f64().expect("a number"));
+        values.map(|value| value * value).sum::<f64>()
+    };
+    let all = vectors("/v1/embeddings", json!({ "input": texts }));
+    assert_eq!((all.len(), &all[0]), (4, &all[3]));
+    assert!(all[0] != all[1] && all.iter().all(|vector| (length(vector) - 1.0).abs() < 1e-5));
+    assert_eq!(vectors("/v1/embeddings", json!({ "input": texts[1] })), all[1..2]);
+    assert_eq!(vectors("/api/embed", json!({ "input": texts[1] })), all[1..2]);
+    let short = vectors("/v1/embeddings", json!({ "input": texts[1], "dimensions": 5 }));
+    assert!(short[0].as_array().is_some_and(|values| values.len() == 5) && (length(&short[0]) - 1.0).abs() < 1e-5);
+    let written = vectors("/v1/embeddings", json!({ "input": texts[1], "encoding_format": "base64" }));
+    let numbers = all[1].as_array().map(Vec::len).expect("numbers");
+    assert_eq!(written[0].as_str().map(str::len), Some((numbers * 4).div_ceil(3) * 4));
+    // Ollama cuts what is too long; OpenAI's clients are told.
+    let long = "a longer question about tiles ".repeat(30);
+    assert!((length(&vectors("/api/embed", json!({ "input": long }))[0]) - 1.0).abs() < 1e-5);
+    for (asked, says) in [
+        (json!({ "input": long }), "context"),
+        (json!({ "input": "a", "dimensions": 100_000 }), "dimensions"),
+        (json!({ "input": [] }), "input"),
+        (json!({ "input": "" , "dimensions": 1 }), "no token"),
+    ] {
+        let (status, all) = server.post("/v1/embeddings", &asked);
+        assert!(status == 400 && all.to_string().contains(says), "{status}: {all}");
+    }
+}
