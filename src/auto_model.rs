@@ -33,8 +33,9 @@ use crate::model_files::{ModelFiles, ModelText};
 use crate::monitor::{self, TileMonitor};
 use crate::plan::ModelSpec;
 use crate::platform::now_s;
+use crate::prefixes::PrefixStore;
 use crate::reads::ReadStrategy;
-use crate::scheduler::{Event, GenerateOptions, Request, RequestId, Scheduler};
+use crate::scheduler::{Event, GenerateOptions, Prefixes, Request, RequestId, Scheduler};
 use crate::shard::OnProgress;
 use crate::shard::split::Tell;
 use crate::source::{self, SourceOptions};
@@ -66,6 +67,8 @@ pub(crate) struct Core {
     pub(crate) engine: Engine,
     pub(crate) options: LoadOptions,
     reads: ReadStrategy,
+    /// Beginnings of texts that are kept outside of the GPU.
+    pub(crate) prefixes: Option<Prefixes>,
     /// Shared by all who look, whatever device is in use.
     monitor: OnceLock<TileMonitor>,
 }
@@ -81,6 +84,7 @@ impl Core {
         let device = self.engine.gpu().replacement().await?;
         (self.engine, self.reads) = self.files.engine_within(&device, &mut options).await?;
         self.options = options;
+        self.prefixes = self.prefixes.take().map(|prefixes| prefixes.on(&self.engine));
         if let Some(monitor) = self.monitor.get() {
             monitor.follow(&self.engine);
         }
@@ -303,7 +307,7 @@ impl AutoModel {
             None => Device::open(options.adapter.as_deref(), None).await?.with_kept_pipelines(),
         };
         let (engine, reads) = files.engine_within(&device, &mut options).await?;
-        let core = Core { files, engine, options, reads, monitor: OnceLock::new() };
+        let core = Core { files, engine, options, reads, prefixes: None, monitor: OnceLock::new() };
         Ok(Self { core, scheduler: Scheduler::default(), opened_s })
     }
 
@@ -417,6 +421,12 @@ impl AutoModel {
     /// Whether no request waits or runs.
     pub fn is_idle(&self) -> bool {
         self.scheduler.is_idle()
+    }
+
+    /// Keeps beginnings of texts in `store` too, block by block, and goes on behind those that it has; their bits are those that
+    /// would be computed. Recurrent models keep none.
+    pub fn keep_prefixes(&mut self, store: Box<dyn PrefixStore>) {
+        self.core.prefixes = Some(Prefixes::new(store, &self.core.engine));
     }
 
     /// How often the device failed and a new one went on.

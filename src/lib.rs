@@ -58,6 +58,7 @@ mod handle;
 mod model_files;
 pub mod monitor;
 mod options;
+pub mod prefixes;
 mod scheduler;
 pub mod store;
 mod trace;

@@ -16,9 +16,14 @@ use crate::model::readback::Output;
 use crate::text::{Sampler, StopReason, TextStream, TokenLogprobs};
 use crate::{Error, ErrorKind, Result};
 
+mod growth;
+mod prefixes;
 mod reading;
 mod request;
 
+use growth::{grow, reserve_in_company};
+use prefixes::Chain;
+pub(crate) use prefixes::Prefixes;
 pub use reading::Pooling;
 use reading::Reading;
 pub use request::{Event, GenerateOptions, Request, RequestId, TextDelta};
@@ -27,10 +32,6 @@ pub use request::{Event, GenerateOptions, Request, RequestId, TextDelta};
 const MOST_REOPENED: u32 = 2;
 /// Texts that are kept for prompts that go on with them, at least; as many as share sweeps, if those are more.
 const KEPT_TEXTS: usize = 4;
-
-/// Tiles that stay make room for a crowd's pages as long as they are at most this part of what a sweep streams: so much longer is
-/// each sweep then, and one request more rides it.
-const UNPINNED_PART: u64 = 8;
 
 /// A request on its way: what it has so far goes on where it waits again.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ struct Running {
     reading: Option<Reading>,
     /// Whether a snapshot of its prompt was tried.
     was_saved: bool,
+    /// Its blocks, for who keeps them outside.
+    chain: Chain,
+    /// Tokens of its prompt whose states were there already, until that is told.
+    known: u32,
 }
 
 impl Running {
@@ -63,7 +68,8 @@ impl Running {
         sampler.observe(asked);
         sampler.go_on(written);
         let sequence = Sequence::new(prompt);
-        Ok(Self { id, sequence, options, sampler, stream, new_tokens: 0, reading, was_saved: false })
+        let chain = Chain::default();
+        Ok(Self { id, sequence, options, sampler, stream, new_tokens: 0, reading, was_saved: false, chain, known: 0 })
     }
 
     /// What the next sweep does for it.
@@ -140,7 +146,8 @@ impl Running {
                 parts.append(&self.stream.finish());
             }
         }
-        Ok(TextDelta { logprobs, ..TextDelta::new(self.id, Some(id), parts, stop) })
+        let cached_tokens = std::mem::take(&mut self.known);
+        Ok(TextDelta { logprobs, cached_tokens, ..TextDelta::new(self.id, Some(id), parts, stop) })
     }
 }
 
@@ -257,7 +264,10 @@ impl Scheduler {
     pub(crate) fn device_changed(&mut self) {
         self.kept.clear();
         self.snapshots.clear();
-        self.running.iter_mut().for_each(|running| running.sequence.state = SequenceState::default());
+        for running in &mut self.running {
+            running.sequence.state = SequenceState::default();
+            running.chain.restart();
+        }
     }
 
     /// What ended every request.
@@ -278,8 +288,14 @@ impl Scheduler {
     async fn admit(&mut self, core: &mut Core) {
         while self.running.len() < core.engine.sequences() as usize {
             let Some(mut running) = self.waiting.pop_front() else { break };
+            let mut outside = 0;
             if !running.reading.as_ref().is_some_and(Reading::needs_every_row) {
+                outside = Self::kept_outside(core, &mut running);
                 self.take_prefix(core, &mut running.sequence);
+            }
+            let state = &mut running.sequence.state;
+            if outside > state.len {
+                core.engine.kv().truncate(state, state.len / PAGE_TOKENS * PAGE_TOKENS);
             }
             let positions = running.sequence.ids.len() as u32 + 1;
             // The only one may have the cache grow in any case.
@@ -290,6 +306,12 @@ impl Scheduler {
                 core.engine.kv().truncate(&mut running.sequence.state, 0);
                 self.waiting.push_front(running);
                 break;
+            }
+            if outside > running.sequence.state.len {
+                Self::bring(core, &mut running, outside).await;
+            }
+            if running.new_tokens == 0 {
+                running.known = running.sequence.state.len;
             }
             let index = self.running.partition_point(|other| other.id < running.id);
             self.running.insert(index, running);
@@ -423,6 +445,7 @@ impl Scheduler {
         let positions = core.options.positions(core.files.spec()) as usize;
         let mut jobs: Vec<_> = self.running.iter_mut().map(Running::job).collect();
         let results = batch::sweep_jobs(&mut core.engine, &mut jobs).await?;
+        self.write_blocks(core).await;
         let mut ended = Vec::new();
         for (index, (running, outputs)) in self.running.iter_mut().zip(results).enumerate() {
             if !outputs.is_empty() {
@@ -457,31 +480,5 @@ impl Scheduler {
         if self.kept.len() > KEPT_TEXTS.max(core.engine.sequences() as usize) {
             self.forget_oldest(core);
         }
-    }
-}
-
-/// Gives a sequence pages for so many positions, letting the cache grow where others share its sweeps. False where that costs too
-/// much, or fails.
-async fn reserve_in_company(core: &mut Core, sequence: &mut Sequence, positions: u32) -> bool {
-    let needed = core.engine.kv().pages_needed(&sequence.state, positions).into_iter().max().unwrap_or(0);
-    let (pinned, streamed) = core.engine.residency();
-    // Others will want more too; where they cannot have it, it is this one's turn.
-    for pages in [needed.max(core.engine.kv_pages() / 4), needed] {
-        let unpinned = core.engine.growth_unpins(pages);
-        if unpinned <= pinned.min(streamed / UNPINNED_PART) && core.engine.grow_kv(pages).await.is_ok() {
-            return core.engine.kv().reserve(&mut sequence.state, positions);
-        }
-    }
-    false
-}
-
-/// Lets the cache grow for the only text. Growth gives up pinned tiles and starts the read-ahead anew, so it goes in steps.
-async fn grow(core: &mut Core, sequence: &Sequence) -> Result<()> {
-    let positions = sequence.ids.len() as u32;
-    let needed = core.engine.kv().pages_needed(&sequence.state, positions).into_iter().max().unwrap_or(0);
-    let step = needed.max(u64::from(positions / PAGE_TOKENS / 4));
-    match core.engine.grow_kv(step).await {
-        Err(error) if error.kind() == ErrorKind::Budget && step > needed => core.engine.grow_kv(needed).await,
-        other => other,
     }
 }

@@ -15,6 +15,7 @@ mod http;
 mod kernels;
 mod parity;
 mod plans;
+mod prefixes;
 mod quantized;
 mod ram;
 mod recovery;

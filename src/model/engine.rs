@@ -39,7 +39,7 @@ pub struct Engine {
     spec: ModelSpec,
     model: Arc<Model>,
     program: Arc<Program>,
-    executor: Executor,
+    pub(super) executor: Executor,
     sections: Sections,
     /// Pages of layers that keep all positions.
     kv_pages: u64,
@@ -102,6 +102,7 @@ impl Engine {
             runs: Vec::new(),
             work: 0,
             inputs_wait: false,
+            page_io: None,
         };
         Ok(Self {
             spec,
@@ -252,7 +253,7 @@ impl Engine {
         Some(state)
     }
 
-    fn commands(&self) -> wgpu::CommandEncoder {
+    pub(super) fn commands(&self) -> wgpu::CommandEncoder {
         self.executor.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
     }
 

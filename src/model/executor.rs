@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::cancel::CancelToken;
 use super::inputs::Inputs;
 use super::kv::KvCache;
+use super::page_io::PageIo;
 use super::page_runs::PageRun;
 use super::program::{BufferIndex, BufferUse, Dispatch, Program, Slot};
 use super::routing::{Choice, RouterLists};
@@ -71,6 +72,8 @@ pub(super) struct Executor {
     pub(super) work: u64,
     /// Whether the inputs' copies still wait for a submit.
     pub(super) inputs_wait: bool,
+    /// Where pages of the KV cache travel to the host.
+    pub(super) page_io: Option<PageIo>,
 }
 
 /// Makes the buffers of a program for sweeps of so many rows and outputs.

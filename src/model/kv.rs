@@ -334,17 +334,22 @@ impl KvCache {
     /// Copies what all layers of a group have in a page.
     fn copy_page(&self, group: usize, from: u32, to: u32, commands: &mut wgpu::CommandEncoder) {
         let Some(between) = &self.page_copy else { return };
-        let (pool, layers) = (&self.pools[group], &self.layout.groups[group]);
-        for (layer, bytes) in layers.page_bytes.iter().enumerate() {
-            let place = |page: u32| {
-                let segment = &pool.segments[pool.segment_of(page)];
-                let begin = layers.offset(layer, u64::from(segment.pages));
-                (&segment.buffer, begin + u64::from(page - segment.first_page) * bytes)
-            };
-            let ((source, source_offset), (target, target_offset)) = (place(from), place(to));
-            commands.copy_buffer_to_buffer(source, source_offset, between, 0, *bytes);
-            commands.copy_buffer_to_buffer(between, 0, target, target_offset, *bytes);
+        for ((source, source_offset, bytes), (target, target_offset, _)) in
+            self.page_places(group, from).zip(self.page_places(group, to))
+        {
+            commands.copy_buffer_to_buffer(source, source_offset, between, 0, bytes);
+            commands.copy_buffer_to_buffer(between, 0, target, target_offset, bytes);
         }
+    }
+
+    /// Where each layer of a group has a page: the buffer, the offset and the bytes.
+    pub(super) fn page_places(&self, group: usize, page: u32) -> impl Iterator<Item = (&wgpu::Buffer, u64, u64)> {
+        let (pool, layers) = (&self.pools[group], &self.layout.groups[group]);
+        let segment = &pool.segments[pool.segment_of(page)];
+        layers.page_bytes.iter().enumerate().map(move |(layer, bytes)| {
+            let begin = layers.offset(layer, u64::from(segment.pages));
+            (&*segment.buffer, begin + u64::from(page - segment.first_page) * bytes, *bytes)
+        })
     }
 
     /// Lets a sequence start anew whose recurrent states a failed sweep has spoilt; it keeps its pages.

@@ -11,6 +11,7 @@ pub mod kv;
 pub mod layout;
 pub mod lower;
 pub mod memory;
+mod page_io;
 mod page_runs;
 mod pages;
 mod products;

@@ -100,6 +100,8 @@ pub struct TextDelta {
     /// How likely the prompt's tokens were, from the second one on; on the first delta, where
     /// [`GenerateOptions::prompt_logprobs`] asks for it.
     pub prompt_logprobs: Vec<TokenLogprobs>,
+    /// Tokens of the prompt that were not computed again; on the first delta.
+    pub cached_tokens: u32,
     /// Why the request ended, on its last delta.
     pub stop: Option<StopReason>,
 }
@@ -107,7 +109,7 @@ pub struct TextDelta {
 impl TextDelta {
     pub(super) fn new(request: RequestId, id: Option<u32>, parts: SplitText, stop: Option<StopReason>) -> Self {
         let (text, reasoning) = (parts.answer, parts.reasoning);
-        Self { request, id, text, reasoning, logprobs: None, prompt_logprobs: Vec::new(), stop }
+        Self { request, id, text, reasoning, logprobs: None, prompt_logprobs: Vec::new(), cached_tokens: 0, stop }
     }
 }
 

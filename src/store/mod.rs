@@ -25,6 +25,8 @@ mod measure;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod picked;
+#[cfg(not(target_arch = "wasm32"))]
+mod prefixes;
 mod revision;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod uring;
@@ -55,6 +57,8 @@ pub use http::{HubRepo, HubStore, HubToken};
 pub use memory::MemoryStore;
 #[cfg(target_arch = "wasm32")]
 pub use picked::PickedFiles;
+#[cfg(not(target_arch = "wasm32"))]
+pub use prefixes::PrefixFiles;
 pub use revision::Revision;
 
 /// The store of a folder, where the host has folders.
