@@ -406,6 +406,13 @@ pub struct ServeArgs {
     /// How the states of a text's tokens become the vector of /v1/embeddings [default: last]
     #[arg(long, value_enum)]
     pub pooling: Option<PoolingArg>,
+    /// Disk that the beginnings of texts may take: a prompt that begins like one before, also before a restart, goes on behind it
+    /// [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub prefix_cache: Option<u64>,
+    /// Where they lie [default: tilestream/prefixes in the user's cache folder]
+    #[arg(long, value_name = "FOLDER", requires = "prefix_cache")]
+    pub prefix_cache_dir: Option<PathBuf>,
     /// Answers that are made at once, where the budget allows; more wait.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub parallel: u32,

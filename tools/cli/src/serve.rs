@@ -26,6 +26,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use hyper::Request;
 use hyper::body::Incoming;
+use tilestream::internals::source::cache_dir;
+use tilestream::store::PrefixFiles;
 use tilestream::{Error, ModelHandle, Pooling, Result, SamplerOptions};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -106,7 +108,12 @@ async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
     let options = files.with_fewer_sequences(options, false)?;
     let own = files.model().manifest().name.clone();
     let sampling = files.sampling();
-    let model = model::load(files, &options, stop).await?;
+    let mut model = model::load(files, &options, stop).await?;
+    if let Some(most_bytes) = args.prefix_cache {
+        let usual = || Ok(cache_dir()?.join("prefixes"));
+        let folder = args.prefix_cache_dir.clone().map_or_else(usual, Ok)?;
+        model.keep_prefixes(Box::new(PrefixFiles::open(&folder, most_bytes)?));
+    }
     if options.sequences < args.parallel {
         eprintln!("the budget lets {} of {} answers be made at once; others wait", options.sequences, args.parallel);
     }

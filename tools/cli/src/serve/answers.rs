@@ -58,13 +58,26 @@ pub struct Whole {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     pub prompt: usize,
+    /// Of the prompt, those that were not computed again.
+    pub cached: usize,
     pub new: usize,
 }
 
 impl Usage {
     pub fn json(self) -> Value {
-        let Self { prompt, new } = self;
-        json!({ "prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new })
+        let Self { prompt, cached, new } = self;
+        json!({
+            "prompt_tokens": prompt,
+            "completion_tokens": new,
+            "total_tokens": prompt + new,
+            "prompt_tokens_details": { "cached_tokens": cached },
+        })
+    }
+
+    fn add(&mut self, delta: &TextDelta) {
+        self.new += usize::from(delta.id.is_some());
+        // Of several answers to one prompt each knows what the others have.
+        self.cached = (self.cached + delta.cached_tokens as usize).min(self.prompt);
     }
 }
 
@@ -127,7 +140,7 @@ impl Answers {
                 Framing::Lines => lines(said),
             });
         }
-        let mut usage = Usage { prompt: self.prompt_tokens, new: 0 };
+        let mut usage = Usage { prompt: self.prompt_tokens, ..Usage::default() };
         let mut whole = vec![Whole::default(); self.under_way.len()];
         // Dropped with this future where the client hangs up, which ends the answers.
         let mut deltas = std::pin::pin!(merged(self.under_way, self.counting));
@@ -137,7 +150,7 @@ impl Answers {
             whole.text += &delta.text;
             whole.reasoning += &delta.reasoning;
             whole.stop = delta.stop.or(whole.stop);
-            usage.new += usize::from(delta.id.is_some());
+            usage.add(&delta);
             whole.logprobs.extend(delta.id.zip(delta.logprobs));
             whole.prompt_logprobs.extend(delta.prompt_logprobs);
         }
@@ -148,13 +161,17 @@ impl Answers {
     fn said(self, stream_usage: bool, mut form: impl Form) -> impl Stream<Item = Value> + Send {
         let Self { under_way, prompt_tokens, counting, places, held } = self;
         let begin: Vec<_> = (0..under_way.len()).flat_map(|answer| form.begin(answer)).collect();
-        let state =
-            (Box::pin(merged(under_way, counting)), form, Usage { prompt: prompt_tokens, new: 0 }, (places, held));
+        let state = (
+            Box::pin(merged(under_way, counting)),
+            form,
+            Usage { prompt: prompt_tokens, ..Usage::default() },
+            (places, held),
+        );
         let told = stream::unfold(Some(state), move |state| async move {
             let (mut deltas, mut form, mut usage, held) = state?;
             let (said, goes_on) = match deltas.next().await {
                 Some((answer, Ok(delta))) => {
-                    usage.new += usize::from(delta.id.is_some());
+                    usage.add(&delta);
                     let mut said = form.delta(answer, &delta);
                     said.extend(delta.stop.into_iter().flat_map(|stop| form.end(answer, stop)));
                     (said, true)
@@ -229,7 +246,7 @@ fn merged(
     });
     let until_failed = |(failed, counting): &mut (bool, Counting), item: (usize, tilestream::Result<TextDelta>)| {
         match &item.1 {
-            Ok(delta) if delta.id.is_some() => counting.token(),
+            Ok(delta) if delta.id.is_some() => counting.token(delta.cached_tokens),
             Ok(_) => {}
             Err(_) => counting.failed(),
         }

@@ -148,7 +148,7 @@ struct MessageForm {
 }
 
 impl MessageForm {
-    fn message(&self, content: Vec<Value>, stop: Option<StopReason>, new: usize) -> Value {
+    fn message(&self, content: Vec<Value>, stop: Option<StopReason>, usage: Usage) -> Value {
         json!({
             "id": self.id,
             "type": "message",
@@ -157,7 +157,7 @@ impl MessageForm {
             "content": content,
             "stop_reason": stop.map(stop_reason),
             "stop_sequence": null,
-            "usage": { "input_tokens": self.input_tokens, "output_tokens": new },
+            "usage": counts(usage),
         })
     }
 
@@ -182,6 +182,12 @@ impl MessageForm {
     }
 }
 
+/// What was taken from the cache is not among the input here.
+fn counts(usage: Usage) -> Value {
+    let Usage { prompt, cached, new } = usage;
+    json!({ "input_tokens": prompt - cached, "cache_read_input_tokens": cached, "output_tokens": new })
+}
+
 fn stop_reason(stop: StopReason) -> &'static str {
     match stop {
         StopReason::MaxTokens => "max_tokens",
@@ -198,11 +204,13 @@ impl Form for MessageForm {
         let whole = answers.into_iter().next().unwrap_or_default();
         let parts = [(Kind::Thinking, &whole.reasoning), (Kind::Text, &whole.text)];
         let content = parts.into_iter().filter(|(kind, text)| *kind == Kind::Text || !text.is_empty());
-        self.message(content.map(|(kind, text)| kind.block(text)).collect(), whole.stop, usage.new)
+        self.message(content.map(|(kind, text)| kind.block(text)).collect(), whole.stop, usage)
     }
 
     fn begin(&mut self, _: usize) -> Vec<Value> {
-        vec![json!({ "type": "message_start", "message": self.message(Vec::new(), None, 0) })]
+        vec![
+            json!({ "type": "message_start", "message": self.message(Vec::new(), None, Usage { prompt: self.input_tokens, ..Usage::default() }) }),
+        ]
     }
 
     fn delta(&mut self, _: usize, delta: &TextDelta) -> Vec<Value> {
@@ -221,7 +229,7 @@ impl Form for MessageForm {
 
     fn usage(&mut self, usage: Usage) -> Vec<Value> {
         let delta = json!({ "stop_reason": self.stop.map(stop_reason), "stop_sequence": null });
-        let end = json!({ "type": "message_delta", "delta": delta, "usage": { "output_tokens": usage.new } });
+        let end = json!({ "type": "message_delta", "delta": delta, "usage": counts(usage) });
         vec![end, json!({ "type": "message_stop" })]
     }
 }

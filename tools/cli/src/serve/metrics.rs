@@ -23,6 +23,7 @@ pub struct Counters {
     /// Answers that ended in an error.
     failed: AtomicU64,
     prompt_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
     new_tokens: AtomicU64,
     /// Requests whose first token came, and the microseconds that they waited for it.
     first_tokens: AtomicU64,
@@ -58,6 +59,12 @@ impl Counters {
             ("answers_failed_total", "counter", "Answers that ended in an error.", count(&self.failed)),
             ("answers_under_way", "gauge", "Answers that are made or wait.", under_way as f64),
             ("prompt_tokens_total", "counter", "Tokens of prompts.", count(&self.prompt_tokens)),
+            (
+                "cached_prompt_tokens_total",
+                "counter",
+                "Of these, those not computed again.",
+                count(&self.cached_tokens),
+            ),
             ("generated_tokens_total", "counter", "Tokens of answers.", count(&self.new_tokens)),
             ("first_tokens_total", "counter", "Requests whose first token came.", count(&self.first_tokens)),
             ("first_token_seconds_total", "counter", "Seconds that these waited for it.", waited_s),
@@ -70,9 +77,10 @@ impl Counters {
 }
 
 impl Counting {
-    /// A token came.
-    pub fn token(&mut self) {
+    /// A token came; the first one tells how much of the prompt was not computed again.
+    pub fn token(&mut self, cached_tokens: u32) {
         add(&self.counters.new_tokens, 1);
+        add(&self.counters.cached_tokens, u64::from(cached_tokens));
         if let Some(asked) = self.asked.take() {
             add(&self.counters.first_tokens, 1);
             add(&self.counters.first_token_us, u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));

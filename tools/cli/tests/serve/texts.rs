@@ -71,3 +71,35 @@ fn texts_become_vectors() {
         assert!(status == 400 && all.to_string().contains(says), "{status}: {all}");
     }
 }
+
+#[test]
+fn a_prompt_is_read_once_also_across_a_restart() {
+    let long = "a longer question about tiles, ".repeat(2);
+    let folder = crate::shell::Shell::new();
+    let cache = folder.path("prefixes").display().to_string();
+    let arguments = ["--prefix-cache", "64MiB", "--prefix-cache-dir", &cache];
+    let ask = |server: &Server| {
+        let asked = json!({ "prompt": long, "max_tokens": 8, "ignore_eos": true, "logprobs": 1 });
+        let mut all = server.post("/v1/completions", &asked).1;
+        assert!(all["error"].is_null(), "{all}");
+        let usage = all["usage"].take();
+        (
+            all["choices"].take(),
+            usage["prompt_tokens"].as_u64(),
+            usage["prompt_tokens_details"]["cached_tokens"].as_u64(),
+        )
+    };
+    let (plain, tokens, cached) = ask(&Server::new(&[]));
+    let tokens = tokens.unwrap_or_else(|| panic!("{plain}"));
+    assert!(tokens > 33 && cached == Some(0), "{tokens} {cached:?}");
+    let first = Server::new(&arguments);
+    assert_eq!(ask(&first), (plain.clone(), Some(tokens), Some(0)));
+    // On the GPU the whole text is there, but for the last token of the prompt.
+    assert_eq!(ask(&first), (plain.clone(), Some(tokens), Some(tokens - 1)));
+    drop(first);
+    let second = Server::new(&arguments);
+    assert_eq!(ask(&second), (plain, Some(tokens), Some((tokens - 1) / 32 * 32)));
+    let metrics = second.send("GET /metrics", "").1;
+    let line = format!("tilestream_cached_prompt_tokens_total {}", (tokens - 1) / 32 * 32);
+    assert!(metrics.contains(&line), "{metrics}");
+}
