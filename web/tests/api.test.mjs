@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 
 import OpenAI from "openai";
 
-import { command, small, tilestream } from "./support.mjs";
+import { browser, command, small, tilestream } from "./support.mjs";
 
 let server;
 let client;
@@ -53,7 +53,42 @@ test("a chat is answered, whole and as it comes, with the text of the command", 
   const final = await stream.finalChatCompletion();
   assert.equal(text, whole.choices[0].message.content);
   assert.equal(final.choices[0].message.content, text);
-  assert.deepEqual(final.usage, whole.usage);
+  assert.equal(final.usage.total_tokens, whole.usage.total_tokens);
+  // The prompt was read a moment before; the last token of it gives the first one of the answer.
+  assert.equal(final.usage.prompt_tokens_details.cached_tokens, whole.usage.prompt_tokens - 1);
+});
+
+test("a response has the text of a chat, as it comes too, and another goes on from it", async () => {
+  const { messages: _, ignore_eos: __, max_tokens, ...sampling } = asked;
+  const request = { ...sampling, input: "hello", instructions: "be brief", max_output_tokens: max_tokens };
+  const whole = await client.responses.create(request);
+  const roles = (...said) => ["system", "user", "assistant", "user"].slice(0, said.length).map((role, index) => ({ role, content: said[index] }));
+  const chat = async (...said) => {
+    const answer = await client.chat.completions.create({ ...sampling, max_tokens, messages: roles(...said) });
+    return answer.choices[0].message.content;
+  };
+  assert.equal(whole.output_text, await chat("be brief", "hello"));
+  assert.ok(["completed", "incomplete"].includes(whole.status), whole.status);
+  const stream = client.responses.stream(request);
+  let text = "";
+  stream.on("response.output_text.delta", (event) => (text += event.delta));
+  const final = await stream.finalResponse();
+  assert.equal(text, whole.output_text);
+  assert.equal(final.output_text, text);
+  assert.equal((await client.responses.retrieve(final.id)).output_text, text);
+  const next = await client.responses.create({ ...request, input: "more", previous_response_id: whole.id });
+  assert.equal(next.output_text, await chat("be brief", "hello", text, "more"));
+  await client.responses.delete(whole.id);
+  await assert.rejects(client.responses.create({ ...request, previous_response_id: whole.id }), OpenAI.NotFoundError);
+});
+
+test("texts become vectors, however the client asks for them", async () => {
+  const ask = (more) => client.embeddings.create({ model: undefined, input: ["hello", "a tile"], ...more });
+  const packed = await ask({});
+  const plain = await ask({ encoding_format: "float" });
+  assert.equal(packed.data.length, 2);
+  assert.deepEqual(packed.data.map((one) => Array.from(one.embedding)), plain.data.map((one) => one.embedding));
+  assert.deepEqual((await ask({ dimensions: 4 })).data.map((one) => one.embedding.length), [4, 4]);
 });
 
 test("a text goes on, several times, and a stream that is left ends", async () => {
@@ -75,4 +110,36 @@ test("what is wrong comes as the client's own kinds of errors", async () => {
     assert.ok(error instanceof OpenAI.BadRequestError && error.message.includes("temperature"), error.message);
     return true;
   });
+});
+
+test("the page of chats shows what the API says, and goes on", async () => {
+  const chromium = await browser({ webgpu: false });
+  try {
+    const page = await chromium.newPage();
+    const faults = [];
+    page.on("pageerror", (error) => faults.push(error.message));
+    page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
+    await page.goto(new URL("/", client.baseURL).href);
+    await page.waitForSelector("#model option");
+    const set = (id, value) => page.$eval(`#${id}`, (input, value) => (input.value = value), value);
+    await set("seed", "7");
+    await set("temperature", "1.5");
+    await set("max", "12");
+    await page.type("#text", "hello");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelector(".assistant small")?.textContent.includes("known"));
+    const shown = await page.$eval(".assistant span", (span) => span.textContent);
+    const said = await client.chat.completions.create({ ...asked, ignore_eos: undefined });
+    assert.equal(shown, said.choices[0].message.content);
+    // What was said is part of what is asked next, and is known.
+    await set("max", "4");
+    await page.type("#text", "more");
+    await page.click("#send");
+    await page.waitForFunction(() => document.querySelectorAll(".assistant small")[1]?.textContent.includes("known"));
+    const known = /of these (\d+) known/.exec(await page.$$eval(".assistant small", (notes) => notes[1].textContent));
+    assert.ok(Number(known[1]) > said.usage.prompt_tokens, known[0]);
+    assert.deepEqual(faults, []);
+  } finally {
+    await chromium.close();
+  }
 });

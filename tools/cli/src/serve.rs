@@ -11,6 +11,7 @@ mod failure;
 mod metrics;
 mod models;
 mod ollama;
+mod responses;
 mod sampling;
 mod texts;
 
@@ -40,6 +41,7 @@ use crate::signals::Signals;
 use admission::{Door, Places};
 use failure::Failure;
 use metrics::Counters;
+use responses::Responses;
 
 /// Bytes of a request's body at most: a context of a million tokens as JSON.
 const MOST_BODY_BYTES: usize = 8 << 20;
@@ -71,6 +73,8 @@ struct Server {
     counters: Arc<Counters>,
     /// A permit for each byte.
     bodies: Arc<Semaphore>,
+    /// What requests may go on from.
+    responses: Responses,
     /// Takes no request any more.
     ending: AtomicBool,
 }
@@ -127,6 +131,7 @@ async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
         places: Places::new(options.sequences as usize + args.queue as usize),
         counters: Arc::default(),
         bodies: Arc::new(Semaphore::new(ALL_BODY_BYTES)),
+        responses: Responses::default(),
         ending: AtomicBool::new(false),
         handle: model.into_handle()?,
     })
@@ -143,6 +148,7 @@ fn tell(server: &Server, mut address: SocketAddr, door: &Door) {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
     eprintln!("serving {} at http://{address}/v1 (Ctrl-C ends it)", server.names.join(", "));
+    eprintln!("  http://{address}/ in a browser is a page for chats");
     eprintln!("  OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY={}", if door.has_key() { "…" } else { "none" });
     if let Some(ip) = everyone.filter(|_| !door.has_key()) {
         eprintln!("everyone who reaches {ip} can use it (see --api-key-file)");
@@ -196,6 +202,8 @@ fn routes(server: Arc<Server>, door: Door) -> Router {
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
         .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::one).delete(responses::delete))
         .route("/v1/messages", post(anthropic::create))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/api/version", get(ollama::version))

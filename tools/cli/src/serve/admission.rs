@@ -57,11 +57,12 @@ impl Door {
             })
         })?;
         // Else a page of any site could have the model work, although it could not read the answer.
-        if request.headers().contains_key(header::ORIGIN) && self.allowed(request.headers()).is_none() {
+        let headers = request.headers();
+        if headers.contains_key(header::ORIGIN) && self.allowed(headers).is_none() && !is_own_page(headers) {
             return Err(Failure::origin());
         }
-        // A browser asks without the key whether it may send it. And whether a server is up is no secret.
-        if request.method() == Method::OPTIONS || request.uri().path() == "/health" {
+        // A browser asks without the key whether it may send it. And whether a server is up is no secret, nor its page.
+        if request.method() == Method::OPTIONS || ["/", "/health"].contains(&request.uri().path()) {
             return Ok(());
         }
         match &self.key {
@@ -74,6 +75,13 @@ impl Door {
         let origin = headers.get(header::ORIGIN)?;
         self.origins.iter().find(|allowed| *allowed == origin)
     }
+}
+
+/// Whether a script of this server's own page asks: it comes from the host that the request names, which is one of ours.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let from = text(header::ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    from.zip(text(header::HOST)).is_some_and(|(from, host)| from.eq_ignore_ascii_case(host))
 }
 
 /// As OpenAI's clients send it, and Anthropic's.
@@ -126,7 +134,7 @@ pub async fn guard(door: Arc<Door>, request: Request, next: Next) -> Response {
             // Clients have headers of their own.
             let allowed = headers_asked.unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_S));
         }
     }
@@ -187,6 +195,18 @@ mod tests {
         assert_eq!(places.taken(), 1);
         drop(one);
         assert!(places.take(4).is_none() && places.take(3).is_some() && places.taken() == 0);
+    }
+
+    #[test]
+    fn the_own_page_is_told_from_others() {
+        let is_own = |origin: &'static str, host: &'static str| {
+            let values = [(header::ORIGIN, origin), (header::HOST, host)];
+            is_own_page(&values.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect())
+        };
+        assert!(is_own("http://127.0.0.1:8080", "127.0.0.1:8080") && is_own("https://My.box", "my.box"));
+        for origin in ["http://127.0.0.1:3000", "http://page.example", "null", "127.0.0.1:8080", ""] {
+            assert!(!is_own(origin, "127.0.0.1:8080"), "{origin}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ const HARMLESS: &[&str] = &[
     "prompt_cache_retention",
     "parallel_tool_calls",
     "cache_prompt",
+    "include",
+    "client_metadata",
     "verbosity",
     "keep_alive",
     "num_ctx",
@@ -100,6 +102,11 @@ impl Fields {
         serde_json::from_value(value).map(Some).map_err(|error| Failure::request(name, format!("'{name}': {error}")))
     }
 
+    /// What a field holds.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+
     /// Takes a field where it is zero.
     pub fn take_zero(&mut self, name: &str) -> bool {
         let is_zero = self.fields.get(name).is_some_and(|value| value.as_i64() == Some(0));
@@ -158,9 +165,12 @@ fn is_neutral(name: &str, value: &Value) -> bool {
     is_empty
         || match name {
             "min_tokens" => value.as_u64() == Some(0),
+            "background" => value == false,
             "best_of" => value.as_u64() == Some(1),
             "tool_choice" | "function_call" => value == "none" || value == "auto",
             "response_format" => value["type"] == "text",
+            "truncation" => value == "disabled" || value == "auto",
+            "text" => value["format"].is_null() || value["format"]["type"] == "text",
             "modalities" => value == &serde_json::json!(["text"]),
             _ => false,
         }

@@ -46,12 +46,13 @@ pub fn messages(fields: &mut Fields) -> Result<Vec<Message>, Failure> {
     if turns.is_empty() {
         return Err(Failure::request("messages", "'messages' has no message"));
     }
-    turns.into_iter().enumerate().map(|(index, turn)| message(index, turn)).collect()
+    turns.into_iter().enumerate().map(|(index, turn)| message("messages", index, turn)).collect()
 }
 
-fn message(index: usize, turn: Value) -> Result<Message, Failure> {
-    let name = format!("messages[{index}]");
-    let refused = |message: String| Failure::request("messages", format!("{name}: {message}"));
+/// The message that stands at a place of the list `field`.
+pub fn message(field: &str, index: usize, turn: Value) -> Result<Message, Failure> {
+    let name = format!("{field}[{index}]");
+    let refused = |message: String| Failure::request(field, format!("{name}: {message}"));
     let Value::Object(mut fields) = turn else { return Err(refused("is no object".into())) };
     let says_nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     fields.retain(|name, value| name == "content" || !(UNSAID.contains(&name.as_str()) || says_nothing(value)));
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn messages_are_taken_as_clients_send_them_and_what_is_unknown_is_named() {
-        let read = |json: &str| message(3, serde_json::from_str(json).expect("JSON"));
+        let read = |json: &str| message("messages", 3, serde_json::from_str(json).expect("JSON"));
         let hello = Message::user("hello");
         for json in [
             r#"{"role": "user", "content": "hello"}"#,

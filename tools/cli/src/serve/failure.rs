@@ -71,6 +71,11 @@ impl Failure {
         Self { field: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, "model_not_found", message) }
     }
 
+    pub fn no_response(id: &str) -> Self {
+        let message = format!("there is no response '{id}' here: it was not kept, or others took its place");
+        Self { field: Some("previous_response_id".into()), ..Self::new(StatusCode::NOT_FOUND, "not_found", message) }
+    }
+
     pub fn no_such_address() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "nothing is at this address; GET / lists what there is")
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 use tilestream::{Error, ErrorKind, Message, TemplateArguments};
 use tokio::task::JoinHandle;
@@ -20,8 +20,18 @@ use super::failure::Failure;
 /// Of a text whose tokens are counted: more than any text has for each, on the average.
 const MOST_BYTES_A_TOKEN: usize = 32;
 
-/// For who opens the address in a browser.
-pub async fn welcome(State(server): State<Arc<Server>>) -> String {
+/// The page of chats.
+const PAGE: &str = include_str!("page.html");
+/// The page has its scripts and styles with it, and asks nobody else.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page, for who opens the address in a browser; else what there is at other addresses.
+pub async fn welcome(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    if accepts.contains("text/html") {
+        return ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)).into_response();
+    }
     let name = &server.names[0];
     format!(
         "Tilestream serves {name} here.\n\n\
@@ -29,12 +39,15 @@ pub async fn welcome(State(server): State<Arc<Server>>) -> String {
          GET  /v1/models\n\
          POST /v1/chat/completions   {{\"model\": \"{name}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}\n\
          POST /v1/completions        {{\"model\": \"{name}\", \"prompt\": \"Once upon a time\"}}\n\
+         POST /v1/responses          {{\"model\": \"{name}\", \"input\": \"Hello\"}}\n\
          POST /v1/embeddings         {{\"model\": \"{name}\", \"input\": \"a text\"}}\n\
          POST /api/chat, /api/generate, /api/embed, GET /api/tags: the same for clients of Ollama\n\
          POST /v1/messages, /v1/messages/count_tokens: the same for clients of Anthropic\n\
          POST /tokenize, /detokenize {{\"content\": \"text\"}}, {{\"tokens\": [1, 2]}}\n\
-         GET  /health, /metrics\n"
+         GET  /health, /metrics\n\
+         A browser gets a page for chats at this address.\n"
     )
+    .into_response()
 }
 
 /// Whether requests are taken.

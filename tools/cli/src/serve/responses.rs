@@ -1,0 +1,455 @@
+//! `/v1/responses`: OpenAI's newer API, in which an answer is a list of items.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
+
+use super::answers::{Answers, Form, Framing, Prompt, Usage, Whole};
+use super::asked::{Fields, told_back};
+use super::failure::Failure;
+use super::sampling::Sampling;
+use super::{Server, chat, unix_s};
+
+/// Responses that are kept to go on from, and bytes of their texts in all.
+const MOST_KEPT: usize = 256;
+const MOST_KEPT_BYTES: usize = 32 << 20;
+
+/// What is asked.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a text, or a list of items")]
+enum Input {
+    Text(String),
+    Items(Vec<Value>),
+}
+
+#[derive(Default, Deserialize)]
+struct Reasoning {
+    effort: Option<String>,
+}
+
+/// Answers a list of items, which may go on from an earlier response.
+pub async fn create(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
+    let mut fields = Fields::read(&server, request).await?;
+    let model = server.take_name(&mut fields)?;
+    let instructions: Option<String> = fields.take("instructions")?;
+    let before: Option<String> = fields.take("previous_response_id")?;
+    let items = match fields.need("input")? {
+        Input::Text(text) => vec![json!({ "role": "user", "content": text })],
+        Input::Items(items) => items,
+    };
+    let reasoning: Reasoning = fields.take("reasoning")?.unwrap_or_default();
+    let keeps = fields.take("store")?.unwrap_or(true);
+    fields.rename("max_output_tokens", "max_tokens");
+    let told = told(&fields, instructions.as_deref(), before.as_deref(), reasoning.effort.as_deref());
+    let sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
+    let held = fields.end()?;
+    let mut all = match &before {
+        Some(id) => server.responses.items(id)?,
+        None => Vec::new(),
+    };
+    all.extend(items);
+    // Instructions are those of this request alone.
+    let system = instructions.map(Message::system);
+    let messages: Vec<Message> = system.into_iter().chain(messages(all.clone())?).collect();
+    let effort = reasoning.effort.map(|effort| ("reasoning_effort".to_owned(), effort.into()));
+    let arguments = TemplateArguments::new(Map::from_iter(effort))?;
+    let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
+    let options = sampling.options.into_iter().take(1).collect();
+    let prompt = server.checked(Prompt { ids, options })?;
+    let form = ResponseForm {
+        id: server.new_id("resp_"),
+        item: server.new_id("item_"),
+        created_at: unix_s(),
+        model,
+        told,
+        before: all,
+        keeps,
+        server: Arc::clone(&server),
+        open: None,
+        output: Vec::new(),
+        stop: None,
+        sequence: 0,
+    };
+    Answers::ask(&server, vec![prompt], held)?.respond(sampling.stream, true, form).await
+}
+
+/// A response that is kept.
+pub async fn one(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+    server.responses.with(&id, |kept| kept.response.clone()).map(Json)
+}
+
+/// Forgets a response.
+pub async fn delete(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+    server.responses.remove(&id)?;
+    Ok(Json(json!({ "id": id, "object": "response", "deleted": true })))
+}
+
+/// What a response says of its request.
+fn told(fields: &Fields, instructions: Option<&str>, before: Option<&str>, effort: Option<&str>) -> Value {
+    let said = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    json!({
+        "instructions": instructions,
+        "previous_response_id": before,
+        "max_output_tokens": said("max_tokens"),
+        "temperature": said("temperature"),
+        "top_p": said("top_p"),
+        "metadata": fields.get("metadata").cloned().unwrap_or_else(|| json!({})),
+        "reasoning": { "effort": effort, "summary": null },
+        "text": { "format": { "type": "text" } },
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": true,
+        "truncation": "disabled",
+        "error": null,
+    })
+}
+
+/// Items as messages of a chat. What was thought belongs to the message behind it.
+fn messages(items: Vec<Value>) -> Result<Vec<Message>, Failure> {
+    let mut messages = Vec::with_capacity(items.len());
+    let mut thoughts = String::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let refused = |what: &str| Failure::request("input", format!("input[{index}]: {what}"));
+        let Value::Object(mut fields) = item else { return Err(refused("is no object")) };
+        let kind = fields.remove("type").unwrap_or_else(|| "message".into());
+        match kind.as_str() {
+            Some("message") => {
+                for part in fields.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
+                    let text = matches!(part["type"].as_str(), Some("input_text" | "output_text"));
+                    if text {
+                        *part = json!({ "type": "text", "text": part["text"].take() });
+                    }
+                }
+                if !thoughts.is_empty() && fields.get("role").is_some_and(|role| role == "assistant") {
+                    fields.insert("reasoning_content".into(), std::mem::take(&mut thoughts).into());
+                }
+                messages.push(chat::message("input", index, Value::Object(fields))?);
+            }
+            Some("reasoning") => {
+                let parts = ["content", "summary"].map(|name| fields.remove(name).unwrap_or_default());
+                // Clients send the summary where they were told no more.
+                let said = parts.iter().filter_map(Value::as_array).find(|parts| !parts.is_empty());
+                let texts = said.into_iter().flatten().filter_map(|part| part["text"].as_str());
+                thoughts.extend(texts);
+            }
+            other => {
+                let message = format!("'{}' is no item that is known here", told_back(other.unwrap_or("none")));
+                return Err(refused(&message));
+            }
+        }
+    }
+    if messages.is_empty() {
+        return Err(Failure::request("input", "'input' has no message"));
+    }
+    Ok(messages)
+}
+
+/// A response, and all items of its text.
+struct Kept {
+    response: Value,
+    items: Vec<Value>,
+    bytes: usize,
+}
+
+/// Responses that others may go on from, as long as there is room; the oldest goes first.
+#[derive(Default)]
+pub struct Responses(Mutex<Shelf>);
+
+#[derive(Default)]
+struct Shelf {
+    kept: HashMap<String, Kept>,
+    order: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Shelf {
+    fn remove(&mut self, id: &str) -> bool {
+        self.order.retain(|other| other != id);
+        let removed = self.kept.remove(id);
+        self.bytes -= removed.as_ref().map_or(0, |kept| kept.bytes);
+        removed.is_some()
+    }
+}
+
+impl Responses {
+    fn keep(&self, id: &str, response: Value, items: Vec<Value>) {
+        let bytes = response.to_string().len() + items.iter().map(|item| item.to_string().len()).sum::<usize>();
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while shelf.kept.len() >= MOST_KEPT || shelf.bytes + bytes > MOST_KEPT_BYTES {
+            let Some(oldest) = shelf.order.front().cloned() else { return };
+            shelf.remove(&oldest);
+        }
+        shelf.bytes += bytes;
+        shelf.order.push_back(id.to_owned());
+        shelf.kept.insert(id.to_owned(), Kept { response, items, bytes });
+    }
+
+    fn with<T>(&self, id: &str, look: impl FnOnce(&Kept) -> T) -> Result<T, Failure> {
+        let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.kept.get(id).map(look).ok_or_else(|| Failure::no_response(&told_back(id)))
+    }
+
+    /// All items of a response's text, its own output among them.
+    fn items(&self, id: &str) -> Result<Vec<Value>, Failure> {
+        self.with(id, |kept| kept.items.clone())
+    }
+
+    fn remove(&self, id: &str) -> Result<(), Failure> {
+        let removed = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        removed.then_some(()).ok_or_else(|| Failure::no_response(&told_back(id)))
+    }
+}
+
+/// The kinds of items of an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reasoning,
+    Message,
+}
+
+impl Kind {
+    fn part(self, text: &str) -> Value {
+        match self {
+            Self::Reasoning => json!({ "type": "reasoning_text", "text": text }),
+            Self::Message => json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] }),
+        }
+    }
+
+    fn item(self, id: &str, content: Vec<Value>, status: &str) -> Value {
+        match self {
+            Self::Reasoning => {
+                json!({ "type": "reasoning", "id": id, "summary": [], "content": content, "status": status })
+            }
+            Self::Message => {
+                json!({ "type": "message", "id": id, "role": "assistant", "content": content, "status": status })
+            }
+        }
+    }
+
+    /// The first words of its events.
+    fn event(self) -> &'static str {
+        match self {
+            Self::Reasoning => "response.reasoning_text",
+            Self::Message => "response.output_text",
+        }
+    }
+}
+
+struct ResponseForm {
+    id: String,
+    /// What ids of its items begin with.
+    item: String,
+    created_at: u64,
+    model: String,
+    /// What the response says of its request.
+    told: Value,
+    /// The items that it answers.
+    before: Vec<Value>,
+    keeps: bool,
+    server: Arc<Server>,
+    /// The item that is open, and its text so far.
+    open: Option<(Kind, String)>,
+    output: Vec<Value>,
+    stop: Option<StopReason>,
+    /// Events that were told.
+    sequence: u64,
+}
+
+impl ResponseForm {
+    fn status(&self) -> &'static str {
+        match self.stop {
+            None => "in_progress",
+            Some(StopReason::MaxTokens | StopReason::ContextFull) => "incomplete",
+            Some(_) => "completed",
+        }
+    }
+
+    fn response(&self, usage: Option<Usage>) -> Value {
+        let incomplete = (self.status() == "incomplete").then(|| json!({ "reason": "max_output_tokens" }));
+        let mut all = json!({
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "status": self.status(),
+            "model": self.model,
+            "output": self.output,
+            "incomplete_details": incomplete,
+            "store": self.keeps,
+            "usage": usage.map(counts),
+        });
+        if let (Value::Object(all), Value::Object(told)) = (&mut all, self.told.clone()) {
+            all.extend(told);
+        }
+        all
+    }
+
+    /// The response at its end, which is kept.
+    fn ended(&mut self, usage: Usage) -> Value {
+        let response = self.response(Some(usage));
+        if self.keeps {
+            let items = self.before.drain(..).chain(self.output.iter().cloned()).collect();
+            self.server.responses.keep(&self.id, response.clone(), items);
+        }
+        response
+    }
+
+    fn item_id(&self) -> String {
+        format!("{}_{}", self.item, self.output.len())
+    }
+
+    fn event(&mut self, kind: &str, more: Value) -> Value {
+        let mut event = json!({ "type": kind, "sequence_number": self.sequence });
+        self.sequence += 1;
+        if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
+            event.extend(more);
+        }
+        event
+    }
+
+    /// An event of the open item's text.
+    fn text_event(&mut self, kind: &str, mut more: Value) -> Value {
+        more["item_id"] = self.item_id().into();
+        more["output_index"] = self.output.len().into();
+        more["content_index"] = 0.into();
+        self.event(kind, more)
+    }
+
+    /// Says more in an item of a kind; the one before ends.
+    fn say(&mut self, kind: Kind, text: &str, said: &mut Vec<Value>) {
+        if text.is_empty() {
+            return;
+        }
+        if self.open.as_ref().is_none_or(|(open, _)| *open != kind) {
+            self.end_item(said);
+            self.open = Some((kind, String::new()));
+            let item = kind.item(&self.item_id(), Vec::new(), "in_progress");
+            let index = self.output.len();
+            said.push(self.event("response.output_item.added", json!({ "output_index": index, "item": item })));
+            said.push(self.text_event("response.content_part.added", json!({ "part": kind.part("") })));
+        }
+        if let Some((_, all)) = &mut self.open {
+            *all += text;
+        }
+        said.push(self.text_event(&format!("{}.delta", kind.event()), json!({ "delta": text, "logprobs": [] })));
+    }
+
+    fn end_item(&mut self, said: &mut Vec<Value>) {
+        let Some((kind, text)) = self.open.take() else { return };
+        let status = if self.status() == "incomplete" { "incomplete" } else { "completed" };
+        let part = kind.part(&text);
+        said.push(self.text_event(&format!("{}.done", kind.event()), json!({ "text": text, "logprobs": [] })));
+        said.push(self.text_event("response.content_part.done", json!({ "part": part })));
+        let item = kind.item(&self.item_id(), vec![part], status);
+        let index = self.output.len();
+        said.push(self.event("response.output_item.done", json!({ "output_index": index, "item": item })));
+        self.output.push(item);
+    }
+}
+
+fn counts(usage: Usage) -> Value {
+    let Usage { prompt, cached, new } = usage;
+    json!({
+        "input_tokens": prompt,
+        "input_tokens_details": { "cached_tokens": cached },
+        "output_tokens": new,
+        "output_tokens_details": { "reasoning_tokens": 0 },
+        "total_tokens": prompt + new,
+    })
+}
+
+impl Form for ResponseForm {
+    const FRAMING: Framing = Framing::NamedEvents;
+
+    fn whole(&mut self, answers: Vec<Whole>, usage: Usage) -> Value {
+        let whole = answers.into_iter().next().unwrap_or_default();
+        let mut events = Vec::new();
+        self.say(Kind::Reasoning, &whole.reasoning, &mut events);
+        self.say(Kind::Message, &whole.text, &mut events);
+        self.stop = whole.stop;
+        self.end_item(&mut events);
+        self.ended(usage)
+    }
+
+    fn begin(&mut self, _: usize) -> Vec<Value> {
+        ["response.created", "response.in_progress"]
+            .into_iter()
+            .map(|kind| {
+                let response = self.response(None);
+                self.event(kind, json!({ "response": response }))
+            })
+            .collect()
+    }
+
+    fn delta(&mut self, _: usize, delta: &TextDelta) -> Vec<Value> {
+        let mut said = Vec::new();
+        self.say(Kind::Reasoning, &delta.reasoning, &mut said);
+        self.say(Kind::Message, &delta.text, &mut said);
+        said
+    }
+
+    fn end(&mut self, _: usize, stop: StopReason) -> Vec<Value> {
+        self.stop = Some(stop);
+        let mut said = Vec::new();
+        self.end_item(&mut said);
+        said
+    }
+
+    fn usage(&mut self, usage: Usage) -> Vec<Value> {
+        let response = self.ended(usage);
+        let kind = format!("response.{}", self.status());
+        vec![self.event(&kind, json!({ "response": response }))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_taken_as_clients_send_them_and_what_is_unknown_is_named() {
+        let read = |items: Value| messages(serde_json::from_value(items).expect("a list"));
+        let mut thoughtful = Message::assistant("4");
+        thoughtful.reasoning = Some("2 and 2".into());
+        let expected = [Message::system("be brief"), Message::user("2 + 2?"), thoughtful, Message::user("sure?")];
+        let items = json!([
+            { "role": "developer", "content": "be brief" },
+            { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "2 + 2?" }] },
+            { "type": "reasoning", "id": "r", "summary": [], "content": [{ "type": "reasoning_text", "text": "2 and 2" }] },
+            { "type": "message", "id": "m", "status": "completed", "role": "assistant",
+              "content": [{ "type": "output_text", "text": "4", "annotations": [], "logprobs": [] }] },
+            { "role": "user", "content": "sure?" },
+        ]);
+        assert_eq!(read(items).ok().as_deref(), Some(&expected[..]));
+        for (items, says) in [
+            (json!([]), "no message"),
+            (json!(["hello"]), "input[0]"),
+            (json!([{ "type": "item_reference", "id": "x" }]), "'item_reference'"),
+            (json!([{ "role": "user", "content": [{ "type": "input_image" }] }]), "input[0]"),
+        ] {
+            let failure = read(items).expect_err("refused").json().to_string();
+            assert!(failure.contains(says), "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_response_goes_where_there_is_no_room() {
+        let responses = Responses::default();
+        for number in 0..MOST_KEPT + 1 {
+            responses.keep(&number.to_string(), json!({ "id": number }), vec![json!("x")]);
+        }
+        assert!(responses.items("0").is_err() && responses.items("1").is_ok());
+        responses.keep("large", json!({}), vec!["x".repeat(MOST_KEPT_BYTES - 1000).into()]);
+        assert!(responses.items("1").is_err() && responses.items("large").is_ok());
+        responses.keep("too large", json!({}), vec!["x".repeat(MOST_KEPT_BYTES).into()]);
+        assert!(responses.items("too large").is_err());
+        responses.keep("small", json!({}), Vec::new());
+        assert!(responses.remove("small").is_ok() && responses.remove("small").is_err());
+    }
+}
