@@ -49,8 +49,8 @@
 //! that request alone. A device that is lost is replaced, and every answer goes on.
 
 #![warn(missing_docs, unreachable_pub)]
-// Natively a caller may go on with any of them on another thread; a browser has one thread.
-#![cfg_attr(not(target_arch = "wasm32"), warn(clippy::future_not_send))]
+// A caller may go on on another thread.
+#![warn(clippy::future_not_send)]
 
 mod auto_model;
 mod embeddings;

@@ -8,7 +8,7 @@ use super::kernels::{
 use super::recorder::{Bind, Recorder};
 use super::{CountedBuffer, Gpu, tuning};
 use crate::encoding::Encoding;
-use crate::platform::now_s;
+use crate::platform::{MaybeSend, now_s};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes that a measurement goes over before it comes back to the first: more than any cache holds.
@@ -213,9 +213,9 @@ impl Bench {
     }
 
     /// Seconds of one dispatch of `least_count` or more, of which `call` gives buffers, parameters and grid by its number.
-    async fn seconds<'a, P: bytemuck::Pod>(
+    async fn seconds<'a, P: bytemuck::Pod + MaybeSend>(
         &mut self,
-        call: impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]),
+        call: impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]) + MaybeSend,
         least_count: u64,
     ) -> Result<f64> {
         let mut count = least_count;
@@ -232,9 +232,9 @@ impl Bench {
     }
 
     /// Seconds of `count` dispatches in one submit.
-    async fn run<'a, P: bytemuck::Pod>(
+    async fn run<'a, P: bytemuck::Pod + MaybeSend>(
         &mut self,
-        call: &impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]),
+        call: &(impl Fn(u64) -> (Vec<Bind<'a>>, P, [u32; 3]) + MaybeSend),
         count: u64,
     ) -> Result<f64> {
         for index in 0..count {

@@ -122,7 +122,7 @@ pub struct Progress<'a> {
 }
 
 /// Told about progress, now and then; `Break` asks to stop, which ends in [`ErrorKind::Cancelled`](crate::ErrorKind).
-pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> std::ops::ControlFlow<()> + 'a;
+pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> std::ops::ControlFlow<()> + Send + 'a;
 
 /// Tells `progress`, and turns its wish to stop into an error.
 fn tell(progress: &mut OnProgress<'_>, done_bytes: u64, total_bytes: u64, file: &str) -> crate::Result<()> {

@@ -46,9 +46,8 @@ impl PrefixFiles {
         for entry in fs::read_dir(folder).map_err(failed)?.flatten() {
             let name = entry.file_name();
             let Ok(metadata) = entry.metadata() else { continue };
-            match (key_of(Path::new(&name)), metadata.modified()) {
-                (Some(key), Ok(modified)) => found.push((modified, key, metadata.len())),
-                _ => {}
+            if let (Some(key), Ok(modified)) = (key_of(Path::new(&name)), metadata.modified()) {
+                found.push((modified, key, metadata.len()));
             }
         }
         found.sort_unstable();
@@ -218,8 +217,8 @@ mod tests {
         let mut files = PrefixFiles::open(&folder, 350).expect("opens");
         let first = files.start("a model");
         let keys: Vec<Key> = (0..5).map(|number| files.key(&first, &[number])).collect();
-        for number in 0..3 {
-            files.write(&keys[number], &block(number as u8)).expect("is written");
+        for (number, key) in (0..3).zip(&keys) {
+            files.write(key, &block(number)).expect("is written");
         }
         assert_eq!(files.read(&keys[0]), Some(block(0)));
         files.write(&keys[3], &block(3)).expect("is written");

@@ -1,8 +1,8 @@
 //! What the library takes for a model: all that the command takes.
 
-use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Mutex;
 
 use pollster::block_on;
 use tilestream::internals::source::{SourceOptions, open, split_folder};
@@ -16,10 +16,10 @@ fn options(folder: &Path) -> SourceOptions {
 }
 
 fn files(model: &Path, options: &SourceOptions) -> Result<(ModelFiles, Vec<String>)> {
-    let told = RefCell::new(Vec::new());
-    let tell = |text: &str| told.borrow_mut().push(text.to_owned());
+    let told = Mutex::new(Vec::new());
+    let tell = |text: &str| told.lock().expect("no panic").push(text.to_owned());
     let files = block_on(open(model, options, &tell, &mut |_| ControlFlow::Continue(())))?;
-    Ok((files, told.into_inner()))
+    Ok((files, told.into_inner().expect("no panic")))
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A split onto a finished model that was damaged.
 
-use std::cell::RefCell;
+use std::sync::Mutex;
 
 use pollster::block_on;
 
@@ -33,12 +33,12 @@ const DAMAGES: [Damage; 7] = [
 
 /// Splits onto what lies in `store`; what was told on the way.
 fn split_again(store: &dyn ModelSink) -> Result<Vec<String>> {
-    let told = RefCell::new(Vec::new());
-    let tell = |text: &str| told.borrow_mut().push(text.to_owned());
+    let told = Mutex::new(Vec::new());
+    let tell = |text: &str| told.lock().expect("no panic").push(text.to_owned());
     let (source, table) = checkpoint(false, Encoding::BF16);
     let options = SplitOptions { tell: Some(&tell), ..options(Weights::Original) };
     block_on(split(&table, &spec(false), &source, store, &options, &mut go))?;
-    Ok(told.into_inner())
+    Ok(told.into_inner().expect("no panic"))
 }
 
 /// A finished model, damaged.

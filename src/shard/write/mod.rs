@@ -15,7 +15,7 @@ mod folder;
 mod journal;
 
 /// Takes what the user should know of a split that goes on.
-pub type Tell<'a> = &'a dyn Fn(&str);
+pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
 
 use folder::Earlier;
 pub use journal::NAME as JOURNAL;
