@@ -100,7 +100,9 @@ pub use monitor::TileMonitor;
 pub use reads::ReadStrategy;
 pub use scheduler::{Event, GenerateOptions, Pooling, Request, RequestId, TextDelta};
 pub use source::{Secret, SourceOptions};
-pub use text::{Content, ContentPart, Message, SamplerOptions, StopReason, TemplateArguments, TokenLogprobs};
+pub use text::{
+    Content, ContentPart, Grammar, GrammarSource, Message, SamplerOptions, StopReason, TemplateArguments, TokenLogprobs,
+};
 pub use trace::Trace;
 
 /// The examples of the first page are compiled with those of the documentation.

@@ -12,8 +12,8 @@ use crate::store::cache::CachePlace;
 use crate::store::{Store, Window};
 use crate::stream::tiles::RowRun;
 use crate::text::{
-    ChatTemplate, Date, Message, ReasoningFormat, RenderOptions, SamplerOptions, TemplateArguments, Tokenizer,
-    join_ends, stop_token_ids,
+    ChatTemplate, Date, Grammar, GrammarCompiler, GrammarSource, Message, ReasoningFormat, RenderOptions,
+    SamplerOptions, TemplateArguments, Tokenizer, join_ends, stop_token_ids,
 };
 use crate::words::Term;
 use crate::{Error, ErrorKind, Result};
@@ -24,6 +24,7 @@ pub struct ModelFiles {
     model: Arc<Model>,
     spec: ModelSpec,
     text: ModelText,
+    grammars: GrammarCompiler,
 }
 
 /// What turns texts into ids and back.
@@ -91,7 +92,7 @@ impl ModelFiles {
             tokenizer.as_ref().and_then(|tokenizer| ReasoningFormat::detect(tokenizer, tokens)).map(Arc::new);
         let template_arguments = TemplateArguments::default();
         let text = ModelText { tokenizer, template, date: None, template_arguments, stop_ids, reasoning };
-        Ok(Self { model: Arc::new(model), spec, text })
+        Ok(Self { model: Arc::new(model), spec, text, grammars: GrammarCompiler::default() })
     }
 
     /// The plan.
@@ -127,6 +128,15 @@ impl ModelFiles {
     pub fn sampling(&self) -> SamplerOptions {
         let config = self.model.manifest().generation_config.as_ref();
         config.map_or_else(SamplerOptions::default, SamplerOptions::from_generation_config)
+    }
+
+    /// Compiles what answers have to be. Takes a moment, the first time more: the model's tokens are sorted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] where it is wrong, cannot be held, or takes too much; [`ErrorKind::Unsupported`] in a build
+    /// without the feature `grammar`; [`ErrorKind::Text`] where the model has no tokenizer.
+    pub fn grammar(&self, source: GrammarSource) -> Result<Grammar> {
+        self.grammars.compile((self.text.tokenizer()?, self.spec.vocab), &self.text.stop_ids, source)
     }
 
     /// The smallest budget in bytes that works with `options`, on an adapter that maps its own buffers (`direct`) or not.

@@ -13,7 +13,7 @@ use crate::model::batch::{self, Job, Sequence};
 use crate::model::inputs::Want;
 use crate::model::kv::{SequenceState, Snapshot};
 use crate::model::readback::Output;
-use crate::text::{Sampler, StopReason, TextStream, TokenLogprobs};
+use crate::text::{Grammar, GrammarState, Sampler, StopReason, TextStream, TokenLogprobs};
 use crate::{Error, ErrorKind, Result};
 
 mod growth;
@@ -41,6 +41,8 @@ struct Running {
     options: GenerateOptions,
     sampler: Sampler,
     stream: TextStream,
+    /// Where its answer stands in the grammar that it has to meet.
+    grammar: Option<GrammarState>,
     new_tokens: u32,
     /// What is told of its prompt, as long as that is read.
     reading: Option<Reading>,
@@ -63,13 +65,31 @@ impl Running {
         let (asked, written) = prompt.split_at(prompt.len() - answered);
         let mut stream = options.text_stream(core.files.text(), asked)?;
         // What it gave for these is known; what it still holds back of them comes with the first delta.
-        written.iter().for_each(|id| drop(stream.push(*id)));
+        let mut grammar = options.grammar.as_ref().map(Grammar::begin);
+        for id in written {
+            if let Some(grammar) = grammar.as_mut().filter(|_| stream.writes_answer()) {
+                grammar.take(*id)?;
+            }
+            drop(stream.push(*id));
+        }
         let mut sampler = Sampler::new(options.sampler.clone())?;
         sampler.observe(asked);
         sampler.go_on(written);
         let sequence = Sequence::new(prompt);
         let chain = Chain::default();
-        Ok(Self { id, sequence, options, sampler, stream, new_tokens: 0, reading, was_saved: false, chain, known: 0 })
+        Ok(Self {
+            id,
+            sequence,
+            options,
+            sampler,
+            stream,
+            new_tokens: 0,
+            reading,
+            was_saved: false,
+            chain,
+            known: 0,
+            grammar,
+        })
     }
 
     /// What the next sweep does for it.
@@ -78,7 +98,7 @@ impl Running {
             let (want, from) = reading.wants(self.sequence.ids.len());
             return Job { sequence: &mut self.sequence, want, from };
         }
-        let all = self.sampler.needs_logits() || self.options.logprobs.is_some();
+        let all = self.sampler.needs_logits() || self.options.logprobs.is_some() || self.grammar.is_some();
         let want = if all { Want::Logits } else { Want::Best };
         Job::next(&mut self.sequence, want)
     }
@@ -120,13 +140,20 @@ impl Running {
 
     /// The next token of its text.
     fn go_on(&mut self, output: Output, positions: usize) -> Result<TextDelta> {
+        let mut grammar = self.grammar.as_mut().filter(|_| self.stream.writes_answer());
         let (id, logprobs) = match output {
             Output::Best(id) => {
                 self.sampler.choose(&[id]);
                 (id, None)
             }
             Output::Logits(logits) => {
-                let id = self.sampler.sample(&logits)?;
+                let id = match &mut grammar {
+                    Some(grammar) => {
+                        let allowed = grammar.allowed()?;
+                        self.sampler.sample_among(&logits, |id| allowed.has(id))?
+                    }
+                    None => self.sampler.sample(&logits)?,
+                };
                 (id, self.options.logprobs.and_then(|top| TokenLogprobs::new(&logits, id, top)))
             }
             Output::Hidden(_) => {
@@ -135,9 +162,11 @@ impl Running {
         };
         self.sequence.ids.push(id);
         self.new_tokens += 1;
+        let is_met = grammar.map(|grammar| grammar.take(id)).transpose()?.unwrap_or(false);
         let (mut parts, mut stop) = self.stream.push(id);
         if stop.is_none() {
             stop = match () {
+                () if is_met => Some(StopReason::EndOfTurn),
                 () if self.new_tokens >= self.options.max_tokens => Some(StopReason::MaxTokens),
                 () if self.sequence.ids.len() >= positions => Some(StopReason::ContextFull),
                 () => None,

@@ -11,6 +11,7 @@ mod fuzz_corpus;
 mod gemma3;
 mod gemma4;
 mod gguf;
+mod grammars;
 mod http;
 mod kernels;
 mod parity;

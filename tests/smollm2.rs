@@ -39,7 +39,7 @@ fn folder() -> &'static Path {
     folder.path()
 }
 
-fn files() -> ModelFiles {
+pub fn files() -> ModelFiles {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(folder()).expect("opens"));
     block_on(ModelFiles::open(store)).expect("a model")
 }

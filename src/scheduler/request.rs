@@ -2,7 +2,7 @@
 
 use crate::model_files::ModelText;
 use crate::scheduler::Pooling;
-use crate::text::{SamplerOptions, SplitText, StopReason, TextStream, TokenLogprobs};
+use crate::text::{Grammar, SamplerOptions, SplitText, StopReason, TextStream, TokenLogprobs};
 use crate::{Error, Result};
 
 /// How to continue a prompt.
@@ -22,6 +22,9 @@ pub struct GenerateOptions {
     /// Tell with the first token how likely each token of the prompt was, and so many of the most likely ones. `None`: neither.
     /// All of the prompt is computed for that, whatever is known of it already.
     pub prompt_logprobs: Option<usize>,
+    /// What the answer has to be, behind what is thought before it; [`ModelFiles::grammar`](crate::ModelFiles::grammar) makes
+    /// it. An answer that meets it and cannot go on ends. `None`: any text.
+    pub grammar: Option<Grammar>,
 }
 
 impl Default for GenerateOptions {
@@ -33,13 +36,14 @@ impl Default for GenerateOptions {
             ignore_eos: false,
             logprobs: None,
             prompt_logprobs: None,
+            grammar: None,
         }
     }
 }
 
 impl GenerateOptions {
     crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool;
-        some logprobs: usize, prompt_logprobs: usize);
+        some logprobs: usize, prompt_logprobs: usize, grammar: Grammar);
 
     /// What makes text of the tokens that continue a prompt.
     ///

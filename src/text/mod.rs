@@ -10,6 +10,7 @@ mod chat;
 mod content;
 mod ends;
 mod gguf_tokenizer;
+mod grammar;
 mod logprobs;
 mod normalizers;
 mod pieces;
@@ -27,6 +28,8 @@ pub use chat::{ChatTemplate, Date, Message, RenderOptions, TemplateArguments};
 pub use content::{Content, ContentPart};
 pub use ends::join_ends;
 pub use gguf_tokenizer::tokenizer_json;
+
+pub use grammar::{Allowed, Grammar, GrammarCompiler, GrammarSource, GrammarState};
 pub use logprobs::TokenLogprobs;
 pub use reasoning::{Reasoning, ReasoningFormat, SplitText};
 pub use sampler::{Sampler, SamplerOptions};

@@ -174,10 +174,22 @@ impl Sampler {
     /// [`ErrorKind::Malformed`] where a logit is NaN or infinite: the weights or the kernel that made it are broken, and
     /// any choice would hide that. [`ErrorKind::Argument`] where there are no logits.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
+        self.sample_among(logits, |_| true)
+    }
+
+    /// The same among the tokens that are `allowed`.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`]; [`ErrorKind::Text`] where none is allowed.
+    pub fn sample_among(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Result<u32> {
         check_finite(logits)?;
         let mut candidates: Vec<Candidate> =
             (0u32..).zip(logits).map(|(id, &logit)| Candidate { id, logit: f64::from(logit), weight: 0.0 }).collect();
         self.penalize(&mut candidates);
+        candidates.retain(|candidate| allowed(candidate.id));
+        if candidates.is_empty() {
+            return Err(Error::new(ErrorKind::Text, "no token of the model fits here"));
+        }
         let id = match self.options.temperature {
             0.0 => best(&candidates).id,
             _ => {

@@ -66,6 +66,11 @@ impl TextStream {
         self
     }
 
+    /// Whether the next id belongs to the answer, and not to what is thought before it.
+    pub fn writes_answer(&self) -> bool {
+        self.reasoning.as_ref().is_none_or(Reasoning::is_answer)
+    }
+
     /// Takes an id; gives the text that is certain now, and whether the text ends here. After an end nothing comes.
     pub fn push(&mut self, id: u32) -> (SplitText, Option<StopReason>) {
         // A token that ends turns does so also where it is given as a stop text.

@@ -33,12 +33,19 @@ pub(super) struct Harmony {
     header: String,
     answered: bool,
     reasoned: bool,
+    /// A message has ended, and no other has begun.
+    between: bool,
     /// A new message begins: an empty line sets it apart from one of its kind before it.
     begins: bool,
 }
 
 impl Harmony {
+    pub(super) fn is_answer(&self) -> bool {
+        self.place == State::Answer && !self.between
+    }
+
     pub(super) fn mark(&mut self, mark: Mark) {
+        self.between = mark == Mark::End;
         match mark {
             Mark::Start | Mark::Channel => {
                 self.header.clear();

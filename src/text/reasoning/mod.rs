@@ -162,6 +162,14 @@ impl Reasoning {
         }
     }
 
+    /// Whether what comes next belongs to the answer.
+    pub(super) fn is_answer(&self) -> bool {
+        match &self.parser {
+            Parser::Tags(parser) => !parser.is_inside(),
+            Parser::Harmony(parser) => parser.is_answer(),
+        }
+    }
+
     /// The end: what was held back.
     pub fn finish(&mut self) -> SplitText {
         match &mut self.parser {

@@ -83,6 +83,10 @@ impl TagsParser {
         Self { tags, place, held: String::new(), reasoned: false, apart: false }
     }
 
+    pub(super) fn is_inside(&self) -> bool {
+        matches!(self.place, State::Inside { .. })
+    }
+
     pub(super) fn mark(&mut self, mark: Mark) -> Option<SplitText> {
         let mut parts = SplitText::default();
         let after = State::After { begins: true, reasoned: true };
