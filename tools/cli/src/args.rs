@@ -196,6 +196,21 @@ pub struct GenerationArgs {
     /// Stop before this text, or at this token (such as '<|im_end|>'); may be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
+    /// The answer is JSON that the schema in this file describes: no token is chosen that would break it.
+    #[arg(long, value_name = "FILE", group = "format", help_heading = "What an answer has to be")]
+    pub json_schema: Option<PathBuf>,
+    /// The answer is a text that this regular expression matches as a whole.
+    #[arg(
+        long,
+        value_name = "REGEX",
+        group = "format",
+        allow_hyphen_values = true,
+        help_heading = "What an answer has to be"
+    )]
+    pub regex: Option<String>,
+    /// The answer meets the grammar in this file, in the notation of Lark.
+    #[arg(long, value_name = "FILE", group = "format", help_heading = "What an answer has to be")]
+    pub grammar: Option<PathBuf>,
     /// What the model thinks before it answers: show it on stderr, hide it, or show only it (on stdout).
     #[arg(long, value_enum, default_value = "show", hide_possible_values = true, value_name = "show|hide|only")]
     pub reasoning: ShowReasoning,

@@ -11,8 +11,8 @@ use tilestream::internals::model::CancelToken;
 use tilestream::internals::source;
 use tilestream::store::ReadMode;
 use tilestream::{
-    AutoModel, Error, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, ProfileReport, Result, SamplerOptions,
-    TemplateArguments, Trace,
+    AutoModel, Error, ErrorKind, GenerateOptions, GrammarSource, LoadOptions, ModelFiles, ProfileReport, Result,
+    SamplerOptions, TemplateArguments, Trace,
 };
 use tilestream_split::Reporter;
 
@@ -85,6 +85,30 @@ pub fn generate_options(args: &GenerationArgs, own: &SamplerOptions) -> Generate
         .seed(args.seed.unwrap_or(own.seed));
     let options = GenerateOptions::default().max_tokens(args.max_tokens).sampler(sampler);
     options.stop(args.stop.clone()).ignore_eos(args.ignore_eos)
+}
+
+/// The same with what answers have to be.
+///
+/// # Errors
+/// Those of the file that says it; [`ErrorKind::Argument`] for what cannot be held.
+pub fn with_format(options: GenerateOptions, args: &GenerationArgs, files: &ModelFiles) -> Result<GenerateOptions> {
+    let (source, file) = match (&args.json_schema, &args.regex, &args.grammar) {
+        (Some(file), ..) => {
+            let schema = serde_json::from_str(&read_text(file)?).map_err(|error| {
+                let error = Error::new(ErrorKind::Argument, format!("is no JSON: {error}"));
+                error.file(file.display().to_string()).remedy("write a JSON schema into it")
+            })?;
+            (GrammarSource::JsonSchema(schema), Some(file))
+        }
+        (_, Some(regex), _) => (GrammarSource::Regex(regex.clone()), None),
+        (_, _, Some(file)) => (GrammarSource::Lark(read_text(file)?), Some(file)),
+        _ => return Ok(options),
+    };
+    let named = |error: Error| match file {
+        Some(file) => error.file(file.display().to_string()),
+        None => error,
+    };
+    Ok(options.grammar(files.grammar(source).map_err(named)?))
 }
 
 /// Refuses sampling options that are out of range, before a model is opened.

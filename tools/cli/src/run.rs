@@ -28,6 +28,7 @@ async fn one(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let prompt = Prompt::read(args)?;
     let files = model::open_for_chat(&args.model, &args.generation, stop).await?;
     let options = model::generate_options(&args.generation, &model::own_sampling(&files));
+    let options = model::with_format(options, &args.generation, &files)?;
     let sampler = options.sampler.clone();
     model::tell_sampling(&sampler);
     let prompt = prompt.ids(args, files.text())?;

@@ -8,6 +8,7 @@ mod chat;
 mod completions;
 mod embeddings;
 mod failure;
+mod formats;
 mod metrics;
 mod models;
 mod ollama;

@@ -33,6 +33,7 @@ pub fn chat(args: &ChatArgs, stop: &Arc<AtomicBool>) -> Result<()> {
         model::load(files, &model::load_options(&args.model, None), stop).await
     })?;
     let options = model::generate_options(&args.generation, &model::own_sampling(model.files()));
+    let options = model::with_format(options, &args.generation, model.files())?;
     model::tell_sampling(&options.sampler);
     let trace = args.generation.trace.as_deref().map(|path| (model.trace(), path));
     let mut input = Input::open(!args.no_history)?;

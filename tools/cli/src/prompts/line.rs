@@ -149,7 +149,7 @@ fn key(ask: &Ask, options: &GenerateOptions, defaults: &Defaults) -> String {
     let sampler = &options.sampler;
     // Without a temperature nothing is drawn.
     let seed = (sampler.temperature > 0.0).then_some(sampler.seed);
-    let meaning = json!([
+    let mut meaning = json!([
         defaults.model,
         ask,
         options.max_tokens,
@@ -162,6 +162,9 @@ fn key(ask: &Ask, options: &GenerateOptions, defaults: &Defaults) -> String {
         sampler.repetition_penalty,
         seed,
     ]);
+    if let (Some(grammar), Value::Array(meaning)) = (&options.grammar, &mut meaning) {
+        meaning.push(format!("{:?}", grammar.source()).into());
+    }
     format!("{:016x}", xxh3_64(meaning.to_string().as_bytes()))
 }
 

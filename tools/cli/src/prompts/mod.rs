@@ -42,6 +42,7 @@ pub async fn run(args: &RunArgs, path: &Path, out: &Path, stop: &Arc<AtomicBool>
     let files = model::open_for_chat(&args.model, &args.generation, stop).await?;
     // The seed is always the same, so that the same command goes on with the same options.
     let options = model::generate_options(&args.generation, &files.sampling());
+    let options = model::with_format(options, &args.generation, &files)?;
     let (output, answered) = Output::open(out)?;
     let before = answered.len() as u64;
     let name = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };

@@ -168,9 +168,7 @@ fn is_neutral(name: &str, value: &Value) -> bool {
             "background" => value == false,
             "best_of" => value.as_u64() == Some(1),
             "tool_choice" | "function_call" => value == "none" || value == "auto",
-            "response_format" => value["type"] == "text",
             "truncation" => value == "disabled" || value == "auto",
-            "text" => value["format"].is_null() || value["format"]["type"] == "text",
             "modalities" => value == &serde_json::json!(["text"]),
             _ => false,
         }
@@ -211,14 +209,9 @@ mod tests {
 
     #[test]
     fn what_asks_for_nothing_else_is_let_through() {
-        let neutral = r#"{"user": "u", "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "suffix": "", "best_of": 1, "audio": null}"#;
+        let neutral = r#"{"user": "u", "tools": [], "tool_choice": "auto", "suffix": "", "best_of": 1, "audio": null}"#;
         assert!(fields(neutral).end().is_ok());
-        for asked in [
-            r#"{"tools": [{"type": "function"}]}"#,
-            r#"{"response_format": {"type": "json_object"}}"#,
-            r#"{"best_of": 2}"#,
-            r#"{"temprature": 1}"#,
-        ] {
+        for asked in [r#"{"tools": [{"type": "function"}]}"#, r#"{"best_of": 2}"#, r#"{"temprature": 1}"#] {
             assert!(fields(asked).end().is_err(), "{asked}");
         }
     }

@@ -12,6 +12,7 @@ use super::Server;
 use super::answers::{Answers, Form, Framing, Head, Prompt, Usage, Whole, finish_reason};
 use super::asked::Fields;
 use super::failure::Failure;
+use super::formats;
 use super::sampling::Sampling;
 use crate::turns::Turn;
 
@@ -32,8 +33,10 @@ pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>)
         }
         false => {}
     }
+    let format = formats::take(&mut fields)?;
     let arguments = template_arguments(&mut fields)?;
     let held = fields.end()?;
+    server.constrain(&mut sampling, format).await?;
     let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
     let prompt = server.checked(Prompt { ids, options: sampling.options })?;
     let form = ChatForm(Head::new("chatcmpl-", &server, name));

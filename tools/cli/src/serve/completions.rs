@@ -12,6 +12,7 @@ use super::Server;
 use super::answers::{Answers, Form, Framing, Head, Prompt, Usage, Whole, finish_reason};
 use super::asked::Fields;
 use super::failure::Failure;
+use super::formats;
 use super::sampling::Sampling;
 use super::texts::Given;
 
@@ -41,7 +42,9 @@ pub async fn complete(State(server): State<Arc<Server>>, request: Request<Body>)
         options.prompt_logprobs = options.logprobs.or(only_prompt.then_some(0));
         options.max_tokens = if only_prompt { 0 } else { options.max_tokens };
     }
+    let format = formats::take(&mut fields)?;
     let held = fields.end()?;
+    server.constrain(&mut sampling, format).await?;
     let count = given.count();
     if !(1..=MOST_PROMPTS).contains(&count) {
         return Err(Failure::request("prompt", format!("{count} prompts; 1 to {MOST_PROMPTS} can be given")));

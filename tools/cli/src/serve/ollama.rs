@@ -16,6 +16,7 @@ use super::answers::{Answers, Form, Framing, Prompt, Usage, Whole, finish_reason
 use super::asked::{Fields, Held};
 use super::chat;
 use super::failure::Failure;
+use super::formats;
 use super::sampling::Sampling;
 
 /// What Ollama's clients add to a name without a tag.
@@ -90,6 +91,8 @@ impl Asked {
         fields.rename("num_predict", "max_tokens");
         let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
         sampling.options.truncate(1);
+        let format = formats::take_plain(&mut fields)?;
+        server.constrain(&mut sampling, format).await?;
         let thinks = fields.take::<Value>("think")?.map(|thinks| ("enable_thinking".to_owned(), thinks));
         let arguments = TemplateArguments::new(Map::from_iter(thinks))?;
         Ok(Self { fields, sampling: Sampling { stream, ..sampling }, arguments })

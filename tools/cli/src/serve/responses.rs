@@ -14,6 +14,7 @@ use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
 use super::answers::{Answers, Form, Framing, Prompt, Usage, Whole};
 use super::asked::{Fields, told_back};
 use super::failure::Failure;
+use super::formats::Format;
 use super::sampling::Sampling;
 use super::{Server, chat, unix_s};
 
@@ -27,6 +28,11 @@ const MOST_KEPT_BYTES: usize = 32 << 20;
 enum Input {
     Text(String),
     Items(Vec<Value>),
+}
+
+#[derive(Deserialize)]
+struct Text {
+    format: Option<Format>,
 }
 
 #[derive(Default, Deserialize)]
@@ -48,8 +54,11 @@ pub async fn create(State(server): State<Arc<Server>>, request: Request<Body>) -
     let keeps = fields.take("store")?.unwrap_or(true);
     fields.rename("max_output_tokens", "max_tokens");
     let told = told(&fields, instructions.as_deref(), before.as_deref(), reasoning.effort.as_deref());
-    let sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
+    let format = fields.take::<Text>("text")?.and_then(|text| text.format);
+    let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
     let held = fields.end()?;
+    let source = format.map(|format| format.source("text.format")).transpose()?.flatten();
+    server.constrain(&mut sampling, source).await?;
     let mut all = match &before {
         Some(id) => server.responses.items(id)?,
         None => Vec::new(),
@@ -102,7 +111,7 @@ fn told(fields: &Fields, instructions: Option<&str>, before: Option<&str>, effor
         "top_p": said("top_p"),
         "metadata": fields.get("metadata").cloned().unwrap_or_else(|| json!({})),
         "reasoning": { "effort": effort, "summary": null },
-        "text": { "format": { "type": "text" } },
+        "text": fields.get("text").cloned().unwrap_or_else(|| json!({ "format": { "type": "text" } })),
         "tools": [],
         "tool_choice": "auto",
         "parallel_tool_calls": true,

@@ -103,3 +103,53 @@ fn a_prompt_is_read_once_also_across_a_restart() {
     let line = format!("tilestream_cached_prompt_tokens_total {}", (tokens - 1) / 32 * 32);
     assert!(metrics.contains(&line), "{metrics}");
 }
+
+#[test]
+fn answers_have_the_form_that_was_asked_for() {
+    let server = Server::new(&[]);
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer", "minimum": 0, "maximum": 9 } },
+        "required": ["n"], "additionalProperties": false });
+    let is_met = |text: &Value| {
+        let text = text.as_str().unwrap_or_else(|| panic!("{text}"));
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(value["n"].as_u64().is_some_and(|n| n < 10), "{text}");
+    };
+    let messages = json!([{ "role": "user", "content": "a" }]);
+    let plain = json!({ "messages": messages, "temperature": 1.5, "seed": 3, "max_tokens": 40 });
+    let with = |mut asked: Value, name: &str, value: Value| {
+        asked[name] = value;
+        asked
+    };
+    let described = json!({ "type": "json_schema", "json_schema": { "name": "n", "strict": true, "schema": schema } });
+    let chat = server.post("/v1/chat/completions", &with(plain.clone(), "response_format", described.clone())).1;
+    is_met(&chat["choices"][0]["message"]["content"]);
+    assert_eq!(chat["choices"][0]["finish_reason"], "stop");
+    let text = json!({ "prompt": "a", "temperature": 1.5, "max_tokens": 40, "response_format": described });
+    is_met(&server.post("/v1/completions", &text).1["choices"][0]["text"]);
+    let ollama = json!({ "messages": messages, "stream": false, "format": schema, "options": { "num_predict": 40 } });
+    is_met(&server.post("/api/chat", &ollama).1["message"]["content"]);
+    let format = json!({ "type": "json_schema", "name": "n", "schema": schema });
+    let response = json!({ "input": "a", "max_output_tokens": 40, "text": { "format": format } });
+    is_met(&server.post("/v1/responses", &response).1["output"][0]["content"][0]["text"]);
+    let regex = with(plain.clone(), "structured_outputs", json!({ "regex": "(yes|no)!" }));
+    let said = server.post("/v1/chat/completions", &regex).1["choices"][0]["message"]["content"].clone();
+    assert!(said == "yes!" || said == "no!", "{said}");
+    for (name, value, says) in [
+        ("response_format", json!({ "type": "xml" }), "xml"),
+        ("response_format", json!({ "type": "json_schema" }), "no schema"),
+        (
+            "response_format",
+            json!({ "type": "json_schema", "json_schema": { "schema": { "type": "colour" } } }),
+            "colour",
+        ),
+        ("structured_outputs", json!({ "regex": "(" }), "grammar"),
+        ("structured_outputs", json!({ "regex": "a", "json": {} }), "one format"),
+    ] {
+        let (status, all) = server.post("/v1/chat/completions", &with(plain.clone(), name, value));
+        assert!(status == 400 && all.to_string().contains(says), "{status}: {all}");
+    }
+    // The command holds the same, from a file.
+    let file = server.shell.write("schema.json", &schema.to_string());
+    let arguments = ["--temperature", "1.5", "--seed", "3", "--max-tokens", "40", "--json-schema", &file];
+    assert_eq!(server.alone("a", &arguments)["text"], chat["choices"][0]["message"]["content"]);
+}
