@@ -158,7 +158,7 @@ pub async fn load(files: ModelFiles, options: &LoadOptions, stop: &Arc<AtomicBoo
 }
 
 /// Cancels the token whenever the flag is raised.
-fn watch_stop(stop: &Arc<AtomicBool>, token: CancelToken) -> Result<()> {
+pub fn watch_stop(stop: &Arc<AtomicBool>, token: CancelToken) -> Result<()> {
     let stop = Arc::downgrade(stop);
     // The flag is set by a signal handler, which may do no more than that.
     let watch = move || {

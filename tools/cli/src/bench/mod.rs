@@ -65,6 +65,8 @@ fn check_folder(path: &Path) -> Result<()> {
 async fn measured(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<(Report, Timeline)> {
     let files = model::open(&args.model, stop).await?;
     let options = options(args, &files)?;
+    // A measurement of the disk awaits nothing, so it has to look itself.
+    model::watch_stop(stop, options.cancel.clone())?;
     let task = Task { prompt_tokens: args.prompt_tokens, tokens: args.tokens, seed: args.seed };
     eprintln!("opening {}, and one pass that does not count", files.model().manifest().name);
     let mut streamed = Side::open(&files, &options, task).await?;

@@ -419,14 +419,18 @@ impl Form for ResponseForm {
 
 #[cfg(test)]
 mod tests {
+    use tilestream::{Content, ContentPart};
+
     use super::*;
 
     #[test]
     fn items_are_taken_as_clients_send_them_and_what_is_unknown_is_named() {
         let read = |items: Value| messages(serde_json::from_value(items).expect("a list"));
-        let mut thoughtful = Message::assistant("4");
+        let parts = |text: &str| Content::from(vec![ContentPart::from(text)]);
+        let mut thoughtful = Message::assistant(parts("4"));
         thoughtful.reasoning = Some("2 and 2".into());
-        let expected = [Message::system("be brief"), Message::user("2 + 2?"), thoughtful, Message::user("sure?")];
+        let told = Message::new("developer", "be brief");
+        let expected = [told, Message::user(parts("2 + 2?")), thoughtful, Message::user("sure?")];
         let items = json!([
             { "role": "developer", "content": "be brief" },
             { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "2 + 2?" }] },
