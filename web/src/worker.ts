@@ -50,7 +50,12 @@ function becomeWriter(address: string): Promise<boolean> {
 }
 
 async function open({ source, options }: Ask<"open">): Promise<Description> {
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  let adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  // A browser whose GPU process starts again has none for a moment.
+  for (let more = 4; !adapter && navigator.gpu && more > 0; more -= 1) {
+    await new Promise((later) => setTimeout(later, 500));
+    adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  }
   if (!adapter) throw new Failure("this browser gives no WebGPU adapter", "no_webgpu");
   const { vendor, architecture, description: name } = adapter.info;
   adapterName = name || `${vendor} ${architecture}`.trim() || "WebGPU";
