@@ -6,9 +6,10 @@
 // with g = exp(-exp(A[h]) * softplus(decay[r, h] + D[h])) and b = sigmoid(beta[r, h]).
 //
 // query [rows, query_stride], key [rows, key_stride] f32: heads of key_dim values, brought to length 1 (and q scaled)
-// before; values [rows, value_stride]: heads of value_dim; value head h uses key head h / (heads / key_heads). decay
-// [rows, decay_stride], beta [rows, beta_stride]. A [heads] and D [heads] lie in the vectors from rate_offset and
-// bias_offset on. row_meta [rows] (position, -, slot, rows of the sequence where this is the first of them, or 0); state:
+// before; values [rows, value_stride]: heads of value_dim; value head h uses key head h / (heads / key_heads), or
+// h % key_heads where tiled is 1. decay [rows, decay_stride], beta [rows, beta_stride]. A [heads] and D [heads] lie in the
+// vectors from rate_offset and bias_offset on. row_meta [rows] (position, -, slot, rows of the sequence where this is the
+// first of them, or 0); state:
 // of each slot state_stride floats, of which those from state_offset on are [heads, key_dim, value_dim].
 // Grid: x values of a row by 64, y rows; an invocation computes one column of one sequence's S, which needs no other.
 // CPU twin: reference::delta_rule.
@@ -26,6 +27,7 @@ struct Params {
     bias_offset: u32,
     state_offset: u32,
     state_stride: u32,
+    tiled: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -54,7 +56,7 @@ fn delta_rule(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         return;
     }
     let head = column / params.value_dim;
-    let key_head = head / (params.heads / params.key_heads);
+    let key_head = select(head / (params.heads / params.key_heads), head % params.key_heads, params.tiled == 1u);
     let rate = exp(vectors[params.rate_offset + head]);
     let bias = vectors[params.bias_offset + head];
     let at_state = row_meta[first_row].z * params.state_stride + params.state_offset

@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod common;
+mod converted;
 mod devices;
 mod embeddings;
 mod experts;

@@ -224,7 +224,7 @@ fn layer(text: &mut String, spec: &ModelSpec, layer: &LayerSpec) {
             }
             Op::DeltaRule { query, key, value, decay, beta, rate, bias } => {
                 let state = layer.recurrent.expect("a rule has a state");
-                let RecurrentSpec { key_heads, heads, key_dim, value_dim } = state;
+                let RecurrentSpec { key_heads, heads, key_dim, value_dim, .. } = state;
                 let [rate, bias] = [rate, bias].map(|id| &layer.vectors[usize::from(id.0)].name);
                 let [query, key, value] = [query, key, value].map(|id| name(*id));
                 let gates = format!("{} + {bias}, {}, {rate}", name(*decay), name(*beta));

@@ -89,7 +89,7 @@ params! {
     DeltaRuleParams {
         heads: u32, key_heads: u32, key_dim: u32, value_dim: u32, query_stride: u32, key_stride: u32,
         value_stride: u32, decay_stride: u32, beta_stride: u32, rate_offset: u32, bias_offset: u32, state_offset: u32,
-        state_stride: u32,
+        state_stride: u32, tiled: u32,
     }
     /// `shaders/argmax.wgsl`.
     ArgmaxParams { rows: u32, width: u32, stride: u32, result_offset: u32 }

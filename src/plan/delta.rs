@@ -7,6 +7,9 @@ use super::shape::{MOST_HEAD_DIM, MOST_LAYERS, MOST_WIDTH};
 use super::{RecurrentSpec, RowMap};
 use crate::Result;
 
+/// Field that says that value heads use key heads in turn.
+pub(crate) const TILED_VALUES: &str = "linear_value_heads_tiled";
+
 /// Which rows of a delta rule's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeltaPart {
@@ -51,7 +54,9 @@ impl Delta {
                 format_args!("is {heads}, which makes rows of {widest} values; at most {MOST_WIDTH} are known");
             return Err(fields.wrong("linear_num_value_heads", message));
         }
-        let state = RecurrentSpec { key_heads, heads, key_dim, value_dim };
+        // A field of our own: see `checkpoint::gguf`.
+        let tiled = fields.truth(TILED_VALUES)?.unwrap_or(false);
+        let state = RecurrentSpec { key_heads, heads, key_dim, value_dim, tiled };
         Ok(Self { state, layers: kinds(fields, layers)? })
     }
 }
@@ -59,7 +64,7 @@ impl Delta {
 impl RecurrentSpec {
     /// How many rows a part has, and which of the fused tensor's they are.
     pub(crate) fn rows(&self, part: DeltaPart) -> (u64, RowMap) {
-        let Self { key_heads, heads, key_dim, value_dim } = *self;
+        let Self { key_heads, heads, key_dim, value_dim, .. } = *self;
         let (key_heads, each) = (u64::from(key_heads), u64::from(heads / key_heads));
         let (key, values) = (u64::from(key_dim), each * u64::from(value_dim));
         let (all, few) = (2 * (key + values), 2 * each);

@@ -289,6 +289,8 @@ pub struct RecurrentSpec {
     pub heads: u32,
     pub key_dim: u32,
     pub value_dim: u32,
+    /// Value head `h` uses key head `h % key_heads`, as GGUF files have them; else `h / (heads / key_heads)`.
+    pub tiled: bool,
 }
 
 impl RecurrentSpec {

@@ -31,6 +31,7 @@ impl Reader<'_> {
     /// [`ErrorKind::Missing`](crate::ErrorKind) and [`ErrorKind::Malformed`](crate::ErrorKind) naming the field.
     pub(super) fn streams(&self, layers: u32, per_layer: Option<PerLayer>) -> Result<Option<Streams>> {
         const PATTERN: &str = "activation_sparsity_pattern";
+        const DEVIATIONS: &str = "activation_sparsity_scale";
         let fields = self.fields;
         if !self.family.streams {
             return Ok(None);
@@ -49,7 +50,11 @@ impl Reader<'_> {
             Some(part) => Ok(Some(quantile(part) as f32)),
             None => Err(fields.wrong(PATTERN, "must hold numbers from 0 to below 1")),
         };
-        let cutoffs = parts.into_iter().map(cutoff).collect::<Result<_>>()?;
+        let cutoffs = match fields.layer_list(DEVIATIONS, layers)? {
+            // GGUF files have what is counted from the parts.
+            Some(list) => list.iter().map(|entry| entry.as_f64().map(|deviations| deviations as f32)).collect(),
+            None => parts.into_iter().map(cutoff).collect::<Result<_>>()?,
+        };
         let scales = fields.truth("altup_correct_scale")?.unwrap_or(false);
         Ok(Some(Streams { laurel: fields.needed_count("laurel_rank", MOST_WIDTH)?, cutoffs, scales }))
     }

@@ -133,7 +133,7 @@ const TABLE: &[(&[&str], PreTokenizer)] = &[
         &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"],
         PreTokenizer { ignore_merges: true, add_bos: true, ..TIKTOKEN },
     ),
-    (&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], TIKTOKEN),
+    (&["dbrx", "smaug-bpe", "glm4", "glm5", "chatglm-bpe"], TIKTOKEN),
     (
         &["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez"],
         PreTokenizer { splits: &[QWEN2], nfc: true, ..TIKTOKEN },

@@ -23,6 +23,7 @@ use tilestream::store::{FileStore, MemoryStore, ReadPlan, Store};
 
 pub use pollster::block_on;
 
+pub mod converted;
 mod seeded;
 
 /// The folder of committed test data.

@@ -77,6 +77,7 @@ pub(super) async fn convolutions_go_on_where_their_sequences_stopped() {
 /// A delta rule's numbers: key heads, heads, key and value dim.
 struct Rule {
     shape: [usize; 4],
+    tiled: bool,
     query: Vec<f32>,
     key: Vec<f32>,
     value: Vec<f32>,
@@ -98,6 +99,7 @@ impl Rule {
         decay.iter_mut().zip(far).for_each(|(value, far)| *value = far);
         Self {
             shape,
+            tiled: false,
             query: scaled(rows * key_heads * key_dim, length),
             key: scaled(rows * key_heads * key_dim, length),
             value: scaled(rows * heads * value_dim, 3.0),
@@ -129,6 +131,7 @@ impl Rule {
             bias_offset: (OFFSET + heads) as u32,
             state_offset: OFFSET as u32,
             state_stride: Self::stride(self.shape) as u32,
+            tiled: u32::from(self.tiled),
         };
         let (vectors, state) = (bench.buffer(&self.vectors).await, bench.buffer(&self.state).await);
         let (mut all, mut start) = (Vec::new(), 0);
@@ -163,7 +166,8 @@ impl Rule {
                 if *position == 0 {
                     state.iter_mut().for_each(|row| row.fill(0.0));
                 }
-                let key_at = head / (heads / key_heads) * key_dim;
+                let key_head = if self.tiled { head % key_heads } else { head / (heads / key_heads) };
+                let key_at = key_head * key_dim;
                 for row in start..start + rows {
                     let at_key = row * key_heads * key_dim + key_at;
                     let at_value = (row * heads + head) * value_dim;
@@ -188,8 +192,9 @@ impl Rule {
 
 pub(super) async fn delta_rules_match_and_go_on_where_their_sequences_stopped() {
     let mut bench = Bench::new(true).await;
-    for shape in [[1, 1, 1, 1], [2, 4, 12, 20], [1, 3, 33, 65], [2, 2, 128, 128]] {
-        let mut rule = Rule::new(shape);
+    let cases = [[1, 1, 1, 1], [2, 4, 12, 20], [1, 3, 33, 65], [2, 2, 128, 128]].map(|shape| (shape, false));
+    for (shape, tiled) in cases.into_iter().chain([([3, 6, 12, 20], true)]) {
+        let mut rule = Rule { tiled, ..Rule::new(shape) };
         let (values, state) = rule.run(&mut bench, &[RUNS]).await;
         let (expected, after) = rule.expected();
         let (worst, kept) = (error(&values, &expected), error(&state, &after));

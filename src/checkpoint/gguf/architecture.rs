@@ -3,7 +3,9 @@
 //! Names and keys are those that `convert_hf_to_gguf.py` of llama.cpp writes. A new architecture is a row of the table.
 
 use super::architectures::ARCHITECTURES;
+use super::late::LATE;
 use super::mixtures::MIXTURES;
+use super::recent::RECENT;
 use crate::plan::DeltaPart;
 use crate::{Error, ErrorKind, Result};
 
@@ -18,14 +20,21 @@ pub(super) struct Architecture {
     /// The key of the norms' epsilon.
     pub epsilon: &'static str,
     /// Fields of the config besides those of every architecture.
-    pub fields: &'static [(&'static str, Field)],
+    pub fields: &'static [&'static [(&'static str, Field)]],
     /// Tensors outside the layers: GGUF's name, ours.
     pub tensors: &'static [&'static [(&'static str, &'static str)]],
-    /// Tensors of `blk.N.` and `model.layers.N.`. Each has a `.weight` and may have a `.bias`, but for
-    /// those of [`Part::NegatedExp`], whose names end with the stem.
+    /// Tensors of `blk.N.` and `model.layers.N.`. Each has a `.weight` and may have a `.bias`, but for those whose rule has the
+    /// whole name.
     pub layer_tensors: &'static [&'static [Rule]],
+    /// Slabs outside the layers, a matrix for each of the other streams of the residual: GGUF's name, ours with a `*` for the
+    /// stream and `last` for the last layer.
+    pub slabs: &'static [(&'static str, &'static str)],
+    /// What the stems begin with of tensors in layers that text does without.
+    pub unused: &'static [&'static str],
     /// Rotary pairs are neighbours (2 i, 2 i + 1) in the rows of queries and keys.
     pub interleaved: bool,
+    /// Layers without a window have heads of another size; keys that end with `_swa` tell that of the others.
+    pub full_heads: bool,
     /// `rope.dimension_count` may be less than a head.
     pub partial_rotation: bool,
     /// YaRN's ramp begins and ends at whole pairs.
@@ -34,6 +43,8 @@ pub(super) struct Architecture {
     pub latent: bool,
     /// Some layers have a gated delta rule in place of attention.
     pub delta_rule: bool,
+    /// Its value heads lie in turn, each behind that of the key head before: not those of a key head together.
+    pub tiled_values: bool,
     /// Keys under `name.` that are read besides those of every architecture, of `epsilon` and of `fields`.
     pub keys: &'static [&'static str],
     /// Keys under `name.` that change no number, besides those of every architecture.
@@ -55,6 +66,8 @@ pub(super) enum When {
     Always,
     /// The file has a sliding window.
     Windowed,
+    /// The file has a key of the architecture, and it is not 0.
+    Has(&'static str),
     /// The file has experts.
     Experts,
     /// It has, and each gets its score from a sigmoid.
@@ -86,14 +99,24 @@ pub(super) enum Field {
     DeltaValueDim,
     /// Whether the experts are not so many.
     OtherExpertsThan(u64),
+    /// This value, as JSON.
+    Is(&'static str),
     /// Rows of a tensor, in the first layer that has it.
     RowsOf(&'static str),
+    /// Rows of a tensor that belongs to no layer; no field where it is absent.
+    RowsOfOuter(&'static str),
+    /// Whether a layer has a tensor.
+    AnyHas(&'static str),
+    /// Whether a layer has the first of two tensors, and lacks the second.
+    FirstAlone(&'static str, &'static str),
     /// The layers that lack a tensor, by their numbers.
     LayersWithout(&'static str),
     /// The kinds of layers, of which those with a tensor have no attention.
     LinearWith(&'static str),
     /// Whether layer 0 has a tensor.
     Has(&'static str),
+    /// That layer 0 has a tensor; no field where it has not.
+    Given(&'static str),
     /// Whether it has not.
     Lacks(&'static str),
     /// What queries are divided by the root of: of `attention.scale`, or the size of a head; with so many layers, of a
@@ -101,9 +124,24 @@ pub(super) enum Field {
     QueryScalar { wide_layers: u64 },
     /// Which layers have a window: a list of truth values, or that every n-th has none.
     WindowPattern,
+    /// The base of each layer's rotation, which is 0 where there is no window.
+    WindowThetas,
+    /// How layers with and without a window rotate, where the latter have heads of another size.
+    ThetasByKind,
+    /// Heads of keys, of layers with a window or without one.
+    KeyHeads { windowed: bool },
+    /// Values of a head of layers without a window.
+    FullHeadDim,
+    /// Whether the feed-forward blocks of some layers are twice as wide.
+    DoubleWide,
+    /// How much queries grow with the position, a field of the rotation; where no key says it, this much.
+    QueryGrowth { unsaid: Option<f64> },
+    /// A list of numbers, `null` where they are not finite.
+    Numbers(&'static str),
 }
 
-/// What becomes of a tensor, by its stem.
+/// What becomes of a tensor, by its stem; or by all of its name behind the layer, where that ends otherwise than with `.weight`
+/// or `.bias`.
 pub(super) type Rule = (&'static str, &'static [(&'static str, Part)]);
 
 /// Which rows of a tensor.
@@ -136,6 +174,10 @@ pub(super) enum Part {
     Delta(DeltaPart),
     /// All of a table, which is a vector here.
     Flat,
+    /// The one matrix of a slab that our name's end numbers.
+    Nth,
+    /// All of a tensor whose name has no end; ours has one.
+    Whole,
     /// All of a bare vector, each value the negated exponential of ours.
     NegatedExp,
     /// Of slabs, one for each expert, whose number takes the place of the `*` in our name: its rows, or half of them.
@@ -144,11 +186,19 @@ pub(super) enum Part {
     ExpertSecond,
 }
 
+/// Streams of Gemma 3n's residual besides the one that layers work on.
+pub(super) const OTHER_STREAMS: usize = 3;
+
 /// The factors of Llama 3's RoPE; they become part of the config.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// LongRoPE's, for contexts beyond the trained one and within it.
 pub(super) const LONG_FACTORS: &str = "rope_factors_long.weight";
 pub(super) const SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+/// Which layers have a window.
+pub(super) const WINDOW_PATTERN: &str = "attention.sliding_window_pattern";
+/// The base of the rotation in layers with a window.
+pub(super) const WINDOW_THETA: &str = "rope.freq_base_swa";
 
 /// Keys that every architecture reads.
 const KEYS: &[&str] = &[
@@ -171,17 +221,19 @@ const KEYS: &[&str] = &[
     "rope.scaling.yarn_attn_factor",
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
+    super::delta::LAYERS_AHEAD,
 ];
 
-const HARMLESS_KEYS: &[&str] = &["vocab_size", "rope.scaling.finetuned", "tensor_data_layout"];
+/// Text has the same position in each of the sections that a head is cut into.
+const HARMLESS_KEYS: &[&str] =
+    &["vocab_size", "rope.dimension_sections", "rope.scaling.finetuned", "tensor_data_layout"];
 
 /// Keys that change no number while they are zero.
-const ZERO_KEYS: &[&str] =
-    &["expert_count", "expert_used_count", "nextn_predict_layers", "rope.scaling.yarn_log_multiplier"];
+const ZERO_KEYS: &[&str] = &["expert_count", "expert_used_count", "rope.scaling.yarn_log_multiplier"];
 
-/// Both tables.
+/// All tables.
 fn rows() -> impl Iterator<Item = &'static Architecture> {
-    ARCHITECTURES.iter().chain(MIXTURES)
+    [ARCHITECTURES, MIXTURES, RECENT, LATE].into_iter().flatten()
 }
 
 /// The row of `general.architecture`.
@@ -200,13 +252,17 @@ impl Field {
     fn key(self) -> Option<&'static str> {
         match self {
             Self::Needed(key) | Self::Optional(key) | Self::Or(key, _) => Some(key),
-            Self::CountOr(key, _) | Self::TruthOr(key, _) => Some(key),
+            Self::CountOr(key, _) | Self::TruthOr(key, _) | Self::Numbers(key) => Some(key),
             Self::QueryScalar { .. } => Some("attention.scale"),
-            Self::WindowPattern => Some("attention.sliding_window_pattern"),
+            Self::WindowPattern => Some(WINDOW_PATTERN),
+            Self::ThetasByKind => Some(WINDOW_THETA),
             Self::PlainDim | Self::ValueDim | Self::RowsOf(_) | Self::LayersWithout(_) => None,
             Self::DeltaValueDim | Self::LinearWith(_) => None,
             Self::OtherExpertsThan(_) => None,
-            Self::Has(_) | Self::Lacks(_) => None,
+            Self::Has(_) | Self::Given(_) | Self::Lacks(_) | Self::AnyHas(_) | Self::FirstAlone(..) => None,
+            Self::Is(_) | Self::RowsOfOuter(_) | Self::WindowThetas | Self::KeyHeads { .. } => None,
+            Self::FullHeadDim | Self::DoubleWide => None,
+            Self::QueryGrowth { .. } => Some("attention.temperature_scale"),
         }
     }
 }
@@ -224,7 +280,7 @@ impl Architecture {
     /// Whether the key `name.key` is known.
     pub(super) fn knows(&self, key: &str) -> Known {
         let lists = [KEYS, HARMLESS_KEYS, self.keys, self.harmless_keys];
-        let of_fields = self.fields.iter().any(|(_, field)| field.key() == Some(key));
+        let of_fields = self.fields.iter().copied().flatten().any(|(_, field)| field.key() == Some(key));
         if self.epsilon == key || of_fields || lists.iter().any(|list| list.contains(&key)) {
             return Known::Yes;
         }
@@ -236,18 +292,30 @@ impl Architecture {
         if let Some((_, ours)) = self.tensors.concat().iter().find(|row| row.0 == name) {
             return Some(vec![((*ours).to_owned(), Part::All)]);
         }
+        if let Some((_, ours)) = self.slabs.iter().find(|row| row.0 == name) {
+            let of_slab = |index: usize| {
+                let full = ours.replacen(".last.", &format!(".{}.", layers.saturating_sub(1)), 1);
+                (full.replacen('*', &index.to_string(), 1), Part::Nth)
+            };
+            return Some((0..OTHER_STREAMS).map(of_slab).collect());
+        }
         let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-        let (stem, suffix) = rest.rsplit_once('.').unwrap_or((rest, ""));
         let index: u64 = layer.parse().ok()?;
         // `parse` takes "+1" and "01" as well, which would be a second name for the same tensor.
-        if index >= layers || index.to_string() != layer || !matches!(suffix, "weight" | "bias" | "") {
+        if index >= layers || index.to_string() != layer {
             return None;
         }
-        let (_, ours) = self.layer_tensors.iter().copied().flatten().find(|row| row.0 == stem)?;
-        if suffix.is_empty() != ours.iter().any(|(_, part)| *part == Part::NegatedExp) {
-            return None;
+        if self.unused.iter().any(|start| rest.starts_with(start)) {
+            return Some(Vec::new());
         }
-        let end = if suffix.is_empty() { String::new() } else { format!(".{suffix}") };
+        let find = |name: &str| self.layer_tensors.iter().copied().flatten().find(|row| row.0 == name);
+        let (stem, suffix) = rest.rsplit_once('.').unwrap_or((rest, ""));
+        let endless = |rule: &Rule| rule.1.iter().any(|(_, part)| matches!(part, Part::NegatedExp | Part::Whole));
+        let (ours, end) = match (find(rest).filter(|rule| rest.contains('.') || endless(rule)), suffix) {
+            (Some((_, ours)), _) => (ours, String::new()),
+            (None, "weight" | "bias") => (&find(stem).filter(|rule| !endless(rule))?.1, format!(".{suffix}")),
+            _ => return None,
+        };
         let full = |(ours, part): &(&str, Part)| (format!("model.layers.{index}.{ours}{end}"), *part);
         Some(ours.iter().map(full).collect())
     }
@@ -276,7 +344,7 @@ mod tests {
         for unknown in ["blk.30.attn_q.weight", "blk.01.attn_q.weight", "blk.+1.attn_q.weight", "blk.1.attn_q"] {
             assert_eq!(llama.parts(unknown, 30), None, "{unknown}");
         }
-        for unknown in ["blk.1.attn_qkv.weight", "blk.1.attn_q.scale", "rope_factors_long.weight", "blk..weight", ""] {
+        for unknown in ["blk.1.attn_kqv.weight", "blk.1.attn_q.scale", "rope_factors_long.weight", "blk..weight", ""] {
             assert_eq!(llama.parts(unknown, 30), None, "{unknown}");
         }
         Ok(())

@@ -1,14 +1,14 @@
 //! The table of GGUF architectures: each row is data. Mixtures of experts have a table of their own.
 
-use super::architecture::Field::{Has, Lacks, Needed, Optional, Or, QueryScalar, WindowPattern};
-use super::architecture::{Architecture, Class, Part, Rule, When};
+use super::architecture::Field::{Given, Has, Lacks, Needed, Optional, Or, QueryScalar, WindowPattern};
+use super::architecture::{Architecture, Class, Field, Part, Rule, WINDOW_THETA, When};
 
-const OUTER: &[(&str, &str)] = &[
+pub(super) const OUTER: &[(&str, &str)] = &[
     ("token_embd.weight", crate::plan::EMBEDDINGS),
     ("output_norm.weight", crate::plan::FINAL_NORM),
     ("output.weight", crate::plan::HEAD),
 ];
-const FINAL_NORM_BIAS: &[(&str, &str)] = &[("output_norm.bias", crate::plan::FINAL_NORM_BIAS)];
+pub(super) const FINAL_NORM_BIAS: &[(&str, &str)] = &[("output_norm.bias", crate::plan::FINAL_NORM_BIAS)];
 const HEAD_BIAS: &[(&str, &str)] = &[("output.bias", crate::plan::HEAD_BIAS)];
 
 pub(super) const ATTENTION: &[Rule] = &[
@@ -16,11 +16,11 @@ pub(super) const ATTENTION: &[Rule] = &[
     ("attn_k", &[("self_attn.k_proj", Part::All)]),
     ("attn_v", &[("self_attn.v_proj", Part::All)]),
     ("attn_output", &[("self_attn.o_proj", Part::All)]),
+    (
+        "attn_qkv",
+        &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
+    ),
 ];
-const FUSED_QKV: &[Rule] = &[(
-    "attn_qkv",
-    &[("self_attn.q_proj", Part::Query), ("self_attn.k_proj", Part::Key), ("self_attn.v_proj", Part::Value)],
-)];
 pub(super) const HEAD_NORMS: &[Rule] =
     &[("attn_q_norm", &[("self_attn.q_norm", Part::All)]), ("attn_k_norm", &[("self_attn.k_norm", Part::All)])];
 pub(super) const PLAIN_MLP: &[Rule] =
@@ -42,22 +42,22 @@ const FUSED_GATE: &[Rule] = &[
 ];
 pub(super) const BEFORE_ATTENTION: &[Rule] = &[("attn_norm", &[("input_layernorm", Part::All)])];
 pub(super) const BEFORE_MLP: &[Rule] = &[("ffn_norm", &[("post_attention_layernorm", Part::All)])];
-const AFTER_BLOCKS: &[Rule] = &[
+pub(super) const AFTER_BLOCKS: &[Rule] = &[
     ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
     ("post_ffw_norm", &[("post_feedforward_layernorm", Part::All)]),
 ];
-const BEFORE_MLP_OF_GEMMA: &[Rule] = &[("ffn_norm", &[("pre_feedforward_layernorm", Part::All)])];
+pub(super) const BEFORE_MLP_OF_GEMMA: &[Rule] = &[("ffn_norm", &[("pre_feedforward_layernorm", Part::All)])];
 const AFTER_BLOCKS_OF_GLM: &[Rule] = &[
     ("post_attention_norm", &[("post_self_attn_layernorm", Part::All)]),
     ("post_ffw_norm", &[("post_mlp_layernorm", Part::All)]),
 ];
 
 const RMS: &str = "attention.layer_norm_rms_epsilon";
-const LAYER_NORM: &str = "attention.layer_norm_epsilon";
+pub(super) const LAYER_NORM: &str = "attention.layer_norm_epsilon";
 pub(super) const WINDOW: &str = "attention.sliding_window";
-const LAYER_NORM_EPS: &[(&str, &str)] = &[("rms_norm_eps", "layer_norm_eps")];
+pub(super) const LAYER_NORM_EPS: &[(&str, &str)] = &[("rms_norm_eps", "layer_norm_eps")];
 pub(super) const ALIBI: &str = "attention.max_alibi_bias";
-const GEMMA_NAMES: &[(&str, &str)] = &[("hidden_act", "hidden_activation")];
+pub(super) const GEMMA_NAMES: &[(&str, &str)] = &[("hidden_act", "hidden_activation")];
 pub(super) const Q_BIAS: &str = "self_attn.q_proj.bias";
 
 pub(super) const fn class(class: &'static str, model_type: &'static str) -> Class {
@@ -73,19 +73,23 @@ pub(super) const LLAMA: Architecture = Architecture {
     ],
     activation: "silu",
     epsilon: RMS,
-    fields: &[
+    fields: &[&[
         ("attention_bias", Has(Q_BIAS)),
         ("mlp_bias", Has("mlp.gate_proj.bias")),
         ("num_local_experts", Optional("expert_count")),
         ("num_experts_per_tok", Optional("expert_used_count")),
-    ],
+    ]],
     tensors: &[OUTER],
     layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
+    slabs: &[],
+    unused: &[],
     interleaved: true,
+    full_heads: false,
     partial_rotation: false,
     whole_ramp: true,
     latent: false,
     delta_rule: false,
+    tiled_values: false,
     keys: &[WINDOW],
     harmless_keys: &[],
 };
@@ -107,15 +111,15 @@ const GEMMA: Architecture = Architecture {
     ..QWEN2
 };
 
-const GEMMA2: Architecture = Architecture {
+pub(super) const GEMMA2: Architecture = Architecture {
     name: "gemma2",
     classes: &[Class { renamed: GEMMA_NAMES, ..class("Gemma2ForCausalLM", "gemma2") }],
-    fields: &[
+    fields: &[&[
         ("sliding_window", Needed(WINDOW)),
         ("query_pre_attn_scalar", QueryScalar { wide_layers: 46 }),
         ("attn_logit_softcapping", Or("attn_logit_softcapping", 50.0)),
         ("final_logit_softcapping", Or("final_logit_softcapping", 30.0)),
-    ],
+    ]],
     layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP_OF_GEMMA, AFTER_BLOCKS],
     ..GEMMA
 };
@@ -123,8 +127,8 @@ const GEMMA2: Architecture = Architecture {
 const PHI3: Architecture = Architecture {
     name: "phi3",
     classes: &[class("Phi3ForCausalLM", "phi3")],
-    fields: &[("original_max_position_embeddings", Optional("rope.scaling.original_context_length"))],
-    layer_tensors: &[ATTENTION, FUSED_QKV, FUSED_GATE, BEFORE_ATTENTION, BEFORE_MLP],
+    fields: &[&[("original_max_position_embeddings", Optional("rope.scaling.original_context_length"))]],
+    layer_tensors: &[ATTENTION, FUSED_GATE, BEFORE_ATTENTION, BEFORE_MLP],
     partial_rotation: true,
     keys: &[WINDOW],
     ..QWEN2
@@ -134,11 +138,11 @@ const STABLELM: Architecture = Architecture {
     name: "stablelm",
     classes: &[Class { renamed: LAYER_NORM_EPS, ..class("StableLmForCausalLM", "stablelm") }],
     epsilon: LAYER_NORM,
-    fields: &[
+    fields: &[&[
         ("use_qkv_bias", Has(Q_BIAS)),
         // The key says true in files of models that are not: the norm's absence is what counts.
         ("use_parallel_residual", Lacks("post_attention_layernorm.weight")),
-    ],
+    ]],
     tensors: &[OUTER, FINAL_NORM_BIAS],
     partial_rotation: true,
     harmless_keys: &["use_parallel_residual"],
@@ -149,11 +153,11 @@ const COMMAND_R: Architecture = Architecture {
     name: "command-r",
     classes: &[Class { renamed: LAYER_NORM_EPS, ..class("CohereForCausalLM", "cohere") }],
     epsilon: LAYER_NORM,
-    fields: &[
+    fields: &[&[
         ("attention_bias", Has(Q_BIAS)),
         ("logit_scale", Needed("logit_scale")),
         ("use_qk_norm", Has("self_attn.q_norm.weight")),
-    ],
+    ]],
     layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, BEFORE_ATTENTION],
     keys: &[],
     ..LLAMA
@@ -162,12 +166,21 @@ const COMMAND_R: Architecture = Architecture {
 const CHATGLM: Architecture = Architecture {
     name: "chatglm",
     classes: &[class("GlmForCausalLM", "glm")],
-    fields: &[("attention_bias", Has(Q_BIAS))],
-    layer_tensors: &[ATTENTION, FUSED_QKV, FUSED_GATE, BEFORE_ATTENTION, BEFORE_MLP],
+    fields: &[&[("attention_bias", Has(Q_BIAS))]],
+    layer_tensors: &[ATTENTION, FUSED_GATE, BEFORE_ATTENTION, BEFORE_MLP],
     partial_rotation: true,
     keys: &[],
     ..LLAMA
 };
+
+pub(super) const GRANITE_FIELDS: &[(&str, Field)] = &[
+    ("attention_bias", Has(Q_BIAS)),
+    ("mlp_bias", Given("mlp.gate_proj.bias")),
+    ("attention_multiplier", Needed("attention.scale")),
+    ("residual_multiplier", Or("residual_scale", 1.0)),
+    ("embedding_multiplier", Or("embedding_scale", 1.0)),
+    ("logits_scaling", Or("logit_scale", 1.0)),
+];
 
 /// The table.
 pub(super) const ARCHITECTURES: &[Architecture] = &[
@@ -184,14 +197,14 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
             ],
             ..class("QWenLMHeadModel", "qwen")
         }],
-        layer_tensors: &[ATTENTION, FUSED_QKV, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP],
+        layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP],
         ..QWEN2
     },
     QWEN2,
     Architecture {
         name: "qwen3",
         classes: &[class("Qwen3ForCausalLM", "qwen3")],
-        fields: &[("attention_bias", Has(Q_BIAS))],
+        fields: &[&[("attention_bias", Has(Q_BIAS))]],
         layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP],
         ..QWEN2
     },
@@ -200,13 +213,13 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "gemma3",
         classes: &[Class { renamed: GEMMA_NAMES, ..class("Gemma3ForCausalLM", "gemma3_text") }],
-        fields: &[
+        fields: &[&[
             ("layer_types", WindowPattern),
             ("query_pre_attn_scalar", QueryScalar { wide_layers: 62 }),
             ("rope_local_base_freq", Or("rope.freq_base_swa", 10_000.0)),
             ("attn_logit_softcapping", Optional("attn_logit_softcapping")),
             ("final_logit_softcapping", Optional("final_logit_softcapping")),
-        ],
+        ]],
         layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, BEFORE_ATTENTION, BEFORE_MLP_OF_GEMMA, AFTER_BLOCKS],
         keys: &[WINDOW],
         ..GEMMA2
@@ -218,30 +231,38 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         epsilon: LAYER_NORM,
         fields: &[],
         tensors: &[OUTER, FINAL_NORM_BIAS, HEAD_BIAS],
-        layer_tensors: &[ATTENTION, FUSED_QKV, PLAIN_MLP, BEFORE_ATTENTION],
+        layer_tensors: &[ATTENTION, PLAIN_MLP, BEFORE_ATTENTION],
         keys: &[],
         ..PHI3
     },
     PHI3,
     Architecture {
         name: "olmo2",
-        classes: &[class("Olmo2ForCausalLM", "olmo2")],
-        fields: &[("attention_bias", Has(Q_BIAS))],
+        classes: &[
+            Class { when: When::Windowed, ..class("Olmo3ForCausalLM", "olmo3") },
+            class("Olmo2ForCausalLM", "olmo2"),
+        ],
+        fields: &[&[("attention_bias", Has(Q_BIAS)), ("layer_types", WindowPattern)]],
         layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, AFTER_BLOCKS],
+        keys: &[WINDOW],
+        // Olmo 3 has one base for all layers.
+        harmless_keys: &[WINDOW_THETA],
         ..QWEN2
     },
     Architecture {
         name: "granite",
         classes: &[class("GraniteForCausalLM", "granite")],
-        fields: &[
-            ("attention_bias", Has(Q_BIAS)),
-            ("mlp_bias", Has("mlp.gate_proj.bias")),
-            ("attention_multiplier", Needed("attention.scale")),
-            ("residual_multiplier", Or("residual_scale", 1.0)),
-            ("embedding_multiplier", Or("embedding_scale", 1.0)),
-            ("logits_scaling", Or("logit_scale", 1.0)),
-        ],
+        fields: &[GRANITE_FIELDS],
         keys: &[],
+        // Granite 4 without Mamba layers says all the same how large they would be.
+        harmless_keys: &[
+            "expert_shared_feed_forward_length",
+            "ssm.conv_kernel",
+            "ssm.group_count",
+            "ssm.inner_size",
+            "ssm.state_size",
+            "ssm.time_step_rank",
+        ],
         ..LLAMA
     },
     STABLELM,
@@ -252,7 +273,7 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
             ..class("Starcoder2ForCausalLM", "starcoder2")
         }],
         activation: "gelu_pytorch_tanh",
-        fields: &[("use_bias", Has(Q_BIAS))],
+        fields: &[&[("use_bias", Has(Q_BIAS))]],
         layer_tensors: &[ATTENTION, PLAIN_MLP, BEFORE_ATTENTION, BEFORE_MLP],
         partial_rotation: false,
         keys: &[WINDOW],
@@ -263,11 +284,11 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "cohere2",
         classes: &[Class { renamed: LAYER_NORM_EPS, ..class("Cohere2ForCausalLM", "cohere2") }],
-        fields: &[
+        fields: &[&[
             ("attention_bias", Has(Q_BIAS)),
             ("logit_scale", Needed("logit_scale")),
             ("sliding_window", Needed(WINDOW)),
-        ],
+        ]],
         layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, BEFORE_ATTENTION],
         ..COMMAND_R
     },
@@ -276,7 +297,7 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "glm4",
         classes: &[class("Glm4ForCausalLM", "glm4")],
-        layer_tensors: &[ATTENTION, FUSED_QKV, FUSED_GATE, BEFORE_ATTENTION, BEFORE_MLP, AFTER_BLOCKS_OF_GLM],
+        layer_tensors: &[ATTENTION, FUSED_GATE, BEFORE_ATTENTION, BEFORE_MLP, AFTER_BLOCKS_OF_GLM],
         ..CHATGLM
     },
     Architecture {

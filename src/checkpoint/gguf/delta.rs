@@ -34,7 +34,7 @@ pub(super) fn delta(metadata: &Metadata, architecture: &Architecture) -> Result<
     }
     // All are at most MOST_WIDTH.
     let [key_heads, heads, key_dim, value_dim] = [key_heads, heads, key_dim, inner / heads].map(|count| count as u32);
-    Ok(RecurrentSpec { key_heads, heads, key_dim, value_dim })
+    Ok(RecurrentSpec { key_heads, heads, key_dim, value_dim, tiled: architecture.tiled_values })
 }
 
 /// Rows of a part that lies by key heads, in a tensor of so many rows; or what the tensor ought to hold.
@@ -47,14 +47,11 @@ pub(super) fn delta_rows(delta: Option<RecurrentSpec>, part: DeltaPart, all: u64
     }
 }
 
-/// How many layers of a file there are besides those that an answer needs; 0 for an architecture that has none.
+/// How many layers of a file there are besides those that an answer needs.
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] where all are.
 pub(super) fn layers_ahead(metadata: &Metadata, architecture: &Architecture, layers: u64) -> Result<u64> {
-    if !architecture.keys.contains(&LAYERS_AHEAD) {
-        return Ok(0);
-    }
     let ahead = metadata.u64(&format!("{}.{LAYERS_AHEAD}", architecture.name))?.unwrap_or(0);
     if ahead >= layers {
         let message =

@@ -1,11 +1,11 @@
 //! Fields of the config that only some architectures have.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::architecture::Field;
+use super::architecture::{Field, WINDOW_PATTERN};
 use super::metadata::{Kind, Metadata, Value as Entry};
 use super::model::{ModelShape, missing};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Puts a field in the config, where the file says something of it. `rows_of` tells the rows of a tensor, if it is there.
 ///
@@ -24,6 +24,7 @@ pub(super) fn add(
         |short: &str| Ok::<_, Error>(number(metadata, &key(short))?.filter(|value| value.as_f64() != Some(0.0)));
     let of_layer = |layer: u64, tensor: &str| rows_of(&format!("model.layers.{layer}.{tensor}"));
     let first = |tensor: &str| of_layer(0, tensor).is_some();
+    let any = |has: &dyn Fn(u64) -> bool| Some((0..shape.layers).any(has).into());
     let value = match field {
         Field::Needed(short) => Some(number(short)?.ok_or_else(|| missing(&key(short)))?),
         Field::Optional(short) => number(short)?,
@@ -48,32 +49,99 @@ pub(super) fn add(
             Some((0..shape.layers).map(kind).collect())
         }
         Field::Has(tensor) => Some(first(tensor).into()),
+        Field::Given(tensor) => first(tensor).then_some(true.into()),
         Field::Lacks(tensor) => Some((!first(tensor)).into()),
         Field::QueryScalar { wide_layers } => Some(match number("attention.scale")?.and_then(|scale| scale.as_f64()) {
             Some(scale) => (1.0 / (scale * scale)).into(),
             None if shape.layers == wide_layers => (shape.hidden / shape.heads).into(),
             None => shape.head_dim.into(),
         }),
-        Field::WindowPattern => {
-            let key = key("attention.sliding_window_pattern");
-            match metadata.get(&key) {
-                Some(Entry::Numbers { kind: Kind::Bool, bytes }) => {
-                    let kind = |windowed: &u8| if *windowed == 1 { "sliding_attention" } else { "full_attention" };
-                    Some(bytes.iter().map(kind).collect())
-                }
-                _ => {
-                    if let Some(every) = metadata.u64(&key)? {
-                        config["sliding_window_pattern"] = every.into();
-                    }
-                    None
-                }
+        Field::Is(json) => Some(serde_json::from_str(json).expect("the table holds JSON")),
+        Field::RowsOfOuter(tensor) => rows_of(tensor).map(Value::from),
+        Field::AnyHas(tensor) => any(&|layer| of_layer(layer, tensor).is_some()),
+        Field::FirstAlone(tensor, other) => {
+            any(&|layer| of_layer(layer, tensor).is_some() && of_layer(layer, other).is_none())
+        }
+        Field::Numbers(short) => metadata.f64s(&key(short))?.map(|numbers| {
+            // JSON has no number for what is not finite.
+            numbers.into_iter().map(|number| if number.is_finite() { number.into() } else { Value::Null }).collect()
+        }),
+        Field::KeyHeads { windowed } => {
+            let heads = metadata.u64s(&key("attention.head_count_kv"))?.unwrap_or_default();
+            let of_kind = shape.windowed.iter().position(|layer| *layer == windowed);
+            of_kind.and_then(|layer| heads.get(layer).or(heads.first())).map(|heads| (*heads).into())
+        }
+        Field::QueryGrowth { unsaid } => {
+            let growth = number("attention.temperature_scale")?.or(unsaid.map(Value::from));
+            // It is counted in positions that were trained first, which only a scaling has.
+            if let (Some(growth), Some(scaling)) = (growth, config.get_mut("rope_scaling")) {
+                scaling[name] = growth;
             }
+            None
+        }
+        Field::FullHeadDim => shape.full_head_dim.map(Value::from),
+        Field::DoubleWide => {
+            let widths = metadata.u64s(&key("feed_forward_length"))?.unwrap_or_default();
+            Some(widths.iter().any(|width| *width == 2 * shape.intermediate).into())
+        }
+        Field::WindowThetas => {
+            let theta = |windowed: &bool| if *windowed { shape.rope_theta } else { 0.0 };
+            Some(shape.windowed.iter().map(theta).map(Value::from).collect())
+        }
+        Field::ThetasByKind => {
+            let part = rotating_part(config.get("rope_scaling"));
+            if let Some(config) = config.as_object_mut() {
+                config.remove("rope_scaling");
+            }
+            let full = json!({
+                "rope_type": "proportional", "partial_rotary_factor": part, "rope_theta": shape.rope_theta,
+            });
+            let windowed = number(super::architecture::WINDOW_THETA)?.unwrap_or(10_000.0.into());
+            let windowed = json!({ "rope_type": "default", "rope_theta": windowed });
+            Some(json!({ "full_attention": full, "sliding_attention": windowed }))
+        }
+        Field::WindowPattern => {
+            let every = match metadata.get(&key(WINDOW_PATTERN)) {
+                Some(Entry::Numbers { .. }) => None,
+                _ => metadata.u64(&key(WINDOW_PATTERN))?,
+            };
+            if let Some(every) = every {
+                config["sliding_window_pattern"] = every.into();
+            }
+            let kind = |windowed: &bool| if *windowed { "sliding_attention" } else { "full_attention" };
+            (!shape.windowed.is_empty()).then(|| shape.windowed.iter().map(kind).collect())
         }
     };
     if let Some(value) = value {
         config[name] = value;
     }
     Ok(())
+}
+
+/// The part of all pairs that rotate: factors make others stand still, which they divide by what is far more than any position.
+fn rotating_part(scaling: Option<&Value>) -> f64 {
+    const STANDS_STILL: f64 = 1e20;
+    let factors = scaling.and_then(|scaling| scaling.get("factors")).and_then(Value::as_array);
+    let Some(factors) = factors.filter(|factors| !factors.is_empty()) else { return 1.0 };
+    let rotating = factors.iter().filter(|factor| factor.as_f64().is_some_and(|factor| factor < STANDS_STILL)).count();
+    share(rotating as u64, factors.len() as u64)
+}
+
+/// Which layers have a window, by a list of truth values; empty where there is no list.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] for a list of another length.
+pub(super) fn windowed(metadata: &Metadata, architecture: &str, layers: u64) -> Result<Vec<bool>> {
+    let key = format!("{architecture}.{WINDOW_PATTERN}");
+    let Some(Entry::Numbers { kind: Kind::Bool, bytes }) = metadata.get(&key) else { return Ok(Vec::new()) };
+    // Layers that guess further tokens may be among them.
+    match bytes.get(..layers as usize) {
+        Some(bytes) => Ok(bytes.iter().map(|windowed| *windowed == 1).collect()),
+        None => {
+            let message = format!("'{key}' has {} entries for {layers} layers", bytes.len());
+            Err(Error::new(ErrorKind::Malformed, message))
+        }
+    }
 }
 
 /// A number as JSON: whole where it is stored so.

@@ -14,14 +14,15 @@ pub(super) fn head_dim(
     heads: u64,
 ) -> Result<(u64, u64, u64)> {
     let key = |key: &str| format!("{}.{key}", architecture.name);
-    let rotated = metadata.u64(&key("rope.dimension_count"))?;
-    let given = metadata.u64(&key("attention.key_length"))?;
+    let own = |name: &str| metadata.u64(&key(&format!("{name}{}", if architecture.full_heads { "_swa" } else { "" })));
+    let rotated = own("rope.dimension_count")?;
+    let given = own("attention.key_length")?;
     let head_dim = match given.or(if architecture.partial_rotation { None } else { rotated }) {
         Some(head_dim) => head_dim,
         None if hidden.is_multiple_of(heads) => hidden / heads,
         None => return Err(missing(&key("attention.key_length"))),
     };
-    let value_len = metadata.u64(&key("attention.value_length"))?.unwrap_or(head_dim);
+    let value_len = own("attention.value_length")?.unwrap_or(head_dim);
     if head_dim == 0 {
         return Err(Error::new(ErrorKind::Malformed, "heads of 0 values"));
     }
@@ -34,7 +35,23 @@ pub(super) fn head_dim(
     Ok((head_dim, rotates, value_len))
 }
 
-/// The same of latent attention. Where later files say it of heads, the plain keys are those of the latent row.
+/// Values of a head in layers without a window, where those have heads of their own: all of them rotate, or stand still.
+pub(super) fn full_head_dim(metadata: &Metadata, architecture: &Architecture) -> Result<Option<u64>> {
+    let key = |key: &str| format!("{}.{key}", architecture.name);
+    if !architecture.full_heads {
+        return Ok(None);
+    }
+    let head_dim = metadata.u64(&key("attention.key_length"))?.ok_or_else(|| missing(&key("attention.key_length")))?;
+    for name in ["attention.value_length", "rope.dimension_count"] {
+        if let Some(other) = metadata.u64(&key(name))?.filter(|other| *other != head_dim) {
+            let message = format!("'{}' is {other}, and heads have {head_dim} values", key(name));
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+    }
+    Ok(Some(head_dim))
+}
+
+/// What [`head_dim`] tells, of latent attention. Where later files say it of heads, the plain keys are those of the latent row.
 pub(super) fn latent_head_dim(metadata: &Metadata, architecture: &Architecture) -> Result<(u64, u64, u64)> {
     let key = |key: &str| format!("{}.{key}", architecture.name);
     let needed = |name: &str| metadata.u64(&key(name))?.ok_or_else(|| missing(&key(name)));

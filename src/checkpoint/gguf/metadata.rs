@@ -117,6 +117,33 @@ impl Metadata {
         Ok(Some(first))
     }
 
+    /// Integers that are not negative: one for each layer, or a single one for all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] for another type.
+    pub fn u64s(&self, key: &str) -> Result<Option<Vec<u64>>> {
+        let numbers = self.numbers(key, "whole numbers", Value::as_u64)?;
+        Ok(numbers.filter(|numbers| !numbers.is_empty()))
+    }
+
+    /// Numbers, which may be infinite.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] for another type.
+    pub fn f64s(&self, key: &str) -> Result<Option<Vec<f64>>> {
+        self.numbers(key, "numbers", Value::as_f64)
+    }
+
+    fn numbers<T>(&self, key: &str, what: &str, cast: impl Fn(&Value) -> Option<T>) -> Result<Option<Vec<T>>> {
+        self.typed(key, what, |value| match value {
+            Value::Numbers { kind, bytes } => {
+                let decoded = bytes.chunks_exact(kind.len_bytes()).map(|bytes| cast(&kind.decode(bytes)?));
+                decoded.collect::<Option<Vec<T>>>()
+            }
+            one => Some(vec![cast(one)?]),
+        })
+    }
+
     /// An integer that fits `u32`, such as a token id.
     ///
     /// # Errors

@@ -4,33 +4,32 @@ use super::architecture::Field::{
     CountOr, DeltaValueDim, Has, LayersWithout, LinearWith, Needed, Optional, Or, OtherExpertsThan, PlainDim, RowsOf,
     TruthOr, ValueDim,
 };
-use super::architecture::{Architecture, Class, Part, Rule, When};
+use super::architecture::{Architecture, Class, Field, Part, Rule, When};
 use super::architectures::{
     ATTENTION, BEFORE_ATTENTION, BEFORE_MLP, EXPERTS, GATE, HEAD_NORMS, LLAMA, PLAIN_MLP, Q_BIAS, QWEN2, WINDOW, class,
 };
-use super::delta::{INNER_SIZE, KEY_HEADS, KEY_LENGTH, LAYERS_AHEAD, VALUE_HEADS};
+use super::delta::{INNER_SIZE, KEY_HEADS, KEY_LENGTH, VALUE_HEADS};
 use crate::plan::DeltaPart;
 
 /// One for all tokens, with a gate of its own.
-const SHARED_EXPERT: &[Rule] = &[
+pub(super) const SHARED_EXPERT: &[Rule] = &[
     ("ffn_gate_inp_shexp", &[("mlp.shared_expert_gate", Part::OneRow)]),
     ("ffn_gate_shexp", &[("mlp.shared_expert.gate_proj", Part::All)]),
     ("ffn_up_shexp", &[("mlp.shared_expert.up_proj", Part::All)]),
     ("ffn_down_shexp", &[("mlp.shared_expert.down_proj", Part::All)]),
 ];
-/// Several for all tokens, as one; and what is added to scores before the choice.
-const SHARED_EXPERTS: &[Rule] = &[
+/// Several for all tokens, as one.
+pub(super) const SHARED_EXPERTS: &[Rule] = &[
     ("ffn_gate_shexp", &[("mlp.shared_experts.gate_proj", Part::All)]),
     ("ffn_up_shexp", &[("mlp.shared_experts.up_proj", Part::All)]),
     ("ffn_down_shexp", &[("mlp.shared_experts.down_proj", Part::All)]),
-    ("exp_probs_b", &[("mlp.gate", Part::All)]),
 ];
-const SINKS: &[Rule] = &[
-    ("attn_sinks", &[("self_attn.sinks", Part::Bare)]),
-    ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
-];
+/// What is added to scores before the choice.
+pub(super) const CHOICE_BIAS: &[Rule] = &[("exp_probs_b", &[("mlp.gate", Part::All)])];
+pub(super) const SINK: &[Rule] = &[("attn_sinks", &[("self_attn.sinks", Part::Bare)])];
+const SINKS: &[Rule] = &[SINK[0], ("post_attention_norm", &[("post_attention_layernorm", Part::All)])];
 /// Older files have keys and values of a head as the checkpoint does, later ones apart, keys transposed.
-const LATENT_ATTENTION: &[Rule] = &[
+pub(super) const LATENT_ATTENTION: &[Rule] = &[
     ("attn_q", &[("self_attn.q_proj", Part::All)]),
     ("attn_q_a", &[("self_attn.q_a_proj", Part::All)]),
     ("attn_q_a_norm", &[("self_attn.q_a_layernorm", Part::All)]),
@@ -43,7 +42,7 @@ const LATENT_ATTENTION: &[Rule] = &[
     ("attn_output", &[("self_attn.o_proj", Part::All)]),
 ];
 /// Attention with a gate on its output.
-const GATED_ATTENTION: &[Rule] = &[
+pub(super) const GATED_ATTENTION: &[Rule] = &[
     ("attn_q", &[("self_attn.q_proj", Part::GatedQuery), ("self_attn.gate_proj", Part::QueryGate)]),
     ("attn_k", &[("self_attn.k_proj", Part::All)]),
     ("attn_v", &[("self_attn.v_proj", Part::All)]),
@@ -51,7 +50,7 @@ const GATED_ATTENTION: &[Rule] = &[
     ("post_attention_norm", &[("post_attention_layernorm", Part::All)]),
 ];
 /// Older files have one matrix (`ssm_in`) for what later ones have in two, by key heads as the checkpoint has it.
-const DELTA_RULE: &[Rule] = &[
+pub(super) const DELTA_RULE: &[Rule] = &[
     (
         "ssm_in",
         &[
@@ -66,6 +65,8 @@ const DELTA_RULE: &[Rule] = &[
         &[("linear_attn.q_proj", Part::Query), ("linear_attn.k_proj", Part::Key), ("linear_attn.v_proj", Part::Value)],
     ),
     ("attn_gate", &[("linear_attn.gate_proj", Part::All)]),
+    ("ssm_beta", &[("linear_attn.beta_proj", Part::All)]),
+    ("ssm_alpha", &[("linear_attn.decay_proj", Part::All)]),
     (
         "ssm_ba",
         &[
@@ -80,35 +81,66 @@ const DELTA_RULE: &[Rule] = &[
     ("ssm_out", &[("linear_attn.out_proj", Part::All)]),
 ];
 
-const EXPERT_GATE: &str = "mlp.experts.0.gate_proj.weight";
-const ROUTER: &str = "mlp.gate.weight";
-const EXPERT_WIDTHS: &[&str] = &["expert_feed_forward_length", "expert_shared_feed_forward_length"];
+pub(super) const EXPERT_GATE: &str = "mlp.experts.0.gate_proj.weight";
+pub(super) const ROUTER: &str = "mlp.gate.weight";
+pub(super) const EXPERT_WIDTHS: &[&str] = &["expert_feed_forward_length", "expert_shared_feed_forward_length"];
+
+/// Which layers have a delta rule, by their tensors, and its sizes.
+pub(super) const LINEAR: &[(&str, Field)] = &[
+    ("layer_types", LinearWith("linear_attn.out_proj.weight")),
+    ("linear_num_key_heads", Needed(KEY_HEADS)),
+    ("linear_num_value_heads", Needed(VALUE_HEADS)),
+    ("linear_key_head_dim", Needed(KEY_LENGTH)),
+    ("linear_value_head_dim", DeltaValueDim),
+    ("linear_conv_kernel_dim", Needed("ssm.conv_kernel")),
+];
+/// Keys that say again what tensors do.
+pub(super) const HYBRID_KEYS: &[&str] = &[
+    "expert_feed_forward_length",
+    "expert_shared_feed_forward_length",
+    "full_attention_interval",
+    "attention.recurrent_layers",
+];
+/// Sizes of experts as DeepSeek-V3 names them.
+pub(super) const DEEPSEEK_EXPERTS: &[(&str, Field)] = &[
+    ("first_k_dense_replace", Or("leading_dense_block_count", 0.0)),
+    ("n_routed_experts", Needed("expert_count")),
+    ("num_experts_per_tok", Needed("expert_used_count")),
+    ("n_shared_experts", Optional("expert_shared_count")),
+    ("moe_intermediate_size", Needed("expert_feed_forward_length")),
+    ("norm_topk_prob", TruthOr("expert_weights_norm", false)),
+    ("routed_scaling_factor", Or("expert_weights_scale", 1.0)),
+    // Where a file says nothing, llama.cpp chooses among all experts at once, and so older files are used.
+    ("n_group", CountOr("expert_group_count", 1)),
+    ("topk_group", CountOr("expert_group_used_count", 1)),
+];
+/// Sizes of latent attention.
+pub(super) const LATENT: &[(&str, Field)] = &[
+    ("q_lora_rank", Optional("attention.q_lora_rank")),
+    ("kv_lora_rank", Needed("attention.kv_lora_rank")),
+    ("qk_rope_head_dim", Needed("rope.dimension_count")),
+    ("qk_nope_head_dim", PlainDim),
+    ("v_head_dim", ValueDim),
+];
 
 /// DeepSeek V2 and V3, and what was made in their likeness.
-const DEEPSEEK2: Architecture = Architecture {
+pub(super) const DEEPSEEK2: Architecture = Architecture {
     name: "deepseek2",
     classes: &[
         Class { when: When::SigmoidExperts, ..class("DeepseekV3ForCausalLM", "deepseek_v3") },
         class("DeepseekV2ForCausalLM", "deepseek_v2"),
     ],
-    fields: &[
-        ("q_lora_rank", Optional("attention.q_lora_rank")),
-        ("kv_lora_rank", Needed("attention.kv_lora_rank")),
-        ("qk_rope_head_dim", Needed("rope.dimension_count")),
-        ("qk_nope_head_dim", PlainDim),
-        ("v_head_dim", ValueDim),
-        ("first_k_dense_replace", Or("leading_dense_block_count", 0.0)),
-        ("n_routed_experts", Needed("expert_count")),
-        ("num_experts_per_tok", Needed("expert_used_count")),
-        ("n_shared_experts", Optional("expert_shared_count")),
-        ("moe_intermediate_size", Needed("expert_feed_forward_length")),
-        ("norm_topk_prob", TruthOr("expert_weights_norm", false)),
-        ("routed_scaling_factor", Or("expert_weights_scale", 1.0)),
-        // Where a file says nothing, llama.cpp chooses among all experts at once, and so older files are used.
-        ("n_group", CountOr("expert_group_count", 1)),
-        ("topk_group", CountOr("expert_group_used_count", 1)),
+    fields: &[LATENT, DEEPSEEK_EXPERTS],
+    layer_tensors: &[
+        LATENT_ATTENTION,
+        PLAIN_MLP,
+        GATE,
+        EXPERTS,
+        SHARED_EXPERTS,
+        CHOICE_BIAS,
+        BEFORE_ATTENTION,
+        BEFORE_MLP,
     ],
-    layer_tensors: &[LATENT_ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
     latent: true,
     keys: &[
         "attention.key_length_mla",
@@ -126,14 +158,14 @@ pub(super) const MIXTURES: &[Architecture] = &[
     Architecture {
         name: "qwen2moe",
         classes: &[class("Qwen2MoeForCausalLM", "qwen2_moe")],
-        fields: &[
+        fields: &[&[
             ("num_experts", Needed("expert_count")),
             ("num_experts_per_tok", Needed("expert_used_count")),
             ("moe_intermediate_size", RowsOf(EXPERT_GATE)),
             ("shared_expert_intermediate_size", RowsOf("mlp.shared_expert.gate_proj.weight")),
             ("norm_topk_prob", TruthOr("expert_weights_norm", false)),
             ("mlp_only_layers", LayersWithout(ROUTER)),
-        ],
+        ]],
         layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERT, BEFORE_ATTENTION, BEFORE_MLP],
         harmless_keys: EXPERT_WIDTHS,
         ..QWEN2
@@ -141,14 +173,14 @@ pub(super) const MIXTURES: &[Architecture] = &[
     Architecture {
         name: "qwen3moe",
         classes: &[class("Qwen3MoeForCausalLM", "qwen3_moe")],
-        fields: &[
+        fields: &[&[
             ("attention_bias", Has(Q_BIAS)),
             ("num_experts", Needed("expert_count")),
             ("num_experts_per_tok", Needed("expert_used_count")),
             ("moe_intermediate_size", RowsOf(EXPERT_GATE)),
             ("norm_topk_prob", TruthOr("expert_weights_norm", true)),
             ("mlp_only_layers", LayersWithout(ROUTER)),
-        ],
+        ]],
         layer_tensors: &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
         harmless_keys: EXPERT_WIDTHS,
         ..QWEN2
@@ -159,28 +191,20 @@ pub(super) const MIXTURES: &[Architecture] = &[
         name: "qwen3next",
         classes: &[class("Qwen3NextForCausalLM", "qwen3_next")],
         fields: &[
-            ("num_experts", Needed("expert_count")),
-            ("num_experts_per_tok", Needed("expert_used_count")),
-            ("moe_intermediate_size", RowsOf(EXPERT_GATE)),
-            ("shared_expert_intermediate_size", RowsOf("mlp.shared_expert.gate_proj.weight")),
-            ("norm_topk_prob", TruthOr("expert_weights_norm", true)),
-            ("layer_types", LinearWith("linear_attn.out_proj.weight")),
-            ("linear_num_key_heads", Needed(KEY_HEADS)),
-            ("linear_num_value_heads", Needed(VALUE_HEADS)),
-            ("linear_key_head_dim", Needed(KEY_LENGTH)),
-            ("linear_value_head_dim", DeltaValueDim),
-            ("linear_conv_kernel_dim", Needed("ssm.conv_kernel")),
+            &[
+                ("num_experts", Needed("expert_count")),
+                ("num_experts_per_tok", Needed("expert_used_count")),
+                ("moe_intermediate_size", RowsOf(EXPERT_GATE)),
+                ("shared_expert_intermediate_size", RowsOf("mlp.shared_expert.gate_proj.weight")),
+                ("norm_topk_prob", TruthOr("expert_weights_norm", true)),
+            ],
+            LINEAR,
         ],
         layer_tensors: &[GATED_ATTENTION, HEAD_NORMS, DELTA_RULE, EXPERTS, SHARED_EXPERT, BEFORE_ATTENTION],
         partial_rotation: true,
         delta_rule: true,
-        keys: &[INNER_SIZE, LAYERS_AHEAD],
-        harmless_keys: &[
-            "expert_feed_forward_length",
-            "expert_shared_feed_forward_length",
-            "full_attention_interval",
-            "attention.recurrent_layers",
-        ],
+        keys: &[INNER_SIZE],
+        harmless_keys: HYBRID_KEYS,
         ..QWEN2
     },
     DEEPSEEK2,
@@ -188,12 +212,12 @@ pub(super) const MIXTURES: &[Architecture] = &[
     Architecture {
         name: "gpt-oss",
         classes: &[class("GptOssForCausalLM", "gpt_oss")],
-        fields: &[
+        fields: &[&[
             ("attention_bias", Has(Q_BIAS)),
             ("num_local_experts", Needed("expert_count")),
             ("num_experts_per_tok", Needed("expert_used_count")),
             ("sliding_window", Needed(WINDOW)),
-        ],
+        ]],
         layer_tensors: &[ATTENTION, SINKS, EXPERTS, BEFORE_ATTENTION],
         whole_ramp: false,
         harmless_keys: EXPERT_WIDTHS,
@@ -207,15 +231,24 @@ pub(super) const MIXTURES: &[Architecture] = &[
             renamed: &[("intermediate_size", "intermediate_size_mlp"), ("expert_width", "intermediate_size")],
             ..class("Llama4ForCausalLM", "llama4_text")
         }],
-        fields: &[
+        fields: &[&[
             ("attention_bias", Has(Q_BIAS)),
             ("num_local_experts", Needed("expert_count")),
             ("num_experts_per_tok", Needed("expert_used_count")),
             ("expert_width", Needed("expert_feed_forward_length")),
             ("interleave_moe_layer_step", Needed("interleave_moe_layer_step")),
             ("use_qk_norm", OtherExpertsThan(128)),
+        ]],
+        layer_tensors: &[
+            ATTENTION,
+            PLAIN_MLP,
+            GATE,
+            EXPERTS,
+            SHARED_EXPERTS,
+            CHOICE_BIAS,
+            BEFORE_ATTENTION,
+            BEFORE_MLP,
         ],
-        layer_tensors: &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERTS, BEFORE_ATTENTION, BEFORE_MLP],
         keys: &[],
         ..LLAMA
     },

@@ -8,10 +8,13 @@ mod cursor;
 mod delta;
 mod fields;
 mod heads;
+mod late;
+mod layout;
 mod metadata;
 mod mixtures;
 mod model;
 mod parts;
+mod recent;
 mod rope;
 mod scales;
 

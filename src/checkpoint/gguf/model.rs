@@ -2,19 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::architecture::{Architecture, Known, LONG_FACTORS, Part, ROPE_FACTORS, SHORT_FACTORS, When, architecture};
+use super::architecture::{Architecture, Known, LONG_FACTORS, ROPE_FACTORS, SHORT_FACTORS, When, architecture};
 use super::architectures::ALIBI;
-use super::delta::{delta, delta_rows, layers_ahead};
-use super::heads::{alibi, head_dim, latent_head_dim, sigmoid};
+use super::delta::{delta, layers_ahead};
+use super::heads::{alibi, full_head_dim, head_dim, latent_head_dim, sigmoid};
 use super::metadata::Metadata;
 use super::parts::read_headers;
 use super::rope::Factors;
 use super::scales::Scales;
-use super::{Header, TensorInfo, fields, rope};
+use super::{Header, fields, rope};
 use crate::checkpoint::kinds::refuse_gguf;
 use crate::checkpoint::{Checkpoint, GgufTokenizer, Source, Tensor};
-use crate::encoding;
-use crate::plan::{RecurrentSpec, RotaryRows, RowMap};
+use crate::plan::RecurrentSpec;
 use crate::store::Store;
 use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
@@ -35,7 +34,7 @@ pub(in crate::internals::checkpoint) async fn open(
     refuse_gguf(&header.metadata).map_err(named)?;
     refuse_absent(&header.metadata, ignored).map_err(named)?;
     let shape = ModelShape::read(&header.metadata).map_err(named)?;
-    let factors = rope::read_factors(store, &files, &header, shape.rotated).await?;
+    let factors = rope::read_factors(store, &files, &header, shape.full_head_dim.unwrap_or(shape.rotated)).await?;
     let mut checkpoint = assemble(&header, &shape, &factors, ignored).map_err(named)?;
     checkpoint.files = files;
     Ok(checkpoint)
@@ -79,27 +78,33 @@ pub(super) struct ModelShape {
     pub architecture: &'static Architecture,
     pub layers: u64,
     /// Layers behind them that the model does without.
-    layers_ahead: u64,
+    pub layers_ahead: u64,
     pub hidden: u64,
-    intermediate: u64,
+    pub intermediate: u64,
     pub heads: u64,
-    kv_heads: u64,
+    pub kv_heads: u64,
     pub head_dim: u64,
+    /// The same of layers without a window, where they have heads of their own.
+    pub full_head_dim: Option<u64>,
     /// Values of a head that rotate.
     pub rotated: u64,
     /// Values of a value's head.
     pub value_dim: u64,
     /// Values of a latent row, where there is one.
-    latent: u64,
+    pub latent: u64,
     pub delta: Option<RecurrentSpec>,
     pub experts: u64,
     /// Experts get their scores from a sigmoid.
     sigmoid: bool,
     alibi: bool,
+    /// Rotary pairs are neighbours in the rows of queries and keys.
+    pub interleaved: bool,
     context: u64,
     epsilon: f64,
-    rope_theta: f64,
+    pub rope_theta: f64,
     window: Option<u64>,
+    /// Which layers have it, where the file lists them.
+    pub windowed: Vec<bool>,
 }
 
 impl ModelShape {
@@ -121,27 +126,42 @@ impl ModelShape {
         let all_layers = needed("block_count")?;
         let layers_ahead = layers_ahead(metadata, architecture, all_layers)?;
         let layers = all_layers - layers_ahead;
+        let experts = optional("expert_count")?.unwrap_or(0);
+        // Where numbers differ from layer to layer the first is that of a layer like most.
+        let first =
+            |name: &str| Ok::<_, Error>(metadata.u64s(&key(name))?.and_then(|numbers| numbers.first().copied()));
+        let intermediate = match first("feed_forward_length")? {
+            Some(0) => needed("feed_forward_length")?,
+            Some(width) => width,
+            // Only experts have a width.
+            None if experts > 0 => 1,
+            None => needed("feed_forward_length")?,
+        };
         let shape = Self {
             architecture,
             layers,
             layers_ahead,
             hidden,
-            intermediate: needed("feed_forward_length")?,
+            intermediate,
             heads,
             // Of a latent row all heads make keys of their own, whatever the file counts.
-            kv_heads: optional("attention.head_count_kv")?.filter(|_| !architecture.latent).unwrap_or(heads),
+            kv_heads: first("attention.head_count_kv")?.filter(|_| !architecture.latent).unwrap_or(heads),
             head_dim,
+            full_head_dim: full_head_dim(metadata, architecture)?,
             rotated,
             value_dim,
             latent: if architecture.latent { needed("attention.kv_lora_rank")? } else { 0 },
             delta: architecture.delta_rule.then(|| delta(metadata, architecture)).transpose()?,
-            experts: optional("expert_count")?.unwrap_or(0),
+            experts,
             sigmoid: sigmoid(optional("expert_gating_func")?)?,
             alibi: alibi(metadata.f64(&key(ALIBI))?)?,
+            // Where positions have several sections pairs lie in halves, whatever the family.
+            interleaved: architecture.interleaved && metadata.get(&key("rope.dimension_sections")).is_none(),
             context: needed("context_length")?,
             epsilon: metadata.f64(&key(architecture.epsilon))?.ok_or_else(|| missing(&key(architecture.epsilon)))?,
             rope_theta: metadata.f64(&key("rope.freq_base"))?.unwrap_or(10_000.0),
             window: optional(WINDOW)?.filter(|window| *window > 0),
+            windowed: fields::windowed(metadata, architecture.name, layers)?,
         };
         if shape.kv_heads == 0 || !heads.is_multiple_of(shape.kv_heads) {
             let message = format!("{heads} heads do not share {} key heads evenly", shape.kv_heads);
@@ -153,169 +173,6 @@ impl ModelShape {
             return Err(Error::new(ErrorKind::Malformed, message));
         }
         Ok(shape)
-    }
-
-    /// The model's tensors that a tensor of the file holds.
-    fn tensors(&self, info: &TensorInfo) -> Result<Vec<Tensor>> {
-        let unknown = || {
-            let message = format!("has no place in the architecture '{}'", self.architecture.name);
-            Error::new(ErrorKind::Unsupported, message).tensor(&info.name)
-        };
-        if self.looks_ahead(&info.name) {
-            return Ok(Vec::new());
-        }
-        let parts = self.architecture.parts(&info.name, self.layers).ok_or_else(unknown)?;
-        let mut tensors = Vec::with_capacity(parts.len());
-        for (name, part) in parts {
-            let wrong = |what: String| {
-                let message = format!("shape {:?} does not hold {what}", info.shape);
-                Error::new(ErrorKind::Malformed, message).tensor(&info.name)
-            };
-            let name = match part {
-                Part::Bare => name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem).to_owned(),
-                _ => name,
-            };
-            let of_expert = matches!(part, Part::Expert | Part::ExpertFirst | Part::ExpertSecond);
-            if !of_expert {
-                tensors.push(self.tensor(info, &info.shape, name, part).map_err(wrong)?);
-                continue;
-            }
-            let [experts, of_one @ ..] = &info.shape[..] else { return Err(unknown()) };
-            if *experts != self.experts || of_one.is_empty() {
-                return Err(wrong(format!("a slab for each of {} experts", self.experts)));
-            }
-            for expert in 0..*experts {
-                let name = name.replacen('*', &expert.to_string(), 1);
-                let whole = self.tensor(info, of_one, name, part).map_err(wrong)?;
-                let len_bytes = whole.len_bytes / experts;
-                tensors.push(Tensor { offset_bytes: whole.offset_bytes + expert * len_bytes, len_bytes, ..whole });
-            }
-        }
-        Ok(tensors)
-    }
-
-    /// Whether a tensor is of a layer that the model does without.
-    fn looks_ahead(&self, name: &str) -> bool {
-        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
-        let behind = layer.and_then(|layer| layer.parse::<u64>().ok()?.checked_sub(self.layers));
-        behind.is_some_and(|behind| behind < self.layers_ahead)
-    }
-
-    /// A part of a tensor of the file, or of a slab of it of this shape; or what the tensor ought to hold.
-    fn tensor(&self, info: &TensorInfo, shape: &[u64], name: String, part: Part) -> Result<Tensor, String> {
-        // Norms of heads may come as a table, a row for each head; here they are one vector.
-        let shape = match (shape, part) {
-            ([heads, values], _) if info.name.ends_with("norm.weight") => vec![heads.saturating_mul(*values)],
-            ([columns], Part::OneRow) => vec![1, *columns],
-            ([rows, columns], Part::Flat) => vec![rows.saturating_mul(*columns)],
-            // Rows of heads that come apart.
-            ([heads, rows, columns], Part::All) => vec![heads.saturating_mul(*rows), *columns],
-            ([heads, lines, rows], Part::TurnedHeads) => vec![heads.saturating_mul(*rows), *lines],
-            _ => shape.to_vec(),
-        };
-        let source_rows = shape.first().copied().unwrap_or(1);
-        let source = match (encoding::gguf::block(info.encoding), part) {
-            (None, Part::NegatedExp) => Source::NegatedExp(info.encoding),
-            (Some(_), Part::NegatedExp) => Err("plain values")?,
-            (_, Part::TurnedHeads) => Source::Turned { encoding: info.encoding, rows: source_rows / self.heads },
-            (Some(_), _) => Source::GgufBlocks(info.encoding),
-            (None, _) => Source::Plain(info.encoding),
-        };
-        let (row_count, rows) = self.rows(part, source_rows)?;
-        Ok(Tensor {
-            rows: self.in_halves(&name, rows, row_count)?,
-            name,
-            source_name: info.name.clone(),
-            shape: [&[row_count][..], shape.get(1..).unwrap_or_default()].concat(),
-            source,
-            file: info.file,
-            offset_bytes: info.offset_bytes,
-            len_bytes: info.len_bytes,
-            source_rows,
-            plus: 0.0,
-            inverse_lengths: None,
-            transposed: false,
-            companions: Vec::new(),
-        })
-    }
-
-    /// How many rows a part has, and which; or what the tensor ought to hold.
-    fn rows(&self, part: Part, all: u64) -> Result<(u64, RowMap), String> {
-        let (q, k, v) = self.widths();
-        let fused = || match q.saturating_add(k).saturating_add(v) == all {
-            true => Ok(()),
-            false => Err(format!("queries of {q}, keys of {k} and values of {v}")),
-        };
-        let queries = self.heads.saturating_mul(self.head_dim);
-        let gated = |first| match queries.checked_mul(2) == Some(all) {
-            true => Ok(RowMap { first, run: self.head_dim, stride: 2 * self.head_dim, rotary: None }),
-            false => Err(format!("{} heads of {} queries and as many gates", self.heads, self.head_dim)),
-        };
-        let plain = self.head_dim.saturating_sub(self.rotated);
-        let latent = || match self.latent.checked_add(self.rotated) == Some(all) {
-            true => Ok(()),
-            false => Err(format!("a latent row of {} and {} values that rotate", self.latent, self.rotated)),
-        };
-        let (keys, values) = (self.heads.saturating_mul(plain), self.heads.saturating_mul(self.value_dim));
-        let of_heads = |first, run| match keys.checked_add(values) == Some(all) {
-            true => Ok(RowMap { first, run, stride: plain + self.value_dim, rotary: None }),
-            false => Err(format!("{} heads of {plain} key and {} other values", self.heads, self.value_dim)),
-        };
-        let halves = || if all.is_multiple_of(2) { Ok(()) } else { Err("two halves".to_owned()) };
-        Ok(match part {
-            Part::All | Part::OneRow | Part::Bare | Part::Flat | Part::NegatedExp | Part::Expert => (all, RowMap::ALL),
-            Part::Latent => latent().map(|()| (self.latent, RowMap::ALL))?,
-            Part::LatentRotary => latent()
-                .map(|()| (self.rotated, RowMap::from_row(self.latent).in_halves(self.rotated, self.rotated)))?,
-            Part::LatentKey => (keys, of_heads(0, plain)?),
-            Part::LatentValue => (values, of_heads(plain, self.value_dim)?),
-            Part::TurnedHeads if keys == all => (all, RowMap::ALL),
-            Part::TurnedHeads => Err(format!("{} heads of {plain} values", self.heads))?,
-            Part::Query => fused().map(|()| (q, RowMap::from_row(0)))?,
-            Part::Key => fused().map(|()| (k, RowMap::from_row(q)))?,
-            Part::Value => fused().map(|()| (v, RowMap::from_row(q + k)))?,
-            Part::GatedQuery => (queries, gated(0)?),
-            Part::QueryGate => (queries, gated(self.head_dim)?),
-            Part::Delta(part) => delta_rows(self.delta, part, all)?,
-            Part::First | Part::ExpertFirst => halves().map(|()| (all / 2, RowMap::from_row(0)))?,
-            Part::Second | Part::ExpertSecond => halves().map(|()| (all / 2, RowMap::from_row(all / 2)))?,
-        })
-    }
-
-    /// Rows of the queries, keys and values that lie in one tensor.
-    fn widths(&self) -> (u64, u64, u64) {
-        match self.delta {
-            Some(delta) => (delta.key_width().into(), delta.key_width().into(), delta.value_width().into()),
-            None => {
-                let [q, kv] = [self.heads, self.kv_heads].map(|heads| heads.saturating_mul(self.head_dim));
-                (q, kv, kv)
-            }
-        }
-    }
-
-    /// Queries, keys and their norms with neighbouring pairs put in halves; or what the tensor ought to hold.
-    fn in_halves(&self, name: &str, rows: RowMap, row_count: u64) -> Result<RowMap, String> {
-        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        let heads = match stem.rsplit('.').next() {
-            // The part that rotates is the last of a head, and becomes the first.
-            Some("q_proj" | "q_b_proj") if self.architecture.latent => {
-                if self.heads.checked_mul(self.head_dim) != Some(row_count) {
-                    return Err(format!("{} heads of {}", self.heads, self.head_dim));
-                }
-                let (head, count) = (self.head_dim, self.rotated);
-                return Ok(RowMap { rotary: Some(RotaryRows { head, first: head - count, count }), ..rows });
-            }
-            Some("q_proj" | "q_norm") => self.heads,
-            Some("k_proj" | "k_norm") => self.kv_heads,
-            _ => return Ok(rows),
-        };
-        if !self.architecture.interleaved {
-            return Ok(rows);
-        }
-        if heads.checked_mul(self.head_dim) != Some(row_count) || !self.rotated.is_multiple_of(2) {
-            return Err(format!("{heads} heads of {}", self.head_dim));
-        }
-        Ok(rows.in_halves(self.head_dim, self.rotated))
     }
 
     /// `config.json` with the fields that the architecture's own would have.
@@ -335,8 +192,16 @@ impl ModelShape {
         let fits = |when: When| match when {
             When::Always => true,
             When::Windowed => self.window.is_some(),
+            When::Has(key) => {
+                let key = format!("{}.{key}", self.architecture.name);
+                metadata.f64(&key).ok().flatten().is_some_and(|value| value != 0.0)
+            }
             When::Experts => self.experts > 0,
-            When::SigmoidExperts => self.experts > 0 && self.sigmoid,
+            // Some files do not say it, but only such scores have a bias for the choice.
+            When::SigmoidExperts => {
+                let has_bias = |layer| find(&format!("model.layers.{layer}.mlp.gate.bias")).is_some();
+                self.experts > 0 && (self.sigmoid || (0..self.layers).any(has_bias))
+            }
             When::Alibi { layers } => self.alibi || self.layers == layers,
         };
         let class = self.architecture.classes.iter().find(|class| fits(class.when));
@@ -357,7 +222,8 @@ impl ModelShape {
             "vocab_size": embeddings.shape[0],
             "tie_word_embeddings": find(crate::plan::HEAD).is_none(),
         });
-        let part_rotates = self.rotated != self.head_dim && !self.architecture.latent;
+        // A family where a part may rotate may take a part where nothing is said.
+        let part_rotates = self.architecture.partial_rotation && !self.architecture.latent;
         let partial = part_rotates.then(|| fields::share(self.rotated, self.head_dim));
         let optional = [
             ("partial_rotary_factor", partial.map(Value::from)),
@@ -384,7 +250,7 @@ impl ModelShape {
                 None => {}
             }
         }
-        for (name, field) in self.architecture.fields {
+        for (name, field) in self.architecture.fields.iter().copied().flatten() {
             fields::add(&mut config, name, *field, self, metadata, &|name| find(name).map(|found| found.shape[0]))?;
         }
         for (common, theirs) in class.renamed {

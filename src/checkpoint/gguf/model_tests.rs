@@ -160,7 +160,7 @@ fn what_the_architecture_needs_is_named() {
     fails(&without("block_count").u32("llama.block_count", 0), Malformed, "'llama.block_count' is 0");
     fails(&without("head_count_kv").u32("llama.attention.head_count_kv", 0), Malformed, "key heads");
     fails(&without("head_count").u32("llama.attention.head_count", 3), Missing, "key_length");
-    fails(&small_llama(1).u32("llama.nextn_predict_layers", 1), Unsupported, "nextn_predict_layers");
+    fails(&small_llama(1).u32("llama.nextn_predict_layers", 1), Malformed, "no layer the next one");
     fails(&small_llama(1).f32("llama.logit_scale", 2.0), Unsupported, "'llama.logit_scale'");
     fails(&small_llama(1).u32("llama.rope.dimension_count", 2), Malformed, "2 heads of 2");
     let partial = small_llama(1).u32("llama.attention.key_length", 4).u32("llama.rope.dimension_count", 2);
@@ -327,7 +327,7 @@ fn latent_rows_and_what_is_made_of_them_are_found() -> Result<()> {
         let name = format!("model.layers.0.self_attn.{stem}.weight");
         checkpoint.tensors.iter().find(|tensor| tensor.name == name).expect("a tensor")
     };
-    let rotary = |head, first, count| Some(RotaryRows { head, first, count });
+    let rotary = |head, first, count| Some(crate::plan::RotaryRows { head, first, count });
     assert_eq!(find("q_proj").rows.rotary, rotary(8, 6, 2));
     assert_eq!((&find("kv_a_proj").shape[..], find("kv_a_proj").rows), (&[3, 8][..], RowMap::ALL));
     assert_eq!(find("k_rope_proj").rows, RowMap { rotary: rotary(2, 0, 2), ..RowMap::from_row(3) });

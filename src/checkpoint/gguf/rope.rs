@@ -150,8 +150,8 @@ impl Keys<'_> {
 
     /// YaRN (<https://arxiv.org/abs/2309.00071>).
     ///
-    /// llama.cpp multiplies its attention factors with YaRN's own `0.1 ln(factor) + 1`, where Hugging Face's
-    /// `attention_factor` takes its place.
+    /// `yarn_attn_factor` is Hugging Face's `attention_factor`, which takes the place of YaRN's own `0.1 ln(factor) + 1`;
+    /// `attn_factor` is multiplied with either.
     fn yarn(&self) -> Result<Value> {
         if self.f64("rope.scaling.yarn_ext_factor")?.is_some_and(|factor| factor != 1.0 && factor >= 0.0) {
             let message = format!("'{}' other than 1 is not supported", self.name("rope.scaling.yarn_ext_factor"));
@@ -180,14 +180,15 @@ impl Keys<'_> {
             fields.insert("mscale".into(), mscale.into());
             fields.insert("mscale_all_dim".into(), mscale.into());
         }
-        let yarn_attention = self.factor("rope.scaling.yarn_attn_factor")?.unwrap_or(1.0);
-        let attention = yarn_attention * self.factor("rope.scaling.attn_factor")?.unwrap_or(1.0);
-        if attention != 1.0 && grown.is_some() {
+        let whole = self.factor("rope.scaling.yarn_attn_factor")?;
+        let more = self.factor("rope.scaling.attn_factor")?.filter(|factor| *factor != 1.0);
+        if (whole.is_some() || more.is_some()) && grown.is_some() {
             let message = "YaRN's log multiplier together with an attention factor is not supported";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        if attention != 1.0 {
-            fields.insert("attention_factor".into(), (attention * (0.1 * factor.ln() + 1.0)).into());
+        if whole.is_some() || more.is_some() {
+            let whole = whole.unwrap_or_else(|| 0.1 * factor.ln() + 1.0);
+            fields.insert("attention_factor".into(), (whole * more.unwrap_or(1.0)).into());
         }
         Ok(Value::Object(fields))
     }

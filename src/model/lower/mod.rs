@@ -356,6 +356,7 @@ impl Lowering<'_> {
             bias_offset: offset(bias),
             state_offset: state.conv_floats(),
             state_stride: state.floats(),
+            tiled: u32::from(state.tiled),
         };
         let [query, key, value, decay, beta, meta] =
             [query, key, value, decay, beta, self.common.meta[0]].map(Slot::Buffer);

@@ -38,6 +38,7 @@ const SCRIPTS: &[Script] = &[
     Script { name: "seeded", file: "make_seeded.py", model: None },
     Script { name: "quantized", file: "make_quantized.py", model: None },
     Script { name: "airllm", file: "make_airllm.py", model: None },
+    Script { name: "converted", file: "make_converted.py", model: None },
     Script { name: "families-gguf", file: "make_families_gguf.py", model: None },
     Script { name: "gemma3", file: "make_gemma3.py", model: Some(setup::model::set_up_gemma3) },
     Script { name: "smollm2", file: "make_smollm2.py", model: Some(setup::model::set_up) },
