@@ -63,8 +63,8 @@ checkpoints! {
     gpt_neox_serial gpt_oss gpt_oss_limit gpt_oss_mxfp4 gptj granite granite_swa granite4 granitemoe granitemoe_swa
     granitemoeshared helium hunyuan_dense hunyuan_moe hy_v3 hyperclovax hyperclovax_plain idefics3 internlm
     internlm2 internlm3 internvl internvl_qwen3 jais2 kimi_k25 llama_airllm_4bit llama_airllm_8bit llama_awq
-    llama_fp4 llama_fp8 llama_fp8_rows llama_gptq llama_gptq_8bit llama_gptq_act_order llama_int8 llama_nf4
-    llama_w8a8 llama4_published llama4_text llava llava_next llava_onevision mellum mimo_v2_flash minicpm_v_4_6
+    llama_fp4 llama_fp8 llama_fp8_rows llama_gptq llama_gptq_8bit llama_gptq_act_order llama_int8 llama_mixed
+    llama_modelopt llama_nf4 llama_w4a16 llama_w4a16_zero llama_w8a8 llama4_published llama4_text llava llava_next llava_onevision mellum mimo_v2_flash minicpm_v_4_6
     minicpm_v_4_7 minimax_m2 ministral ministral3 mistral3 mistral3_ministral3 mistral3_mistral4 mistral4 mixtral
     mllama mpt muse_glimmer nanochat nemotron olmo olmo2 olmo3 olmoe phi_1_5 phi_2 phi3 phi3_longrope_long
     phi3_longrope_short phi4_mini phi4_multimodal qwen qwen2 qwen2_5_vl qwen2_moe qwen2_vl qwen2_window qwen3

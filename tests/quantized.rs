@@ -29,7 +29,18 @@ const CASES: &[(&str, [&[&str]; 3])] = &[
     // Columns in no order, and rows that are no whole blocks, are decoded.
     ("llama-gptq-act-order", [&["f16"], &["q8_0"], &["q4_1"]]),
     ("llama-int8", [&["f16", "i8"], &["i8", "q8_0"], &["q4_1"]]),
+    (
+        "llama-mixed",
+        [
+            &["bf16", "f8_e4m3", "i8", "mxfp4", "nvfp4", "q4_zb", "q4_zb128"],
+            &["f8_e4m3", "i8", "mxfp4", "nvfp4", "q4_zb", "q4_zb128", "q8_0"],
+            &["mxfp4", "nvfp4", "q4_1", "q4_zb", "q4_zb128"],
+        ],
+    ),
+    ("llama-modelopt", [&["bf16", "f8_e4m3", "nvfp4"], &["f8_e4m3", "nvfp4", "q8_0"], &["nvfp4", "q4_1"]]),
     ("llama-nf4", [&["bf16", "f32", "nf4"], &["nf4", "q8_0"], &["nf4", "q4_1"]]),
+    ("llama-w4a16", [&["bf16", "q4_b"], &["q4_b", "q8_0"], &["q4_1", "q4_b"]]),
+    ("llama-w4a16-zero", [&["f16", "q4_z128"], &["q4_z128", "q8_0"], &["q4_1", "q4_z128"]]),
     ("llama-w8a8", [&["bf16", "i8"], &["i8", "q8_0"], &["q4_1"]]),
 ];
 
@@ -97,7 +108,7 @@ fn every_quantized_checkpoint_is_a_case() {
     let is_quantized = |name: &String| {
         let config = std::fs::read_to_string(data("families").join(name).join("config.json")).expect("a config");
         let by_airllm = layers_of(&data("families").join(name)).is_some();
-        by_airllm || config.contains("quantization_config") && !config.contains("mxfp4")
+        by_airllm || config.contains("quantization_config") && !config.contains("\"quant_method\": \"mxfp4\"")
     };
     let found: Vec<String> = families().into_iter().filter(is_quantized).collect();
     let cases: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
@@ -182,12 +193,36 @@ fn bytes_that_are_no_numbers_are_refused_by_tensor() {
         ("llama-gptq", q("g_idx"), &|bytes| bytes[0] = 1, ErrorKind::Unsupported, "desc_act"),
         ("llama-gptq-act-order", q("g_idx"), &|bytes| bytes[0] = 2, ErrorKind::Malformed, "group 2 of 2"),
         ("llama-gptq-8bit", q("qzeros"), &|bytes| bytes[0] ^= 1, ErrorKind::Malformed, "symmetric"),
+        (
+            "llama-w4a16",
+            q("weight_scale"),
+            &|bytes| bytes[..2].copy_from_slice(&[0x80, 0x7f]),
+            ErrorKind::Malformed,
+            "inf",
+        ),
+        ("llama-mixed", q("weight_scale"), &infinite, ErrorKind::Malformed, "inf"),
         ("llama-awq", q("scales"), &|bytes| bytes[1] = 0x7c, ErrorKind::Malformed, "not a finite number"),
     ] {
         let error = refused(name, &tensor, change);
         let text = error.to_string();
         assert!(error.kind() == kind && text.contains(says), "{name} {tensor}: {text}");
         assert!(text.contains("self_attn.q_proj") && text.contains(".safetensors"), "{name} {tensor}: {text}");
+    }
+}
+
+#[test]
+fn scales_of_four_bit_floats_that_are_none_are_refused_by_name() {
+    for (name, part, bytes, says) in [
+        ("llama-mixed", "gate_proj.weight_scale", &[0x7f][..], "0x7f"),
+        ("llama-mixed", "gate_proj.weight_scale", &[0x81], "0x81"),
+        ("llama-mixed", "down_proj.weight_scale", &[0xff], "0xff"),
+        ("llama-mixed", "up_proj.weight_global_scale", &[0; 4], "not above 0"),
+        ("llama-modelopt", "up_proj.weight_scale_2", &[0; 4], "not above 0"),
+    ] {
+        let change = |found: &mut [u8]| found[..bytes.len()].copy_from_slice(bytes);
+        let error = refused(name, &format!("model.layers.0.mlp.{part}"), change);
+        assert!(error.kind() == ErrorKind::Malformed && error.to_string().contains(says), "{name} {part}: {error}");
+        assert!(error.to_string().contains(part), "{name}: {error}");
     }
 }
 
@@ -206,7 +241,7 @@ fn what_a_config_says_and_is_not_known_is_refused_by_name() {
     for (name, field, value, says) in [
         ("llama-fp8", "quant_method", "quip", "'quip'"),
         ("llama-fp8", "fmt", "e5m2", "e5m2"),
-        ("llama-fp8-rows", "format", "pack-quantized", "pack-quantized"),
+        ("llama-fp8-rows", "format", "marlin-24", "marlin-24"),
         ("llama-gptq", "checkpoint_format", "marlin", "marlin"),
         ("llama-gptq", "format", "bitblas", "bitblas"),
         ("llama-awq", "version", "gemv", "gemv"),
@@ -223,6 +258,20 @@ fn what_a_config_says_and_is_not_known_is_refused_by_name() {
             "{error}"
         );
     }
+    // Groups that no matrix is of, columns in no order, and an algorithm that ModelOpt has besides.
+    let group = |field: &str, value: serde_json::Value| {
+        configured("llama-w4a16", |config| config["config_groups"]["group_0"]["weights"][field] = value)
+    };
+    for (store, says) in [
+        (group("num_bits", 8.into()), "none or of several groups"),
+        (group("group_size", 64.into()), "none or of several groups"),
+        (group("symmetric", false.into()), "none or of several groups"),
+        (group("actorder", "group".into()), "order of their weight"),
+        (configured("llama-modelopt", |config| config["quant_algo"] = "W4A8_AWQ".into()), "W4A8_AWQ"),
+    ] {
+        let error = opened(&store).expect_err(says);
+        assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains(says), "{error}");
+    }
     // Sizes that do not fit the tensors.
     for (name, field, value) in [
         ("llama-gptq", "group_size", serde_json::json!(64)),
@@ -234,6 +283,18 @@ fn what_a_config_says_and_is_not_known_is_refused_by_name() {
         let error = opened(&configured(name, |config| config[field] = value.clone())).expect_err("does not fit");
         assert_eq!(error.kind(), ErrorKind::Malformed, "{name} {field} {value}: {error}");
     }
+}
+
+#[test]
+fn a_text_part_may_have_a_config_of_its_own() {
+    let store = folder("llama-w4a16");
+    let expected = opened(&store).expect("opens").tensors;
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&store.get("config.json").expect("there")).expect("JSON");
+    let own = config["quantization_config"].take();
+    config["text_config"] = serde_json::json!({ "quantization_config": own });
+    store.insert("config.json".to_owned(), config.to_string().into_bytes());
+    assert_eq!(opened(&store).expect("opens").tensors, expected);
 }
 
 #[test]

@@ -344,10 +344,10 @@ async fn open_folder(
     }
     let files = checkpoint.files.clone();
     let in_file = |(file, error): (usize, Error)| error.file(store.describe(&files[file].0));
-    checkpoint.tensors = quantized::take(store, &files, method, &mut found).await?;
+    checkpoint.tensors = quantized::take(store, &files, &method, &mut found).await?;
     // A tensor of an unknown family may be anything: the family is told first.
     let first = |error| plan::unknown_family(&checkpoint.config).unwrap_or(error);
-    checkpoint.tensors.extend(tensors(found, method).map_err(in_file).map_err(first)?);
+    checkpoint.tensors.extend(tensors(found, &method).map_err(in_file).map_err(first)?);
     checkpoint.tensors.sort_by(|a, b| a.name.cmp(&b.name));
     // What is wrong with a config is for the plan to say.
     if let Ok(names) = TensorNames::new(&checkpoint.config) {

@@ -18,7 +18,7 @@ pub mod tokenizer_files;
 
 pub use folder::{open, open_ignoring, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
-pub use quantized::{Nested, Quantized, WordOrder};
+pub use quantized::{Fp4Scales, Nested, Quantized, WordOrder};
 pub use tokenizer_files::TokenizerFiles;
 
 use serde::{Deserialize, Serialize};

@@ -60,6 +60,10 @@ pub fn decode_row(encoding: Encoding, row: &[u8], columns: u64, out: &mut [f32])
         Encoding::FP4 => fill(out, |c| float(bytes(1), c / 64) * codebook::FP4[bits::<4>(bytes(0), c) as usize]),
         Encoding::Q4_Z => fill(out, |c| scale_and_zero(bytes(1), c / 32, bits::<4>(bytes(0), c))),
         Encoding::Q4_Z128 => fill(out, |c| scale_and_zero(bytes(1), c / 128, bits::<4>(bytes(0), c))),
+        Encoding::Q4_B => fill(out, |c| brain(bytes(1), c / 32) * (bits::<4>(bytes(0), c) - 8.0)),
+        Encoding::Q4_B128 => fill(out, |c| brain(bytes(1), c / 128) * (bits::<4>(bytes(0), c) - 8.0)),
+        Encoding::Q4_ZB => fill(out, |c| brain_and_zero(bytes(1), c / 32, bits::<4>(bytes(0), c))),
+        Encoding::Q4_ZB128 => fill(out, |c| brain_and_zero(bytes(1), c / 128, bits::<4>(bytes(0), c))),
         Encoding::NVFP4 => fill(out, |c| {
             // GGML's table has no zero below zero.
             let q = fp4(bytes(0)[c / 2] >> (c % 2 * 4) & 15) + 0.0;
@@ -81,7 +85,7 @@ fn fill(out: &mut [f32], weight: impl Fn(usize) -> f32) {
 }
 
 /// `2^(s - 127)`; 255 is not a number.
-fn power_of_two(s: u8) -> f32 {
+pub(crate) fn power_of_two(s: u8) -> f32 {
     match s {
         // Below the normal numbers.
         0 => f32::from_bits(1 << 22),
@@ -100,7 +104,7 @@ fn ue4m3(bits: u8) -> f32 {
 }
 
 /// A number of four bits: sign, two of exponent, one of mantissa.
-fn fp4(bits: u8) -> f32 {
+pub(crate) fn fp4(bits: u8) -> f32 {
     const MAGNITUDES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
     let magnitude = MAGNITUDES[usize::from(bits & 7)];
     if bits & 8 == 0 { magnitude } else { -magnitude }
@@ -109,6 +113,11 @@ fn fp4(bits: u8) -> f32 {
 /// Entry `index` of a plane of f16.
 fn half(plane: &[u8], index: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([plane[2 * index], plane[2 * index + 1]]))
+}
+
+/// Entry `index` of a plane of bf16.
+fn brain(plane: &[u8], index: usize) -> f32 {
+    f32::from_le_bytes([0, 0, plane[2 * index], plane[2 * index + 1]])
 }
 
 /// Entry `index` of a plane of f32.
@@ -133,6 +142,11 @@ fn scale_and_minimum(plane: &[u8], index: usize, q: f32) -> f32 {
 /// `d * (q - z)` with the pair (d, z) of block `index`.
 fn scale_and_zero(plane: &[u8], index: usize, q: f32) -> f32 {
     half(plane, 2 * index) * (q - half(plane, 2 * index + 1))
+}
+
+/// The same in bf16.
+fn brain_and_zero(plane: &[u8], index: usize, q: f32) -> f32 {
+    brain(plane, 2 * index) * (q - brain(plane, 2 * index + 1))
 }
 
 /// `(d * sc) * q - (dmin * mn)` with the header of the column's 256 and its pair of the column's 32.

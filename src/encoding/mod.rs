@@ -47,6 +47,8 @@ use crate::{Error, ErrorKind, Result};
 /// | I8 | i8 \[P\] · f32 d \[1\] | `d * q` |
 /// | NF4, FP4 | u4 \[P\] · f32 d \[P/64\] | `d * code[q]`, with sixteen numbers from [`codebook`] |
 /// | Q4_Z, Q4_Z128 | u4 \[P\] · (f16 d, f16 z) \[P/32\], \[P/128\] | `d * (q - z)`, z a whole number |
+/// | Q4_B, Q4_B128 | u4 \[P\] · bf16 d \[P/32\], \[P/128\] | `d * (q - 8)` |
+/// | Q4_ZB, Q4_ZB128 | u4 \[P\] · (bf16 d, bf16 z) \[P/32\], \[P/128\] | `d * (q - z)`, z a whole number |
 /// | MXFP4 | u4 \[P\] · u8 s \[P/32\] | `fp4(u4) * 2^(s - 127)` |
 /// | NVFP4 | u4 \[P\] · e4m3 s \[P/16\] · f32 g \[1\] | `g * (s * fp4(u4))` |
 ///
@@ -96,6 +98,10 @@ pub enum Encoding {
     Q4_Z128,
     MXFP4,
     NVFP4,
+    Q4_B,
+    Q4_B128,
+    Q4_ZB,
+    Q4_ZB128,
 }
 
 /// What one plane of a row holds.
@@ -332,6 +338,34 @@ pub const ENCODINGS: &[Descriptor] = &[
         name: "nvfp4",
         block: 64,
         planes: &[plane(1, 4), plane(16, 8), plane(WHOLE_ROW, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_B,
+        name: "q4_b",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_B128,
+        name: "q4_b128",
+        block: 32,
+        planes: &[plane(1, 4), plane(128, 16)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_ZB,
+        name: "q4_zb",
+        block: 32,
+        planes: &[plane(1, 4), plane(32, 32)],
+        plain: None,
+    },
+    Descriptor {
+        encoding: Encoding::Q4_ZB128,
+        name: "q4_zb128",
+        block: 32,
+        planes: &[plane(1, 4), plane(128, 32)],
         plain: None,
     },
 ];

@@ -4,6 +4,7 @@ mod adapter;
 mod budget;
 mod compile;
 pub mod compose;
+mod decoders;
 pub mod device;
 mod halves;
 mod inputs;

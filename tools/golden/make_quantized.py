@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
+import compressed
 import families_moe
 from make_families import draw, dtype_of, fill, published, read, write_json
 from quantized import awq, fp8_blocks, fp8_rows, fp8_whole, gptq, int8_rows
@@ -61,6 +62,27 @@ DEEPSEEK = families_moe.FAMILIES["deepseek-v3"]["config"] | {
 FP8 = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
 GPTQ = {"bits": 4, "desc_act": False, "group_size": 32, "quant_method": "gptq", "sym": False}
 FLOATS = {"config_groups": {}, "format": "float-quantized", "ignore": ["lm_head"], "quant_method": "compressed-tensors"}
+
+PACKED = {"config_groups": {}, "format": "pack-quantized", "ignore": ["lm_head"], "quant_method": "compressed-tensors"}
+
+
+def packed(format, *schemes):
+    """The config of a checkpoint whose groups have these schemes."""
+    groups = {f"group_{index}": compressed.group_of(scheme) for index, scheme in enumerate(schemes)}
+    return PACKED | {"format": format, "config_groups": groups}
+
+
+INT4 = compressed.scheme(num_bits=4, type="int", strategy="group", group_size=32, symmetric=True)
+INT4_ZERO = compressed.scheme(num_bits=4, type="int", strategy="group", group_size=128, symmetric=False)
+INT3 = compressed.scheme(num_bits=3, type="int", strategy="group", group_size=64, symmetric=True)
+INT8 = compressed.scheme(num_bits=8, type="int", strategy="channel", symmetric=True)
+FP8_ROWS = compressed.scheme(num_bits=8, type="float", strategy="channel")
+
+
+def mixed(ways):
+    """A quantizer that goes by the name of the matrix."""
+    return lambda rng, weight, name: next(way for part, way in ways.items() if part in name)(rng, weight)
+
 
 # What is not a matrix of a layer stays as it is, and so does what a case keeps.
 CASES = {
@@ -122,6 +144,35 @@ CASES = {
         "quantization": GPTQ | {"bits": 8, "group_size": -1, "sym": True},
         "quantizer": lambda rng, weight: gptq(rng, weight, bits=8, group=weight.shape[1], symmetric=True),
     },
+    "llama-w4a16": {
+        "config": llama(96, 160, torch_dtype="bfloat16"),
+        "quantization": packed("pack-quantized", INT4),
+        "quantizer": compressed.integers(INT4),
+    },
+    "llama-w4a16-zero": {
+        "config": llama(128, 256, num_hidden_layers=1),
+        "quantization": packed("pack-quantized", INT4_ZERO),
+        "quantizer": compressed.integers(INT4_ZERO, torch.float16),
+    },
+    # Several formats in one checkpoint, as those are published that keep attention in more bits.
+    "llama-mixed": {
+        "config": llama(128, 192, num_hidden_layers=1, torch_dtype="bfloat16"),
+        "quantization": packed("mixed-precision", INT8, INT3, INT4_ZERO, FP8_ROWS, compressed.NVFP4, compressed.MXFP4),
+        "by_name": mixed({
+            "q_proj": compressed.integers(INT8),
+            "k_proj": compressed.integers(INT3),
+            "v_proj": fp8_rows,
+            "o_proj": compressed.integers(INT4_ZERO),
+            "down_proj": compressed.mxfp4,
+            "": compressed.nvfp4,
+        }),
+    },
+    "llama-modelopt": {
+        "config": llama(64, 128, num_hidden_layers=1, torch_dtype="bfloat16"),
+        "quantization": {"quant_algo": "MIXED_PRECISION", "quant_method": "modelopt", "ignore": ["lm_head"]},
+        "by_name": mixed({"self_attn": compressed.model_opt_fp8, "": compressed.model_opt_nvfp4}),
+        "scales": {"model.layers.0.self_attn.k_proj.k_scale": (1,), "model.layers.0.self_attn.v_proj.v_scale": (1,)},
+    },
     "llama-awq": {
         "config": llama(128, 256, num_hidden_layers=1),
         "quantization": {"bits": 4, "group_size": 128, "quant_method": "awq", "version": "gemm", "zero_point": True},
@@ -139,7 +190,8 @@ def quantize(case, tensors, rng):
     stored, meant = {}, {}
     for name, value in tensors.items():
         if is_quantized(name, value.shape, case):
-            parts, meant[name] = case["quantizer"](rng, value.float())
+            by_name = case.get("by_name", lambda rng, weight, name: case["quantizer"](rng, weight))
+            parts, meant[name] = by_name(rng, value.float(), name)
             stem = name.removesuffix(".weight")
             stored |= {f"{stem}.{ending}": part for ending, part in parts.items()}
         else:
@@ -224,6 +276,7 @@ def make(folder, name):
         stored, meant = quantize(case, tensors, rng)
         beside = {name: torch.ones(shape, dtype=dtype_of(config)) for name, shape in case.get("beside", {}).items()}
         stored |= quantize(case, beside, rng)[0]
+        stored |= {name: torch.ones(shape) for name, shape in case.get("scales", {}).items()}
         save_tensors(folder / "model.safetensors", stored)
         write_json(folder / "config.json", config | {"quantization_config": case["quantization"]})
     finish(folder, name, case, stored, meant, rng)

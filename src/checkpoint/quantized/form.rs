@@ -51,6 +51,39 @@ pub enum Quantized {
         /// A group may have columns from anywhere, as that says.
         scattered: bool,
     },
+    /// `d * (q - z)`, so many bits each, one behind the other from the lowest on, a row filled up to words of 32 bits.
+    /// Companions: d `[rows, groups]`, and maybe z `[rows, groups]`, packed likewise down each column; else z is the middle of
+    /// the range.
+    Packed {
+        bits: u64,
+        /// Columns of a group.
+        group: u64,
+        /// The plain encoding of the scales.
+        scales: Encoding,
+        zeros: bool,
+    },
+    /// `d * fp4(q)`, four bits each, the lower half of a byte first. Companions: what d is made of.
+    Fp4 { scales: Fp4Scales },
+}
+
+/// The scales of numbers of four bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fp4Scales {
+    /// MXFP4: powers of two, a byte for each 32 columns, 127 more than the exponent.
+    Powers,
+    /// NVFP4: e4m3 `[rows, columns / 16]`, and f32 `[1]` for the whole matrix, which is a factor or, where `inverse`, one over
+    /// it.
+    Floats { inverse: bool },
+}
+
+impl Fp4Scales {
+    /// Columns that share a scale.
+    pub fn group(self) -> u64 {
+        match self {
+            Self::Powers => 32,
+            Self::Floats { .. } => 16,
+        }
+    }
 }
 
 /// Scales as bytes: `codes[byte] * scale + offset`, a scale for each `block` of them.
@@ -91,8 +124,35 @@ impl Quantized {
                     _ => Encoding::F16,
                 }
             }
+            Self::Words { bits: 4, group, scales: Encoding::BF16, scattered: false, .. }
+                if group >= columns || group.is_multiple_of(32) =>
+            {
+                if group >= columns || group.is_multiple_of(128) {
+                    Encoding::Q4_ZB128
+                } else {
+                    Encoding::Q4_ZB
+                }
+            }
+            Self::Packed { bits: bits @ 1..=4, group, scales: scales @ (Encoding::F16 | Encoding::BF16), zeros }
+                if group >= columns || group.is_multiple_of(32) =>
+            {
+                let wide = group >= columns || group.is_multiple_of(128);
+                match (scales, zeros || bits < 4, wide) {
+                    (Encoding::F16, false, false) => Encoding::Q4_0,
+                    (Encoding::F16, true, false) => Encoding::Q4_Z,
+                    (Encoding::F16, _, true) => Encoding::Q4_Z128,
+                    (_, false, false) => Encoding::Q4_B,
+                    (_, false, true) => Encoding::Q4_B128,
+                    (_, true, false) => Encoding::Q4_ZB,
+                    (_, true, true) => Encoding::Q4_ZB128,
+                }
+            }
+            Self::Packed { bits: 5..=8, group, zeros: false, .. } if group >= columns => Encoding::I8,
+            Self::Fp4 { scales: Fp4Scales::Powers } => Encoding::MXFP4,
+            Self::Fp4 { .. } if columns.is_multiple_of(64) => Encoding::NVFP4,
+            Self::Fp4 { .. } => Encoding::F32,
             // What the reference computes, it rounds to the type of the scales.
-            Self::Words { scales, .. } => scales,
+            Self::Words { scales, .. } | Self::Packed { scales, .. } => scales,
         }
     }
 
@@ -105,7 +165,8 @@ impl Quantized {
             Self::Codes { codebook: Encoding::NF4 | Encoding::FP4, block, nested } => {
                 nested.map_or(block, |nested| nested.block.min(block))
             }
-            Self::Words { bits: 4 | 8, group, .. } => group,
+            Self::Words { bits: 4 | 8, group, .. } | Self::Packed { bits: 1..=8, group, .. } => group,
+            Self::Fp4 { scales } if columns.is_multiple_of(scales.group()) => scales.group(),
             Self::Bytes { block } => block,
             _ => 0,
         };
@@ -131,6 +192,15 @@ impl Quantized {
                     }
                 })
             }
+            Self::Packed { bits, group, scales, zeros } => {
+                let words = |count: u64| Some(count.checked_mul(bits)?.div_ceil(32));
+                let groups = columns.div_ceil(group);
+                let own = [product(&[rows, words(columns)?, 4])?, product(&[rows, groups, value_len(scales)])?];
+                let zeros = if zeros { Some(product(&[words(rows)?, groups, 4])?) } else { None };
+                Some(own.into_iter().chain(zeros).collect())
+            }
+            Self::Fp4 { scales: Fp4Scales::Powers } => Some(vec![values / 2, values / 32]),
+            Self::Fp4 { .. } => Some(vec![values / 2, values / 16, 4]),
             Self::Bytes { block } => Some(vec![values, product(&[values.div_ceil(block), 4])?, 1024]),
             Self::Words { bits, order, group, scales, indexed, .. } => {
                 // What is packed together fills its words.
@@ -259,6 +329,10 @@ mod tests {
         Quantized::Words { bits, order, group, scales, symmetric: false, indexed: true, scattered: false }
     }
 
+    fn packed(bits: u64, group: u64) -> Quantized {
+        Quantized::Packed { bits, group, scales: Encoding::BF16, zeros: false }
+    }
+
     fn scale(rows_each: u64) -> Vec<Companion> {
         vec![Companion { source_name: "s".into(), file: 0, offset_bytes: 0, len_bytes: 0, rows_each }]
     }
@@ -274,6 +348,11 @@ mod tests {
         assert_eq!(Quantized::Bytes { block: 2048 }.lengths(31, 67, &[]), Some(vec![2077, 2 * 4, 1024]));
         assert_eq!(words(4, 128).lengths(16, 256, &[]), Some(vec![2048, 16, 64, 1024]));
         assert_eq!(words(8, u64::MAX).lengths(16, 256, &[]), Some(vec![4096, 16, 32, 1024]));
+        let packed = |bits, zeros| Quantized::Packed { bits, group: 32, scales: Encoding::BF16, zeros };
+        assert_eq!(packed(4, false).lengths(5, 70, &[]), Some(vec![5 * 9 * 4, 5 * 3 * 2]));
+        assert_eq!(packed(3, true).lengths(11, 70, &[]), Some(vec![11 * 7 * 4, 11 * 3 * 2, 2 * 3 * 4]));
+        let fp4 = Quantized::Fp4 { scales: Fp4Scales::Floats { inverse: true } };
+        assert_eq!(fp4.lengths(3, 48, &[]), Some(vec![72, 9, 4]));
     }
 
     #[test]
@@ -301,6 +380,11 @@ mod tests {
             ("no columns", CODES, (8, 0), Vec::new()),
             ("too many", SCALED, (u64::MAX, 2), scale(1)),
             ("too many words", words(8, 1), (1 << 32, 1 << 30), Vec::new()),
+            ("half a group", Quantized::Fp4 { scales: Fp4Scales::Powers }, (8, 48), Vec::new()),
+            ("nine bits", packed(9, 32), (8, 32), Vec::new()),
+            ("no bits at all", packed(0, 32), (8, 32), Vec::new()),
+            ("packed groups of nothing", packed(4, 0), (8, 32), Vec::new()),
+            ("too many packed", packed(8, 1), (1 << 33, 1 << 31), Vec::new()),
         ] {
             assert_eq!(form.lengths(rows, columns, &companions), None, "{what}");
         }

@@ -15,16 +15,18 @@ use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
 mod codes;
+mod compressed;
 mod form;
 mod scaled;
 mod words;
 
+use compressed::Compressed;
 pub(crate) use form::check;
-pub use form::{Nested, Quantized, WordOrder};
+pub use form::{Fp4Scales, Nested, Quantized, WordOrder};
 use words::Words;
 
 /// How the weights of a checkpoint are quantized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     None,
     /// `NAME_blocks` `[.., rows, groups, 16]` and `NAME_scales` `[.., rows, groups]`, bytes both: 32 columns a group.
@@ -36,6 +38,8 @@ pub(super) enum Method {
     },
     Bitsandbytes,
     Words(Words),
+    /// compressed-tensors, and ModelOpt: a matrix says by its parts how it is packed.
+    Compressed(Compressed),
 }
 
 /// Entries by name.
@@ -53,15 +57,16 @@ impl Method {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for one that is not known.
     pub(super) fn read(config: &Value) -> Result<Self> {
-        let Some(quantization) = config.get("quantization_config").filter(|value| !value.is_null()) else {
-            return Ok(Self::None);
-        };
+        // Where a model has several parts its text part may say it.
+        let own = |config: &'_ Value| config.get("quantization_config").filter(|value| !value.is_null()).cloned();
+        let quantization = own(config).or_else(|| own(config.get("text_config")?));
+        let Some(quantization) = &quantization else { return Ok(Self::None) };
         match quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed") {
             "mxfp4" => Ok(Self::Mxfp4),
             "fp8" | "fbgemm_fp8" => Ok(Self::Scaled { block: block(quantization)? }),
-            "compressed-tensors" => {
-                only(quantization, "format", &["float-quantized", "int-quantized", "naive-quantized"])?;
-                Ok(Self::Scaled { block: structure(quantization)? })
+            "compressed-tensors" => Ok(Self::Compressed(Compressed::read(quantization)?)),
+            "modelopt" | "modelopt_fp4" | "modelopt_mixed" => {
+                Ok(Self::Compressed(Compressed::model_opt(quantization)?))
             }
             "bitsandbytes" => Ok(Self::Bitsandbytes),
             "gptq" => Ok(Self::Words(Words::gptq(quantization)?)),
@@ -75,18 +80,6 @@ impl Method {
 fn block(value: &Value) -> Result<Option<(u64, u64)>> {
     only(value, "fmt", &["e4m3"])?;
     value.get("weight_block_size").filter(|value| !value.is_null()).map(sizes).transpose()
-}
-
-/// The same as compressed-tensors writes it, for each group of layers.
-fn structure(value: &Value) -> Result<Option<(u64, u64)>> {
-    let groups = value.get("config_groups").and_then(Value::as_object).into_iter().flat_map(|groups| groups.values());
-    let blocks = groups.filter_map(|group| group.get("weights")?.get("block_structure"));
-    let mut blocks = blocks.filter(|value| !value.is_null());
-    let Some(first) = blocks.next() else { return Ok(None) };
-    match blocks.find(|other| *other != first) {
-        Some(other) => Err(unsupported(format!("quantization_config has blocks of {first} and of {other}"))),
-        None => sizes(first).map(Some),
-    }
 }
 
 /// Rows and columns of a block.
@@ -120,7 +113,7 @@ fn unsupported(message: String) -> Error {
 pub(super) async fn take(
     store: &dyn Store,
     files: &[(String, u64)],
-    method: Method,
+    method: &Method,
     found: &mut Vec<Found>,
 ) -> Result<Vec<Tensor>> {
     let named = |found: Found| (found.entry.name.clone(), found);
@@ -137,9 +130,17 @@ pub(super) async fn take(
                 None => Vec::new(),
             }
         }
+        Method::None if compressed::is_model_opt(&entries) => {
+            // Older tools say nothing in `config.json`.
+            const CONFIG: &str = "hf_quant_config.json";
+            let value = json_if_there(store, CONFIG).await?.unwrap_or_default();
+            let compressed = Compressed::model_opt(value.get("quantization").unwrap_or(&Value::Null));
+            compressed.map_err(|error| error.file(store.describe(CONFIG)))?.take(files, &mut entries)?
+        }
         Method::None if codes::is_airllm(&entries) => codes::take(store, files, &mut entries).await?,
         Method::None | Method::Mxfp4 => Vec::new(),
-        Method::Scaled { block } => scaled::take(files, block, &mut entries)?,
+        Method::Scaled { block } => scaled::take(files, *block, &mut entries)?,
+        Method::Compressed(compressed) => compressed.take(files, &mut entries)?,
         Method::Bitsandbytes => codes::take(store, files, &mut entries).await?,
         Method::Words(words) => words.take(files, &mut entries)?,
     };
@@ -148,7 +149,7 @@ pub(super) async fn take(
 }
 
 /// The tensors that entries hold, in the order of their names. An error comes with the index of the file.
-pub(super) fn tensors(found: Vec<Found>, method: Method) -> Result<Vec<Tensor>, (usize, Error)> {
+pub(super) fn tensors(found: Vec<Found>, method: &Method) -> Result<Vec<Tensor>, (usize, Error)> {
     let mut entries: BTreeMap<String, Found> = BTreeMap::new();
     for found in found {
         entries.insert(found.entry.name.clone(), found);
@@ -248,7 +249,7 @@ mod tests {
             found("down_bias", Dtype::BF16, &[3, 8], 0),
             found("down_blocks", Dtype::U8, &[3, 8, 2, 16], 0),
         ];
-        let tensors = tensors(entries, Method::Mxfp4).map_err(|(_, error)| error).expect("tensors");
+        let tensors = tensors(entries, &Method::Mxfp4).map_err(|(_, error)| error).expect("tensors");
         let [down, bias] = &tensors[..] else { panic!("{tensors:?}") };
         assert_eq!((&*down.name, &*down.source_name, &*bias.name), ("down", "down_blocks", "down_bias"));
         assert_eq!((&down.shape[..], down.source), (&[3, 8, 64][..], Source::Planes(Encoding::MXFP4)));
@@ -270,11 +271,11 @@ mod tests {
             ("nothing", vec![found("w_scales", Dtype::U8, &[0, 2], 3), blocks(Dtype::U8, &[0, 2, 16])]),
         ] {
             let expected = entries.last().expect("one").file;
-            let (file, error) = tensors(entries, Method::Mxfp4).expect_err(what);
+            let (file, error) = tensors(entries, &Method::Mxfp4).expect_err(what);
             assert_eq!(file, expected, "{what}");
             assert!(error.tensor_name().is_some_and(|name| name.starts_with("w_")), "{what}: {error}");
         }
-        let (_, error) = tensors(vec![blocks(Dtype::U8, &[8, 2, 16])], Method::None).expect_err("not quantized");
+        let (_, error) = tensors(vec![blocks(Dtype::U8, &[8, 2, 16])], &Method::None).expect_err("not quantized");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 }

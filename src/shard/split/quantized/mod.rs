@@ -17,6 +17,8 @@ use crate::{Error, ErrorKind, Result};
 
 mod bytes;
 mod codes;
+mod fp4;
+mod packed;
 mod scaled;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,8 @@ mod words;
 
 use bytes::Bytes;
 use codes::Codes;
+use fp4::Fp4;
+use packed::Packed;
 use scaled::Scaled;
 use words::Words;
 
@@ -101,6 +105,8 @@ pub(super) async fn append_rows(
         Quantized::Codes { .. } => Box::new(Codes::read(reader, tensor, columns, span).await?),
         Quantized::Bytes { .. } => Box::new(Bytes::read(reader, tensor, columns, span).await?),
         Quantized::Words { .. } => Box::new(Words::read(reader, tensor, columns, span).await?),
+        Quantized::Packed { .. } => Box::new(Packed::read(reader, tensor, columns, span).await?),
+        Quantized::Fp4 { .. } => Box::new(Fp4::read(reader, tensor, columns, span).await?),
     };
     let repacks = target == quantized.encoding(columns) && target.descriptor().plain.is_none();
     let mut floats = vec![0.0; columns as usize];
@@ -145,6 +151,16 @@ fn encode(target: Encoding, floats: &[f32], out: &mut [u8]) -> Result<()> {
 fn put<const N: usize>(out: &mut [u8], values: &[f32], bytes: impl Fn(f32) -> [u8; N]) {
     for (value, out) in values.iter().zip(out.as_chunks_mut().0) {
         *out = bytes(*value);
+    }
+}
+
+/// A scale or a zero of two bytes, as the encodings of four bits have them.
+fn short(encoding: Encoding, value: f32) -> [u8; 2] {
+    match encoding {
+        Encoding::Q4_B | Encoding::Q4_B128 | Encoding::Q4_ZB | Encoding::Q4_ZB128 => {
+            bf16::from_f32(value).to_le_bytes()
+        }
+        _ => f16::from_f32(value).to_le_bytes(),
     }
 }
 

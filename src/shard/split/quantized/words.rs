@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::{Reader, Window, malformed, scales};
+use super::{Reader, Window, malformed, scales, short};
 use crate::checkpoint::{Companion, Quantized, Source, Tensor, WordOrder};
 use crate::encoding::Encoding;
 use crate::{Error, ErrorKind, Result};
@@ -223,8 +223,8 @@ impl Window for Words {
                 *out = pair[0] | pair.get(1).copied().unwrap_or(0) << 4;
             }
             for ((scale, zero), out) in blocks.zip(plane.as_chunks_mut::<4>().0) {
-                out[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
-                out[2..].copy_from_slice(&f16::from_f32(f32::from(zero)).to_le_bytes());
+                out[..2].copy_from_slice(&short(self.encoding, scale));
+                out[2..].copy_from_slice(&short(self.encoding, f32::from(zero)));
             }
             return Ok(());
         }
