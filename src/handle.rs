@@ -42,7 +42,7 @@ type Ticket = u64;
 type Visit = Box<dyn FnOnce(&mut AutoModel) + Send>;
 
 enum Command {
-    Submit(Ticket, Request, mpsc::UnboundedSender<Result<Event>>),
+    Submit(Ticket, Box<Request>, mpsc::UnboundedSender<Result<Event>>),
     Visit(Visit),
     /// Looks at what was cancelled.
     Wake,
@@ -120,7 +120,7 @@ impl ModelHandle {
             tickets.open.insert(ticket);
             ticket
         };
-        self.send(Command::Submit(ticket, request, sender))?;
+        self.send(Command::Submit(ticket, Box::new(request), sender))?;
         Ok(Answer { ticket, events, ended: false, handle: self.clone() })
     }
 
@@ -245,7 +245,7 @@ async fn answer_all(mut model: AutoModel, mut commands: mpsc::UnboundedReceiver<
 
 fn take(model: &mut AutoModel, open: &mut HashMap<RequestId, Open>, shared: &Shared, command: Command) {
     match command {
-        Command::Submit(ticket, request, events) => match model.submit(request) {
+        Command::Submit(ticket, request, events) => match model.submit(*request) {
             Ok(id) => {
                 open.insert(id, Open { ticket, events });
             }

@@ -101,7 +101,8 @@ pub use reads::ReadStrategy;
 pub use scheduler::{Event, GenerateOptions, Pooling, Request, RequestId, TextDelta};
 pub use source::{Secret, SourceOptions};
 pub use text::{
-    Content, ContentPart, Grammar, GrammarSource, Message, SamplerOptions, StopReason, TemplateArguments, TokenLogprobs,
+    CallFormat, Content, ContentPart, Functions, Grammar, GrammarSource, Message, SamplerOptions, StopReason,
+    TemplateArguments, TokenLogprobs, ToolCall,
 };
 pub use trace::Trace;
 

@@ -77,21 +77,7 @@ impl ModelFiles {
                 Some(Arc::new(Tokenizer::with_config(&bytes, manifest.tokenizer_config.as_ref())?))
             }
         };
-        let template = match &manifest.tokenizer_config {
-            Some(config) => ChatTemplate::from_config(config)?.map(Arc::new),
-            None => None,
-        };
-        let lookup = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.id(token));
-        let (generation, tokens) = (manifest.generation_config.as_ref(), manifest.tokenizer_config.as_ref());
-        let mut stop_ids = stop_token_ids(&manifest.config, generation, tokens, lookup)?;
-        if let Some(tokenizer) = &tokenizer {
-            join_ends(&mut stop_ids, tokenizer, template.as_deref());
-        }
-        let stop_ids = stop_ids.into_iter().collect();
-        let reasoning =
-            tokenizer.as_ref().and_then(|tokenizer| ReasoningFormat::detect(tokenizer, tokens)).map(Arc::new);
-        let template_arguments = TemplateArguments::default();
-        let text = ModelText { tokenizer, template, date: None, template_arguments, stop_ids, reasoning };
+        let text = ModelText::new(&model, tokenizer, manifest.tokenizer_config.as_ref())?;
         Ok(Self { model: Arc::new(model), spec, text, grammars: GrammarCompiler::default() })
     }
 
@@ -117,6 +103,18 @@ impl ModelFiles {
     pub fn with_template_arguments(mut self, arguments: TemplateArguments) -> Self {
         self.text.template_arguments = arguments;
         self
+    }
+
+    /// Puts chats through another template than the model's own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] naming the line, where it does not compile.
+    pub fn with_chat_template(mut self, source: &str) -> Result<Self> {
+        let mut config = self.model.manifest().tokenizer_config.clone().unwrap_or_else(|| serde_json::json!({}));
+        config["chat_template"] = source.into();
+        let text = ModelText::new(&self.model, self.text.tokenizer.clone(), Some(&config))?;
+        self.text = ModelText { date: self.text.date, template_arguments: self.text.template_arguments, ..text };
+        Ok(self)
     }
 
     /// Tokenizer and template.
@@ -218,6 +216,25 @@ impl ModelFiles {
 }
 
 impl ModelText {
+    /// What a `tokenizer_config.json` says of chats and of their ends, beside the model's other files.
+    fn new(model: &Model, tokenizer: Option<Arc<Tokenizer>>, tokens: Option<&serde_json::Value>) -> Result<Self> {
+        let manifest = model.manifest();
+        let template = match tokens {
+            Some(config) => ChatTemplate::from_config(config)?.map(Arc::new),
+            None => None,
+        };
+        let lookup = |token: &str| tokenizer.as_ref().and_then(|tokenizer| tokenizer.id(token));
+        let mut stop_ids = stop_token_ids(&manifest.config, manifest.generation_config.as_ref(), tokens, lookup)?;
+        if let Some(tokenizer) = &tokenizer {
+            join_ends(&mut stop_ids, tokenizer, template.as_deref());
+        }
+        let stop_ids = stop_ids.into_iter().collect();
+        let reasoning =
+            tokenizer.as_ref().and_then(|tokenizer| ReasoningFormat::detect(tokenizer, tokens)).map(Arc::new);
+        let template_arguments = TemplateArguments::default();
+        Ok(Self { tokenizer, template, date: None, template_arguments, stop_ids, reasoning })
+    }
+
     /// The tokenizer.
     ///
     /// # Errors

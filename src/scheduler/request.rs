@@ -25,6 +25,9 @@ pub struct GenerateOptions {
     /// What the answer has to be, behind what is thought before it; [`ModelFiles::grammar`](crate::ModelFiles::grammar) makes
     /// it. An answer that meets it and cannot go on ends. `None`: any text.
     pub grammar: Option<Grammar>,
+    /// Special tokens that are written into the answer as the texts that they are, such as
+    /// [`CallFormat::marks`](crate::CallFormat::marks).
+    pub spelled: Vec<String>,
 }
 
 impl Default for GenerateOptions {
@@ -37,12 +40,13 @@ impl Default for GenerateOptions {
             logprobs: None,
             prompt_logprobs: None,
             grammar: None,
+            spelled: Vec::new(),
         }
     }
 }
 
 impl GenerateOptions {
-    crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool;
+    crate::options::setters!(max_tokens: u32, sampler: SamplerOptions, stop: Vec<String>, ignore_eos: bool, spelled: Vec<String>;
         some logprobs: usize, prompt_logprobs: usize, grammar: Grammar);
 
     /// What makes text of the tokens that continue a prompt.
@@ -52,7 +56,7 @@ impl GenerateOptions {
     pub fn text_stream(&self, text: &ModelText, prompt: &[u32]) -> Result<TextStream> {
         let stop_ids = if self.ignore_eos { Vec::new() } else { text.stop_ids.clone() };
         let stream = TextStream::new(text.tokenizer.clone(), stop_ids, self.stop.clone())?;
-        Ok(stream.with_reasoning(text.reasoning.as_ref(), prompt))
+        Ok(stream.spelling(&self.spelled).with_reasoning(text.reasoning.as_ref(), prompt))
     }
 }
 

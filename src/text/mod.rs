@@ -6,6 +6,7 @@
 //! ```
 
 mod added_tokens;
+mod calls;
 mod chat;
 mod content;
 mod ends;
@@ -24,6 +25,7 @@ mod tokenizer_check;
 mod tokenizer_files;
 mod tokenizer_parts;
 
+pub use calls::{CallFormat, Functions, ToolCall};
 pub use chat::{ChatTemplate, Date, Message, RenderOptions, TemplateArguments};
 pub use content::{Content, ContentPart};
 pub use ends::join_ends;

@@ -43,6 +43,8 @@ pub struct TextStream {
     stops: StopTexts,
     /// None where the model is not known to think: all is answer.
     reasoning: Option<Reasoning>,
+    /// Special tokens that are text here, and what they say.
+    spelled: Vec<(u32, String)>,
 }
 
 impl TextStream {
@@ -55,7 +57,24 @@ impl TextStream {
         let token = |text: &String| tokenizer.as_ref()?.added_id(text.trim());
         let stop_tokens = stop_texts.iter().filter_map(token).collect();
         let stops = StopTexts::new(stop_texts)?;
-        Ok(Self { decoder: tokenizer.map(TextDecoder::new), stop_ids, stop_tokens, stops, reasoning: None })
+        Ok(Self {
+            decoder: tokenizer.map(TextDecoder::new),
+            stop_ids,
+            stop_tokens,
+            stops,
+            reasoning: None,
+            spelled: Vec::new(),
+        })
+    }
+
+    /// Writes tokens that are no text otherwise, such as the marks of calls, as the texts that they are.
+    pub fn spelling(mut self, texts: &[String]) -> Self {
+        if let Some(decoder) = &self.decoder {
+            let tokenizer = &decoder.tokenizer;
+            let special = |text: &String| tokenizer.added_id(text).filter(|id| tokenizer.is_special(*id));
+            self.spelled = texts.iter().filter_map(|text| Some((special(text)?, text.clone()))).collect();
+        }
+        self
     }
 
     /// Tells the reasoning behind `prompt` from the answer.
@@ -92,7 +111,10 @@ impl TextStream {
                 None => parts.append(&reasoning.text(&decoder.push(id))),
             }
         } else {
-            let text = decoder.push(id);
+            let text = match self.spelled.iter().find(|(spelled, _)| *spelled == id) {
+                Some((_, text)) => decoder.finish() + text,
+                None => decoder.push(id),
+            };
             parts = match &mut self.reasoning {
                 Some(reasoning) => reasoning.text(&text),
                 None => SplitText { answer: text, reasoning: String::new() },

@@ -55,6 +55,20 @@ fn an_incomplete_character_appears_only_at_the_end() {
 }
 
 #[test]
+fn special_tokens_are_written_where_that_is_asked_for() {
+    let tokenizer = byte_level();
+    let end = tokenizer.added_id("<|end|>").expect("a token");
+    assert!(tokenizer.is_special(end));
+    let ids = [tokenizer.encode("one", false).unwrap(), vec![end], tokenizer.encode("two", false).unwrap()].concat();
+    for (texts, expected) in [(&[][..], "onetwo"), (&["<|end|>"], "one<|end|>two"), (&["no token"], "onetwo")] {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        let mut stream = TextStream::new(Some(tokenizer.clone()), vec![], vec![]).unwrap().spelling(&texts);
+        let text: String = ids.iter().map(|id| stream.push(*id).0.answer).collect();
+        assert_eq!(text + &stream.finish().answer, expected);
+    }
+}
+
+#[test]
 fn stops_at_ids_and_texts() {
     let tokenizer = byte_level();
     let ids = tokenizer.encode("one two three<|end|>four", false).unwrap();

@@ -1,19 +1,23 @@
 // `tilestream serve`, asked by OpenAI's own client.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import OpenAI from "openai";
 
 import { browser, command, small, tilestream } from "./support.mjs";
 
-let server;
+const servers = [];
 let client;
 let model;
 
-before(async () => {
-  model = small("Q8_0");
-  server = spawn(command(), ["serve", model, "--port", "0", "--budget", "64MiB"], { stdio: ["ignore", "ignore", "pipe"] });
+/** A client of a server for a model. */
+async function serve(model, ...args) {
+  const server = spawn(command(), ["serve", model, "--port", "0", "--budget", "64MiB", ...args], { stdio: ["ignore", "ignore", "pipe"] });
+  servers.push(server);
   process.on("exit", () => server.kill());
   const baseURL = await new Promise((found, failed) => {
     let told = "";
@@ -24,10 +28,15 @@ before(async () => {
     });
     server.on("exit", () => failed(new Error(`tilestream serve ended: ${told}`)));
   });
-  client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+  return new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+}
+
+before(async () => {
+  model = small("Q8_0");
+  client = await serve(model);
 });
 
-after(() => server.kill());
+after(() => servers.forEach((server) => server.kill()));
 
 const messages = [{ role: "user", content: "hello" }];
 const asked = { model: undefined, messages, max_tokens: 12, temperature: 1.5, seed: 7, ignore_eos: true };
@@ -80,6 +89,52 @@ test("a response has the text of a chat, as it comes too, and another goes on fr
   assert.equal(next.output_text, await chat("a", text, "b"));
   await client.responses.delete(whole.id);
   await assert.rejects(client.responses.create({ ...request, previous_response_id: whole.id }), OpenAI.NotFoundError);
+});
+
+test("a model calls the function that the client runs for it", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tilestream-tools-"));
+  try {
+    // The small model has room for 64 tokens; what is told of a function takes more.
+    const bytes = readFileSync(new URL("../../tests/data/small-gguf/Q8_0.gguf", import.meta.url));
+    bytes.writeUInt32LE(4096, bytes.indexOf("llama.context_length") + "llama.context_length".length + 4);
+    const [larger, template] = ["larger.gguf", "template.jinja"].map((name) => join(folder, name));
+    writeFileSync(larger, bytes);
+    writeFileSync(
+      template,
+      `{%- if tools %}{{ tools | tojson }} <tool_call>{"name": NAME, "arguments": FIELDS}</tool_call>{% endif %}
+{%- for message in messages %}{{ message.role }}: {{ message.content }}{% for call in message.tool_calls or [] %}
+{{- call.function.arguments.city }}{% endfor %}
+{% endfor %}assistant:`,
+    );
+    const server = await serve(larger, "--chat-template", template);
+    const ran = [];
+    const weather = {
+      type: "function",
+      function: {
+        name: "weather",
+        parameters: {
+          type: "object",
+          properties: { city: { type: "string", enum: ["Rome", "Oslo"] } },
+          required: ["city"],
+          additionalProperties: false,
+        },
+        parse: JSON.parse,
+        function: ({ city }) => ran.push(city) && "sunny",
+      },
+    };
+    for (const stream of [false, true]) {
+      const runner = server.chat.completions.runTools(
+        { model: undefined, messages, max_tokens: 100, temperature: 1.2, seed: 3, tools: [weather], tool_choice: "required", stream },
+        { maxChatCompletions: 1 },
+      );
+      await runner.done();
+      const results = runner.messages.filter((message) => message.role === "tool");
+      assert.ok(results.length >= 1 && results.every((message) => message.content === "sunny"), JSON.stringify(runner.messages));
+    }
+    assert.ok(ran.length >= 2 && ran.every((city) => ["Rome", "Oslo"].includes(city)), ran.join());
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test("texts become vectors, however the client asks for them", async () => {

@@ -36,6 +36,7 @@ use serde_json::{Map, Value as Json, json};
 use sandbox::Deadline;
 use shape::Shapes;
 
+use super::calls::{CallFormat, ToolCall};
 use super::content::Content;
 use super::stop::token_text;
 use crate::words::{Term, Words};
@@ -47,17 +48,23 @@ const TOKENS: [&str; 4] = ["bos_token", "eos_token", "unk_token", "pad_token"];
 /// One turn of a chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
+    /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     pub content: Content,
     /// What the model thought before it answered, for templates that show it.
     pub reasoning: Option<String>,
+    /// Functions that the model called.
+    pub tool_calls: Vec<ToolCall>,
+    /// Of a result (`tool`): the call that it is the result of, and the function's name.
+    pub tool_call_id: Option<String>,
+    pub name: Option<String>,
 }
 
 impl Message {
     /// A turn of anybody's.
     pub fn new(role: impl Into<String>, content: impl Into<Content>) -> Self {
-        Self { role: role.into(), content: content.into(), reasoning: None }
+        let (tool_calls, tool_call_id, name) = (Vec::new(), None, None);
+        Self { role: role.into(), content: content.into(), reasoning: None, tool_calls, tool_call_id, name }
     }
 
     /// A turn of the user's.
@@ -104,7 +111,10 @@ const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "tools", "documen
 
 /// Values of a template's own variables: transformers' keyword arguments of `apply_chat_template`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TemplateArguments(Map<String, Json>);
+pub struct TemplateArguments {
+    values: Map<String, Json>,
+    tools: Vec<Json>,
+}
 
 impl TemplateArguments {
     /// Checks the names.
@@ -123,7 +133,13 @@ impl TemplateArguments {
                 return Err(error.remedy("take letters, digits and _"));
             }
         }
-        Ok(Self(values))
+        Ok(Self { values, tools: Vec::new() })
+    }
+
+    /// The same with functions that the model may call, each as OpenAI's API describes it: `{"type": "function", "function":
+    /// {"name": …, "description": …, "parameters": …}}`.
+    pub fn with_tools(self, tools: Vec<Json>) -> Self {
+        Self { tools, ..self }
     }
 }
 
@@ -135,6 +151,7 @@ pub struct ChatTemplate {
     tokens: Map<String, Json>,
     /// Found when they are first needed.
     shapes: OnceLock<Shapes>,
+    takes_tools: OnceLock<bool>,
 }
 
 impl ChatTemplate {
@@ -150,7 +167,12 @@ impl ChatTemplate {
             Error::new(ErrorKind::Text, what(&error)).file("tokenizer_config.json: chat_template").remedy(unusable())
         })?;
         let token = |name: &&str| Some((name.to_string(), json!(token_text(config.get(name)?)?)));
-        Ok(Some(Self { source, tokens: TOKENS.iter().filter_map(token).collect(), shapes: OnceLock::new() }))
+        Ok(Some(Self {
+            source,
+            tokens: TOKENS.iter().filter_map(token).collect(),
+            shapes: OnceLock::new(),
+            takes_tools: OnceLock::new(),
+        }))
     }
 
     /// The prompt for the model's next turn.
@@ -159,6 +181,26 @@ impl ChatTemplate {
     /// [`ErrorKind::Text`] naming the line, where the template fails, refuses the messages or does not come to an end.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
         self.render_with(messages, &RenderOptions::default())
+    }
+
+    /// Whether the template tells the model which functions it may call.
+    pub fn takes_tools(&self) -> bool {
+        const NAME: &str = "a_function_to_look_for";
+        *self.takes_tools.get_or_init(|| {
+            let function =
+                json!({ "name": NAME, "description": "", "parameters": { "type": "object", "properties": {} } });
+            let arguments =
+                TemplateArguments::default().with_tools(vec![json!({ "type": "function", "function": function })]);
+            let options = RenderOptions { arguments, ..RenderOptions::default() };
+            let messages = json!([{ "role": "user", "content": "a" }]);
+            let rendered = self.run(messages, &options, Deadline::new(), sandbox::FUEL / 8);
+            rendered.is_ok_and(|text| text.contains(NAME))
+        })
+    }
+
+    /// How the template shows the model to write calls. `None`: in no way that is known.
+    pub fn call_format(&self) -> Option<&'static CallFormat> {
+        CallFormat::detect(&self.source)
     }
 
     /// The prompt of a chat.
@@ -172,7 +214,7 @@ impl ChatTemplate {
                 self.run(messages.clone(), &RenderOptions::default(), deadline, sandbox::FUEL / 8).ok()
             })
         });
-        let message = |message: &Message| {
+        let message = |message: &Message, as_text: bool| {
             let content = shapes.of_role(&message.role).of(&message.content);
             let mut fields = json!({ "role": message.role, "content": content });
             // Templates read it under one name or the other, and decide themselves in which turns it stands.
@@ -180,10 +222,25 @@ impl ChatTemplate {
                 fields["reasoning_content"] = json!(reasoning);
                 fields["thinking"] = json!(reasoning);
             }
+            if !message.tool_calls.is_empty() {
+                fields["tool_calls"] = message.tool_calls.iter().map(|call| told(call, as_text)).collect();
+            }
+            for (name, value) in [("tool_call_id", &message.tool_call_id), ("name", &message.name)] {
+                if let Some(value) = value {
+                    fields[name] = json!(value);
+                }
+            }
             fields
         };
-        let messages = messages.iter().map(message).collect();
-        self.run(messages, options, deadline, sandbox::FUEL).map_err(|error| failed(&error))
+        let rendered = |as_text| {
+            let messages = messages.iter().map(|one| message(one, as_text)).collect();
+            self.run(messages, options, deadline, sandbox::FUEL)
+        };
+        // Some templates add arguments to a text, as OpenAI's API has them; most look into them.
+        let has_calls = messages.iter().any(|message| !message.tool_calls.is_empty());
+        let first = rendered(false);
+        let found = if first.is_err() && has_calls { rendered(true).or(first) } else { first };
+        found.map_err(|error| failed(&error))
     }
 
     fn run(
@@ -193,20 +250,31 @@ impl ChatTemplate {
         deadline: Deadline,
         fuel: u64,
     ) -> std::result::Result<String, minijinja::Error> {
-        let messages_bytes = messages.to_string().len();
+        let messages_bytes = messages.to_string().len() + json!(options.arguments.tools).to_string().len();
         let mut root = self.tokens.clone();
         for name in ["bos_token", "eos_token"] {
             root.entry(name).or_insert_with(|| json!(""));
         }
-        root.extend(options.arguments.0.clone());
+        root.extend(options.arguments.values.clone());
         root.insert("messages".into(), messages);
         root.insert("add_generation_prompt".into(), json!(options.add_generation_prompt));
-        root.insert("tools".into(), Json::Null);
+        let tools = &options.arguments.tools;
+        root.insert("tools".into(), if tools.is_empty() { Json::Null } else { json!(tools) });
         root.insert("documents".into(), Json::Null);
         let date = options.date.unwrap_or_else(Date::now);
         let limits = sandbox::Limits { messages_bytes, deadline, fuel };
         sandbox::render(&self.source, minijinja::value::Serde(Json::Object(root)).into(), date, limits)
     }
+}
+
+/// A call as templates are told it.
+fn told(call: &ToolCall, as_text: bool) -> Json {
+    let arguments = if as_text { json!(json!(call.arguments).to_string()) } else { json!(call.arguments) };
+    let mut fields = json!({ "type": "function", "function": { "name": call.name, "arguments": arguments } });
+    if !call.id.is_empty() {
+        fields["id"] = json!(call.id);
+    }
+    fields
 }
 
 /// The text of the template: a string, or one of a list of `{"name", "template"}`.

@@ -167,6 +167,9 @@ pub struct GenerationArgs {
     /// give the same text on any day.
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub date: Option<tilestream::internals::text::Date>,
+    /// A file with the chat template, in place of the model's own: Jinja, as checkpoints have it in chat_template.jinja.
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
     /// A value for a variable of the chat template, such as enable_thinking=false; may be given several times. VALUE is JSON, or
     /// a text where it is none.
     #[arg(long = "template-arg", value_name = "KEY=VALUE", value_parser = template_argument, allow_hyphen_values = true)]
@@ -415,6 +418,10 @@ pub struct ServeArgs {
     /// A file whose first line requests must bring: Authorization: Bearer KEY.
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// A file with the chat template, in place of the model's own: Jinja, as checkpoints have it in chat_template.jinja. With one
+    /// that takes tools, a model whose own takes none can call functions.
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
     /// Another name by which requests may ask for the model; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub alias: Vec<String>,

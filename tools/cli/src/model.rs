@@ -34,7 +34,15 @@ pub async fn open(args: &ModelArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles
 /// The same, with what its chat template is told.
 pub async fn open_for_chat(args: &ModelArgs, chat: &GenerationArgs, stop: &Arc<AtomicBool>) -> Result<ModelFiles> {
     let arguments = TemplateArguments::new(chat.template_args.iter().cloned())?;
-    Ok(open(args, stop).await?.with_date(chat.date).with_template_arguments(arguments))
+    let files = open(args, stop).await?.with_date(chat.date).with_template_arguments(arguments);
+    with_chat_template(files, chat.chat_template.as_deref())
+}
+
+/// The model with the chat template of a file, where one is given.
+pub fn with_chat_template(files: ModelFiles, path: Option<&Path>) -> Result<ModelFiles> {
+    let Some(path) = path else { return Ok(files) };
+    let template = files.with_chat_template(&read_text(path)?);
+    template.map_err(|error| error.file(path.display().to_string()))
 }
 
 /// MODEL, where it is a web address.

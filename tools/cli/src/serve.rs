@@ -9,12 +9,14 @@ mod completions;
 mod embeddings;
 mod failure;
 mod formats;
+mod kept;
 mod metrics;
 mod models;
 mod ollama;
 mod responses;
 mod sampling;
 mod texts;
+mod tools;
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,8 +43,8 @@ use crate::model;
 use crate::signals::Signals;
 use admission::{Door, Places};
 use failure::Failure;
+use kept::Responses;
 use metrics::Counters;
-use responses::Responses;
 
 /// Bytes of a request's body at most: a context of a million tokens as JSON.
 const MOST_BODY_BYTES: usize = 8 << 20;
@@ -107,6 +109,7 @@ pub fn serve(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<()> {
 
 async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {
     let files = model::open(&args.model, stop).await?;
+    let files = model::with_chat_template(files, args.chat_template.as_deref())?;
     files.text().tokenizer()?;
     let mut options = model::load_options(&args.model, None);
     options.sequences = args.parallel;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::shell::Shell;
 
 mod texts;
+mod tools;
 
 const MOST_WAIT: Duration = Duration::from_secs(120);
 
@@ -25,6 +26,11 @@ impl Server {
     fn new(arguments: &[&str]) -> Self {
         let shell = Shell::new();
         let model = shell.gguf("Q8_0.gguf");
+        Self::of(shell, model, arguments)
+    }
+
+    /// The command with any model that lies in the shell's folder.
+    fn of(shell: Shell, model: String, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tilestream"));
         command.args(["serve", &model, "--port", "0", "--budget", "64MiB"]).args(arguments);
         command.env("XDG_CACHE_HOME", shell.path("cache")).stderr(Stdio::piped());
@@ -310,14 +316,14 @@ fn what_is_wrong_with_a_request_is_named_and_harms_no_other() {
         ("temperature", json!("hot"), "temperature"),
         ("max_tokens", json!(0), "'max_tokens' is 0"),
         ("messages", json!([{ "role": "user", "content": "x ".repeat(100_000) }]), "bytes"),
-        ("messages", json!([{ "role": "tool", "content": "4", "tool_call_id": "x" }]), "tools"),
+        ("messages", json!([{ "role": "assistant", "tool_calls": [{ "id": "x" }] }]), "function"),
         ("stop", json!(vec!["x"; 65]), "'stop'"),
         ("stop", json!("x".repeat(5000)), "'stop'"),
         ("n", json!(100), "'n'"),
         ("presence_penalty", json!(3), "presence penalty"),
         ("top_logprobs", json!(21), "'top_logprobs'"),
         ("stop", json!(3), "'stop'"),
-        ("tools", json!([{ "type": "function" }]), "'tools'"),
+        ("tools", json!([{ "type": "function" }]), "tools[0] has no field 'function'"),
         ("temprature", json!(1), "'temprature'"),
         ("chat_template_kwargs", json!({ "messages": 1 }), "messages"),
     ] {

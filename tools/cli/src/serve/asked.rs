@@ -121,6 +121,11 @@ impl Fields {
         self.take(name)?.ok_or_else(|| Failure::request(name, format!("'{name}' is missing")))
     }
 
+    /// Gives a field a value.
+    pub fn put(&mut self, name: &str, value: Value) {
+        self.fields.insert(name.to_owned(), value);
+    }
+
     /// Gives a field another name, where it is there: another API calls the same thing otherwise.
     pub fn rename(&mut self, from: &str, to: &str) {
         if let Some(value) = self.fields.remove(from) {

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 use tilestream::internals::text::Date;
-use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
+use tilestream::{GrammarSource, Message, StopReason, TemplateArguments, TextDelta, ToolCall};
 
 use super::Server;
 use super::answers::{Answers, Form, Framing, Prompt, Usage, Whole, finish_reason};
@@ -18,6 +18,7 @@ use super::chat;
 use super::failure::Failure;
 use super::formats;
 use super::sampling::Sampling;
+use super::tools::{CallReader, Said, Tools};
 
 /// What Ollama's clients add to a name without a tag.
 const TAG: &str = ":latest";
@@ -48,16 +49,19 @@ pub fn take_name(server: &Server, fields: &mut Fields) -> Result<String, Failure
 
 /// `/api/chat`: the next message of a chat.
 pub async fn chat(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
-    let Asked { mut fields, sampling, arguments } = Asked::read(&server, request).await?;
+    let Asked { mut fields, mut sampling, arguments, format } = Asked::read(&server, request).await?;
     let messages = chat::messages(&mut fields)?;
+    let tools = Tools::take(&mut fields)?;
     let held = fields.end()?;
+    let (arguments, calls) = server.offer(tools, arguments, &mut sampling, format).await?;
     let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
-    respond(server, ids, sampling, (Place::Message, held)).await
+    respond(server, ids, sampling, (Place::Message(calls), held)).await
 }
 
 /// `/api/generate`: an answer to one prompt, or how a text goes on (`raw`).
 pub async fn generate(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Response, Failure> {
-    let Asked { mut fields, sampling, arguments } = Asked::read(&server, request).await?;
+    let Asked { mut fields, mut sampling, arguments, format } = Asked::read(&server, request).await?;
+    server.constrain(&mut sampling, format).await?;
     let prompt: String = fields.need("prompt")?;
     let system: Option<String> = fields.take("system")?;
     let raw = fields.take("raw")?.unwrap_or(false);
@@ -79,6 +83,7 @@ struct Asked {
     fields: Fields,
     sampling: Sampling,
     arguments: TemplateArguments,
+    format: Option<GrammarSource>,
 }
 
 impl Asked {
@@ -92,10 +97,9 @@ impl Asked {
         let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
         sampling.options.truncate(1);
         let format = formats::take_plain(&mut fields)?;
-        server.constrain(&mut sampling, format).await?;
         let thinks = fields.take::<Value>("think")?.map(|thinks| ("enable_thinking".to_owned(), thinks));
         let arguments = TemplateArguments::new(Map::from_iter(thinks))?;
-        Ok(Self { fields, sampling: Sampling { stream, ..sampling }, arguments })
+        Ok(Self { fields, sampling: Sampling { stream, ..sampling }, arguments, format })
     }
 }
 
@@ -112,9 +116,9 @@ async fn respond(
 }
 
 /// Where a text goes.
-#[derive(Clone, Copy)]
 enum Place {
-    Message,
+    /// With what finds calls in it, where there are tools.
+    Message(Option<CallReader>),
     Response,
 }
 
@@ -131,7 +135,7 @@ impl OllamaForm {
     fn part(&self, text: &str, thinking: &str) -> Value {
         let mut part = json!({ "model": self.server.names[0], "created_at": written(&Date::now()), "done": false });
         let said = match self.place {
-            Place::Message => {
+            Place::Message(_) => {
                 part["message"] = json!({ "role": "assistant", "content": text });
                 &mut part["message"]
             }
@@ -142,6 +146,24 @@ impl OllamaForm {
         };
         if !thinking.is_empty() {
             said["thinking"] = thinking.into();
+        }
+        part
+    }
+
+    /// What is certain of the answer with more of its text, or with its end.
+    fn read(&mut self, more: Option<&str>) -> Said {
+        match (&mut self.place, more) {
+            (Place::Message(Some(reader)), Some(text)) => reader.push(text),
+            (Place::Message(Some(reader)), None) => reader.finish(),
+            (_, text) => Said { text: text.unwrap_or_default().to_owned(), calls: Vec::new() },
+        }
+    }
+
+    fn part_of(&self, said: &Said, thinking: &str) -> Value {
+        let mut part = self.part(&said.text, thinking);
+        if !said.calls.is_empty() {
+            let call = |call: &ToolCall| json!({ "function": { "name": call.name, "arguments": call.arguments } });
+            part["message"]["tool_calls"] = said.calls.iter().map(call).collect();
         }
         part
     }
@@ -167,7 +189,10 @@ impl Form for OllamaForm {
     fn whole(&mut self, answers: Vec<Whole>, usage: Usage) -> Value {
         let whole = answers.into_iter().next().unwrap_or_default();
         self.stop = whole.stop;
-        self.done(self.part(&whole.text, &whole.reasoning), usage)
+        let (mut said, last) = (self.read(Some(&whole.text)), self.read(None));
+        said.text += &last.text;
+        said.calls.extend(last.calls);
+        self.done(self.part_of(&said, &whole.reasoning), usage)
     }
 
     fn begin(&mut self, _: usize) -> Vec<Value> {
@@ -176,13 +201,15 @@ impl Form for OllamaForm {
 
     fn delta(&mut self, _: usize, delta: &TextDelta) -> Vec<Value> {
         self.first.get_or_insert_with(Instant::now);
-        let says = !delta.text.is_empty() || !delta.reasoning.is_empty();
-        if says { vec![self.part(&delta.text, &delta.reasoning)] } else { Vec::new() }
+        let said = self.read(Some(&delta.text));
+        let says = said != Said::default() || !delta.reasoning.is_empty();
+        if says { vec![self.part_of(&said, &delta.reasoning)] } else { Vec::new() }
     }
 
     fn end(&mut self, _: usize, stop: StopReason) -> Vec<Value> {
         self.stop = Some(stop);
-        Vec::new()
+        let said = self.read(None);
+        if said == Said::default() { Vec::new() } else { vec![self.part_of(&said, "")] }
     }
 
     fn usage(&mut self, usage: Usage) -> Vec<Value> {

@@ -1,7 +1,6 @@
 //! `/v1/responses`: OpenAI's newer API, in which an answer is a list of items.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
@@ -9,18 +8,15 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tilestream::{Message, StopReason, TemplateArguments, TextDelta};
+use tilestream::{Message, StopReason, TemplateArguments, TextDelta, ToolCall};
 
 use super::answers::{Answers, Form, Framing, Prompt, Usage, Whole};
 use super::asked::{Fields, told_back};
 use super::failure::Failure;
 use super::formats::Format;
 use super::sampling::Sampling;
+use super::tools::{CallReader, Said, Tools};
 use super::{Server, chat, unix_s};
-
-/// Responses that are kept to go on from, and bytes of their texts in all.
-const MOST_KEPT: usize = 256;
-const MOST_KEPT_BYTES: usize = 32 << 20;
 
 /// What is asked.
 #[derive(Deserialize)]
@@ -55,10 +51,11 @@ pub async fn create(State(server): State<Arc<Server>>, request: Request<Body>) -
     fields.rename("max_output_tokens", "max_tokens");
     let told = told(&fields, instructions.as_deref(), before.as_deref(), reasoning.effort.as_deref());
     let format = fields.take::<Text>("text")?.and_then(|text| text.format);
+    let tools = tools(&mut fields)?;
     let mut sampling = Sampling::take(&mut fields, &server.sampling, server.positions)?;
     let held = fields.end()?;
     let source = format.map(|format| format.source("text.format")).transpose()?.flatten();
-    server.constrain(&mut sampling, source).await?;
+    sampling.options.truncate(1);
     let mut all = match &before {
         Some(id) => server.responses.items(id)?,
         None => Vec::new(),
@@ -69,9 +66,9 @@ pub async fn create(State(server): State<Arc<Server>>, request: Request<Body>) -
     let messages: Vec<Message> = system.into_iter().chain(messages(all.clone())?).collect();
     let effort = reasoning.effort.map(|effort| ("reasoning_effort".to_owned(), effort.into()));
     let arguments = TemplateArguments::new(Map::from_iter(effort))?;
+    let (arguments, calls) = server.offer(tools, arguments, &mut sampling, source).await?;
     let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
-    let options = sampling.options.into_iter().take(1).collect();
-    let prompt = server.checked(Prompt { ids, options })?;
+    let prompt = server.checked(Prompt { ids, options: sampling.options })?;
     let form = ResponseForm {
         id: server.new_id("resp_"),
         item: server.new_id("item_"),
@@ -81,6 +78,7 @@ pub async fn create(State(server): State<Arc<Server>>, request: Request<Body>) -
         before: all,
         keeps,
         server: Arc::clone(&server),
+        calls,
         open: None,
         output: Vec::new(),
         stop: None,
@@ -112,12 +110,30 @@ fn told(fields: &Fields, instructions: Option<&str>, before: Option<&str>, effor
         "metadata": fields.get("metadata").cloned().unwrap_or_else(|| json!({})),
         "reasoning": { "effort": effort, "summary": null },
         "text": fields.get("text").cloned().unwrap_or_else(|| json!({ "format": { "type": "text" } })),
-        "tools": [],
-        "tool_choice": "auto",
-        "parallel_tool_calls": true,
+        "tools": fields.get("tools").cloned().unwrap_or_else(|| json!([])),
+        "tool_choice": fields.get("tool_choice").cloned().unwrap_or_else(|| "auto".into()),
+        "parallel_tool_calls": fields.get("parallel_tool_calls").cloned().unwrap_or_else(|| true.into()),
         "truncation": "disabled",
         "error": null,
     })
+}
+
+/// The functions that the model may call: as other APIs have them, without the object around each.
+fn tools(fields: &mut Fields) -> Result<Option<Tools>, Failure> {
+    let tools: Vec<Value> = fields.take("tools")?.unwrap_or_default();
+    let around = |mut tool: Value| match tool["type"] == "function" && tool["name"].is_string() {
+        false => tool,
+        true => {
+            tool.as_object_mut().map(|tool| tool.remove("type"));
+            json!({ "type": "function", "function": tool })
+        }
+    };
+    fields.put("tools", tools.into_iter().map(around).collect());
+    if let Some(choice) = fields.take::<Value>("tool_choice")? {
+        let named = choice["name"].is_string().then(|| json!({ "function": { "name": choice["name"] } }));
+        fields.put("tool_choice", named.unwrap_or(choice));
+    }
+    Tools::take(fields)
 }
 
 /// Items as messages of a chat. What was thought belongs to the message behind it.
@@ -148,6 +164,29 @@ fn messages(items: Vec<Value>) -> Result<Vec<Message>, Failure> {
                 let texts = said.into_iter().flatten().filter_map(|part| part["text"].as_str());
                 thoughts.extend(texts);
             }
+            Some("function_call") => {
+                let id = fields.remove("call_id").unwrap_or_default();
+                let (name, arguments) = (fields.remove("name"), fields.remove("arguments"));
+                let call = json!({ "id": id, "function": { "name": name, "arguments": arguments } });
+                let turn = json!({ "role": "assistant", "content": "", "tool_calls": [call] });
+                let mut message = chat::message("input", index, turn)?;
+                match messages.last_mut().filter(|last| last.role == "assistant") {
+                    Some(last) => last.tool_calls.append(&mut message.tool_calls),
+                    None => {
+                        message.reasoning = Some(std::mem::take(&mut thoughts)).filter(|thoughts| !thoughts.is_empty());
+                        messages.push(message);
+                    }
+                }
+            }
+            Some("function_call_output") => {
+                let mut output = fields.remove("output").unwrap_or_default();
+                for part in output.as_array_mut().into_iter().flatten() {
+                    *part = json!({ "type": "text", "text": part["text"].take() });
+                }
+                let id = fields.remove("call_id");
+                let turn = json!({ "role": "tool", "content": output, "tool_call_id": id });
+                messages.push(chat::message("input", index, turn)?);
+            }
             other => {
                 let message = format!("'{}' is no item that is known here", told_back(other.unwrap_or("none")));
                 return Err(refused(&message));
@@ -157,63 +196,8 @@ fn messages(items: Vec<Value>) -> Result<Vec<Message>, Failure> {
     if messages.is_empty() {
         return Err(Failure::request("input", "'input' has no message"));
     }
+    chat::name_results(&mut messages);
     Ok(messages)
-}
-
-/// A response, and all items of its text.
-struct Kept {
-    response: Value,
-    items: Vec<Value>,
-    bytes: usize,
-}
-
-/// Responses that others may go on from, as long as there is room; the oldest goes first.
-#[derive(Default)]
-pub struct Responses(Mutex<Shelf>);
-
-#[derive(Default)]
-struct Shelf {
-    kept: HashMap<String, Kept>,
-    order: VecDeque<String>,
-    bytes: usize,
-}
-
-impl Shelf {
-    fn remove(&mut self, id: &str) -> bool {
-        self.order.retain(|other| other != id);
-        let removed = self.kept.remove(id);
-        self.bytes -= removed.as_ref().map_or(0, |kept| kept.bytes);
-        removed.is_some()
-    }
-}
-
-impl Responses {
-    fn keep(&self, id: &str, response: Value, items: Vec<Value>) {
-        let bytes = response.to_string().len() + items.iter().map(|item| item.to_string().len()).sum::<usize>();
-        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while shelf.kept.len() >= MOST_KEPT || shelf.bytes + bytes > MOST_KEPT_BYTES {
-            let Some(oldest) = shelf.order.front().cloned() else { return };
-            shelf.remove(&oldest);
-        }
-        shelf.bytes += bytes;
-        shelf.order.push_back(id.to_owned());
-        shelf.kept.insert(id.to_owned(), Kept { response, items, bytes });
-    }
-
-    fn with<T>(&self, id: &str, look: impl FnOnce(&Kept) -> T) -> Result<T, Failure> {
-        let shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.kept.get(id).map(look).ok_or_else(|| Failure::no_response(&told_back(id)))
-    }
-
-    /// All items of a response's text, its own output among them.
-    fn items(&self, id: &str) -> Result<Vec<Value>, Failure> {
-        self.with(id, |kept| kept.items.clone())
-    }
-
-    fn remove(&self, id: &str) -> Result<(), Failure> {
-        let removed = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        removed.then_some(()).ok_or_else(|| Failure::no_response(&told_back(id)))
-    }
 }
 
 /// The kinds of items of an answer.
@@ -263,6 +247,8 @@ struct ResponseForm {
     before: Vec<Value>,
     keeps: bool,
     server: Arc<Server>,
+    /// What finds calls in the answer, where there are tools.
+    calls: Option<CallReader>,
     /// The item that is open, and its text so far.
     open: Option<(Kind, String)>,
     output: Vec<Value>,
@@ -349,6 +335,47 @@ impl ResponseForm {
         said.push(self.text_event(&format!("{}.delta", kind.event()), json!({ "delta": text, "logprobs": [] })));
     }
 
+    /// Says what is certain of the answer with more of its text, or with its end.
+    fn read(&mut self, more: Option<&str>, said: &mut Vec<Value>) {
+        let read = match (&mut self.calls, more) {
+            (Some(reader), Some(text)) => reader.push(text),
+            (Some(reader), None) => reader.finish(),
+            (None, text) => Said { text: text.unwrap_or_default().to_owned(), calls: Vec::new() },
+        };
+        self.say(Kind::Message, &read.text, said);
+        for call in read.calls {
+            self.say_call(&call, said);
+        }
+    }
+
+    /// Says a call, which is an item of its own.
+    fn say_call(&mut self, call: &ToolCall, said: &mut Vec<Value>) {
+        self.end_item(said);
+        let (id, index) = (self.item_id(), self.output.len());
+        let arguments = Value::Object(call.arguments.clone()).to_string();
+        let call_id = self.server.new_id("call_");
+        let item = |arguments: &str, status: &str| {
+            json!({
+                "type": "function_call", "id": id, "call_id": call_id, "name": call.name, "arguments": arguments,
+                "status": status,
+            })
+        };
+        let whole = item(&arguments, "completed");
+        let place = json!({ "item_id": id, "output_index": index });
+        let with = |name: &str, value: Value| {
+            let mut place = place.clone();
+            place[name] = value;
+            place
+        };
+        let added = json!({ "output_index": index, "item": item("", "in_progress") });
+        said.push(self.event("response.output_item.added", added));
+        let arguments = Value::from(arguments);
+        said.push(self.event("response.function_call_arguments.delta", with("delta", arguments.clone())));
+        said.push(self.event("response.function_call_arguments.done", with("arguments", arguments)));
+        said.push(self.event("response.output_item.done", json!({ "output_index": index, "item": whole })));
+        self.output.push(whole);
+    }
+
     fn end_item(&mut self, said: &mut Vec<Value>) {
         let Some((kind, text)) = self.open.take() else { return };
         let status = if self.status() == "incomplete" { "incomplete" } else { "completed" };
@@ -380,8 +407,9 @@ impl Form for ResponseForm {
         let whole = answers.into_iter().next().unwrap_or_default();
         let mut events = Vec::new();
         self.say(Kind::Reasoning, &whole.reasoning, &mut events);
-        self.say(Kind::Message, &whole.text, &mut events);
+        self.read(Some(&whole.text), &mut events);
         self.stop = whole.stop;
+        self.read(None, &mut events);
         self.end_item(&mut events);
         self.ended(usage)
     }
@@ -399,13 +427,14 @@ impl Form for ResponseForm {
     fn delta(&mut self, _: usize, delta: &TextDelta) -> Vec<Value> {
         let mut said = Vec::new();
         self.say(Kind::Reasoning, &delta.reasoning, &mut said);
-        self.say(Kind::Message, &delta.text, &mut said);
+        self.read(Some(&delta.text), &mut said);
         said
     }
 
     fn end(&mut self, _: usize, stop: StopReason) -> Vec<Value> {
         self.stop = Some(stop);
         let mut said = Vec::new();
+        self.read(None, &mut said);
         self.end_item(&mut said);
         said
     }
@@ -430,13 +459,19 @@ mod tests {
         let mut thoughtful = Message::assistant(parts("4"));
         thoughtful.reasoning = Some("2 and 2".into());
         let told = Message::new("developer", "be brief");
-        let expected = [told, Message::user(parts("2 + 2?")), thoughtful, Message::user("sure?")];
+        let arguments = Map::from_iter([("a".to_owned(), Value::from(2))]);
+        thoughtful.tool_calls.push(ToolCall { id: "c1".into(), name: "add".into(), arguments });
+        let mut result = Message::new("tool", parts("5"));
+        (result.tool_call_id, result.name) = (Some("c1".into()), Some("add".into()));
+        let expected = [told, Message::user(parts("2 + 2?")), thoughtful, result, Message::user("sure?")];
         let items = json!([
             { "role": "developer", "content": "be brief" },
             { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "2 + 2?" }] },
             { "type": "reasoning", "id": "r", "summary": [], "content": [{ "type": "reasoning_text", "text": "2 and 2" }] },
             { "type": "message", "id": "m", "status": "completed", "role": "assistant",
               "content": [{ "type": "output_text", "text": "4", "annotations": [], "logprobs": [] }] },
+            { "type": "function_call", "id": "f", "call_id": "c1", "name": "add", "arguments": "{\"a\": 2}" },
+            { "type": "function_call_output", "call_id": "c1", "output": [{ "type": "input_text", "text": "5" }] },
             { "role": "user", "content": "sure?" },
         ]);
         assert_eq!(read(items).ok().as_deref(), Some(&expected[..]));
@@ -449,20 +484,5 @@ mod tests {
             let failure = read(items).expect_err("refused").json().to_string();
             assert!(failure.contains(says), "{failure}");
         }
-    }
-
-    #[test]
-    fn the_oldest_response_goes_where_there_is_no_room() {
-        let responses = Responses::default();
-        for number in 0..MOST_KEPT + 1 {
-            responses.keep(&number.to_string(), json!({ "id": number }), vec![json!("x")]);
-        }
-        assert!(responses.items("0").is_err() && responses.items("1").is_ok());
-        responses.keep("large", json!({}), vec!["x".repeat(MOST_KEPT_BYTES - 1000).into()]);
-        assert!(responses.items("1").is_err() && responses.items("large").is_ok());
-        responses.keep("too large", json!({}), vec!["x".repeat(MOST_KEPT_BYTES).into()]);
-        assert!(responses.items("too large").is_err());
-        responses.keep("small", json!({}), Vec::new());
-        assert!(responses.remove("small").is_ok() && responses.remove("small").is_err());
     }
 }
