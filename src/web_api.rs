@@ -401,6 +401,7 @@ fn name(term: &Term) -> String {
         Term::Io
         | Term::Token
         | Term::File
+        | Term::Class(_)
         | Term::IgnoredFields(_)
         | Term::CacheDir
         | Term::Weights(_)

@@ -33,6 +33,8 @@ pub enum Term {
     File,
     /// [`SourceOptions::ignored_fields`](crate::source::SourceOptions::ignored_fields) and fields for it.
     IgnoredFields(Vec<String>),
+    /// [`SourceOptions::class`](crate::source::SourceOptions::class) and a class for it.
+    Class(&'static str),
     /// [`SourceOptions::cache_dir`](crate::source::SourceOptions::cache_dir).
     CacheDir,
     /// [`SplitOptions::weights`](crate::shard::split::SplitOptions::weights) and its value.
@@ -64,6 +66,7 @@ impl fmt::Display for Term {
             Self::IgnoredFields(fields) => {
                 write!(f, "`SourceOptions::ignored_fields` '{}'", fields.join("', '"))
             }
+            Self::Class(class) => write!(f, "`SourceOptions::class` {class}"),
             Self::CacheDir => f.write_str("`SourceOptions::cache_dir`"),
             Self::Weights(value) => write!(f, "`SplitOptions::weights` {value}"),
             Self::MaxFileSize => f.write_str("`SplitOptions::max_file_bytes`"),

@@ -43,30 +43,43 @@ const BESIDE: &[&str] = &["training_args", "optimizer", "scheduler", "scaler", "
 ///   hold anything but tensors.
 /// - [`ErrorKind::Truncated`] and [`ErrorKind::Malformed`] for headers that do not agree with their files.
 pub async fn open(store: &dyn Store, name: Option<&str>) -> Result<Checkpoint> {
-    open_ignoring(store, name, &[]).await
+    open_told(store, name, Told::default()).await
 }
 
-/// The same, without the fields `ignored` of the config (of a GGUF file, keys of its metadata): somebody knows that they do
-/// not change the model's numbers. A field within another is `outer.inner`. In the config they keep their values behind a
-/// `_`, which nobody reads.
+/// What somebody knows of a checkpoint and it does not say itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// Fields of the config (of a GGUF file, keys of its metadata) that do not change the model's numbers. A field within
+    /// another is `outer.inner`. In the config they keep their values behind a `_`, which nobody reads.
+    pub ignored: &'a [String],
+    /// The class that the config is read as. `None`: its own.
+    pub class: Option<&'a str>,
+}
+
+/// The same, with what somebody knows of it.
 ///
 /// # Errors
-/// As [`open`]; [`ErrorKind::Argument`] for a field that is not there.
-pub async fn open_ignoring(store: &dyn Store, name: Option<&str>, ignored: &[String]) -> Result<Checkpoint> {
+/// As [`open`]; [`ErrorKind::Argument`] for a field that is not there, and for the class of a GGUF file, which has an
+/// architecture.
+pub async fn open_told(store: &dyn Store, name: Option<&str>, told: Told<'_>) -> Result<Checkpoint> {
     let found = match name {
         Some(name) => named(store, name).await?,
         None => search(store).await?,
     };
     match found {
-        Opened::Gguf(name, len) => gguf::open(store, &name, len, ignored).await,
-        Opened::File(name) => open_folder(store, vec![name], None, ignored).await,
-        Opened::Files(names) => open_folder(store, names, None, ignored).await,
+        Opened::Gguf(name, _) if told.class.is_some() => {
+            let error = Error::new(ErrorKind::Argument, "a GGUF file has an architecture, and no class to read it as");
+            Err(error.file(store.describe(&name)).remedy("take the checkpoint's safetensors files"))
+        }
+        Opened::Gguf(name, len) => gguf::open(store, &name, len, told.ignored).await,
+        Opened::File(name) => open_folder(store, vec![name], None, told).await,
+        Opened::Files(names) => open_folder(store, names, None, told).await,
         Opened::Index(name) => {
             let bytes = read_if_there(store, name, HEADER_CAP).await?.unwrap_or_default();
             let index = parse_index(&bytes).map_err(|error| error.file(store.describe(name)))?;
             let files: BTreeSet<&String> = index.values().collect();
             let files = files.into_iter().cloned().collect();
-            open_folder(store, files, Some((name, index)), ignored).await
+            open_folder(store, files, Some((name, index)), told).await
         }
     }
 }
@@ -294,14 +307,17 @@ async fn open_folder(
     store: &dyn Store,
     files: Vec<String>,
     index: Option<(&str, BTreeMap<String, String>)>,
-    ignored: &[String],
+    told: Told<'_>,
 ) -> Result<Checkpoint> {
     let mut config = json_if_there(store, "config.json").await?.ok_or_else(|| {
         let error = Error::new(ErrorKind::NotFound, "a checkpoint needs its config.json");
         error.file(store.describe("config.json")).remedy("copy it from where the weights are published")
     })?;
+    if let (Some(class), Some(config)) = (told.class, config.as_object_mut()) {
+        config.insert("architectures".to_owned(), serde_json::json!([class]));
+    }
     // One that is given twice is ignored once.
-    for field in ignored.iter().collect::<BTreeSet<_>>() {
+    for field in told.ignored.iter().collect::<BTreeSet<_>>() {
         ignore(&mut config, field).map_err(|error| error.file(store.describe("config.json")))?;
     }
     refuse_mlx(&config).map_err(|error| error.file(store.describe("config.json")))?;

@@ -16,7 +16,7 @@ mod tied;
 mod token_lists;
 pub mod tokenizer_files;
 
-pub use folder::{open, open_ignoring, parse_index};
+pub use folder::{Told, open, open_told, parse_index};
 pub use gguf_tokenizer::GgufTokenizer;
 pub use quantized::{Fp4Scales, Nested, Quantized, WordOrder};
 pub use tokenizer_files::TokenizerFiles;

@@ -1,10 +1,12 @@
 //! Which row of the table a config belongs to.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::families::{self, Family, When};
 use super::fields::Fields;
 use super::harmless::{BOOKKEEPING, GENERATION};
+use super::shape::Shape;
+use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
 
 /// The class that a config names.
@@ -48,7 +50,7 @@ pub(crate) fn unknown_family(config: &Value) -> Option<Error> {
         Some(whole) => text_family(whole, config.get("text_config")?).err(),
         None => family(class, config).err(),
     };
-    refusal.filter(|error| error.kind() == ErrorKind::Unsupported)
+    refusal.filter(|error| error.kind() == ErrorKind::Unsupported).map(|error| with_nearest(config, error))
 }
 
 /// Says in the config of a model that takes more than text whether its head is the embeddings, where it does not say so
@@ -94,10 +96,46 @@ pub(super) fn family(class: &str, config: &Value) -> Result<&'static Family> {
     };
     let fits = |row: &&Family| row.class == class && row.when.iter().all(holds);
     families::families().find(fits).ok_or_else(|| {
-        let mut known: Vec<_> = families::families().map(|row| row.class).chain(families::classes()).collect();
-        known.dedup();
-        Error::new(ErrorKind::Unsupported, format!("architecture '{class}' is not known"))
-            .file("config.json")
-            .remedy(format!("known are: {}", known.join(", ")))
+        Error::new(ErrorKind::Unsupported, format!("architecture '{class}' is not known")).file("config.json")
     })
+}
+
+/// Fields of a config that a message names at most.
+const MOST_SHOWN: usize = 8;
+
+/// An error about a class that is not known, with the class whose fields the config's are most like.
+pub(super) fn with_nearest(config: &Value, error: Error) -> Error {
+    let of_class = |name: &str| families::families().any(|row| row.class == name) || families::whole(name).is_some();
+    if !class(config).is_ok_and(|class| !of_class(class)) {
+        return error;
+    }
+    let Some((nearest, unknown)) = nearest(config) else {
+        return error.remedy("what is known stands in docs/models.md");
+    };
+    let differs = match &unknown[..] {
+        [] => "which knows all of its fields".to_owned(),
+        fields => {
+            let more = if fields.len() > MOST_SHOWN { "…" } else { "" };
+            let shown = fields.iter().take(MOST_SHOWN).map(|field| format!("'{field}'")).collect::<Vec<_>>().join(", ");
+            format!("which does not know {shown}{more}")
+        }
+    };
+    let ignored = if unknown.is_empty() { Words::from("") } else { " and " + Term::IgnoredFields(unknown) };
+    let tries = Words::from(format!("its config is most like that of {nearest}, {differs}: "));
+    error.remedy(tries + Term::Class(nearest) + ignored + " tries it (look at what it says: it may be wrong)")
+}
+
+/// The class under which most fields of a config are known, and those that are not.
+fn nearest(config: &Value) -> Option<(&'static str, Vec<String>)> {
+    let classes: Vec<&'static str> = match config.get("text_config") {
+        Some(_) => families::classes().collect(),
+        None => families::families().map(|row| row.class).collect(),
+    };
+    let unknown = |class: &&'static str| {
+        let mut config = config.clone();
+        config["architectures"] = json!([class]);
+        Shape::noting(&config).ok().map(|(_, fields)| (*class, fields.noted()))
+    };
+    // The first of several that are as near: the table begins with Llama.
+    classes.iter().filter_map(unknown).min_by_key(|(_, unknown)| unknown.len())
 }

@@ -213,6 +213,11 @@ impl<'a> Fields<'a> {
         }));
     }
 
+    /// The paths of what was noted, in this object and in those inside it.
+    pub(super) fn noted(&self) -> Vec<String> {
+        self.unknown.borrow().iter().map(|(path, _)| path.clone()).collect()
+    }
+
     /// Refuses what was noted, in this object and in those inside it.
     ///
     /// # Errors

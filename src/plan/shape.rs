@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::delta::Delta;
 use super::families::{self, Family, Flag, HeadNorm, Rope};
-use super::family::{class, family, text_family, text_of, text_part};
+use super::family::{class, family, text_family, text_of, text_part, with_nearest};
 use super::fields::Fields;
 use super::harmless::{BOOKKEEPING, GENERATION};
 use super::heads::FullHeads;
@@ -139,6 +139,16 @@ impl Shape {
     /// [`ErrorKind::Unsupported`] for an unknown architecture or field, [`ErrorKind::Missing`] and
     /// [`ErrorKind::Malformed`] naming the field.
     pub(super) fn read(config: &Value) -> Result<Self> {
+        let (shape, fields) = Self::noting(config).map_err(|error| with_nearest(config, error))?;
+        fields.refuse_noted()?;
+        Ok(shape)
+    }
+
+    /// The same, and the fields, among which those are noted that are not known.
+    ///
+    /// # Errors
+    /// As [`Shape::read`], but for fields that are not known.
+    pub(super) fn noting(config: &Value) -> Result<(Self, Fields<'_>)> {
         // Tells what is no object.
         let all = Fields::new(config, "config.json")?;
         let whole = families::whole(class(config)?);
@@ -164,8 +174,7 @@ impl Shape {
         // Where the text part has no config of its own, the whole's fields are among its.
         let beside = whole.map_or(&[][..], families::Whole::harmless);
         fields.note_others(&[BOOKKEEPING, GENERATION, family.harmless, beside]);
-        all.refuse_noted()?;
-        Ok(shape)
+        Ok((shape, all))
     }
 }
 

@@ -35,7 +35,7 @@ fn each_wrong_field_is_named() {
     let table = [
         (json!({ "architectures": null }), Missing, "architectures"),
         (json!({ "architectures": [] }), Missing, "architectures"),
-        (json!({ "architectures": ["MambaForCausalLM"] }), Unsupported, "known are: LlamaForCausalLM"),
+        (json!({ "architectures": ["MambaForCausalLM"] }), Unsupported, "most like that of LlamaForCausalLM"),
         (json!({ "hidden_size": null }), Missing, "hidden_size"),
         (json!({ "hidden_size": 0 }), Malformed, "hidden_size"),
         (json!({ "hidden_size": -3 }), Malformed, "hidden_size"),

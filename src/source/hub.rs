@@ -48,7 +48,7 @@ async fn open_with(repo: &HubRepo, args: &SourceOptions, options: HttpOptions) -
 /// Those of [`checkpoint::open`](crate::checkpoint::open).
 pub async fn checkpoint_of(store: &HubStore, args: &SourceOptions) -> Result<Checkpoint> {
     let (_, name) = args.place();
-    open_in(store, name, &args.ignored_fields).await.map_err(|error| match store.folders() {
+    open_in(store, name, args).await.map_err(|error| match store.folders() {
         [] => error,
         _ if error.kind() != ErrorKind::NotFound => error,
         folders => {

@@ -39,12 +39,16 @@ pub(super) fn add(hash: &mut Xxh3, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-/// Adds the fields that are gone on without.
+/// Adds the fields that are gone on without, and the class that the config is read as.
 pub(super) fn add_ignored(hash: &mut Xxh3, options: &SourceOptions) {
     let mut ignored: Vec<&str> = options.ignored_fields.iter().map(String::as_str).collect();
     ignored.sort_unstable();
     ignored.dedup();
     ignored.iter().for_each(|field| add(hash, field.as_bytes()));
+    if let Some(class) = &options.class {
+        add(hash, b"class");
+        add(hash, class.as_bytes());
+    }
 }
 
 /// Whether a file describes weights: a config, a template, a tokenizer.

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::SourceOptions;
 use crate::checkpoint::gguf::PartName;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Told};
 use crate::shard::split::saved_checkpoint;
 use crate::store::{FileStore, FolderSink, Store};
 use crate::text::{ChatTemplate, Tokenizer, tokenizer_json, tokenizer_json_from_files};
@@ -14,15 +15,16 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// # Errors
 /// Those of [`checkpoint::open`].
-pub async fn open_checkpoint(path: &Path, ignored: &[String]) -> Result<(FileStore, Checkpoint)> {
+pub async fn open_checkpoint(path: &Path, options: &SourceOptions) -> Result<(FileStore, Checkpoint)> {
     let (store, name) = store_of(path)?;
-    let checkpoint = open_in(&store, name.as_deref(), ignored).await?;
+    let checkpoint = open_in(&store, name.as_deref(), options).await?;
     Ok((store, checkpoint))
 }
 
 /// The same in a store.
-pub(super) async fn open_in(store: &dyn Store, name: Option<&str>, ignored: &[String]) -> Result<Checkpoint> {
-    let mut checkpoint = checkpoint::open_ignoring(store, name, ignored).await?;
+pub(super) async fn open_in(store: &dyn Store, name: Option<&str>, options: &SourceOptions) -> Result<Checkpoint> {
+    let told = Told { ignored: &options.ignored_fields, class: options.class.as_deref() };
+    let mut checkpoint = checkpoint::open_told(store, name, told).await?;
     // A split takes minutes; what the model could not be opened with is better refused now.
     if let Some(tokenizer) = &checkpoint.tokenizer {
         Tokenizer::with_config(tokenizer, checkpoint.tokenizer_config.as_ref())?;

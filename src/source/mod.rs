@@ -43,6 +43,8 @@ pub struct SourceOptions {
     pub file: Option<String>,
     /// Fields of `config.json` to go on without, because they are known not to change the model's numbers.
     pub ignored_fields: Vec<String>,
+    /// The class of the table that a checkpoint is read as whose own class is not known: it may be like it. `None`: its own.
+    pub class: Option<String>,
     /// Where checkpoints are split to. `None`: this user's cache folder.
     pub cache_dir: Option<PathBuf>,
 }
@@ -58,7 +60,7 @@ impl fmt::Debug for Secret {
 }
 
 impl SourceOptions {
-    crate::options::setters!(ignored_fields: Vec<String>; some token: Secret, file: String, cache_dir: PathBuf);
+    crate::options::setters!(ignored_fields: Vec<String>; some token: Secret, file: String, class: String, cache_dir: PathBuf);
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -63,7 +63,7 @@ pub async fn split_folder(
     if is_whole(&folder) {
         return Ok(folder);
     }
-    let (store, checkpoint) = open_checkpoint(model, &options.ignored_fields).await?;
+    let (store, checkpoint) = open_checkpoint(model, options).await?;
     let names = Names { name: name_of(model), shown: model.display().to_string() };
     split_once(&store, &checkpoint, &folder, names, tell, progress).await?;
     Ok(folder)

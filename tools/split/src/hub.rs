@@ -23,6 +23,10 @@ pub struct HubArgs {
     /// Only for one that does not change the model's numbers
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub ignore_field: Vec<String>,
+    /// Read a checkpoint whose class is not known as one of this class, which an error names that it is like. What comes of it
+    /// may be wrong: look at it
+    #[arg(long = "as", value_name = "CLASS")]
+    pub class: Option<String>,
 }
 
 impl HubArgs {
@@ -31,6 +35,7 @@ impl HubArgs {
         let mut options = SourceOptions::default().ignored_fields(self.ignore_field.clone());
         options.token = self.hf_token.clone();
         options.file = self.hub_file.clone();
+        options.class = self.class.clone();
         options.cache_dir = shards_dir.map(Path::to_owned);
         options
     }
@@ -63,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_token_on_the_command_line_is_not_shown() {
-        let args = HubArgs { hf_token: Some(Secret("hf_secret".into())), hub_file: None, ignore_field: Vec::new() };
+        let args = HubArgs { hf_token: Some(Secret("hf_secret".into())), ..HubArgs::default() };
         assert!(!format!("{args:?}").contains("hf_secret"));
     }
 }

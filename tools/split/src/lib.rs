@@ -132,7 +132,7 @@ async fn split_into(args: &SplitArgs, sink: &FolderSink, stop: &Arc<AtomicBool>)
     let (store, checkpoint) = if has_deleted(sink).await? {
         source::open_saved(&args.checkpoint, sink).await?
     } else {
-        match source::open_checkpoint(&args.checkpoint, &options.ignored_fields).await {
+        match source::open_checkpoint(&args.checkpoint, &options).await {
             // The last run was stopped after its very last step but one.
             Err(error) if error.kind() == ErrorKind::NotFound && args.delete_original => {
                 let error = error.remedy("--delete-original is for a checkpoint on this machine");

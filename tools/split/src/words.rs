@@ -20,6 +20,7 @@ fn name(term: &Term) -> String {
         Term::IgnoredFields(fields) => {
             fields.iter().map(|field| format!("--ignore-field {}", for_a_shell(field))).collect::<Vec<_>>().join(" ")
         }
+        Term::Class(class) => format!("--as {class}"),
         Term::CacheDir => "--shards-dir".into(),
         Term::Weights(value) => format!("--weights {value}"),
         Term::MaxFileSize => "--max-file-size".into(),

@@ -202,6 +202,26 @@ fn a_field_that_nobody_knows_is_ignored_by_name() {
 }
 
 #[test]
+fn a_class_that_nobody_knows_is_read_as_the_one_that_it_is_like() {
+    let folder = TempDir::new().expect("made");
+    let (source, out) = (checkpoint(folder.path()), folder.path().join("model"));
+    let config = fs::read_to_string(source.join("config.json")).expect("a config");
+    let renamed = config.replace("LlamaForCausalLM", "LlamoidForCausalLM");
+    assert_ne!(renamed, config);
+    fs::write(source.join("config.json"), &renamed).expect("written");
+    let remedy = ["LlamoidForCausalLM", "which knows all of its fields", "--as LlamaForCausalLM tries it"];
+    fails(&["split", text(&source), text(&out)], 1, &remedy);
+    ok(&["split", text(&source), text(&out), "--as", "LlamaForCausalLM"]);
+    // The same with a field that Llama does not have.
+    fs::write(source.join("config.json"), renamed.replacen('{', r#"{"wobble": 3, "#, 1)).expect("written");
+    let other = folder.path().join("other");
+    let remedy = ["does not know 'wobble'", "--as LlamaForCausalLM and --ignore-field wobble tries it"];
+    fails(&["split", text(&source), text(&other)], 1, &remedy);
+    ok(&["split", text(&source), text(&other), "--as", "LlamaForCausalLM", "--ignore-field", "wobble"]);
+    fails(&["split", text(&source), text(&other), "--as", "GramophoneForCausalLM"], 1, &["GramophoneForCausalLM"]);
+}
+
+#[test]
 fn a_killed_split_is_finished_by_the_same_command() {
     let folder = TempDir::new().expect("made");
     let source = checkpoint(folder.path());
