@@ -15,6 +15,7 @@ mod gguf;
 mod grammars;
 mod http;
 mod kernels;
+mod models_page;
 mod parity;
 mod plans;
 mod prefixes;

@@ -13,6 +13,7 @@ mod fields;
 mod harmless;
 mod heads;
 mod latent;
+mod listed;
 mod mixture;
 mod names;
 mod per_layer;
@@ -32,6 +33,7 @@ pub use block::model_spec;
 pub(crate) use delta::DeltaPart;
 pub use experts::{ExpertsSpec, Routing};
 pub(crate) use family::{settle_head, unknown_family};
+pub use listed::{ListedClass, listed_classes};
 pub use names::{TensorNames, TensorSource};
 pub use rows::{RotaryRows, RowMap};
 
