@@ -40,6 +40,7 @@ const SCRIPTS: &[Script] = &[
     Script { name: "airllm", file: "make_airllm.py", model: None },
     Script { name: "converted", file: "make_converted.py", model: None },
     Script { name: "families-gguf", file: "make_families_gguf.py", model: None },
+    Script { name: "mapping", file: "walk_mapping.py", model: None },
     Script { name: "gemma3", file: "make_gemma3.py", model: Some(setup::model::set_up_gemma3) },
     Script { name: "smollm2", file: "make_smollm2.py", model: Some(setup::model::set_up) },
     Script { name: "text", file: "make_text.py", model: None },
