@@ -1,4 +1,4 @@
-//! Vectors of texts: what a search compares.
+//! Vectors of texts, which a search compares, and judgements of texts.
 
 use crate::auto_model::AutoModel;
 use crate::handle::ModelHandle;
@@ -31,7 +31,7 @@ impl AutoModel {
             };
             let place = ids.iter().position(|id| *id == event.request());
             match (event, place) {
-                (Event::Embedding { values, .. }, Some(place)) => vectors[place] = values,
+                (Event::Values { values, .. }, Some(place)) => vectors[place] = values,
                 (Event::Failed { error, .. }, Some(_)) => result = Err(error),
                 _ => {}
             }
@@ -47,9 +47,21 @@ impl ModelHandle {
     /// # Errors
     /// As [`AutoModel::embed`]; [`ErrorKind::Cancelled`] where the model is gone.
     pub async fn embed(&self, text: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>> {
-        match self.submit(Request::embedding(text, pooling))?.next_event().await? {
-            Some(Event::Embedding { values, .. }) => Ok(values),
-            _ => Err(Error::new(ErrorKind::Internal, "a request for a vector ended without one")),
+        self.values(Request::embedding(text, pooling)).await
+    }
+
+    /// How likely each of the `ids` is to follow a text: natural logarithms, `[ids]`. The text is read once for all of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`] for an id that the model does not have; those of [`ModelHandle::embed`].
+    pub async fn next_logprobs(&self, text: Vec<u32>, ids: Vec<u32>) -> Result<Vec<f32>> {
+        self.values(Request::next_logprobs(text, ids)).await
+    }
+
+    async fn values(&self, request: Request) -> Result<Vec<f32>> {
+        match self.submit(request)?.next_event().await? {
+            Some(Event::Values { values, .. }) => Ok(values),
+            _ => Err(Error::new(ErrorKind::Internal, "a request for values ended without them")),
         }
     }
 }

@@ -36,7 +36,7 @@ impl<'m> Generation<'m> {
         match self.model.next_event().await? {
             None => Ok(None),
             Some(Event::Delta(delta)) => Ok(Some(delta)),
-            Some(Event::Embedding { .. }) => {
+            Some(Event::Values { .. }) => {
                 Err(Error::new(ErrorKind::Argument, "a request for a vector among those for texts"))
             }
             Some(Event::Failed { error, .. }) => Err(error),

@@ -98,7 +98,7 @@ pub use model::CancelToken;
 pub use model_files::{ModelFiles, ModelText};
 pub use monitor::TileMonitor;
 pub use reads::ReadStrategy;
-pub use scheduler::{Event, GenerateOptions, Pooling, Request, RequestId, TextDelta};
+pub use scheduler::{Event, GenerateOptions, Pooling, Question, Request, RequestId, TextDelta};
 pub use source::{Secret, SourceOptions};
 pub use text::{
     CallFormat, Content, ContentPart, Functions, Grammar, GrammarSource, Message, SamplerOptions, StopReason,

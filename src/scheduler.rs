@@ -27,7 +27,7 @@ use prefixes::Chain;
 pub(crate) use prefixes::Prefixes;
 pub use reading::Pooling;
 use reading::Reading;
-pub use request::{Event, GenerateOptions, Request, RequestId, TextDelta};
+pub use request::{Event, GenerateOptions, Question, Request, RequestId, TextDelta};
 
 /// New devices in a row that bring no token before the error is passed on.
 const MOST_REOPENED: u32 = 2;
@@ -57,12 +57,20 @@ struct Running {
 
 impl Running {
     fn new(core: &Core, id: RequestId, request: Request) -> Result<Self> {
-        let Request { prompt, answered, options, embedding } = request;
-        let reading = embedding.map(Reading::embedding).or_else(|| options.prompt_logprobs.map(Reading::logprobs));
+        let Request { prompt, answered, options, question } = request;
+        let answers = question == Question::Answer;
+        let reading = match question {
+            Question::Answer => options.prompt_logprobs.map(Reading::logprobs),
+            Question::Vector(pooling) => Some(Reading::embedding(pooling)),
+            Question::Next(ids) => {
+                core.check_ids(&ids, 0)?;
+                Some(Reading::next(ids))
+            }
+        };
         if prompt.len() <= answered || options.max_tokens == 0 && reading.is_none() {
             return Err(Error::new(ErrorKind::Argument, "a prompt has no tokens, or none may be generated"));
         }
-        core.check_ids(&prompt, usize::from(embedding.is_none() && options.max_tokens > 0))?;
+        core.check_ids(&prompt, usize::from(answers && options.max_tokens > 0))?;
         let (asked, written) = prompt.split_at(prompt.len() - answered);
         let mut stream = options.text_stream(core.files.text(), asked)?;
         // What it gave for these is known; what it still holds back of them comes with the first delta.
@@ -126,8 +134,9 @@ impl Running {
         };
         match reading {
             Reading::Embedding { sums, rows, .. } => {
-                Ok(Some(Event::Embedding { request: self.id, values: reading::mean(&sums, rows) }))
+                Ok(Some(Event::Values { request: self.id, values: reading::mean(&sums, rows) }))
             }
+            Reading::Next { told, .. } => Ok(Some(Event::Values { request: self.id, values: told })),
             Reading::Logprobs { told, .. } => {
                 let mut delta = match self.options.max_tokens {
                     0 => TextDelta::new(self.id, None, self.stream.finish(), Some(StopReason::MaxTokens)),

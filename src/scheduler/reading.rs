@@ -19,6 +19,8 @@ pub enum Pooling {
 pub(super) enum Reading {
     /// How likely each token but the first was, and so many of the most likely ones.
     Logprobs { top: usize, told: Vec<TokenLogprobs> },
+    /// How likely each of these ids is to follow the prompt.
+    Next { ids: Vec<u32>, told: Vec<f32> },
     /// The sums of hidden states (`[hidden]`), and over how many rows.
     Embedding { pooling: Pooling, sums: Vec<f64>, rows: u32 },
 }
@@ -26,6 +28,10 @@ pub(super) enum Reading {
 impl Reading {
     pub(super) fn logprobs(top: usize) -> Self {
         Self::Logprobs { top, told: Vec::new() }
+    }
+
+    pub(super) fn next(ids: Vec<u32>) -> Self {
+        Self::Next { ids, told: Vec::new() }
     }
 
     pub(super) fn embedding(pooling: Pooling) -> Self {
@@ -36,6 +42,7 @@ impl Reading {
     pub(super) fn wants(&self, prompt_len: usize) -> (Want, usize) {
         match self {
             Self::Logprobs { .. } => (Want::Logits, 0),
+            Self::Next { .. } => (Want::Logits, prompt_len.saturating_sub(1)),
             Self::Embedding { pooling: Pooling::Mean, .. } => (Want::Hidden, 0),
             Self::Embedding { .. } => (Want::Hidden, prompt_len.saturating_sub(1)),
         }
@@ -50,6 +57,7 @@ impl Reading {
     pub(super) fn restart(&mut self) {
         match self {
             Self::Logprobs { told, .. } => told.clear(),
+            Self::Next { told, .. } => told.clear(),
             Self::Embedding { sums, rows, .. } => {
                 sums.clear();
                 *rows = 0;
@@ -62,6 +70,10 @@ impl Reading {
         match (self, output) {
             (Self::Logprobs { top, told }, Output::Logits(logits)) => {
                 told.extend(next.and_then(|next| TokenLogprobs::new(logits, next, *top)));
+            }
+            (Self::Next { ids, told }, Output::Logits(logits)) => {
+                let one = |id: &u32| TokenLogprobs::new(logits, *id, 0).map(|token| token.chosen);
+                *told = ids.iter().filter_map(one).collect();
             }
             (Self::Embedding { sums, rows, .. }, Output::Hidden(hidden)) => {
                 sums.resize(hidden.len(), 0.0);

@@ -60,6 +60,19 @@ impl GenerateOptions {
     }
 }
 
+/// What is asked of a prompt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Question {
+    /// How it goes on.
+    #[default]
+    Answer,
+    /// One vector of it.
+    Vector(Pooling),
+    /// How likely each of these ids is to be the next one.
+    Next(Vec<u32>),
+}
+
 /// A prompt and how to continue it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -71,19 +84,24 @@ pub struct Request {
     pub answered: usize,
     /// How to continue it.
     pub options: GenerateOptions,
-    /// Make one vector of the prompt, and no answer. `None`: answer it.
-    pub embedding: Option<Pooling>,
+    /// What is asked of it: only an answer looks at the options.
+    pub question: Question,
 }
 
 impl Request {
     /// A prompt whose answer begins.
     pub fn new(prompt: Vec<u32>, options: GenerateOptions) -> Self {
-        Self { prompt, answered: 0, options, embedding: None }
+        Self { prompt, answered: 0, options, question: Question::Answer }
     }
 
     /// A text of which a vector is made: its hidden states behind the last norm, in one.
     pub fn embedding(prompt: Vec<u32>, pooling: Pooling) -> Self {
-        Self { embedding: Some(pooling), ..Self::new(prompt, GenerateOptions::default()) }
+        Self { question: Question::Vector(pooling), ..Self::new(prompt, GenerateOptions::default()) }
+    }
+
+    /// A text of which it is asked how likely each of the `ids` is to come next.
+    pub fn next_logprobs(prompt: Vec<u32>, ids: Vec<u32>) -> Self {
+        Self { question: Question::Next(ids), ..Self::new(prompt, GenerateOptions::default()) }
     }
 }
 
@@ -127,11 +145,11 @@ impl TextDelta {
 pub enum Event {
     /// A token; the last one says why the request ended.
     Delta(TextDelta),
-    /// The vector of a text, and the end of its request.
-    Embedding {
-        /// Whose it is.
+    /// What [`Question::Vector`] and [`Question::Next`] ask for, and the end of the request.
+    Values {
+        /// Whose they are.
         request: RequestId,
-        /// `[hidden]`, not normalized.
+        /// `[hidden]`, not normalized; or the natural logarithms of the probabilities, `[ids]`.
         values: Vec<f32>,
     },
     /// It ended without an answer, or in the middle of one. The others go on.
@@ -148,7 +166,7 @@ impl Event {
     pub fn request(&self) -> RequestId {
         match self {
             Self::Delta(delta) => delta.request,
-            Self::Embedding { request, .. } | Self::Failed { request, .. } => *request,
+            Self::Values { request, .. } | Self::Failed { request, .. } => *request,
         }
     }
 
@@ -156,7 +174,7 @@ impl Event {
     pub(crate) fn is_last(&self) -> bool {
         match self {
             Self::Delta(delta) => delta.stop.is_some(),
-            Self::Embedding { .. } | Self::Failed { .. } => true,
+            Self::Values { .. } | Self::Failed { .. } => true,
         }
     }
 }

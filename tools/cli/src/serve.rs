@@ -13,6 +13,7 @@ mod kept;
 mod metrics;
 mod models;
 mod ollama;
+mod rerank;
 mod responses;
 mod sampling;
 mod texts;
@@ -206,6 +207,8 @@ fn routes(server: Arc<Server>, door: Door) -> Router {
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
         .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/rerank", post(rerank::rerank))
+        .route("/rerank", post(rerank::rerank))
         .route("/v1/responses", post(responses::create))
         .route("/v1/responses/{id}", get(responses::one).delete(responses::delete))
         .route("/v1/messages", post(anthropic::create))

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::shell::Shell;
 
+mod rerank;
 mod texts;
 mod tools;
 

@@ -90,7 +90,7 @@ pub fn message(field: &str, index: usize, turn: Value) -> Result<Message, Failur
 }
 
 /// What the chat template is told beside the messages.
-fn template_arguments(fields: &mut Fields) -> Result<TemplateArguments, Failure> {
+pub fn template_arguments(fields: &mut Fields) -> Result<TemplateArguments, Failure> {
     let mut arguments: Map<String, Value> = fields.take("chat_template_kwargs")?.unwrap_or_default();
     if let Some(effort) = fields.take::<String>("reasoning_effort")? {
         arguments.insert("reasoning_effort".into(), effort.into());

@@ -41,6 +41,7 @@ pub async fn welcome(State(server): State<Arc<Server>>, headers: HeaderMap) -> R
          POST /v1/completions        {{\"model\": \"{name}\", \"prompt\": \"Once upon a time\"}}\n\
          POST /v1/responses          {{\"model\": \"{name}\", \"input\": \"Hello\"}}\n\
          POST /v1/embeddings         {{\"model\": \"{name}\", \"input\": \"a text\"}}\n\
+         POST /v1/rerank             {{\"model\": \"{name}\", \"query\": \"a question\", \"documents\": [\"a text\"]}}\n\
          POST /api/chat, /api/generate, /api/embed, GET /api/tags: the same for clients of Ollama\n\
          POST /v1/messages, /v1/messages/count_tokens: the same for clients of Anthropic\n\
          POST /tokenize, /detokenize {{\"content\": \"text\"}}, {{\"tokens\": [1, 2]}}\n\

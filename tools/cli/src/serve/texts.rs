@@ -8,8 +8,8 @@ use axum::extract::{Request, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Server;
 use super::asked::Fields;
+use super::{Server, chat};
 use super::failure::Failure;
 
 /// Texts that are given as such, or as their ids.
@@ -55,10 +55,16 @@ impl Server {
     }
 }
 
-/// The ids of a text.
+/// The ids of a text, or of a chat as it is told to the model.
 pub async fn tokenize(State(server): State<Arc<Server>>, request: Request<Body>) -> Result<Json<Value>, Failure> {
     let mut fields = Fields::read(&server, request).await?;
     server.take_name(&mut fields)?;
+    if fields.get("messages").is_some() {
+        let (messages, arguments) = (chat::messages(&mut fields)?, chat::template_arguments(&mut fields)?);
+        let _held = fields.end()?;
+        let ids = server.in_background(move |server| server.chat_prompt(messages, arguments)).await?;
+        return Ok(told(&server, &ids));
+    }
     let text: String = match fields.take("content")? {
         Some(text) => text,
         None => fields.need("prompt")?,
@@ -69,8 +75,11 @@ pub async fn tokenize(State(server): State<Arc<Server>>, request: Request<Body>)
         server.check_text(&text)?;
         Ok(server.handle.files().text().tokenizer()?.encode(&text, special)?)
     });
-    let ids = ids.await?;
-    Ok(Json(json!({ "tokens": ids, "count": ids.len(), "max_model_len": server.positions })))
+    Ok(told(&server, &ids.await?))
+}
+
+fn told(server: &Server, ids: &[u32]) -> Json<Value> {
+    Json(json!({ "tokens": ids, "count": ids.len(), "max_model_len": server.positions }))
 }
 
 /// The text of ids.

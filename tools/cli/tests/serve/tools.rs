@@ -31,7 +31,7 @@ fn asked(choice: &Value, stream: bool) -> Value {
 }
 
 /// A server whose model takes tools, and has room for what is told of them.
-fn server() -> Server {
+pub(super) fn server() -> Server {
     const CONTEXT: &[u8] = b"llama.context_length";
     let shell = Shell::new();
     let template = shell.write("template.jinja", TEMPLATE);
