@@ -197,3 +197,27 @@ fn the_text_part_of_a_model_that_takes_pictures_gives_the_logits_of_the_text_mod
     });
     assert_eq!(outcome, Ok(()));
 }
+
+/// What a library of vectors saves: a model without its head, whose names say nothing of where it stands.
+#[test]
+fn a_body_that_was_saved_alone_is_the_model_that_it_belongs_to() {
+    for (name, class) in [("qwen3", "Qwen3Model"), ("qwen3", "Qwen3ForCausalLM"), ("gemma3", "Gemma3TextModel")] {
+        let (from, folder) = (common::data("families").join(name), tempfile::tempdir().expect("a folder"));
+        let read = |file: &str| std::fs::read(from.join(file)).expect("test data");
+        let mut config: serde_json::Value = serde_json::from_slice(&read("config.json")).expect("JSON");
+        config["architectures"] = json!([class]);
+        // It says so of a head that is not there.
+        config["tie_word_embeddings"] = json!(false);
+        std::fs::write(folder.path().join("config.json"), config.to_string()).expect("writes");
+        let bytes = read("model.safetensors");
+        let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let inside = |name: &str| name.strip_prefix("model.").expect("a part of the body").to_owned();
+        let views: BTreeMap<_, _> = tensors.iter().map(|(name, view)| (inside(name), view)).collect();
+        safetensors::serialize_to_file(views, None, &folder.path().join("model.safetensors")).expect("writes");
+        let outcome = block_on(async {
+            let files = split_folder(name, folder.path()).await.map_err(|error| error.to_string())?;
+            compare(name, class, &files).await
+        });
+        assert_eq!(outcome, Ok(()), "{name} {class}");
+    }
+}

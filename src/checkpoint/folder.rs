@@ -320,6 +320,7 @@ async fn open_folder(
     for field in told.ignored.iter().collect::<BTreeSet<_>>() {
         ignore(&mut config, field).map_err(|error| error.file(store.describe("config.json")))?;
     }
+    plan::settle_class(&mut config);
     refuse_mlx(&config).map_err(|error| error.file(store.describe("config.json")))?;
     let tokenizer = read_if_there(store, "tokenizer.json", TOKENIZER_CAP).await?;
     let method = Method::read(&config).map_err(|error| error.file(store.describe("config.json")))?;
@@ -369,7 +370,8 @@ async fn open_folder(
     if let Ok(names) = TensorNames::new(&checkpoint.config) {
         checkpoint.tensors = in_our_names(&checkpoint.tensors, &names).map_err(in_file)?;
         let has_head = checkpoint.tensors.iter().any(|tensor| tensor.name == plan::HEAD);
-        plan::settle_head(&mut checkpoint.config, has_head);
+        let is_body = checkpoint.tensors.iter().any(|tensor| plan::is_of_body(&tensor.source_name));
+        plan::settle_head(&mut checkpoint.config, has_head, is_body);
     }
     tied::settle(store, &mut checkpoint).await?;
     Ok(checkpoint)

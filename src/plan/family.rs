@@ -9,6 +9,9 @@ use super::shape::Shape;
 use crate::words::{Term, Words};
 use crate::{Error, ErrorKind, Result};
 
+/// How the names in a body begin that was saved alone.
+const BODY: &[&str] = &["layers.", "embed_tokens.", "norm."];
+
 /// The class that a config names.
 pub(super) fn class(config: &Value) -> Result<&str> {
     let list = config.get("architectures").and_then(Value::as_array);
@@ -53,9 +56,29 @@ pub(crate) fn unknown_family(config: &Value) -> Option<Error> {
     refusal.filter(|error| error.kind() == ErrorKind::Unsupported).map(|error| with_nearest(config, error))
 }
 
+/// A body that was saved without its head, such as a `Qwen3Model` or `Gemma3TextModel`, is read as the class that puts one on it.
+pub(crate) fn settle_class(config: &mut Value) {
+    let body = class(config).ok().filter(|class| families::whole(class).is_none());
+    let Some(stem) = body.and_then(|class| class.strip_suffix("Model")) else { return };
+    let with_head = |stem: &str| {
+        Some(format!("{stem}ForCausalLM")).filter(|class| families::families().any(|row| row.class == class))
+    };
+    if let Some(class) = with_head(stem).or_else(|| with_head(stem.strip_suffix("Text")?)) {
+        config["architectures"] = json!([class]);
+    }
+}
+
+/// Whether a tensor of this name belongs to a body that was saved alone: its names say of no part that it is the body.
+pub(crate) fn is_of_body(name: &str) -> bool {
+    BODY.iter().any(|start| name.starts_with(start))
+}
+
 /// Says in the config of a model that takes more than text whether its head is the embeddings, where it does not say so
-/// itself or says both: the reference ties a head only where the checkpoint has none.
-pub(crate) fn settle_head(config: &mut Value, has_head: bool) {
+/// itself or says both: the reference ties a head only where the checkpoint has none. A body alone has none to say.
+pub(crate) fn settle_head(config: &mut Value, has_head: bool, is_body: bool) {
+    if is_body && !has_head {
+        config["tie_word_embeddings"] = Value::Bool(true);
+    }
     if !class(config).is_ok_and(|class| families::whole(class).is_some()) {
         return;
     }

@@ -32,7 +32,7 @@ mod whole_tests;
 pub use block::model_spec;
 pub(crate) use delta::DeltaPart;
 pub use experts::{ExpertsSpec, Routing};
-pub(crate) use family::{settle_head, unknown_family};
+pub(crate) use family::{is_of_body, settle_class, settle_head, unknown_family};
 pub use listed::{ListedClass, listed_classes};
 pub use names::{TensorNames, TensorSource};
 pub use rows::{RotaryRows, RowMap};

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::families::{Cut, EXPERT_SLABS, OTHER_PARTS, Part, Rope, TEXT_PREFIXES};
+use super::family::is_of_body;
 use super::shape::{Latent, Shape};
 use super::{RotaryRows, RowMap};
 use crate::{Error, ErrorKind, Result};
@@ -75,6 +76,8 @@ impl TensorNames {
             }
         };
         let name = name.strip_prefix(family.prefix).unwrap_or(name);
+        let in_body = is_of_body(name).then(|| format!("model.{name}"));
+        let name = in_body.as_deref().unwrap_or(name);
         let inside = name.strip_prefix(family.layers).and_then(|rest| rest.split_once('.'));
         let (layer, rest) = match inside.and_then(|(layer, rest)| Some((layer.parse::<u32>().ok()?, rest))) {
             Some((layer, rest)) => (Some(layer), rest),

@@ -67,7 +67,7 @@ fn a_head_that_no_field_speaks_of_is_tied_where_there_is_none() {
         if let Some(top) = top {
             config["tie_word_embeddings"] = top.into();
         }
-        settle_head(&mut config, has_head);
+        settle_head(&mut config, has_head, false);
         let spec = model_spec(&config).expect("a plan");
         assert_eq!(spec.head.tied, tied, "{top:?} {inner:?} {has_head}");
     }

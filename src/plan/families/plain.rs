@@ -199,7 +199,8 @@ pub(super) const GEMMA2: Family = Family {
         "final_logit_softcapping",
         "attn_logit_softcapping",
     ],
-    harmless: &["hidden_act", "cache_implementation", "sliding_window_size", "use_bidirectional_attention"],
+    harmless: &["hidden_act", "cache_implementation", "sliding_window_size"],
+    only: &[("use_bidirectional_attention", &["false"])],
     norms: SANDWICH,
     ..GEMMA
 };

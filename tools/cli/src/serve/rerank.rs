@@ -110,7 +110,10 @@ impl Server {
         let first = |text: &str| Ok::<_, Error>(tokenizer.encode(text, false)?.first().copied());
         match (first("yes")?, first("no")?) {
             (Some(yes), Some(no)) if yes != no => Ok([yes, no]),
-            _ => Err(Error::new(ErrorKind::Unsupported, "the model writes 'yes' and 'no' with the same first token").into()),
+            _ => {
+                Err(Error::new(ErrorKind::Unsupported, "the model writes 'yes' and 'no' with the same first token")
+                    .into())
+            }
         }
     }
 }

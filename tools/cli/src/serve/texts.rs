@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::Fields;
-use super::{Server, chat};
 use super::failure::Failure;
+use super::{Server, chat};
 
 /// Texts that are given as such, or as their ids.
 #[derive(Deserialize)]

@@ -37,7 +37,8 @@ fn documents_stand_in_the_order_of_how_likely_yes_is() {
         });
         yes.exp() / (yes.exp() + no.exp())
     });
-    let asked = json!({ "query": "tiles?", "instruction": "find it", "documents": documents, "return_documents": true });
+    let asked =
+        json!({ "query": "tiles?", "instruction": "find it", "documents": documents, "return_documents": true });
     let (status, all) = server.post("/v1/rerank", &asked);
     assert_eq!(status, 200, "{all}");
     let results = all["results"].as_array().expect("a list");
