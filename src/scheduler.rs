@@ -172,6 +172,7 @@ impl Running {
         };
         self.sequence.ids.push(id);
         self.new_tokens += 1;
+        let is_thought = !self.stream.writes_answer();
         let is_met = grammar.map(|grammar| grammar.take(id)).transpose()?.unwrap_or(false);
         let (mut parts, mut stop) = self.stream.push(id);
         if stop.is_none() {
@@ -186,7 +187,7 @@ impl Running {
             }
         }
         let cached_tokens = std::mem::take(&mut self.known);
-        Ok(TextDelta { logprobs, cached_tokens, ..TextDelta::new(self.id, Some(id), parts, stop) })
+        Ok(TextDelta { is_thought, logprobs, cached_tokens, ..TextDelta::new(self.id, Some(id), parts, stop) })
     }
 }
 

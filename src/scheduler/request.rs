@@ -121,6 +121,8 @@ pub struct TextDelta {
     pub text: String,
     /// Text of what the model thinks before it answers, likewise.
     pub reasoning: String,
+    /// Whether the token belongs to what the model thinks before it answers; the mark that ends that does too.
+    pub is_thought: bool,
     /// How likely the token was, where [`GenerateOptions::logprobs`] asks for it.
     pub logprobs: Option<TokenLogprobs>,
     /// How likely the prompt's tokens were, from the second one on; on the first delta, where
@@ -135,7 +137,17 @@ pub struct TextDelta {
 impl TextDelta {
     pub(super) fn new(request: RequestId, id: Option<u32>, parts: SplitText, stop: Option<StopReason>) -> Self {
         let (text, reasoning) = (parts.answer, parts.reasoning);
-        Self { request, id, text, reasoning, logprobs: None, prompt_logprobs: Vec::new(), cached_tokens: 0, stop }
+        Self {
+            request,
+            id,
+            text,
+            reasoning,
+            is_thought: false,
+            logprobs: None,
+            prompt_logprobs: Vec::new(),
+            cached_tokens: 0,
+            stop,
+        }
     }
 }
 

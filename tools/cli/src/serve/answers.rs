@@ -61,21 +61,25 @@ pub struct Usage {
     /// Of the prompt, those that were not computed again.
     pub cached: usize,
     pub new: usize,
+    /// Of the new ones, those of what was thought before the answer.
+    pub thought: usize,
 }
 
 impl Usage {
     pub fn json(self) -> Value {
-        let Self { prompt, cached, new } = self;
+        let Self { prompt, cached, new, thought } = self;
         json!({
             "prompt_tokens": prompt,
             "completion_tokens": new,
             "total_tokens": prompt + new,
             "prompt_tokens_details": { "cached_tokens": cached },
+            "completion_tokens_details": { "reasoning_tokens": thought },
         })
     }
 
     fn add(&mut self, delta: &TextDelta) {
         self.new += usize::from(delta.id.is_some());
+        self.thought += usize::from(delta.is_thought);
         // Of several answers to one prompt each knows what the others have.
         self.cached = (self.cached + delta.cached_tokens as usize).min(self.prompt);
     }

@@ -308,7 +308,7 @@ impl MessageForm {
 
 /// What was taken from the cache is not among the input here.
 fn counts(usage: Usage) -> Value {
-    let Usage { prompt, cached, new } = usage;
+    let Usage { prompt, cached, new, .. } = usage;
     json!({ "input_tokens": prompt - cached, "cache_read_input_tokens": cached, "output_tokens": new })
 }
 

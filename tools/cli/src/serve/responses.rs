@@ -390,12 +390,12 @@ impl ResponseForm {
 }
 
 fn counts(usage: Usage) -> Value {
-    let Usage { prompt, cached, new } = usage;
+    let Usage { prompt, cached, new, thought } = usage;
     json!({
         "input_tokens": prompt,
         "input_tokens_details": { "cached_tokens": cached },
         "output_tokens": new,
-        "output_tokens_details": { "reasoning_tokens": 0 },
+        "output_tokens_details": { "reasoning_tokens": thought },
         "total_tokens": prompt + new,
     })
 }

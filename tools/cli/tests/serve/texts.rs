@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Server, events};
+use crate::shell::Shell;
 
 #[test]
 fn tokens_of_a_prompt_are_told_as_likely_as_they_are_scored() {
@@ -31,6 +32,29 @@ fn tokens_of_a_prompt_are_told_as_likely_as_they_are_scored() {
         let expected = score["nll"].as_f64().expect("a number") * (known - 1) as f64;
         assert!((nll - expected).abs() < 1e-3, "{nll} {expected}");
         assert!(top[1..].iter().all(|top| top.as_object().is_some_and(|top| top.len() == 2)));
+    }
+}
+
+#[test]
+fn tokens_that_were_thought_are_counted_apart() {
+    // The first template opens what is thought, and a model of random weights never ends it.
+    for (start, thought) in [("<think>\n", 6), ("<think>\n\n</think>\n\n", 0)] {
+        let shell = Shell::new();
+        let source = "{% for message in messages %}{{ message.content }}{% endfor %}{# </think> #}".to_owned() + start;
+        let template = shell.write("template.jinja", &source);
+        let model = shell.gguf("Q8_0.gguf");
+        let server = Server::of(shell, model, &["--chat-template", &template]);
+        let asked =
+            json!({ "messages": [{ "role": "user", "content": "hello" }], "max_tokens": 6, "ignore_eos": true });
+        let all = server.post("/v1/chat/completions", &asked).1;
+        let (message, usage) = (&all["choices"][0]["message"], &all["usage"]);
+        assert_eq!(usage["completion_tokens_details"]["reasoning_tokens"], thought, "{all}");
+        assert_eq!(usage["completion_tokens"], 6);
+        let said = |field: &str| message[field].as_str().is_some_and(|text| !text.is_empty());
+        assert_eq!((said("reasoning_content"), said("content")), (thought > 0, thought == 0), "{all}");
+        let asked = json!({ "input": "hello", "max_output_tokens": 6, "ignore_eos": true });
+        let all = server.post("/v1/responses", &asked).1;
+        assert_eq!(all["usage"]["output_tokens_details"]["reasoning_tokens"], thought, "{all}");
     }
 }
 
@@ -75,7 +99,7 @@ fn texts_become_vectors() {
 #[test]
 fn a_prompt_is_read_once_also_across_a_restart() {
     let long = "a longer question about tiles, ".repeat(2);
-    let folder = crate::shell::Shell::new();
+    let folder = Shell::new();
     let cache = folder.path("prefixes").display().to_string();
     let arguments = ["--prefix-cache", "64MiB", "--prefix-cache-dir", &cache];
     let ask = |server: &Server| {
