@@ -415,7 +415,12 @@ impl AutoModel {
     /// # Errors
     /// [`ErrorKind::Cancelled`] where the [`CancelToken`] asks to stop; the requests can go on after it was reset.
     pub async fn next_event(&mut self) -> Result<Option<Event>> {
-        self.scheduler.next(&mut self.core).await
+        self.scheduler.next(&mut self.core, None).await
+    }
+
+    /// What happens next to one of these requests; what happens to others meanwhile is told to who asks for it.
+    pub(crate) async fn next_event_of(&mut self, requests: &[RequestId]) -> Result<Option<Event>> {
+        self.scheduler.next(&mut self.core, Some(requests)).await
     }
 
     /// Whether no request waits or runs.

@@ -19,21 +19,16 @@ impl AutoModel {
                 Err(error) => result = Err(error),
             }
         }
-        let mut vectors = vec![Vec::new(); ids.len()];
+        let mut vectors: Vec<Vec<f32>> = vec![Vec::new(); ids.len()];
         while result.is_ok() {
-            let event = match self.next_event().await {
-                Ok(Some(event)) => event,
-                Ok(None) => return Ok(vectors),
-                Err(error) => {
-                    result = Err(error);
-                    break;
+            match self.next_event_of(&ids).await {
+                Ok(Some(Event::Values { request, values })) => {
+                    let place = ids.iter().position(|id| *id == request);
+                    place.into_iter().for_each(|place| vectors[place].clone_from(&values));
                 }
-            };
-            let place = ids.iter().position(|id| *id == event.request());
-            match (event, place) {
-                (Event::Values { values, .. }, Some(place)) => vectors[place] = values,
-                (Event::Failed { error, .. }, Some(_)) => result = Err(error),
-                _ => {}
+                Ok(Some(Event::Failed { error, .. })) | Err(error) => result = Err(error),
+                Ok(Some(Event::Delta(_))) => {}
+                Ok(None) => break,
             }
         }
         ids.into_iter().for_each(|id| self.cancel(id));

@@ -25,7 +25,8 @@ impl<'m> Generation<'m> {
         &self.requests
     }
 
-    /// The next delta of any request; none when all are done.
+    /// The next delta of any of its requests; none when all are done. What comes of other requests of the model waits for
+    /// [`AutoModel::next_event`].
     ///
     /// # Errors
     /// That of a request which failed: the others go on with the next call. A device that is lost is replaced first, and one
@@ -33,7 +34,7 @@ impl<'m> Generation<'m> {
     /// [`ErrorKind::GpuMemory`](crate::ErrorKind::GpuMemory) come where that failed again and again. After
     /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) the model can be used again.
     pub async fn next(&mut self) -> Result<Option<TextDelta>> {
-        match self.model.next_event().await? {
+        match self.model.next_event_of(&self.requests).await? {
             None => Ok(None),
             Some(Event::Delta(delta)) => Ok(Some(delta)),
             Some(Event::Values { .. }) => {

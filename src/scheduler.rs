@@ -241,21 +241,23 @@ impl Scheduler {
         self.devices_lost
     }
 
-    /// What comes next. None: there is nothing to do.
+    /// What comes next of these requests, or of all of them. What comes of others in the meantime waits for who asks for it.
+    /// None: there is nothing to do for them.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`] where the model's token asks to stop. The requests are then as they were.
-    pub(crate) async fn next(&mut self, core: &mut Core) -> Result<Option<Event>> {
+    pub(crate) async fn next(&mut self, core: &mut Core, of: Option<&[RequestId]>) -> Result<Option<Event>> {
+        let wanted = |id: RequestId| of.is_none_or(|of| of.contains(&id));
         loop {
-            if let Some(event) = self.events.pop_front() {
-                return Ok(Some(event));
+            if let Some(place) = self.events.iter().position(|event| wanted(event.request())) {
+                return Ok(self.events.remove(place));
+            }
+            if !self.waiting.iter().chain(&self.running).any(|running| wanted(running.id)) {
+                return Ok(None);
             }
             self.admit(core).await;
             self.make_room(core).await;
             if self.running.is_empty() {
-                if self.events.is_empty() && self.waiting.is_empty() {
-                    return Ok(None);
-                }
                 continue;
             }
             match self.step(core).await {

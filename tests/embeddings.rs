@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::common::{self, block_on, split_small};
 use tilestream::store::Window;
-use tilestream::{AutoModel, ErrorKind, GenerateOptions, LoadOptions, ModelFiles, Pooling, Request, StopReason};
+use tilestream::{AutoModel, ErrorKind, Event, GenerateOptions, LoadOptions, ModelFiles, Pooling, Request, StopReason};
 
 async fn load(files: &common::Files, sequences: u32) -> AutoModel {
     let options = LoadOptions::default().budget_bytes(32 << 20).sequences(sequences).context(64 * sequences);
@@ -74,6 +74,40 @@ fn a_mean_is_that_of_all_positions_and_the_same_in_a_crowd() {
         assert!(answer.next().await.expect("goes on").is_some());
         let error = crowd.embed(Vec::new(), Pooling::Last).await.expect_err("no token");
         assert_eq!(error.kind(), ErrorKind::Argument);
+    });
+}
+
+/// Whoever asks for one thing does not take what others wait for.
+#[test]
+fn what_comes_of_other_requests_waits_for_who_asks_for_it() {
+    block_on(async {
+        let files = split_small("gqa", "config.json").await;
+        let mut model = load(&files, 2).await;
+        let options = GenerateOptions::default().max_tokens(6).ignore_eos(true);
+        let mut alone = Vec::new();
+        let mut generation = model.generate(vec![1, 2, 3], options.clone()).expect("begins");
+        while let Some(delta) = generation.next().await.expect("goes on") {
+            alone.extend(delta.id);
+        }
+        drop(generation);
+        let other = model.submit(Request::new(vec![1, 2, 3], options.clone())).expect("is taken");
+        let vector = model.embed(vec![texts()[0].clone()], Pooling::Mean).await.expect("a vector").remove(0);
+        assert_eq!(vector.len(), 64);
+        let mut generation = model.generate(vec![7; 30], options).expect("begins");
+        let mut count = 0;
+        while let Some(delta) = generation.next().await.expect("goes on") {
+            assert_eq!(generation.requests(), [delta.request]);
+            count += usize::from(delta.id.is_some());
+        }
+        drop(generation);
+        let mut ids = Vec::new();
+        while let Some(event) = model.next_event().await.expect("goes on") {
+            let Event::Delta(delta) = event else { panic!("{event:?}") };
+            assert_eq!(delta.request, other);
+            ids.extend(delta.id);
+        }
+        assert_eq!((count, ids.len(), ids), (6, 6, alone));
+        assert!(model.is_idle());
     });
 }
 
