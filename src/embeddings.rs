@@ -23,8 +23,9 @@ impl AutoModel {
         while result.is_ok() {
             match self.next_event_of(&ids).await {
                 Ok(Some(Event::Values { request, values })) => {
-                    let place = ids.iter().position(|id| *id == request);
-                    place.into_iter().for_each(|place| vectors[place].clone_from(&values));
+                    if let Some(place) = ids.iter().position(|id| *id == request) {
+                        vectors[place] = values;
+                    }
                 }
                 Ok(Some(Event::Failed { error, .. })) | Err(error) => result = Err(error),
                 Ok(Some(Event::Delta(_))) => {}

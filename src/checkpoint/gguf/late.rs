@@ -12,12 +12,16 @@ use super::architectures::{
 use super::delta::INNER_SIZE;
 use super::mixtures::{
     CHOICE_BIAS, DEEPSEEK_EXPERTS, DEEPSEEK2, DELTA_RULE, EXPERT_GATE, EXPERT_WIDTHS, GATED_ATTENTION, HYBRID_KEYS,
-    LATENT, LINEAR, ROUTER, SHARED_EXPERT, SHARED_EXPERTS,
+    LATENT, LINEAR, ROUTER, SHARED_EXPERT, SHARED_EXPERTS, SHARED_MIXTURE,
 };
 use super::recent::BEFORE_MLP_BY_ANOTHER_NAME;
 
 /// What a router's scores are made by; all of these families have one way.
 const GATING: &str = "expert_gating_func";
+
+/// As [`SHARED_MIXTURE`], with norms of its heads.
+const NORMED_MIXTURE: &[&[Rule]] =
+    &[ATTENTION, HEAD_NORMS, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERTS, CHOICE_BIAS, BEFORE_ATTENTION, BEFORE_MLP];
 
 /// Sizes of experts as Qwen names them, besides how many all tokens use.
 const QWEN_EXPERTS: &[(&str, Field)] = &[
@@ -215,17 +219,7 @@ pub(super) const LATE: &[Architecture] = &[
         name: "dots1",
         classes: &[class("Dots1ForCausalLM", "dots1")],
         fields: &[DEEPSEEK_EXPERTS],
-        layer_tensors: &[
-            ATTENTION,
-            HEAD_NORMS,
-            PLAIN_MLP,
-            GATE,
-            EXPERTS,
-            SHARED_EXPERTS,
-            CHOICE_BIAS,
-            BEFORE_ATTENTION,
-            BEFORE_MLP,
-        ],
+        layer_tensors: NORMED_MIXTURE,
         keys: &[GATING],
         ..QWEN2
     },
@@ -284,17 +278,7 @@ pub(super) const LATE: &[Architecture] = &[
                 ("topk_group", CountOr("expert_group_used_count", 1)),
             ],
         ],
-        layer_tensors: &[
-            ATTENTION,
-            HEAD_NORMS,
-            PLAIN_MLP,
-            GATE,
-            EXPERTS,
-            SHARED_EXPERTS,
-            CHOICE_BIAS,
-            BEFORE_ATTENTION,
-            BEFORE_MLP,
-        ],
+        layer_tensors: NORMED_MIXTURE,
         keys: &[WINDOW, GATING],
         harmless_keys: EXPERT_WIDTHS,
         ..QWEN2
@@ -310,16 +294,7 @@ pub(super) const LATE: &[Architecture] = &[
             ("moe_layer_interval", CountOr("interleave_moe_layer_step", 1)),
             ("moe_layer_start_index", CountOr("leading_dense_block_count", 0)),
         ]],
-        layer_tensors: &[
-            ATTENTION,
-            PLAIN_MLP,
-            GATE,
-            EXPERTS,
-            SHARED_EXPERTS,
-            CHOICE_BIAS,
-            BEFORE_ATTENTION,
-            BEFORE_MLP,
-        ],
+        layer_tensors: SHARED_MIXTURE,
         keys: &[],
         harmless_keys: EXPERT_WIDTHS,
         ..LLAMA

@@ -123,6 +123,10 @@ pub(super) const LATENT: &[(&str, Field)] = &[
     ("v_head_dim", ValueDim),
 ];
 
+/// A layer whose experts, with some that all tokens share, are chosen with a bias; or a plain one.
+pub(super) const SHARED_MIXTURE: &[&[Rule]] =
+    &[ATTENTION, PLAIN_MLP, GATE, EXPERTS, SHARED_EXPERTS, CHOICE_BIAS, BEFORE_ATTENTION, BEFORE_MLP];
+
 /// DeepSeek V2 and V3, and what was made in their likeness.
 pub(super) const DEEPSEEK2: Architecture = Architecture {
     name: "deepseek2",
@@ -239,16 +243,7 @@ pub(super) const MIXTURES: &[Architecture] = &[
             ("interleave_moe_layer_step", Needed("interleave_moe_layer_step")),
             ("use_qk_norm", OtherExpertsThan(128)),
         ]],
-        layer_tensors: &[
-            ATTENTION,
-            PLAIN_MLP,
-            GATE,
-            EXPERTS,
-            SHARED_EXPERTS,
-            CHOICE_BIAS,
-            BEFORE_ATTENTION,
-            BEFORE_MLP,
-        ],
+        layer_tensors: SHARED_MIXTURE,
         keys: &[],
         ..LLAMA
     },

@@ -88,12 +88,8 @@ impl Vectors {
             return Err(Failure::request("input", format!("{count} texts; 1 to {MOST_TEXTS} can be given")));
         }
         let texts = server.in_background(move |server| server.texts_to_embed(given, cuts)).await?;
-        let at_once = count.min(server.parallel);
-        let _places = server.take_places(at_once)?;
         let tokens = texts.iter().map(Vec::len).sum();
-        let _counting = server.counters.begin(tokens);
-        let embed = |ids| server.handle.embed(ids, server.pooling);
-        let mut vectors: Vec<Vec<f32>> = stream::iter(texts).map(embed).buffered(at_once).try_collect().await?;
+        let mut vectors = server.read_each(texts, |ids| server.handle.embed(ids, server.pooling)).await?;
         for vector in &mut vectors {
             vector.truncate(dimensions.unwrap_or(hidden));
             normalize(vector);
@@ -103,6 +99,18 @@ impl Vectors {
 }
 
 impl Server {
+    /// What `read` gives for each of these texts, in their order; as many of them are read at once as share sweeps.
+    pub async fn read_each<F: Future<Output = tilestream::Result<Vec<f32>>>>(
+        &self,
+        texts: Vec<Vec<u32>>,
+        read: impl Fn(Vec<u32>) -> F,
+    ) -> Result<Vec<Vec<f32>>, Failure> {
+        let at_once = texts.len().min(self.parallel);
+        let _places = self.take_places(at_once)?;
+        let _counting = self.counters.begin(texts.iter().map(Vec::len).sum());
+        Ok(stream::iter(texts).map(read).buffered(at_once).try_collect().await?)
+    }
+
     /// The ids of texts; `cuts`: those that are too long are cut, in front of what the tokenizer ends them with.
     fn texts_to_embed(&self, given: Given, cuts: bool) -> Result<Vec<Vec<u32>>, Failure> {
         let mut texts: Vec<Vec<u32>> = self.plain_prompts(given)?.into_iter().map(|(_, ids)| ids).collect();

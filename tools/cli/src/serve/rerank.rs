@@ -8,7 +8,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tilestream::{Error, ErrorKind, Message, TemplateArguments};
@@ -62,12 +61,8 @@ pub async fn rerank(State(server): State<Arc<Server>>, request: Request<Body>) -
             Ok((documents, prompts, server.yes_and_no()?))
         })
         .await?;
-    let at_once = count.min(server.parallel);
-    let _places = server.take_places(at_once)?;
     let tokens: usize = prompts.iter().map(Vec::len).sum();
-    let _counting = server.counters.begin(tokens);
-    let judge = |prompt| server.handle.next_logprobs(prompt, ids.to_vec());
-    let judged: Vec<Vec<f32>> = stream::iter(prompts).map(judge).buffered(at_once).try_collect().await?;
+    let judged = server.read_each(prompts, |prompt| server.handle.next_logprobs(prompt, ids.to_vec())).await?;
     let mut scores: Vec<(usize, f64)> = judged.iter().map(|pair| relevance(pair)).enumerate().collect();
     // Those that are as good keep their order.
     scores.sort_by(|a, b| b.1.total_cmp(&a.1));
