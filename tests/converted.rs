@@ -1,7 +1,7 @@
 //! Files that llama.cpp's converter makes of the families' checkpoints, against the logits of their reference
 //! implementation.
 
-use crate::common::{block_on, converted, data};
+use crate::common::{block_on, converted, data, each_named, names_in};
 use crate::gguf::{Continues, check_file};
 
 /// Its rows of embeddings for layers end before its vocabulary does. A file has zeros there, where the reference takes the
@@ -15,30 +15,17 @@ fn gives_the_logits_and_ids_of_its_reference(name: &str) {
     assert_eq!(block_on(check_file(name, folder.path(), "model.gguf", continues)), Ok(()));
 }
 
-/// Each recipe is a test of its own, so that cargo names the one that fails and uses all cores.
-macro_rules! recipes {
-    ($($name:ident)*) => {
-        /// `_` stands for the `-` of a file's name.
-        mod each {
-            $(#[test]
-            fn $name() {
-                super::gives_the_logits_and_ids_of_its_reference(&stringify!($name).replace('_', "-"));
-            })*
-        }
-
-        #[test]
-        fn no_recipe_is_left_out() {
-            let here = [$(stringify!($name).replace('_', "-")),*];
-            let files = std::fs::read_dir(data("families-gguf")).expect("recipes");
-            let names = files.map(|file| file.expect("readable").file_name().to_string_lossy().into_owned());
-            let mut names: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
-            names.sort();
-            assert_eq!(here.as_slice(), names);
-        }
-    };
+/// The recipes' names, in order.
+fn recipes() -> Vec<String> {
+    let mut names: Vec<String> =
+        names_in("families-gguf").iter().filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
+    // Without the ending the order is another one.
+    names.sort();
+    names
 }
 
-recipes! {
+each_named! {
+    gives_the_logits_and_ids_of_its_reference, recipes();
     afmoe arcee chatglm3 cohere cohere_qk_norm cohere2 cohere2_moe deepseek_v2_even deepseek_v2_lite deepseek_v3
     deepseek_v32 dots1 ernie4_5 ernie4_5_moe exaone_moe exaone4 gemma gemma3n gemma4 gemma4_moe gemma4_ple glm4
     glm4_moe glm4_moe_lite glm4v glm4v_moe glm5 gpt_oss_limit granite granite_swa granite4 granitemoe

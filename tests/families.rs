@@ -35,26 +35,8 @@ fn gives_the_logits_and_ids_of_its_reference(name: &str) {
     assert_eq!(outcome, Ok(()));
 }
 
-/// Each checkpoint is a test of its own, so that cargo names the one that fails and uses all cores.
-macro_rules! checkpoints {
-    ($($name:ident)*) => {
-        /// `_` stands for the `-` of a folder's name.
-        mod each {
-            $(#[test]
-            fn $name() {
-                super::gives_the_logits_and_ids_of_its_reference(&stringify!($name).replace('_', "-"));
-            })*
-        }
-
-        #[test]
-        fn no_checkpoint_is_left_out() {
-            let here = [$(stringify!($name).replace('_', "-")),*];
-            assert_eq!(here.as_slice(), families());
-        }
-    };
-}
-
-checkpoints! {
+common::each_named! {
+    gives_the_logits_and_ids_of_its_reference, families();
     afmoe apertus arcee aya_vision baichuan_13b baichuan_7b baichuan2_13b baichuan2_7b bloom chatglm3 chatglm4
     cohere cohere_qk_norm cohere2 cohere2_moe cohere2_moe_rms cohere2_vision cwm deepseek_v2 deepseek_v2_even
     deepseek_v2_lite deepseek_v3 deepseek_v3_fp8 deepseek_v32 dots1 ernie4_5 ernie4_5_moe exaone_moe exaone4

@@ -1,5 +1,5 @@
 //! What the tests of the whole engine share.
-#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -48,11 +48,36 @@ pub fn small_checkpoints() -> Vec<(String, String)> {
     found
 }
 
+/// A test of its own for each name, so that cargo names the one that fails and uses all cores; `_` stands for the `-` of a name.
+/// `$test` takes a name; `$there` gives those that have to be listed, in order.
+macro_rules! each_named {
+    ($test:ident, $there:expr; $($name:ident)*) => {
+        mod each {
+            $(#[test]
+            fn $name() {
+                super::$test(&stringify!($name).replace('_', "-"));
+            })*
+        }
+
+        #[test]
+        fn none_is_left_out() {
+            let here = [$(stringify!($name).replace('_', "-")),*];
+            assert_eq!(here.as_slice(), $there);
+        }
+    };
+}
+pub(crate) use each_named;
+
 /// A checkpoint of each family, by the names of their folders.
 pub fn families() -> Vec<String> {
-    let folders = std::fs::read_dir(data("families")).expect("test data");
-    let name = |folder: std::io::Result<std::fs::DirEntry>| folder.expect("readable").file_name();
-    let mut found: Vec<_> = folders.map(|folder| name(folder).into_string().expect("UTF-8")).collect();
+    names_in("families")
+}
+
+/// What lies in a folder of the test data, in order.
+pub fn names_in(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(data(folder)).expect("test data");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("readable").file_name();
+    let mut found: Vec<_> = entries.map(|entry| name(entry).into_string().expect("UTF-8")).collect();
     found.sort();
     found
 }
