@@ -41,7 +41,7 @@ use crate::args::ServeArgs;
 use crate::connections::{self, Bounds};
 use crate::host;
 use crate::model;
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use admission::{Door, Places};
 use failure::Failure;
 use kept::Responses;
@@ -105,7 +105,10 @@ pub fn serve(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<()> {
     let ended = runtime.block_on(run(listener, Arc::clone(&server), door, bounds, grace));
     // A client that reads slowly would hold up the end.
     runtime.shutdown_background();
-    ended.map_err(failed)
+    ended.map_err(failed)?;
+    drop(server);
+    // Connections that have not ended yet may hold the model still, and its thread the GPU.
+    signals::end(0)
 }
 
 async fn load(args: &ServeArgs, stop: &Arc<AtomicBool>) -> Result<Server> {

@@ -23,15 +23,15 @@ pub fn stop_on_signals(stop: &Arc<AtomicBool>) {
 
 fn interrupt(stop: &Arc<AtomicBool>) {
     if stop.swap(true, Ordering::Relaxed) {
-        end();
+        end(INTERRUPTED);
     }
     let late = || {
         std::thread::sleep(GRACE);
         eprintln!("tilestream: stopped");
-        end();
+        end(INTERRUPTED);
     };
     if std::thread::Builder::new().name("grace".into()).spawn(late).is_err() {
-        end();
+        end(INTERRUPTED);
     }
 }
 
@@ -88,14 +88,14 @@ impl Signals {
 
 /// Ends the process at once. Nothing that is run at an exit may: a thread that still uses the GPU would have its driver torn
 /// down under its feet.
-fn end() -> ! {
+pub fn end(code: i32) -> ! {
     #[cfg(unix)]
     // SAFETY: it takes no pointer and never returns.
     unsafe {
-        libc::_exit(INTERRUPTED)
+        libc::_exit(code)
     }
     #[cfg(not(unix))]
-    std::process::exit(INTERRUPTED)
+    std::process::exit(code)
 }
 
 /// A reader of our output that goes away, such as `head`, ends the process without a word, as it ends other programs.

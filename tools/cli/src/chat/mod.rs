@@ -18,7 +18,7 @@ use tilestream_split::told;
 
 use crate::args::{ChatArgs, ShowReasoning, WhenFull};
 use crate::model;
-use crate::signals::INTERRUPTED;
+use crate::signals::{self, INTERRUPTED};
 use answer::{Answer, answer};
 use commands::{Command, HELP, Typed};
 use conversation::{Begun, Conversation, Exchange};
@@ -76,7 +76,7 @@ fn watch_interrupts(terminal: bool, answering: &Arc<AtomicBool>, stop: &Arc<Atom
     let (answering, stop) = (Arc::clone(answering), Arc::clone(stop));
     let _ = ctrlc::set_handler(move || {
         if !terminal && !answering.load(Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
+            signals::end(INTERRUPTED);
         }
         stop.store(true, Ordering::Relaxed);
     });
